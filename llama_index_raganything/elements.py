@@ -1,0 +1,203 @@
+"""The typed, normalised parts of a document: what every parser's output becomes.
+
+An :class:`Element` is one text block, heading, list, image, table, equation, code
+block, media file, piece of page furniture, or one whole page. Pages are 1-based and
+boxes are ``(x0, y0, x1, y1)`` in thousandths of the page, origin top left. Elements
+are pure data: they know neither parsers nor nodes.
+
+The metadata keys of the nodes made from elements are declared here too, with the
+keys that embedding models and LLMs must not see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+ElementType = Literal[
+    "page",
+    "heading",
+    "text",
+    "list",
+    "image",
+    "table",
+    "equation",
+    "code",
+    "audio",
+    "video",
+    "furniture",
+]
+"""Types of elements. ``page`` holds a page's whole text; ``furniture`` is header, footer, page number and the like."""
+
+ATOMIC_TYPES: Final = frozenset({"image", "table", "equation", "code", "audio", "video"})
+"""Element types that are never merged with their neighbours into one chunk."""
+
+SCHEMA_VERSION: Final = 1
+"""Version of the element and metadata schema; part of every parse cache key and pipeline fingerprint."""
+
+METADATA_KEYS: Final = (
+    "doc_id",
+    "source",
+    "file_name",
+    "title",
+    "content_type",
+    "page",
+    "page_label",
+    "bbox",
+    "section",
+    "caption",
+    "label",
+    "element_id",
+    "asset",
+)
+"""Metadata keys that a node made by this package may have; all values are strings or integers."""
+
+EXCLUDED_EMBED_KEYS: Final = (
+    "doc_id",
+    "source",
+    "file_name",
+    "title",
+    "content_type",
+    "page",
+    "page_label",
+    "bbox",
+    "section",
+    "caption",
+    "label",
+    "element_id",
+    "asset",
+    "content_hash",
+    "parser",
+)
+"""Metadata keys hidden from embedding models: a chunk's own text already carries what it means."""
+
+EXCLUDED_LLM_KEYS: Final = (
+    "doc_id",
+    "source",
+    "content_type",
+    "bbox",
+    "caption",
+    "element_id",
+    "asset",
+    "content_hash",
+    "parser",
+)
+"""Metadata keys hidden from LLMs; file name, title, page, section and label stay visible."""
+
+Box = tuple[int, int, int, int]
+
+_LABEL = re.compile(
+    r"^\W{0,3}(?P<kind>fig(?:ure|\.)?|table|tab\.|chart|exhibit|scheme|algorithm|listing|equation|eq\.|"
+    r"图表|图|表|式|圖)\s*"
+    r"(?P<number>(?:[A-Z]{1,2}[.\-]?)?\d+(?:[.\-\u2013]\d+)*[a-z]?(?![a-z])|[IVXL]+\b)",
+    re.IGNORECASE,
+)
+_LABEL_NAMES: Final = {
+    "fig": "Figure",
+    "fig.": "Figure",
+    "figure": "Figure",
+    "tab.": "Table",
+    "table": "Table",
+    "eq.": "Equation",
+    "equation": "Equation",
+    "圖": "图",
+}
+
+
+def label_of(caption: str) -> str | None:
+    """Return the normalised label that a caption starts with.
+
+    Args:
+        caption: Caption text, such as ``"Fig. 3: Overview"`` or ``"表 2 结果"``.
+
+    Returns:
+        ``"Figure 3"``, ``"Table A.2"``, ``"表 2"`` and so on, or None when the text starts with no label.
+    """
+    match = _LABEL.match(caption.strip())
+    if match is None:
+        return None
+    kind = match["kind"].lower()
+    number = match["number"].replace("\u2013", "-")
+    return f"{_LABEL_NAMES.get(kind, kind.capitalize())} {number}"
+
+
+class Element(BaseModel):
+    """One typed part of a document.
+
+    Attributes:
+        type: What it is; see :data:`ElementType`.
+        text: Its words. For an equation the LaTeX, for code the code, for an image the text inside it
+            (OCR, alt text or a chart's data), for a table a readable rendering, for a page the whole page.
+        page: 1-based page, slide or sheet number, or None where the format has no pages.
+        page_label: The label printed on the page ("iv", "12") when it differs from ``page``; sheet name for sheets.
+        bbox: ``(x0, y0, x1, y1)`` in thousandths of the page, or None when unknown.
+        level: Heading depth from 1 (headings only).
+        caption: Caption, joined by blanks when the parser gave several.
+        footnote: Footnotes of a table or figure, joined by blanks.
+        label: Normalised label of the caption ("Figure 3").
+        html: HTML of a table.
+        rows: Cells of a table, first the header rows, as strings.
+        header_rows: How many of ``rows`` are header rows.
+        asset: Path of the crop or media file relative to the asset folder.
+        subtype: The parser's finer name ("chart", "header", "page_number", "slide_notes", a code language).
+        ocr: True when the text came from optical character recognition.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: ElementType
+    text: str = ""
+    page: int | None = Field(default=None, ge=1)
+    page_label: str | None = None
+    bbox: Box | None = None
+    level: int | None = Field(default=None, ge=1)
+    caption: str = ""
+    footnote: str = ""
+    label: str | None = None
+    html: str | None = None
+    rows: list[list[str]] | None = None
+    header_rows: int = 1
+    asset: str | None = None
+    subtype: str | None = None
+    ocr: bool = False
+
+    @field_validator("text", "caption", "footnote", mode="after")
+    @classmethod
+    def _drop_unstorable(cls, value: str) -> str:
+        # Lone surrogates cannot be encoded as UTF-8 and NUL breaks C strings downstream.
+        if value.isascii():
+            return value.replace("\x00", "")
+        return value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
+
+    @field_validator("bbox", mode="after")
+    @classmethod
+    def _order_box(cls, value: Box | None) -> Box | None:
+        if value is None:
+            return None
+        x0, y0, x1, y1 = (min(1000, max(0, edge)) for edge in value)
+        return (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the element as a JSON-ready dictionary without default values."""
+        return self.model_dump(mode="json", exclude_defaults=True) | {"type": self.type}
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that identify the element's content and position on its page."""
+        return content_id(json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True))[:16]
+
+
+def content_id(*parts: object) -> str:
+    """Return a deterministic id of 32 hex digits for a sequence of values.
+
+    Args:
+        *parts: Values that together identify the thing; order matters, separators cannot be forged.
+
+    Returns:
+        The first 32 hex digits of a SHA-256 digest.
+    """
+    payload = json.dumps([str(part) for part in parts], ensure_ascii=False)
+    return hashlib.sha256(payload.encode("utf-8", "replace")).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Readers: files, folders, URLs and content lists become documents made of elements."""
