@@ -1,0 +1,1 @@
+"""Benchmarks of the package; each is run as ``python -m benchmarks.<name> DIR --json OUT``."""
