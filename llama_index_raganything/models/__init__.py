@@ -1,0 +1,1 @@
+"""Models: the embedded default and the choice of a default when the user names none."""
