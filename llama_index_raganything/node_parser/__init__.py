@@ -1,0 +1,7 @@
+"""From documents to nodes: sections, chunks, atomic units and whole pages."""
+
+from __future__ import annotations
+
+from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
+
+__all__ = ["RAGAnythingNodeParser"]

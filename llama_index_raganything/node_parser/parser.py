@@ -1,0 +1,322 @@
+"""``RAGAnythingNodeParser``: documents in, ``TextNode`` and ``ImageNode`` out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Final
+
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.node_parser import NodeParser, SentenceSplitter
+from llama_index.core.node_parser.node_utils import build_nodes_from_splits
+from llama_index.core.schema import (
+    BaseNode,
+    Document,
+    ImageNode,
+    MetadataMode,
+    NodeRelationship,
+    ObjectType,
+    RelatedNodeInfo,
+    TextNode,
+)
+from llama_index.core.utils import get_tqdm_iterable
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+
+from llama_index_raganything.documents import document_elements
+from llama_index_raganything.elements import (
+    EXCLUDED_EMBED_KEYS,
+    EXCLUDED_LLM_KEYS,
+    METADATA_KEYS,
+    SCHEMA_VERSION,
+    content_id,
+)
+from llama_index_raganything.errors import BlockedSourceError, ConfigurationError
+from llama_index_raganything.node_parser.drafts import ChunkOptions, Draft, DraftBuilder, split_bytes
+from llama_index_raganything.node_parser.sentences import split_sentences
+from llama_index_raganything.readers.assets import AssetStore
+
+_TOKEN = re.compile(
+    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]"
+    r"|[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]{1,12}|[^\w\s]"
+)
+_IMAGE_SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_VALUE_CHARS: Final = 1024
+_METADATA_CHARS: Final = 16_384
+
+
+def simple_tokens(text: str) -> list[str]:
+    """Cut a text into words, CJK characters and marks, about as many as a model's tokenizer would.
+
+    A regular expression is some ten times faster than ``tiktoken``, LlamaIndex's default, and needs no data.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The tokens; words are cut every twelve letters, so that no token hides a long string.
+    """
+    return _TOKEN.findall(text)
+
+
+def _keep_callable(value: Any) -> Any:
+    # LlamaIndex writes an id function as a dict that its own validator then refuses.
+    return value if callable(value) else None
+
+
+class RAGAnythingNodeParser(NodeParser):
+    """Turn documents of ``RAGAnythingReader`` into nodes, and split all others like ``SentenceSplitter``.
+
+    Text is chunked inside its section and page; tables, figures, equations, code and media are nodes of
+    their own, with caption, footnote and the sentences that cite them; each page is a node too and the
+    PARENT of the nodes on it. Node ids come from content and position: the same document gives the
+    same ids in every run.
+
+    Args:
+        chunk_size: Tokens of a text chunk.
+        chunk_overlap: Tokens that two pieces of one long paragraph share.
+        table_chunk_size: Tokens of a part of a table or of code; a larger one is cut by rows or lines.
+        page_nodes: Make one node per page.
+        asset_root: Folder of the crops and media that elements refer to; without it no node gets an image.
+        tokenizer: Turns a text into tokens, of which only the number counts; words and CJK characters by default.
+    """
+
+    chunk_size: int = Field(default=256, gt=0, description="Tokens of a text chunk.")
+    chunk_overlap: int = Field(default=32, ge=0, description="Tokens that pieces of one paragraph share.")
+    table_chunk_size: int = Field(default=512, gt=0, description="Tokens of a part of a table or of code.")
+    page_nodes: bool = Field(default=True, description="Make one node per page.")
+    asset_root: str | None = Field(default=None, description="Folder of crops and media.")
+    version: int = Field(default=SCHEMA_VERSION, description="Version of the nodes made; part of cache keys.")
+    tokenizer: Annotated[Callable[[str], Sequence[Any]] | None, BeforeValidator(_keep_callable)] = Field(
+        default=None, exclude=True, description="Turns a text into tokens."
+    )
+    id_func: Annotated[Callable[[int, BaseNode], str] | None, BeforeValidator(_keep_callable)] = Field(  # type: ignore[assignment]  # None means ids from content
+        default=None, exclude=True, description="Makes a node id from index and document; from content when None."
+    )
+    callback_manager: CallbackManager = Field(default_factory=lambda: CallbackManager([]), exclude=True)
+
+    _splitter: SentenceSplitter | None = PrivateAttr(default=None)
+
+    @field_validator("asset_root", mode="before")
+    @classmethod
+    def _accept_path(cls, value: Any) -> str | None:
+        return None if value is None else str(value)
+
+    @model_validator(mode="after")
+    def _check_overlap(self) -> RAGAnythingNodeParser:
+        if self.chunk_overlap >= self.chunk_size:
+            message = (
+                f"chunk_overlap is {self.chunk_overlap} and chunk_size {self.chunk_size}; "
+                "the overlap must be smaller than the chunk."
+            )
+            raise ConfigurationError(message)
+        return self
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "RAGAnythingNodeParser"
+
+    def _parse_nodes(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> list[BaseNode]:  # noqa: ARG002  # core's signature
+        made: list[BaseNode] = []
+        for node in get_tqdm_iterable(nodes, show_progress, "Parsing nodes"):
+            made.extend(self._parse_one(node))
+        return made
+
+    async def _aparse_nodes(
+        self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
+    ) -> list[BaseNode]:
+        # Chunking is pure computation: a thread keeps the event loop free.
+        return await asyncio.to_thread(self._parse_nodes, nodes, show_progress, **kwargs)
+
+    def _postprocess_parsed_nodes(
+        self,
+        nodes: list[BaseNode],
+        parent_doc_map: dict[str, Document],  # noqa: ARG002  # core's signature
+    ) -> list[BaseNode]:
+        # The nodes are complete: core's version would copy big metadata and chain pages with their elements.
+        return nodes
+
+    def _parse_one(self, node: BaseNode) -> list[BaseNode]:
+        if isinstance(node, ImageNode):
+            # A splitter would lose the image of a node that is one already.
+            return [node]
+        elements = document_elements(node) if isinstance(node, Document) else []
+        if not elements:
+            return self._split_plain(node)
+        options = ChunkOptions(
+            chunk_size=self.chunk_size,
+            table_chunk_size=self.table_chunk_size,
+            count=self._count,
+            split=self._sentence_splitter().split_text,
+            page_nodes=self.page_nodes,
+        )
+        drafts = DraftBuilder(elements, options).build()
+        made = self._make_nodes(node, drafts)
+        self._relate(made, drafts)
+        return list(made)
+
+    def _split_plain(self, node: BaseNode) -> list[BaseNode]:
+        """Split a document that has no elements, as ``SentenceSplitter`` would."""
+        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        pieces = [piece for part in split_bytes(text) for piece in self._sentence_splitter().split_text(part)]
+        drafts = [Draft("text", piece, element_id=content_id(piece)[:16]) for piece in pieces]
+        built = build_nodes_from_splits(pieces, node, id_func=lambda index, _: str(index))
+        position = 0
+        ids = self._ids(node, drafts)
+        for made, draft, node_id in zip(built, drafts, ids, strict=True):
+            made.id_ = node_id
+            made.embedding = None
+            made.relationships = {NodeRelationship.SOURCE: _source_of(node)}
+            self._describe(made, node, draft)
+            found = text.find(made.text, position)
+            if found >= 0:
+                made.start_char_idx, made.end_char_idx, position = found, found + len(made.text), found + 1
+        self._relate(built, drafts)
+        return list(built)
+
+    def _make_nodes(self, document: BaseNode, drafts: Sequence[Draft]) -> list[TextNode]:
+        source = _source_of(document)
+        made: list[TextNode] = []
+        for draft, node_id in zip(drafts, self._ids(document, drafts), strict=True):
+            image_path = self._image_path(draft.asset)
+            relationships: dict[NodeRelationship, Any] = {NodeRelationship.SOURCE: source}
+            if image_path is None:
+                node = TextNode(id_=node_id, text=draft.text, relationships=relationships)
+            else:
+                node = ImageNode(id_=node_id, text=draft.text, image_path=image_path, relationships=relationships)
+            self._describe(node, document, draft)
+            made.append(node)
+        return made
+
+    def _ids(self, document: BaseNode, drafts: Sequence[Draft]) -> list[str]:
+        if self.id_func is not None:
+            return [self.id_func(index, document) for index in range(len(drafts))]
+        seen: Counter[str] = Counter()
+        ids: list[str] = []
+        for draft in drafts:
+            base = content_id(document.node_id, draft.content_type, draft.page, draft.bbox, draft.text)
+            # The same words at the same place, or without a place, are told apart by their order.
+            ids.append(base if seen[base] == 0 else content_id(base, seen[base]))
+            seen[base] += 1
+        return ids
+
+    def _describe(self, node: TextNode, document: BaseNode, draft: Draft) -> None:
+        own: dict[str, Any] = {
+            "doc_id": document.node_id,
+            "content_type": draft.content_type,
+            "page": draft.page,
+            "page_label": draft.page_label,
+            "bbox": json.dumps(list(draft.bbox), separators=(",", ":")) if draft.bbox else None,
+            "section": draft.section,
+            "caption": draft.caption,
+            "label": draft.label,
+            "element_id": draft.element_id,
+            "asset": draft.asset,
+        }
+        inherited = inherited_metadata(document.metadata) if self.include_metadata else {}
+        node.metadata = inherited | {key: value for key, value in own.items() if value not in (None, "")}
+        node.excluded_embed_metadata_keys = _union(EXCLUDED_EMBED_KEYS, document.excluded_embed_metadata_keys)
+        node.excluded_llm_metadata_keys = _union(EXCLUDED_LLM_KEYS, document.excluded_llm_metadata_keys)
+
+    def _image_path(self, asset: str | None) -> str | None:
+        if asset is None or self.asset_root is None:
+            return None
+        if PurePosixPath(asset).suffix.lower() not in _IMAGE_SUFFIXES:
+            return None
+        try:
+            return str(AssetStore(self.asset_root).resolve(asset))
+        except BlockedSourceError:
+            # A content list from elsewhere may name any path; the node then goes without its image.
+            return None
+
+    def _relate(self, nodes: Sequence[TextNode], drafts: Sequence[Draft]) -> None:
+        """Chain pages with pages and elements with elements, and hang elements on their page."""
+        for is_page in (True, False):
+            chain = [
+                node for node, draft in zip(nodes, drafts, strict=True) if (draft.content_type == "page") is is_page
+            ]
+            if self.include_prev_next_rel:
+                _link(chain)
+        pages: dict[int, TextNode] = {}
+        for node, draft in zip(nodes, drafts, strict=True):
+            if draft.content_type == "page" and draft.page is not None:
+                pages.setdefault(draft.page, node)
+        children: dict[int, list[RelatedNodeInfo]] = {page: [] for page in pages}
+        for node, draft in zip(nodes, drafts, strict=True):
+            if draft.content_type != "page" and draft.page in pages:
+                node.relationships[NodeRelationship.PARENT] = _related(pages[draft.page])
+                children[draft.page].append(_related(node))
+        for page, infos in children.items():
+            if infos:
+                pages[page].relationships[NodeRelationship.CHILD] = infos
+
+    def _count(self, text: str) -> int:
+        return len((self.tokenizer or simple_tokens)(text))
+
+    def _sentence_splitter(self) -> SentenceSplitter:
+        if self._splitter is None:
+            self._splitter = SentenceSplitter(
+                chunk_size=self.chunk_size,
+                chunk_overlap=self.chunk_overlap,
+                tokenizer=self.tokenizer or simple_tokens,
+                chunking_tokenizer_fn=split_sentences,
+                paragraph_separator="\n\n",
+            )
+        return self._splitter
+
+
+def inherited_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a document's metadata that its nodes repeat.
+
+    Args:
+        metadata: Metadata of the document.
+
+    Returns:
+        Our own keys and the user's small values; lists and dicts of up to 1,024 characters stay as they are.
+    """
+    kept: dict[str, Any] = {}
+    left = _METADATA_CHARS
+    for key, value in metadata.items():
+        size = _size(value)
+        if size is None or size > _VALUE_CHARS or size > left:
+            continue
+        kept[key] = value
+        if key not in METADATA_KEYS:
+            left -= size + len(key)
+    return kept
+
+
+def _size(value: Any) -> int | None:
+    if isinstance(value, str):
+        return len(value)
+    try:
+        return len(json.dumps(value, ensure_ascii=False))
+    except (TypeError, ValueError):
+        return None
+
+
+def _source_of(document: BaseNode) -> RelatedNodeInfo:
+    if document.source_node is not None:
+        return document.source_node
+    return RelatedNodeInfo(node_id=document.node_id, node_type=ObjectType.DOCUMENT, hash=document.hash)
+
+
+def _related(node: TextNode) -> RelatedNodeInfo:
+    # Without metadata and hash: a relation that copies them makes each stored row several times larger.
+    kind = ObjectType.IMAGE if isinstance(node, ImageNode) else ObjectType.TEXT
+    return RelatedNodeInfo(node_id=node.node_id, node_type=kind)
+
+
+def _link(chain: Sequence[TextNode]) -> None:
+    for first, second in pairwise(chain):
+        first.relationships[NodeRelationship.NEXT] = _related(second)
+        second.relationships[NodeRelationship.PREVIOUS] = _related(first)
+
+
+def _union(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys([*first, *second]))

@@ -1,0 +1,95 @@
+"""Where an element stands in its document: section path, and the sentences that cite its label."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from llama_index_raganything.elements import Element, label_of
+from llama_index_raganything.node_parser.sentences import sentences_of
+
+SECTION_SEPARATOR: Final = " > "
+_HEADING_CHARS: Final = 120
+_SECTION_CHARS: Final = 480
+_MENTION_CHARS: Final = 400
+_MENTIONS: Final = 2
+
+_REFERENCE = re.compile(
+    r"(?<![A-Za-z])(?P<kind>fig(?:ure|\.)?|table|tab\.|chart|exhibit|scheme|algorithm|listing|equation|eq\.)s?\.?\s*"
+    r"\(?(?P<number>(?:[A-Z][.\-]?)?\d+(?:[.\-]\d+)*[a-z]?)\)?"
+    r"(?:\s*(?:,|and|&|to|\u2013)\s*(?P<second>(?:[A-Z][.\-]?)?\d+(?:[.\-]\d+)*[a-z]?)(?!\w))?"
+    r"|(?P<cjk>图表|图|表|式|圖)\s*(?P<cjk_number>\d+(?:[.\-\u2013]\d+)*)",
+    re.IGNORECASE,
+)
+
+
+class SectionPath:
+    """The headings above the current position, outermost first."""
+
+    def __init__(self) -> None:
+        self._headings: list[tuple[int, str]] = []
+
+    def enter(self, heading: Element) -> None:
+        """Move below a heading.
+
+        Args:
+            heading: An element of type ``heading``.
+        """
+        level = heading.level or 1
+        text = " ".join(heading.text.split())
+        if not text:
+            return
+        self._headings = [known for known in self._headings if known[0] < level]
+        self._headings.append((level, text[:_HEADING_CHARS]))
+
+    def __str__(self) -> str:
+        """Return the path, such as ``"3 Results > 3.1 Revenue"``."""
+        names = [text for _, text in self._headings]
+        # Inner headings say more than outer ones, so a long path loses its head.
+        while len(names) > 1 and len(SECTION_SEPARATOR.join(names)) > _SECTION_CHARS:
+            names.pop(0)
+        return SECTION_SEPARATOR.join(names)
+
+
+def label_mentions(elements: Iterable[Element]) -> dict[str, list[str]]:
+    """Find the sentences of running text that cite a labelled element.
+
+    Args:
+        elements: Elements of one document.
+
+    Returns:
+        Up to two sentences for each label of an element that the text cites, in reading order.
+    """
+    kept = list(elements)
+    labels = {element.label for element in kept if element.label and element.type not in {"page", "heading"}}
+    found: dict[str, list[str]] = defaultdict(list)
+    if not labels:
+        return found
+    for element in kept:
+        if element.type not in {"text", "list"} or _REFERENCE.search(element.text) is None:
+            continue
+        for sentence in sentences_of(element.text):
+            for label in labels.intersection(labels_in(sentence)):
+                if len(found[label]) < _MENTIONS and sentence not in found[label]:
+                    found[label].append(sentence[:_MENTION_CHARS])
+    return found
+
+
+def labels_in(text: str) -> set[str]:
+    """Return the normalised labels that a text cites.
+
+    Args:
+        text: Running text, such as ``"see Figs. 3 and 4"``.
+
+    Returns:
+        Labels as :func:`~llama_index_raganything.elements.label_of` writes them: ``{"Figure 3", "Figure 4"}``.
+    """
+    labels: set[str | None] = set()
+    for match in _REFERENCE.finditer(text):
+        kind = match["kind"] or match["cjk"]
+        for number in (match["number"], match["second"], match["cjk_number"]):
+            if number:
+                labels.add(label_of(f"{kind} {number}"))
+    return {label for label in labels if label}

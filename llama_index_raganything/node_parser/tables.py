@@ -1,0 +1,134 @@
+"""Tables as Markdown, cut by rows with their header repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from llama_index_raganything.elements import Element
+
+Cells = list[str]
+
+
+def split_rows(text: str) -> tuple[Cells, list[Cells]] | None:
+    """Return the header and the body of a table element's readable text.
+
+    Args:
+        text: A text with a Markdown pipe table in it.
+
+    Returns:
+        Header cells and body rows, or None when the text holds no pipe table.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    for number, line in enumerate(lines[1:], start=1):
+        if _is_rule(line) and lines[number - 1].startswith("|"):
+            body = [parse_row(row) for row in _leading_rows(lines[number + 1 :])]
+            return parse_row(lines[number - 1]), body
+    return None
+
+
+def parse_row(line: str) -> Cells:
+    """Return the cells of one Markdown table row.
+
+    Args:
+        line: A line such as ``"| North | 4.2 |"``.
+
+    Returns:
+        The cells, with escaped pipes restored.
+    """
+    inner = line.strip().removeprefix("|").removesuffix("|").replace("\\|", "\x00")
+    return [cell.replace("\x00", "|").strip() for cell in inner.split("|")]
+
+
+def table_texts(element: Element, budget: int, count: Callable[[str], int]) -> list[str]:
+    """Render a table as one text, or as several when it is over the budget.
+
+    Args:
+        element: A table element.
+        budget: Tokens per text.
+        count: Counts the tokens of a text.
+
+    Returns:
+        Markdown tables, each with the header; the element's own text when it has no cells.
+    """
+    header, body = table_cells(element)
+    if not header and not body:
+        text = element.text.strip()
+        return list(pack_lines(text.splitlines(), "", budget, count)) if text else []
+    width = max(len(row) for row in [header, *body])
+    head = f"{_render_row(header, width)}\n{'|' + ' --- |' * width}"
+    rows = [_render_row(row, width) for row in body]
+    return list(pack_lines(rows, head, budget, count)) or [head]
+
+
+def table_cells(element: Element) -> tuple[Cells, list[Cells]]:
+    """Return one header row and the body rows of a table element.
+
+    Several header rows are joined column by column, because a Markdown table has one.
+
+    Args:
+        element: A table element.
+
+    Returns:
+        Header cells (empty when the table has none) and body rows.
+    """
+    if not element.rows:
+        parsed = split_rows(element.text)
+        return parsed if parsed is not None else ([], [])
+    rows = [[_clean(cell) for cell in row] for row in element.rows]
+    count = min(max(0, element.header_rows), len(rows))
+    width = max(len(row) for row in rows)
+    header = [_join_header(row[column] for row in rows[:count] if column < len(row)) for column in range(width)]
+    body = [row for row in rows[count:] if any(row)]
+    return header, body
+
+
+def pack_lines(lines: Iterable[str], head: str, budget: int, count: Callable[[str], int]) -> Iterator[str]:
+    """Pack lines into texts up to a budget, each beginning with the same head.
+
+    Args:
+        lines: Lines in order.
+        head: Text before the lines of every part; may be empty.
+        budget: Tokens per text.
+        count: Counts the tokens of a text.
+
+    Yields:
+        Texts; a single line over the budget stands alone.
+    """
+    head_size = count(head) if head else 0
+    # A header wider than the budget must not cost one part per row.
+    room = max(budget - head_size, budget // 2)
+    part: list[str] = []
+    used = 0
+    for line in lines:
+        size = count(line)
+        if part and used + size > room:
+            yield "\n".join([head, *part] if head else part)
+            part, used = [], 0
+        part.append(line)
+        used += size
+    if part:
+        yield "\n".join([head, *part] if head else part)
+
+
+def _leading_rows(lines: Sequence[str]) -> Iterator[str]:
+    for line in lines:
+        if not line.startswith("|"):
+            return
+        yield line
+
+
+def _is_rule(line: str) -> bool:
+    return line.startswith("|") and "---" in line and not line.strip("|-: ")
+
+
+def _join_header(cells: Iterable[str]) -> str:
+    return " ".join(dict.fromkeys(cell for cell in cells if cell))
+
+
+def _clean(cell: str) -> str:
+    return " ".join(cell.split())
+
+
+def _render_row(cells: Sequence[str], width: int) -> str:
+    padded = [*cells, *[""] * (width - len(cells))]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in padded) + " |"
