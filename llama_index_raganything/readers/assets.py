@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -66,3 +67,17 @@ class AssetStore:
             message = f"Asset path {relative!r} leads outside {root}; only paths stored by the reader are allowed."
             raise BlockedSourceError(message)
         return path
+
+    def discard(self, relative: str) -> None:
+        """Delete an asset if it is there.
+
+        Args:
+            relative: A path that :meth:`put` returned.
+
+        Raises:
+            BlockedSourceError: The path leads outside the folder.
+        """
+        path = self.resolve(relative)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # The folder still holds other assets.
+            path.parent.rmdir()
