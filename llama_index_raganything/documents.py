@@ -25,6 +25,18 @@ from llama_index_raganything.errors import ParseError
 _ELEMENT_KEY = "element"
 
 
+def document_id(source: str) -> str:
+    """Return the id of the document read from a source.
+
+    Args:
+        source: Absolute path or URL.
+
+    Returns:
+        32 hex digits.
+    """
+    return content_id("document", source)
+
+
 def elements_to_document(
     elements: Iterable[Element],
     *,
@@ -46,7 +58,7 @@ def elements_to_document(
         A document whose text is readable and whose elements :func:`document_elements` gives back.
     """
     kept = list(elements)
-    identity = doc_id or content_id("document", source)
+    identity = doc_id or document_id(source)
     own: dict[str, Any] = {"source": source, "file_name": PurePath(source).name or source}
     if title:
         own["title"] = title[:300]
