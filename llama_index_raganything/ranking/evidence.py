@@ -1,0 +1,201 @@
+"""A postprocessor that orders any nodes by the evidence they hold and says why."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_validator
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+
+from llama_index_raganything.ranking.lexical import TokenizedText
+from llama_index_raganything.ranking.lexicon import Lexicon, load_lexicons
+from llama_index_raganything.ranking.question import understand
+from llama_index_raganything.ranking.references import Candidate
+from llama_index_raganything.ranking.scoring import EvidenceWeights, Scores, score
+
+dispatcher = get_dispatcher(__name__)
+
+EVIDENCE_KEY = "evidence"
+"""Metadata key, hidden from embedding models and LLMs, of the JSON account of a ranked node."""
+
+_HEAD_KEYS = ("title", "section", "label", "caption")
+
+
+def annotated_copy(node: BaseNode, key: str, value: Any) -> BaseNode:
+    """Return a copy of a node with one more metadata entry that neither embedding models nor LLMs see.
+
+    Args:
+        node: The node; it stays as it is.
+        key: Metadata key.
+        value: A JSON-ready value; stored as a JSON string so that metadata stays flat.
+
+    Returns:
+        The copy, with the same id, text and relationships.
+    """
+    payload = json.dumps(value, ensure_ascii=False, sort_keys=False)
+    hidden = {
+        name: list(dict.fromkeys([*getattr(node, name), key]))
+        for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys")
+    }
+    return node.model_copy(update={"metadata": {**node.metadata, key: payload}, **hidden})
+
+
+def read_evidence(node: BaseNode) -> dict[str, float]:
+    """Return the account that a ranker wrote into a node.
+
+    Args:
+        node: A node from :class:`EvidenceRanker`.
+
+    Returns:
+        Contributions by signal and ``coverage``; empty when the node was not ranked.
+    """
+    try:
+        found = json.loads(node.metadata.get(EVIDENCE_KEY, "{}"))
+    except (TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def squash(total: float) -> float:
+    """Return the logistic of a total: between 0 and 1, in the same order, .5 for an average candidate.
+
+    Args:
+        total: A sum of weighted signals.
+
+    Returns:
+        The score to show.
+    """
+    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, total))))
+
+
+class EvidenceRanker(BaseNodePostprocessor):
+    """Order nodes by how well they answer to the words, the pages and the labels of a question.
+
+    Works on any nodes: without this package's metadata it ranks by text alone. The nodes passed in are not changed;
+    each returned node is a copy whose metadata has ``evidence``, a JSON object of what every signal added to the
+    score and of ``coverage``, the share of the question's telling words that the node holds.
+
+    Args:
+        top_n: How many nodes to return; all by default.
+        weights: How much each signal counts.
+        lexicons: Names of packaged lexicons, paths of JSON files, or dictionaries; see
+            :mod:`llama_index_raganything.ranking.lexicon`. A lexicon is idle until one of its patterns fires.
+        cache_size: How many tokenized texts to keep for the next question (about 4 KB for a page).
+    """
+
+    top_n: int | None = Field(default=None, ge=1)
+    weights: EvidenceWeights = Field(default_factory=EvidenceWeights)
+    lexicons: list[str | dict[str, Any]] = Field(default_factory=lambda: ["finance"])
+    cache_size: int = Field(default=8192, ge=0)
+
+    _cache: OrderedDict[tuple[int, int], TokenizedText] = PrivateAttr(default_factory=OrderedDict)
+    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+    _loaded: tuple[Lexicon, ...] | None = PrivateAttr(default=None)
+
+    @field_validator("lexicons")
+    @classmethod
+    def _lexicons_exist(cls, value: list[str | dict[str, Any]]) -> list[str | dict[str, Any]]:
+        load_lexicons(value)
+        return value
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which the ranker is serialised."""
+        return "EvidenceRanker"
+
+    def score_nodes(self, nodes: Sequence[NodeWithScore], query: str) -> Scores:
+        """Score nodes without ordering or copying them.
+
+        Args:
+            nodes: Nodes with the scores they came with.
+            query: The question.
+
+        Returns:
+            The scores, in the order of the nodes.
+        """
+        if self._loaded is None:
+            self._loaded = load_lexicons(self.lexicons)
+        candidates = [self.candidate(item) for item in nodes]
+        return score(understand(query), candidates, self.weights, self._loaded)
+
+    def candidate(self, item: NodeWithScore) -> Candidate:
+        """Return a node in the form that scoring takes.
+
+        Args:
+            item: A node with its score.
+
+        Returns:
+            The candidate.
+        """
+        metadata = item.node.metadata
+        text = item.node.get_content(metadata_mode=MetadataMode.NONE)
+        head = "\n".join(str(metadata[key]) for key in _HEAD_KEYS if metadata.get(key))
+        label = metadata.get("page_label")
+        return Candidate(
+            text=text,
+            tokens=self._tokenized(text, head),
+            document=str(metadata.get("doc_id") or item.node.ref_doc_id or metadata.get("file_name") or ""),
+            page=_page(metadata),
+            page_label=None if label is None else str(label),
+            label=str(metadata["label"]) if metadata.get("label") else None,
+            content_type=str(metadata.get("content_type", "text")),
+            prior=float(item.score or 0.0),
+        )
+
+    def _tokenized(self, text: str, head: str) -> TokenizedText:
+        key = (hash(text), hash(head))
+        with self._lock:
+            found = self._cache.get(key)
+            if found is not None:
+                self._cache.move_to_end(key)
+                return found
+        made = TokenizedText.from_text(text, head)
+        with self._lock:
+            self._cache[key] = made
+            while len(self._cache) > self.cache_size:
+                self._cache.popitem(last=False)
+        return made
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if not nodes:
+            return []
+        query = query_bundle.query_str if query_bundle else ""
+        top_n = self.top_n or len(nodes)
+        dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=self.class_name()))
+        ranked = self._rank(nodes, query)[:top_n]
+        dispatcher.event(ReRankEndEvent(nodes=ranked))
+        return ranked
+
+    def _rank(self, nodes: list[NodeWithScore], query: str) -> list[NodeWithScore]:
+        scores = self.score_nodes(nodes, query)
+        order = np.argsort(-scores.total, kind="stable").tolist()[: self.top_n]
+        return [
+            NodeWithScore(
+                node=annotated_copy(nodes[index].node, EVIDENCE_KEY, scores.explain(index)),
+                score=squash(float(scores.total[index])),
+            )
+            for index in order
+        ]
+
+
+def _page(metadata: dict[str, Any]) -> int | None:
+    """Return the page of a node; other readers keep it as a string, or only a label."""
+    for key in ("page", "page_number", "page_label"):
+        value = metadata.get(key)
+        if isinstance(value, bool) or value is None:
+            continue
+        digits = str(value).removesuffix(".0")
+        if digits.isascii() and digits.isdigit() and int(digits) > 0:
+            return int(digits)
+    return None

@@ -1,0 +1,234 @@
+"""Score candidates against a question by the evidence they hold, and keep account of every signal.
+
+The text signals are standardised over the candidates and added with round weights; the sum is standardised again
+before what the question points at is added, so that an explicit "page 14" is not drowned. Over several documents,
+how well a document as a whole covers the question and how a text stands within its own document are added too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from llama_index_raganything.ranking import references
+from llama_index_raganything.ranking.coverage import document_scores, group_indexes, question_coverage
+from llama_index_raganything.ranking.lexical import (
+    Floats,
+    TextCollection,
+    adjacent_pairs,
+    contributions,
+    standardize,
+    window_pairs,
+)
+from llama_index_raganything.ranking.lexicon import Lexicon
+from llama_index_raganything.ranking.question import Question
+from llama_index_raganything.ranking.references import Candidate
+
+
+class EvidenceWeights(BaseModel):
+    """How much each signal counts; 0 switches one off.
+
+    The numbers are round on purpose: weights fitted on one set of documents did worse on the next.
+
+    Attributes:
+        words: BM25 over single words.
+        adjacent: BM25 over neighbouring words of the question that are neighbours in the text.
+        near: BM25 over words near each other in the question and in the text.
+        head: BM25 over first lines, title, section and caption.
+        prior: The score that a candidate came with (vector or keyword search, fusion).
+        lexicon: BM25 over the words that a lexicon adds.
+        neighbours: Share of the score of the pages before and after.
+        document: How well the whole document covers the question (several documents only).
+        within: How a candidate stands within its own document (several documents only).
+        printed_page: The printed page label that the question names.
+        page: The position in the document that the question names.
+        cover: Cover, first or last pages that the question names.
+        first_page: First page, for questions about the document itself.
+        label: "Figure 4", "Table 2", "Appendix B".
+        answer: The kind of thing asked for occurs (e-mail address, link, telephone number).
+        counted: A caption or heading of the kind to be counted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    words: float = 0.5
+    adjacent: float = 0.3
+    near: float = 0.3
+    head: float = 0.2
+    prior: float = 0.3
+    lexicon: float = 1.0
+    neighbours: float = 0.1
+    document: float = 1.0
+    within: float = 0.5
+    printed_page: float = 8.0
+    page: float = 6.0
+    cover: float = 5.0
+    first_page: float = 1.0
+    label: float = 3.0
+    answer: float = 2.0
+    counted: float = Field(default=2.0)
+
+
+@dataclass(slots=True)
+class Scores:
+    """The outcome of scoring.
+
+    Attributes:
+        total: One value per candidate; higher is better.
+        signals: What each signal that fired added to each candidate's total.
+        coverage: Share of the question's telling words that each candidate has, 0 to 1.
+    """
+
+    total: Floats
+    coverage: Floats
+    signals: dict[str, Floats] = field(default_factory=dict)
+
+    def explain(self, index: int) -> dict[str, float]:
+        """Return what moved one candidate, largest first.
+
+        Args:
+            index: Its place among the candidates.
+
+        Returns:
+            Contributions by name of signal, those under .005 left out, and ``coverage``.
+        """
+        parts = {name: round(float(values[index]), 2) for name, values in self.signals.items()}
+        moved = sorted((item for item in parts.items() if item[1]), key=lambda item: -abs(item[1]))
+        return dict(moved) | {"coverage": round(float(self.coverage[index]), 2)}
+
+
+def score(
+    question: Question,
+    candidates: Sequence[Candidate],
+    weights: EvidenceWeights,
+    lexicons: Sequence[Lexicon] = (),
+) -> Scores:
+    """Score candidates against a question.
+
+    Args:
+        question: The question.
+        candidates: Candidates of one or several documents.
+        weights: How much each signal counts.
+        lexicons: Lexicons that may add words.
+
+    Returns:
+        Totals, signals and coverage, in the order of the candidates.
+    """
+    size = len(candidates)
+    if not size:
+        return Scores(np.zeros(0), np.zeros(0))
+    parts, per_term = _text_signals(question, candidates, weights, lexicons)
+    documents = group_indexes([candidate.document for candidate in candidates])
+    pointed = _pointed_signals(question, candidates, weights)
+    if documents.max() == 0:
+        signals = _combine(parts, candidates, weights) | pointed
+    else:
+        signals = _over_documents(parts, pointed, per_term, documents, candidates, weights)
+    signals = {name: values for name, values in signals.items() if np.any(values)}
+    total = np.sum(list(signals.values()), axis=0) if signals else np.zeros(size)
+    return Scores(total, question_coverage(per_term), signals)
+
+
+def _text_signals(
+    question: Question, candidates: Sequence[Candidate], weights: EvidenceWeights, lexicons: Sequence[Lexicon]
+) -> tuple[dict[str, Floats], Floats]:
+    """Return raw signal values by name, and BM25 contributions of the question's terms."""
+    texts = TextCollection([candidate.tokens for candidate in candidates])
+    terms = list(dict.fromkeys(question.terms))
+    per_term = contributions(texts.unigrams(terms), texts.lengths)
+    added = list(dict.fromkeys(token for lexicon in lexicons for token in lexicon.expand(question.text)))
+    parts = {
+        "words": per_term.sum(axis=1),
+        "adjacent": contributions(texts.bigrams(adjacent_pairs(question.terms)), texts.lengths).sum(axis=1),
+        "near": contributions(texts.windows(window_pairs(question.terms)), texts.lengths).sum(axis=1),
+        "head": contributions(texts.heads(terms), texts.head_lengths).sum(axis=1),
+        "prior": np.array([candidate.prior for candidate in candidates]),
+        "lexicon": contributions(texts.unigrams(added), texts.lengths).sum(axis=1),
+    }
+    return {name: values for name, values in parts.items() if getattr(weights, name)}, per_term
+
+
+def _combine(parts: dict[str, Floats], candidates: Sequence[Candidate], weights: EvidenceWeights) -> dict[str, Floats]:
+    """Add standardised signals, lend from neighbouring pages, and give each signal its share of the z-score."""
+    shares = {name: getattr(weights, name) * standardize(values) for name, values in parts.items()}
+    if not shares:
+        return {}
+    spread = float(np.sum(list(shares.values()), axis=0).std())
+    if spread < 1e-9:
+        return {}
+    shares = {name: values / spread for name, values in shares.items()}
+    total = np.sum(list(shares.values()), axis=0)
+    if weights.neighbours:
+        lent = weights.neighbours * _neighbour_sum(total, candidates)
+        spread = float((total + lent).std()) or 1.0
+        shares["neighbours"] = lent - lent.mean()
+        shares = {name: values / spread for name, values in shares.items()}
+    return shares
+
+
+def _neighbour_sum(total: Floats, candidates: Sequence[Candidate]) -> Floats:
+    best: dict[tuple[str, int], float] = {}
+    for value, candidate in zip(total.tolist(), candidates, strict=True):
+        if candidate.page is not None:
+            key = (candidate.document, candidate.page)
+            best[key] = max(value, best.get(key, value))
+    return np.array(
+        [
+            0.0
+            if candidate.page is None
+            else sum(best.get((candidate.document, candidate.page + step), 0.0) for step in (-1, 1))
+            for candidate in candidates
+        ]
+    )
+
+
+def _over_documents(
+    parts: dict[str, Floats],
+    pointed: dict[str, Floats],
+    per_term: Floats,
+    documents: npt.NDArray[np.int64],
+    candidates: Sequence[Candidate],
+    weights: EvidenceWeights,
+) -> dict[str, Floats]:
+    signals = _combine(parts, candidates, weights)
+    totals = np.sum(list(signals.values()), axis=0) if signals else np.zeros(len(candidates))
+    if weights.document:
+        signals["document"] = weights.document * document_scores(per_term, totals, documents)
+    if weights.within:
+        within = np.zeros(len(candidates))
+        for number in range(int(documents.max()) + 1):
+            rows = np.flatnonzero(documents == number)
+            own = _combine(
+                {name: values[rows] for name, values in parts.items()}, [candidates[row] for row in rows], weights
+            )
+            if own:
+                within[rows] = np.sum(list(own.values()), axis=0)
+        signals["within"] = weights.within * within
+        signals |= {name: weights.within * values for name, values in pointed.items()}
+    return signals
+
+
+def _pointed_signals(
+    question: Question, candidates: Sequence[Candidate], weights: EvidenceWeights
+) -> dict[str, Floats]:
+    """Return the weighted signals of what the question points at; only those that can fire."""
+    signals: dict[str, Floats] = {}
+    if question.pages or question.page_labels:
+        printed = references.printed_pages(question, candidates, references.label_offsets(candidates))
+        signals["printed_page"] = weights.printed_page * printed
+        signals["page"] = weights.page * references.page_positions(question, candidates)
+    if question.positions or question.last_pages:
+        signals["cover"] = weights.cover * references.covers_and_ends(question, candidates)
+    if question.about_document:
+        signals["first_page"] = weights.first_page * references.first_pages(question, candidates)
+    if question.labels:
+        signals["label"] = weights.label * references.label_matches(question, candidates)
+    if question.answers:
+        signals["answer"] = weights.answer * references.answer_kinds(question, candidates)
+    if question.counted:
+        signals["counted"] = weights.counted * references.counted_parts(question, candidates)
+    return signals

@@ -1,0 +1,1 @@
+"""Retrievers: candidates from stores, fused and ordered by evidence."""
