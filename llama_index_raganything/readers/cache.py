@@ -1,0 +1,147 @@
+"""A cache of parsed files, keyed by content and by everything that changes the result.
+
+The key does not hold the path, so a moved or renamed file is a hit. RAG-Anything's own cache
+keys on path and time and forgets most options (HKUDS/RAG-Anything PR #325).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from llama_index_raganything.elements import SCHEMA_VERSION, Element, content_id
+from llama_index_raganything.errors import BlockedSourceError, SourceError
+from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.base import ParsedFile, ParseOptions
+
+logger = logging.getLogger(__name__)
+
+READER_VERSION: Final = 1
+"""Raised whenever the package's own parsing gives other elements for the same file."""
+
+_CHUNK_BYTES: Final = 1 << 20
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 digest of a file's content in hex.
+
+    Args:
+        path: A readable file.
+
+    Returns:
+        64 hex digits.
+
+    Raises:
+        SourceError: The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        message = f"{str(path)!r} cannot be read ({error}); check the path and its permissions."
+        raise SourceError(message) from error
+    return digest.hexdigest()
+
+
+def parse_key(content_hash: str, kind: str, parser: str, options: ParseOptions) -> str:
+    """Return the cache key of one parse.
+
+    Args:
+        content_hash: SHA-256 of the file.
+        kind: Kind and extension that the file was parsed as.
+        parser: Parser with its version(s).
+        options: Everything else that changes the result.
+
+    Returns:
+        32 hex digits.
+    """
+    described = json.dumps(options.to_dict(), sort_keys=True, default=repr)
+    return content_id(SCHEMA_VERSION, READER_VERSION, content_hash, kind, parser, described)
+
+
+class ParseCache:
+    """A folder of parsed files, one JSON file each.
+
+    Args:
+        root: The folder; made when the first file is stored.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def get(self, key: str, assets: AssetStore) -> ParsedFile | None:
+        """Return a parsed file, or None.
+
+        Args:
+            key: What :func:`parse_key` returned.
+            assets: Where the elements' assets must be.
+
+        Returns:
+            The parsed file; None when it is not there, damaged, or has lost an asset.
+        """
+        path = self._path(key)
+        try:
+            parsed = _from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        # A damaged entry is as good as none: the file is parsed again and the entry overwritten.
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ValidationError) as error:
+            logger.warning("Ignoring the damaged parse cache entry %s: %s", path, error)
+            return None
+        return parsed if _assets_exist(parsed, assets) else None
+
+    def put(self, key: str, parsed: ParsedFile) -> None:
+        """Store a parsed file; a folder that cannot be written is a warning, not an error.
+
+        Args:
+            key: What :func:`parse_key` returned.
+            parsed: The result to store.
+        """
+        path = self._path(key)
+        content = json.dumps(_to_dict(parsed), ensure_ascii=False, separators=(",", ":"))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Written aside and renamed, so that a crash or a second process never leaves half an entry.
+            handle, temporary = tempfile.mkstemp(dir=path.parent)
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(content)
+            Path(temporary).replace(path)
+        except OSError as error:
+            logger.warning("Cannot write the parse cache entry %s: %s", path, error)
+
+    def _path(self, key: str) -> Path:
+        return self.root / key[:2] / f"{key}.json"
+
+
+def _to_dict(parsed: ParsedFile) -> dict[str, Any]:
+    return {
+        "parser": parsed.parser,
+        "title": parsed.title,
+        "warnings": parsed.warnings,
+        "elements": [element.to_dict() for element in parsed.elements],
+    }
+
+
+def _from_dict(content: dict[str, Any]) -> ParsedFile:
+    return ParsedFile(
+        elements=[Element(**element) for element in content["elements"]],
+        parser=str(content["parser"]),
+        title=content["title"],
+        warnings=[str(warning) for warning in content["warnings"]],
+    )
+
+
+def _assets_exist(parsed: ParsedFile, assets: AssetStore) -> bool:
+    try:
+        return all(assets.resolve(e.asset).is_file() for e in parsed.elements if e.asset)
+    except BlockedSourceError:
+        return False

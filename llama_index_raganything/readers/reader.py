@@ -1,0 +1,285 @@
+"""``RAGAnythingReader``: files, folders, URLs and content lists become documents."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.readers.base import BasePydanticReader
+from llama_index.core.schema import Document
+from llama_index.core.utils import get_tqdm_iterable
+from pydantic import Field, PrivateAttr
+
+from llama_index_raganything.config import DEFAULT_WORKING_DIR
+from llama_index_raganything.documents import elements_to_document
+from llama_index_raganything.elements import SCHEMA_VERSION, content_id
+from llama_index_raganything.errors import MissingDependencyError, RAGAnythingError
+from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.base import OcrMode, ParsedFile, ParseOptions, Profile
+from llama_index_raganything.readers.cache import READER_VERSION, ParseCache, file_hash, parse_key
+from llama_index_raganything.readers.content_list import content_list_to_elements, read_content_list_file
+from llama_index_raganything.readers.events import ParseEndEvent, ParseStartEvent
+from llama_index_raganything.readers.formats import detect_format
+from llama_index_raganything.readers.routing import EMBEDDED, parser_for, parser_id, run_parser
+from llama_index_raganything.readers.sources import Source, SourceInput, expand_sources, local_file
+from llama_index_raganything.readers.urls import UrlPolicy
+
+logger = logging.getLogger(__name__)
+dispatcher = get_dispatcher(__name__)
+
+DEFAULT_MAX_FILE_BYTES: Final = 500_000_000
+
+# PDFium is not thread-safe, so one parse runs at a time in a process; processes give the speed-up.
+_PARSE_LOCK = threading.RLock()
+_EXECUTOR: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raganything-reader")
+
+
+class RAGAnythingReader(BasePydanticReader):
+    """Read files of nearly any kind into one ``Document`` each.
+
+    The document's text is readable Markdown; its typed elements (headings, tables, figures, equations,
+    pages with boxes) travel inside and come out with
+    :func:`~llama_index_raganything.documents.document_elements` or the ``RAGAnythingNodeParser``.
+
+    Attributes:
+        parser: ``"auto"`` chooses by content; ``"docvortex"`` is the embedded engine alone; ``"mineru"``,
+            ``"docling"``, ``"paddleocr"`` or any name registered with RAG-Anything's ``register_parser``.
+        profile: ``"standard"`` or ``"fast"`` (text layer and pages only).
+        ocr: ``"auto"`` recognises pages without usable text, ``"off"`` none, ``"always"`` all.
+        figure_ocr: Recognise the characters inside figures of PDF pages too.
+        page_images: Store an image of each PDF page.
+        crop_dpi: Resolution of crops and page images, in dots per inch.
+        lang: Language hint for parsers that take one ("en", "ch").
+        page_range: Pages to read, 1-based and inclusive ("1-5,8"); all when None.
+        parser_kwargs: Further arguments for the named parser. Not a place for secrets: it is serialised.
+        working_dir: Folder of the assets and the parse cache.
+        cache: Reuse the parse of an unchanged file.
+        allow_urls: Allow http(s) URLs as sources.
+        allow_private_urls: Allow URLs that lead to private or loopback addresses.
+        url_timeout_s: Seconds that fetching one URL may take.
+        max_file_bytes: Larger files are refused, in bytes; None for no limit.
+        asset_root: Folder below which content lists may name image files. By default the folder of the
+            JSON file, or the current folder for a content list given as an object.
+        num_workers: Processes that parse several files at once; 1 parses in this process.
+        parse_timeout_s: Seconds that parsing one file may take, with ``num_workers`` above 1 or a parser
+            that runs as a subprocess; None for no limit.
+        on_error: ``"raise"`` or ``"skip"``; by default one source raises, several skip and report.
+        show_progress: Show a progress bar over several files.
+    """
+
+    parser: str = "auto"
+    profile: Profile = "standard"
+    ocr: OcrMode = "auto"
+    figure_ocr: bool = False
+    page_images: bool = False
+    crop_dpi: int = Field(default=150, ge=36, le=1200)
+    lang: str | None = None
+    page_range: str | None = None
+    parser_kwargs: dict[str, Any] = Field(default_factory=dict)
+    working_dir: str = str(DEFAULT_WORKING_DIR)
+    cache: bool = True
+    allow_urls: bool = False
+    allow_private_urls: bool = False
+    url_timeout_s: float = Field(default=30.0, gt=0)
+    max_file_bytes: int | None = Field(default=DEFAULT_MAX_FILE_BYTES, gt=0)
+    asset_root: str | None = None
+    num_workers: int = Field(default=1, ge=1)
+    parse_timeout_s: float | None = Field(default=None, gt=0)
+    on_error: Literal["raise", "skip"] | None = None
+    show_progress: bool = False
+
+    _failures: list[tuple[str, Exception]] = PrivateAttr(default_factory=list)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the serialisation name of the class."""
+        return "RAGAnythingReader"
+
+    @property
+    def failures(self) -> list[tuple[str, Exception]]:
+        """Sources of the last call that failed, with their errors."""
+        return list(self._failures)
+
+    @property
+    def assets(self) -> AssetStore:
+        """The store that holds crops and media of the documents read."""
+        return AssetStore(Path(self.working_dir) / "assets")
+
+    @property
+    def options(self) -> ParseOptions:
+        """What the reader asks of parsers."""
+        return ParseOptions(
+            profile=self.profile,
+            ocr=self.ocr,
+            figure_ocr=self.figure_ocr,
+            page_images=self.page_images,
+            crop_dpi=self.crop_dpi,
+            lang=self.lang,
+            page_range=self.page_range,
+            parser_kwargs=dict(self.parser_kwargs),
+        )
+
+    def fingerprint(self) -> str:
+        """Return 32 hex digits that change when the same file would give other documents.
+
+        Returns:
+            A digest of all parse options, parser versions and the schema version.
+        """
+        versions = [parser_id(kind, self.parser) for kind in ("pdf", "image", "office")]
+        return content_id(SCHEMA_VERSION, READER_VERSION, *versions, parse_key("", "", self.parser, self.options))
+
+    def lazy_load_data(
+        self, file_path: SourceInput, extra_info: dict[str, Any] | None = None, fs: Any = None
+    ) -> Iterator[Document]:
+        """Read sources one after the other.
+
+        Args:
+            file_path: Path, folder (read recursively, hidden files left out), URL (with ``allow_urls``), content
+                list, JSON file of one, or an iterable of paths, folders and URLs.
+            extra_info: Metadata copied into each document; ``source``, ``content_hash`` and ``parser`` are ours.
+            fs: fsspec file system that the paths belong to.
+
+        Returns:
+            An iterator of one document per source, in order. Sources that fail are left out of a batch,
+            logged in one line each and kept in :attr:`failures`; a single source raises.
+
+        Raises:
+            MissingDependencyError: The named parser lacks its package or weights.
+            RAGAnythingError: A single source failed, or any with ``on_error="raise"``.
+        """
+        if self.parser not in EMBEDDED:
+            # Checked before any file is touched, so that a whole batch does not fail file by file.
+            parser_for("pdf", self.parser)
+        sources, batch = expand_sources(file_path, fs)
+        skip = self.on_error == "skip" or (self.on_error is None and batch)
+        self._failures = []
+        return self._documents(sources, dict(extra_info or {}), skip=skip)
+
+    def load_data(
+        self, file_path: SourceInput, extra_info: dict[str, Any] | None = None, fs: Any = None
+    ) -> list[Document]:
+        """Read sources into a list; see :meth:`lazy_load_data`.
+
+        Args:
+            file_path: What to read.
+            extra_info: Metadata copied into each document.
+            fs: fsspec file system that the paths belong to.
+
+        Returns:
+            One document per source, in order.
+        """
+        return list(self.lazy_load_data(file_path, extra_info, fs))
+
+    async def aload_data(
+        self, file_path: SourceInput, extra_info: dict[str, Any] | None = None, fs: Any = None
+    ) -> list[Document]:
+        """Read sources into a list without blocking the event loop; see :meth:`lazy_load_data`.
+
+        Args:
+            file_path: What to read.
+            extra_info: Metadata copied into each document.
+            fs: fsspec file system that the paths belong to.
+
+        Returns:
+            One document per source, in order.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_EXECUTOR, partial(self.load_data, file_path, extra_info, fs))
+
+    async def alazy_load_data(
+        self, file_path: SourceInput, extra_info: dict[str, Any] | None = None, fs: Any = None
+    ) -> Iterable[Document]:
+        """Read sources without blocking the event loop; see :meth:`lazy_load_data`.
+
+        Args:
+            file_path: What to read.
+            extra_info: Metadata copied into each document.
+            fs: fsspec file system that the paths belong to.
+
+        Returns:
+            One document per source, in order.
+        """
+        return await self.aload_data(file_path, extra_info, fs)
+
+    def _documents(self, sources: list[Source], extra_info: dict[str, Any], *, skip: bool) -> Iterator[Document]:
+        progress = get_tqdm_iterable(sources, self.show_progress and len(sources) > 1, "Reading files")
+        for source in progress:
+            try:
+                yield self.read_source(source, extra_info)
+            except MissingDependencyError:
+                raise
+            except RAGAnythingError as error:
+                if not skip:
+                    raise
+                self._failures.append((source.location, error))
+        for location, error in self._failures:
+            logger.warning("Not read: %s: %s: %s", location, type(error).__name__, error)
+
+    def read_source(self, source: Source, extra_info: dict[str, Any]) -> Document:
+        """Read one source.
+
+        Args:
+            source: What to read.
+            extra_info: Metadata copied into the document.
+
+        Returns:
+            The document.
+
+        Raises:
+            RAGAnythingError: The source cannot be read or parsed.
+        """
+        dispatcher.event(ParseStartEvent(source=source.location, parser=self.parser))
+        try:
+            parsed, content_hash, cached = self._parse(source)
+        except Exception as error:
+            dispatcher.event(ParseEndEvent(source=source.location, error=type(error).__name__))
+            raise
+        dispatcher.event(
+            ParseEndEvent(source=source.location, parser=parsed.parser, elements=len(parsed.elements), cached=cached)
+        )
+        return self._to_document(source, parsed, content_hash, extra_info)
+
+    def _to_document(
+        self, source: Source, parsed: ParsedFile, content_hash: str, extra_info: dict[str, Any]
+    ) -> Document:
+        location = source.location
+        if source.kind == "content_list":
+            location = str(extra_info.get("source") or location)
+        own = {"source": location, "content_hash": content_hash, "parser": parsed.parser}
+        if not parsed.elements:
+            logger.warning("%s has no content.", location)
+        return elements_to_document(parsed.elements, source=location, metadata=extra_info | own, title=parsed.title)
+
+    def _parse(self, source: Source) -> tuple[ParsedFile, str, bool]:
+        if source.kind == "content_list":
+            root = Path(self.asset_root) if self.asset_root else Path.cwd()
+            parsed = content_list_to_elements(source.target, assets=self.assets, asset_root=root)
+            return parsed, content_id(source.location), False
+        policy = UrlPolicy(allow=self.allow_urls, allow_private=self.allow_private_urls, timeout_s=self.url_timeout_s)
+        with local_file(source, policy=policy, max_bytes=self.max_file_bytes) as path:
+            return self._parse_path(path)
+
+    def _parse_path(self, path: Path) -> tuple[ParsedFile, str, bool]:
+        file_format = detect_format(path)
+        content_hash = file_hash(path)
+        if file_format.kind == "content_list":
+            root = Path(self.asset_root) if self.asset_root else path.parent
+            return read_content_list_file(path, assets=self.assets, asset_root=root), content_hash, False
+        parser = parser_id(file_format.kind, self.parser)
+        key = parse_key(content_hash, f"{file_format.kind} {file_format.suffix}", parser, self.options)
+        store = ParseCache(Path(self.working_dir) / "parse_cache")
+        cached = store.get(key, self.assets) if self.cache else None
+        if cached is not None:
+            return cached, content_hash, True
+        with _PARSE_LOCK:
+            parsed = run_parser(path, file_format, self.parser, self.options, self.assets)
+        if self.cache:
+            store.put(key, parsed)
+        return parsed, content_hash, False
