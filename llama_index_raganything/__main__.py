@@ -1,0 +1,7 @@
+"""Run the command line with ``python -m llama_index_raganything``."""
+
+import sys
+
+from llama_index_raganything.cli import main
+
+sys.exit(main())
