@@ -1,0 +1,128 @@
+"""Checks of zip and OLE2 containers before any parser opens them: bombs, encryption, damage."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from llama_index_raganything.errors import CorruptFileError, EncryptedFileError, FileTooLargeError
+
+MAX_UNPACKED_BYTES: Final = 1024**3
+"""Largest sum of the unpacked sizes of a container's members."""
+
+MAX_RATIO: Final = 200
+"""Largest unpacked size as a multiple of the packed one, for members over :data:`RATIO_FLOOR_BYTES`."""
+
+RATIO_FLOOR_BYTES: Final = 64 * 1024**2
+MAX_MEMBERS: Final = 100_000
+
+ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+OLE_MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ODF_ENCRYPTED = re.compile(rb"<(?:\w+:)?encryption-data\b")
+_EPUB_LICENCE: Final = frozenset({"META-INF/rights.xml", "META-INF/license.lcpl"})
+
+
+def check_container(path: Path) -> None:
+    """Refuse a container that would harm or that no parser can open.
+
+    Limits follow what Apache POI's ZipSecureFile guards against (inflation ratio, total size), with a floor so that
+    small, very regular sheets pass.
+
+    Args:
+        path: A local file; one that is no container passes.
+
+    Raises:
+        FileTooLargeError: It unpacks to too much.
+        EncryptedFileError: It needs a password.
+        CorruptFileError: It is empty or its directory is damaged.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if not head:
+        message = f"{str(path)!r} is empty (0 bytes)."
+        raise CorruptFileError(message, str(path))
+    if head[:4] in ZIP_MAGIC:
+        _check_zip(path)
+    elif head == OLE_MAGIC:
+        _check_ole(path)
+
+
+def read_members(path: Path, pattern: str) -> dict[str, bytes]:
+    """Read the members of a zip container whose names match; unreadable ones are left out.
+
+    Args:
+        path: A container that :func:`check_container` passed.
+        pattern: Regular expression for the whole member name.
+
+    Returns:
+        Bytes by name, in natural order of the numbers in the names ("slide2" before "slide10").
+    """
+    wanted = re.compile(pattern)
+    found: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist(), key=_natural):
+                if wanted.fullmatch(name):
+                    found[name] = _member(archive, name)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return {}
+    return {name: data for name, data in found.items() if data}
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    # zipfile lets zlib, struct and encoding errors of damaged members through as they come.
+    except Exception:  # noqa: BLE001
+        return b""
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d{1,9})", name)]
+
+
+def _check_zip(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            manifest = b""
+            if "META-INF/manifest.xml" in archive.namelist():
+                with archive.open("META-INF/manifest.xml") as stream:
+                    manifest = stream.read(1024**2)
+    # zipfile lets struct, zlib and encoding errors of damaged archives through as they come.
+    except Exception as error:
+        message = f"{str(path)!r} is a damaged zip container ({type(error).__name__}: {error}); save it again."
+        raise CorruptFileError(message, str(path)) from error
+    _check_sizes(path, members)
+    names = {member.filename for member in members}
+    if any(member.flag_bits & 1 for member in members) or _ODF_ENCRYPTED.search(manifest) or names & _EPUB_LICENCE:
+        message = f"{str(path)!r} is encrypted; remove the password or the copy protection and read it again."
+        raise EncryptedFileError(message, str(path))
+
+
+def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    unpacked = sum(member.file_size for member in members)
+    absurd = [m for m in members if m.file_size > max(RATIO_FLOOR_BYTES, MAX_RATIO * m.compress_size)]
+    if unpacked <= MAX_UNPACKED_BYTES and len(members) <= MAX_MEMBERS and not absurd:
+        return
+    message = (
+        f"{str(path)!r} unpacks to {unpacked:,} bytes in {len(members):,} members; at most {MAX_UNPACKED_BYTES:,} bytes, "
+        f"{MAX_MEMBERS:,} members and a ratio of {MAX_RATIO} for large ones are read. Split the document."
+    )
+    raise FileTooLargeError(message, str(path))
+
+
+def _check_ole(path: Path) -> None:
+    import olefile  # type: ignore[import-untyped]  # It ships no type information.
+
+    try:
+        with olefile.OleFileIO(str(path)) as container:
+            encrypted = container.exists("EncryptedPackage") or container.exists("EncryptionInfo")
+    # olefile raises many things on damaged containers; the parser's own error will be more exact.
+    except Exception:  # noqa: BLE001
+        return
+    if encrypted:
+        message = f"{str(path)!r} is encrypted with a password; remove the password and read it again."
+        raise EncryptedFileError(message, str(path))
