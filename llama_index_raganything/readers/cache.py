@@ -10,6 +10,8 @@ import hashlib
 import json
 import logging
 import os
+import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +29,7 @@ READER_VERSION: Final = 1
 """Raised whenever the package's own parsing gives other elements for the same file."""
 
 _CHUNK_BYTES: Final = 1 << 20
+_HEX = re.compile(r"[0-9a-f]{16,128}")
 
 
 def file_hash(path: Path) -> str:
@@ -52,12 +55,11 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def parse_key(content_hash: str, kind: str, parser: str, options: ParseOptions) -> str:
-    """Return the cache key of one parse.
+def parse_key(kind: str, parser: str, options: ParseOptions) -> str:
+    """Return the part of a cache key that is not the file's content.
 
     Args:
-        content_hash: SHA-256 of the file.
-        kind: Kind and extension that the file was parsed as.
+        kind: Kind and extension that the file is parsed as.
         parser: Parser with its version(s).
         options: Everything else that changes the result.
 
@@ -65,11 +67,11 @@ def parse_key(content_hash: str, kind: str, parser: str, options: ParseOptions) 
         32 hex digits.
     """
     described = json.dumps(options.to_dict(), sort_keys=True, default=repr)
-    return content_id(SCHEMA_VERSION, READER_VERSION, content_hash, kind, parser, described)
+    return content_id(SCHEMA_VERSION, READER_VERSION, kind, parser, described)
 
 
 class ParseCache:
-    """A folder of parsed files, one JSON file each.
+    """A folder of parsed files: one subfolder per content, one JSON file per parser and options.
 
     Args:
         root: The folder; made when the first file is stored.
@@ -78,17 +80,18 @@ class ParseCache:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
-    def get(self, key: str, assets: AssetStore) -> ParsedFile | None:
+    def get(self, content_hash: str, key: str, assets: AssetStore) -> ParsedFile | None:
         """Return a parsed file, or None.
 
         Args:
+            content_hash: SHA-256 of the file, in hex.
             key: What :func:`parse_key` returned.
             assets: Where the elements' assets must be.
 
         Returns:
             The parsed file; None when it is not there, damaged, or has lost an asset.
         """
-        path = self._path(key)
+        path = self._folder(content_hash) / f"{key}.json"
         try:
             parsed = _from_dict(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -99,14 +102,15 @@ class ParseCache:
             return None
         return parsed if _assets_exist(parsed, assets) else None
 
-    def put(self, key: str, parsed: ParsedFile) -> None:
+    def put(self, content_hash: str, key: str, parsed: ParsedFile) -> None:
         """Store a parsed file; a folder that cannot be written is a warning, not an error.
 
         Args:
+            content_hash: SHA-256 of the file, in hex.
             key: What :func:`parse_key` returned.
             parsed: The result to store.
         """
-        path = self._path(key)
+        path = self._folder(content_hash) / f"{key}.json"
         content = json.dumps(_to_dict(parsed), ensure_ascii=False, separators=(",", ":"))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,8 +122,18 @@ class ParseCache:
         except OSError as error:
             logger.warning("Cannot write the parse cache entry %s: %s", path, error)
 
-    def _path(self, key: str) -> Path:
-        return self.root / key[:2] / f"{key}.json"
+    def forget(self, content_hash: str) -> None:
+        """Delete every parse of one content; a content that is not there is fine.
+
+        Args:
+            content_hash: SHA-256 of the file, in hex.
+        """
+        shutil.rmtree(self._folder(content_hash), ignore_errors=True)
+
+    def _folder(self, content_hash: str) -> Path:
+        # Hashed once more when it is no plain name, so that no caller's string leaves the cache folder.
+        name = content_hash if _HEX.fullmatch(content_hash) else content_id(content_hash)
+        return self.root / name[:2] / name
 
 
 def _to_dict(parsed: ParsedFile) -> dict[str, Any]:

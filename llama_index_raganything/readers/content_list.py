@@ -147,9 +147,9 @@ class _Normaliser:
             subtype = "index" if kind == "index" else _text(item.get("sub_type") or item.get("list_type")) or None
             return {"type": "list", "text": text, "subtype": subtype}
         text = _words(item, "text", "content")
-        level = item.get("text_level")
-        if kind in _HEADINGS or (kind in _PLAIN and _is_number(level) and int(level) > 0):
-            return {"type": "heading", "text": text, "level": max(1, int(level)) if _is_number(level) else 1}
+        level = _integer(item.get("text_level")) or 0
+        if kind in _HEADINGS or (kind in _PLAIN and level > 0):
+            return {"type": "heading", "text": text, "level": max(1, level)}
         if kind in _FURNITURE:
             return {"type": "furniture", "text": text, "subtype": kind}
         if kind not in _PLAIN | _NOTES and kind not in self._unknown:
@@ -276,7 +276,7 @@ def _docling_rows(data: Mapping[str, Any]) -> tuple[list[list[str]], int]:
     if not isinstance(cells, list):
         return _listed_rows(data.get("grid") or data.get("rows") or [])
     grid: dict[tuple[int, int], str] = {}
-    header_rows = set()
+    header_rows: set[int] = set()
     for cell in cells:
         if not isinstance(cell, Mapping):
             continue
@@ -295,9 +295,8 @@ def _docling_rows(data: Mapping[str, Any]) -> tuple[list[list[str]], int]:
 
 def _span(cell: Mapping[str, Any], start_key: str, end_key: str) -> tuple[int, int]:
     """Return a cell's first and past-the-end index, kept within limits that hostile input would break."""
-    start, end = cell.get(start_key), cell.get(end_key)
-    first = min(max(int(start), 0), 10_000) if _is_number(start) else 0
-    last = int(end) if _is_number(end) else first + 1
+    first = min(max(_integer(cell.get(start_key)) or 0, 0), 10_000)
+    last = _integer(cell.get(end_key)) or first + 1
     return first, min(max(last, first + 1), first + 100)
 
 
@@ -346,14 +345,15 @@ def _strip_math(text: str) -> str:
     return text
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, int) or (isinstance(value, str) and value.strip().isdecimal())
+def _integer(value: Any) -> int | None:
+    if isinstance(value, str) and len(value) < 20 and value.strip().isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _page(value: Any) -> int | None:
-    return int(value) + 1 if _is_number(value) and 0 <= int(value) < 10_000_000 else None
+    number = _integer(value)
+    return number + 1 if number is not None and 0 <= number < 10_000_000 else None
 
 
 def _box(value: Any) -> Box | None:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import Document
-from llama_index.core.utils import get_tqdm_iterable
+from llama_index_instrumentation import get_dispatcher
 from pydantic import Field, PrivateAttr
+from tqdm import tqdm
 
 from llama_index_raganything.config import DEFAULT_WORKING_DIR
 from llama_index_raganything.documents import elements_to_document
 from llama_index_raganything.elements import SCHEMA_VERSION, content_id
-from llama_index_raganything.errors import MissingDependencyError, RAGAnythingError
+from llama_index_raganything.errors import CorruptFileError, MissingDependencyError, RAGAnythingError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import OcrMode, ParsedFile, ParseOptions, Profile
 from llama_index_raganything.readers.cache import READER_VERSION, ParseCache, file_hash, parse_key
@@ -30,6 +31,7 @@ from llama_index_raganything.readers.formats import detect_format
 from llama_index_raganything.readers.routing import EMBEDDED, parser_for, parser_id, run_parser
 from llama_index_raganything.readers.sources import Source, SourceInput, expand_sources, local_file
 from llama_index_raganything.readers.urls import UrlPolicy
+from llama_index_raganything.workers import Failure, map_in_processes
 
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
@@ -126,6 +128,18 @@ class RAGAnythingReader(BasePydanticReader):
             parser_kwargs=dict(self.parser_kwargs),
         )
 
+    @property
+    def _parse_cache(self) -> ParseCache:
+        return ParseCache(Path(self.working_dir) / "parse_cache")
+
+    def forget(self, content_hash: str) -> None:
+        """Delete the cached parses of one content.
+
+        Args:
+            content_hash: The document's ``content_hash``.
+        """
+        self._parse_cache.forget(content_hash)
+
     def fingerprint(self) -> str:
         """Return 32 hex digits that change when the same file would give other documents.
 
@@ -133,7 +147,7 @@ class RAGAnythingReader(BasePydanticReader):
             A digest of all parse options, parser versions and the schema version.
         """
         versions = [parser_id(kind, self.parser) for kind in ("pdf", "image", "office")]
-        return content_id(SCHEMA_VERSION, READER_VERSION, *versions, parse_key("", "", self.parser, self.options))
+        return content_id(SCHEMA_VERSION, READER_VERSION, *versions, parse_key("", self.parser, self.options))
 
     def lazy_load_data(
         self, file_path: SourceInput, extra_info: dict[str, Any] | None = None, fs: Any = None
@@ -209,18 +223,29 @@ class RAGAnythingReader(BasePydanticReader):
         return await self.aload_data(file_path, extra_info, fs)
 
     def _documents(self, sources: list[Source], extra_info: dict[str, Any], *, skip: bool) -> Iterator[Document]:
-        progress = get_tqdm_iterable(sources, self.show_progress and len(sources) > 1, "Reading files")
-        for source in progress:
-            try:
-                yield self.read_source(source, extra_info)
-            except MissingDependencyError:
-                raise
-            except RAGAnythingError as error:
-                if not skip:
-                    raise
-                self._failures.append((source.location, error))
+        outcomes = self._outcomes(sources, extra_info)
+        progress = tqdm(outcomes, "Reading files", len(sources), disable=not self.show_progress or len(sources) < 2)
+        for source, outcome in zip(sources, progress, strict=True):
+            if isinstance(outcome, Document):
+                yield outcome
+            elif skip and not (isinstance(outcome, MissingDependencyError) and self.parser not in EMBEDDED):
+                self._failures.append((source.location, outcome))
+            else:
+                raise outcome
         for location, error in self._failures:
             logger.warning("Not read: %s: %s: %s", location, type(error).__name__, error)
+
+    def _outcomes(self, sources: list[Source], extra_info: dict[str, Any]) -> Iterator[Document | Exception]:
+        read = partial(_read_or_error, self, extra_info)
+        if self.num_workers == 1 or len(sources) < 2:
+            yield from map(read, sources)
+            return
+        timed = partial(_with_time_limit, read, self.parse_timeout_s)
+        for source, outcome in zip(sources, map_in_processes(timed, sources, self.num_workers), strict=True):
+            if isinstance(outcome, Failure):
+                yield CorruptFileError(f"{source.location!r} could not be parsed: {outcome.reason}", source.location)
+            else:
+                yield outcome
 
     def read_source(self, source: Source, extra_info: dict[str, Any]) -> Document:
         """Read one source.
@@ -273,13 +298,33 @@ class RAGAnythingReader(BasePydanticReader):
             root = Path(self.asset_root) if self.asset_root else path.parent
             return read_content_list_file(path, assets=self.assets, asset_root=root), content_hash, False
         parser = parser_id(file_format.kind, self.parser)
-        key = parse_key(content_hash, f"{file_format.kind} {file_format.suffix}", parser, self.options)
-        store = ParseCache(Path(self.working_dir) / "parse_cache")
-        cached = store.get(key, self.assets) if self.cache else None
+        key = parse_key(f"{file_format.kind} {file_format.suffix}", parser, self.options)
+        store = self._parse_cache
+        cached = store.get(content_hash, key, self.assets) if self.cache else None
         if cached is not None:
             return cached, content_hash, True
         with _PARSE_LOCK:
             parsed = run_parser(path, file_format, self.parser, self.options, self.assets)
         if self.cache:
-            store.put(key, parsed)
+            store.put(content_hash, key, parsed)
         return parsed, content_hash, False
+
+
+def _read_or_error(reader: RAGAnythingReader, extra_info: dict[str, Any], source: Source) -> Document | Exception:
+    try:
+        return reader.read_source(source, extra_info)
+    except RAGAnythingError as error:
+        return error
+
+
+def _with_time_limit(
+    read: Callable[[Source], Document | Exception], seconds: float | None, source: Source
+) -> Document | Exception:
+    """Read in a worker process that ends itself when the time is over, even inside native code."""
+    if seconds is None:
+        return read(source)
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        return read(source)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
