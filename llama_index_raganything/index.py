@@ -1,0 +1,379 @@
+"""``RAGAnythingIndex``: the one place that wires all parts together with defaults."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.chat_engine import CondensePlusContextChatEngine, MultiModalCondensePlusContextChatEngine
+from llama_index.core.chat_engine.types import BaseChatEngine
+from llama_index.core.llms import LLM
+from llama_index.core.node_parser import NodeParser
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import Document, TransformComponent
+from llama_index.core.vector_stores import MetadataFilters
+from pydantic import SecretStr
+
+from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.ingestion import Ingestion, IngestionReport
+from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
+from llama_index_raganything.node_parser import RAGAnythingNodeParser
+from llama_index_raganything.query_engine import RAGAnythingQueryEngine
+from llama_index_raganything.readers.reader import RAGAnythingReader
+from llama_index_raganything.readers.sources import SourceInput
+from llama_index_raganything.retrievers import EvidenceRetriever
+from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
+from llama_index_raganything.stores.milvus import MilvusNodeStore
+
+logger = logging.getLogger(__name__)
+
+
+class RAGAnythingIndex:
+    """Files in, cited answers out; every part can be replaced.
+
+    Args:
+        uri: Milvus Lite folder, server or Zilliz Cloud endpoint; ``MILVUS_URI`` or ``./milvus.db`` by default.
+        collection: Name of the knowledge base; its collections in Milvus start with it.
+        token: ``user:password`` or API key of the server.
+        db_name: Database on the server.
+        tenant: Read and write this tenant's documents only.
+        working_dir: Folder of the parse cache and the assets; ``RAG_WORKING_DIR`` or ``./rag_storage`` by default.
+        embed_model: Embedding model; ``Settings.embed_model`` if set, else the embedded default.
+        llm: LLM that answers; ``Settings.llm`` if set, else answers quote the documents.
+        reader: Reader of files; a ``RAGAnythingReader`` over ``working_dir`` by default.
+        reader_options: Arguments of the default reader, such as ``{"profile": "fast"}``.
+        node_parser: Makes nodes of documents; a ``RAGAnythingNodeParser`` by default.
+        transformations: Run on the nodes of each document before they are embedded.
+        node_store: An open store, in place of ``uri``, ``collection``, ``token``, ``db_name`` and ``tenant``.
+        overwrite: Drop what the knowledge base holds.
+        settings: Settings in place of those read from the environment.
+
+    Raises:
+        StoreError: Milvus cannot be opened; the subclass says why.
+        SchemaMismatchError: The knowledge base was made with vectors of another dimension.
+        ConfigurationError: The arguments contradict each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        uri: str | None = None,
+        collection: str | None = None,
+        token: str | SecretStr | None = None,
+        db_name: str | None = None,
+        tenant: str | None = None,
+        working_dir: str | Path | None = None,
+        embed_model: BaseEmbedding | None = None,
+        llm: LLM | None = None,
+        reader: RAGAnythingReader | None = None,
+        reader_options: dict[str, Any] | None = None,
+        node_parser: NodeParser | None = None,
+        transformations: Sequence[TransformComponent] = (),
+        node_store: MilvusNodeStore | None = None,
+        overwrite: bool = False,
+        settings: RAGAnythingSettings | None = None,
+    ) -> None:
+        if reader is not None and reader_options:
+            message = f"reader and reader_options={reader_options!r} were both given; set the options on the reader."
+            raise ConfigurationError(message)
+        settings = settings or RAGAnythingSettings()
+        self.embed_model = resolve_embed_model(embed_model)
+        self._llm = llm
+        folder = Path(working_dir or settings.working_dir)
+        self.reader = reader or RAGAnythingReader(working_dir=str(folder), **(reader_options or {}))
+        self.node_parser = node_parser or RAGAnythingNodeParser(asset_root=str(self.reader.assets.root))
+        self.node_store = node_store or MilvusNodeStore(
+            uri=uri or settings.milvus_uri,
+            collection_name=collection or settings.milvus_collection,
+            token=token or settings.milvus_token,
+            db_name=db_name if db_name is not None else settings.milvus_db_name,
+            tenant=tenant,
+            dim=_dimension(self.embed_model),
+            overwrite=overwrite,
+        )
+        self.ledger = Ledger(self.node_store, overwrite=overwrite)
+        self.ingestion = Ingestion(
+            reader=self.reader,
+            node_parser=self.node_parser,
+            embed_model=self.embed_model,
+            node_store=self.node_store,
+            ledger=self.ledger,
+            transformations=transformations,
+        )
+        self.last_report = IngestionReport()
+
+    @classmethod
+    def from_paths(
+        cls,
+        paths: SourceInput,
+        *,
+        strict: bool = False,
+        show_progress: bool = False,
+        num_workers: int = 1,
+        **options: Any,
+    ) -> Self:
+        """Open an index and bring in files and folders.
+
+        Args:
+            paths: Files, folders (recursively), content lists, or URLs where the reader allows them.
+            strict: Raise at the end when a document failed; otherwise see :attr:`last_report`.
+            show_progress: Show a progress bar.
+            num_workers: Processes that parse.
+            **options: Arguments of the class.
+
+        Returns:
+            The index.
+
+        Raises:
+            IngestionError: ``strict`` is set and documents failed; the others are in.
+        """
+        index = cls(**options)
+        index.add(paths, strict=strict, show_progress=show_progress, num_workers=num_workers)
+        return index
+
+    @classmethod
+    def from_documents(
+        cls, documents: Iterable[Document], *, strict: bool = False, show_progress: bool = False, **options: Any
+    ) -> Self:
+        """Open an index and bring in documents loaded by any LlamaIndex reader.
+
+        Args:
+            documents: The documents.
+            strict: Raise at the end when a document failed; otherwise see :attr:`last_report`.
+            show_progress: Show a progress bar.
+            **options: Arguments of the class.
+
+        Returns:
+            The index.
+        """
+        index = cls(**options)
+        index.add_documents(documents, strict=strict, show_progress=show_progress)
+        return index
+
+    @classmethod
+    async def afrom_paths(cls, paths: SourceInput, **options: Any) -> Self:
+        """Async twin of :meth:`from_paths`; the work runs in a thread."""
+        return await asyncio.to_thread(cls.from_paths, paths, **options)
+
+    @classmethod
+    async def afrom_documents(cls, documents: Iterable[Document], **options: Any) -> Self:
+        """Async twin of :meth:`from_documents`; the work runs in a thread."""
+        return await asyncio.to_thread(cls.from_documents, documents, **options)
+
+    def add(
+        self, paths: SourceInput, *, strict: bool = False, show_progress: bool = False, num_workers: int = 1
+    ) -> IngestionReport:
+        """Bring in files and folders; skip what is unchanged, replace what changed.
+
+        Args:
+            paths: Files, folders (recursively), content lists, or URLs where the reader allows them.
+            strict: Raise at the end when a document failed.
+            show_progress: Show a progress bar.
+            num_workers: Processes that parse.
+
+        Returns:
+            What was done, also kept as :attr:`last_report`.
+
+        Raises:
+            IngestionError: ``strict`` is set and documents failed; the others are in.
+        """
+        report = self.ingestion.add_paths(paths, strict=strict, show_progress=show_progress, num_workers=num_workers)
+        self.last_report = report
+        return report
+
+    def add_documents(
+        self, documents: Iterable[Document], *, strict: bool = False, show_progress: bool = False
+    ) -> IngestionReport:
+        """Bring in documents loaded by any LlamaIndex reader; their ids decide what replaces what.
+
+        Args:
+            documents: The documents.
+            strict: Raise at the end when a document failed.
+            show_progress: Show a progress bar.
+
+        Returns:
+            What was done, also kept as :attr:`last_report`.
+        """
+        self.last_report = self.ingestion.add_documents(documents, strict=strict, show_progress=show_progress)
+        return self.last_report
+
+    def sync(
+        self, folder: str | Path, *, strict: bool = False, show_progress: bool = False, num_workers: int = 1
+    ) -> IngestionReport:
+        """Make the index agree with a folder: add, update, and delete what is gone from it.
+
+        Args:
+            folder: The folder; documents from elsewhere are not touched.
+            strict: Raise at the end when a document failed.
+            show_progress: Show a progress bar.
+            num_workers: Processes that parse.
+
+        Returns:
+            What was done, also kept as :attr:`last_report`.
+
+        Raises:
+            SourceError: The folder does not exist; nothing is deleted.
+        """
+        self.last_report = self.ingestion.sync(
+            folder, strict=strict, show_progress=show_progress, num_workers=num_workers
+        )
+        return self.last_report
+
+    def delete(self, document: str) -> bool:
+        """Delete a document with every trace: nodes, vectors, ledger row, assets and cached parse.
+
+        Args:
+            document: Its id, path or URL.
+
+        Returns:
+            True when the document was known.
+        """
+        return self.ingestion.delete(document)
+
+    async def aadd(self, paths: SourceInput, **options: Any) -> IngestionReport:
+        """Async twin of :meth:`add`; the work runs in a thread."""
+        return await asyncio.to_thread(self.add, paths, **options)
+
+    async def aadd_documents(self, documents: Iterable[Document], **options: Any) -> IngestionReport:
+        """Async twin of :meth:`add_documents`; the work runs in a thread."""
+        return await asyncio.to_thread(self.add_documents, documents, **options)
+
+    async def async_sync(self, folder: str | Path, **options: Any) -> IngestionReport:
+        """Async twin of :meth:`sync`; the work runs in a thread."""
+        return await asyncio.to_thread(self.sync, folder, **options)
+
+    async def adelete(self, document: str) -> bool:
+        """Async twin of :meth:`delete`; the work runs in a thread."""
+        return await asyncio.to_thread(self.delete, document)
+
+    def as_retriever(
+        self, *, similarity_top_k: int = 5, filters: MetadataFilters | None = None, **options: Any
+    ) -> EvidenceRetriever:
+        """Return the default retriever: dense and keyword candidates, ranked by evidence.
+
+        Args:
+            similarity_top_k: How many results to return.
+            filters: Only nodes that match take part.
+            **options: Further arguments of :class:`EvidenceRetriever`.
+
+        Returns:
+            The retriever.
+        """
+        return EvidenceRetriever(
+            self.node_store,
+            embed_model=self.embed_model,
+            similarity_top_k=similarity_top_k,
+            filters=filters,
+            **options,
+        )
+
+    def as_query_engine(
+        self,
+        *,
+        llm: LLM | None = None,
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        node_postprocessors: Sequence[BaseNodePostprocessor] = (),
+        **options: Any,
+    ) -> RAGAnythingQueryEngine:
+        """Return an engine that answers with citations.
+
+        Args:
+            llm: LLM for this engine; the index's by default.
+            similarity_top_k: How many results to answer from.
+            filters: Only nodes that match take part.
+            node_postprocessors: Run on the results before the answer.
+            **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True``.
+
+        Returns:
+            The query engine.
+        """
+        return RAGAnythingQueryEngine.from_args(
+            self.as_retriever(similarity_top_k=similarity_top_k, filters=filters),
+            llm=resolve_llm(llm or self._llm),
+            node_postprocessors=list(node_postprocessors),
+            asset_root=str(self.reader.assets.root),
+            **options,
+        )
+
+    def as_chat_engine(
+        self,
+        *,
+        llm: LLM | None = None,
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        **options: Any,
+    ) -> BaseChatEngine:
+        """Return a chat engine over the index; it needs an LLM.
+
+        Args:
+            llm: LLM for this engine; the index's by default. One that sees images gets the figures too.
+            similarity_top_k: How many results to answer from.
+            filters: Only nodes that match take part.
+            chat_history: Earlier messages.
+            **options: Further arguments of LlamaIndex's chat engine.
+
+        Returns:
+            LlamaIndex's condense-plus-context chat engine, multimodal where the LLM is a chat model.
+
+        Raises:
+            ConfigurationError: There is no LLM.
+        """
+        chosen = resolve_llm(llm or self._llm)
+        if chosen is None:
+            message = "A chat engine needs an LLM: pass llm=... or set Settings.llm; as_query_engine() works without."
+            raise ConfigurationError(message)
+        engine = (
+            MultiModalCondensePlusContextChatEngine if chosen.metadata.is_chat_model else CondensePlusContextChatEngine
+        )
+        retriever = self.as_retriever(similarity_top_k=similarity_top_k, filters=filters)
+        arguments = {"multi_modal_llm" if engine is MultiModalCondensePlusContextChatEngine else "llm": chosen}
+        return engine.from_defaults(retriever=retriever, chat_history=chat_history, **arguments, **options)
+
+    def documents(self) -> list[LedgerEntry]:
+        """Return the ledger's row of every document, sorted by source."""
+        return sorted(self.ledger.list(), key=lambda entry: entry.source)
+
+    def status(self) -> dict[str, Any]:
+        """Return where the index lives and what it holds.
+
+        Returns:
+            ``uri``, ``collection``, ``embed_model``, ``working_dir``, numbers of documents by state and of
+            nodes by content type.
+        """
+        entries = self.ledger.list()
+        nodes: Counter[str] = Counter()
+        for entry in entries:
+            nodes.update(entry.node_counts if entry.state == "ready" else {})
+        return {
+            "uri": self.node_store.uri,
+            "collection": self.node_store.collection_name,
+            "embed_model": self.embed_model.model_name,
+            "working_dir": self.reader.working_dir,
+            "documents": dict(Counter(entry.state for entry in entries)),
+            "nodes": dict(nodes),
+        }
+
+    def close(self) -> None:
+        """Flush and let go of Milvus, so that another process may open a Lite folder."""
+        self.node_store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _dimension(embed_model: BaseEmbedding) -> int:
+    """Return the number of dimensions; models that do not say are asked for one vector."""
+    known = getattr(embed_model, "dimension", None) or getattr(embed_model, "dimensions", None)
+    return int(known) if isinstance(known, int) else len(embed_model.get_text_embedding("dimension"))
