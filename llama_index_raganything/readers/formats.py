@@ -28,11 +28,15 @@ _SUFFIXES: Final[dict[Kind, str]] = {
     "pdf": ".pdf",
     "image": ".png .jpg .jpeg .jpe .jfif .gif .bmp .tif .tiff .webp",
     "office": (
-        ".docx .docm .dotx .dotm .doc .dot .pptx .pptm .ppsx .ppsm .potx .ppt .pps .xlsx .xlsm .xltx .xltm .xls "
-        ".odt .ods .odp .ott .ots .otp .rtf .epub .html .htm .xhtml .mhtml .mht .csv .tsv .ofd"
+        ".docx .docm .dotx .dotm .doc .dot .pptx .pptm .ppsx .ppsm .potx .potm .ppt .pps .pot .xlsx .xlsm .xltx .xltm "
+        ".xls .xlt .odt .ott .ods .ots .odp .otp .rtf .epub .html .htm .xhtml .shtml .mhtml .mht .csv .tsv .ofd"
     ),
-    "plain": ".txt .text .md .markdown .mdown .rst .adoc .asciidoc .asc .org .tex .log .json .jsonl .xml .yaml .yml",
-    "email": ".eml",
+    "plain": (
+        ".txt .text .log .md .markdown .mdx .mkd .qmd .rmd .rst .adoc .asciidoc .asc .tex .latex .vtt .srt .ipynb "
+        ".json .jsonl .ndjson .geojson .yaml .yml .toml .ini .cfg .xml .py .js .jsx .ts .tsx .java .c .h .cc .cpp "
+        ".hpp .cs .go .rs .rb .php .swift .kt .scala .r .jl .lua .pl .sh .bash .ps1 .sql .css .scss .vue .proto"
+    ),
+    "email": ".eml .mail .mbox .msg",
     "audio": ".mp3 .wav .flac .m4a .ogg .oga .opus .wma .aac",
     "video": ".mp4 .mov .webm .avi .mkv .flv .wmv .m4v .mpg .mpeg",
     "content_list": "",
@@ -41,6 +45,27 @@ KIND_OF_SUFFIX: Final[dict[str, Kind]] = {
     suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
 }
 """Kind of each supported file name extension."""
+
+_CANONICAL: Final = {
+    alias: suffix
+    for suffix, aliases in {
+        ".docx": ".docm .dotx .dotm",
+        ".pptx": ".pptm .ppsx .ppsm .potx .potm",
+        ".xlsx": ".xlsm .xltx .xltm",
+        ".doc": ".dot",
+        ".ppt": ".pps .pot",
+        ".xls": ".xlt",
+        ".odt": ".ott",
+        ".ods": ".ots",
+        ".odp": ".otp",
+        ".html": ".htm .xhtml .shtml",
+        ".mhtml": ".mht",
+        ".jpg": ".jpeg .jpe .jfif",
+        ".tif": ".tiff",
+    }.items()
+    for alias in aliases.split()
+}
+"""Templates, macro files and other names of one format, each with the name that parsers know."""
 
 _HEAD_BYTES: Final = 4096
 _IMAGE_MAGIC: Final = (
@@ -64,6 +89,13 @@ _ODF_SUFFIX: Final = {
     "application/vnd.oasis.opendocument.presentation": ".odp",
     "application/epub+zip": ".epub",
 }
+_OLE_STREAMS: Final[tuple[tuple[str, Kind, str], ...]] = (
+    ("__substg1.0_", "email", ".msg"),
+    ("WordDocument", "office", ".doc"),
+    ("PowerPoint Document", "office", ".ppt"),
+    ("Workbook", "office", ".xls"),
+    ("Book", "office", ".xls"),
+)
 _HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|table|div|meta|script|title)\b", re.IGNORECASE)
 _UNSUPPORTED_MAGIC: Final = (
     (b"\x1f\x8b", "a gzip archive"),
@@ -81,7 +113,7 @@ class FileFormat:
 
     Attributes:
         kind: Which parser takes it.
-        suffix: Extension that fits its content, in lower case with the dot.
+        suffix: Extension that fits its content and that parsers know, in lower case with the dot.
         mislabelled: True when the file's own extension promises another format.
     """
 
@@ -112,12 +144,11 @@ def detect_format(path: Path) -> FileFormat:
         raise CorruptFileError(message, str(path))
     found = _by_signature(head) or _by_container(path, head, suffix) or _by_text(path, head, suffix)
     kind, own_suffix = found
-    if own_suffix == suffix or (KIND_OF_SUFFIX.get(suffix) == kind and kind in {"image", "audio", "video", "plain"}):
+    declared = _CANONICAL.get(suffix, suffix)
+    if KIND_OF_SUFFIX.get(suffix) == kind and kind not in {"office", "pdf"}:
+        # Readers of these look at the content themselves; the name adds the exact dialect.
         return FileFormat(kind, suffix)
-    # A macro-enabled or template file keeps its own extension: same container, same parser.
-    if suffix[:4] == own_suffix[:4] and KIND_OF_SUFFIX.get(suffix) == kind:
-        return FileFormat(kind, suffix)
-    return FileFormat(kind, own_suffix, mislabelled=suffix in KIND_OF_SUFFIX)
+    return FileFormat(kind, own_suffix, mislabelled=suffix in KIND_OF_SUFFIX and declared != own_suffix)
 
 
 def supported_formats() -> str:
@@ -186,7 +217,7 @@ def _by_container(path: Path, head: bytes, suffix: str) -> tuple[Kind, str] | No
     if head[:4] in {b"PK\x03\x04", b"PK\x05\x06"}:
         return "office", _zip_suffix(path, suffix)
     if head[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
-        return "office", _ole_suffix(path, suffix)
+        return _ole_format(path, suffix)
     for magic, name in _UNSUPPORTED_MAGIC:
         if head.startswith(magic) and KIND_OF_SUFFIX.get(suffix) not in {"plain", "email"}:
             raise _unsupported(path, name)
@@ -201,7 +232,7 @@ def _zip_suffix(path: Path, suffix: str) -> str:
     # zipfile lets struct, zlib and encoding errors of damaged archives through as they come.
     except Exception as error:
         if KIND_OF_SUFFIX.get(suffix) == "office":
-            return suffix
+            return _CANONICAL.get(suffix, suffix)
         message = f"{str(path)!r} is a damaged zip container ({error}); save or download it again."
         raise CorruptFileError(message, str(path)) from error
     for prefix, found in (("word/", ".docx"), ("ppt/", ".pptx"), ("xl/", ".xlsx")):
@@ -214,29 +245,32 @@ def _zip_suffix(path: Path, suffix: str) -> str:
     known = next((found for mime, found in _ODF_SUFFIX.items() if mimetype.startswith(mime)), None)
     if known is None and KIND_OF_SUFFIX.get(suffix) != "office":
         raise _unsupported(path, "a zip archive; unpack it and read the files inside")
-    return known or suffix
+    return known or _CANONICAL.get(suffix, suffix)
 
 
-def _ole_suffix(path: Path, suffix: str) -> str:
+def _ole_format(path: Path, suffix: str) -> tuple[Kind, str]:
     data = path.read_bytes()
     if "EncryptedPackage".encode("utf-16-le") in data:
         message = f"{str(path)!r} is encrypted with a password; remove the password and read it again."
         raise EncryptedFileError(message, str(path))
-    streams = (("WordDocument", ".doc"), ("PowerPoint Document", ".ppt"), ("Workbook", ".xls"), ("Book", ".xls"))
-    for name, found in streams:
+    for name, kind, found in _OLE_STREAMS:
         if name.encode("utf-16-le") in data:
-            return found
-    if suffix in {".doc", ".dot", ".ppt", ".pps", ".xls"}:
-        return suffix
-    raise _unsupported(path, "an OLE2 file that is neither Word, Excel nor PowerPoint")
+            return kind, found
+    declared = _CANONICAL.get(suffix, suffix)
+    if declared in {".doc", ".ppt", ".xls", ".msg"}:
+        return KIND_OF_SUFFIX[declared], declared
+    raise _unsupported(path, "an OLE2 file that is neither Word, Excel, PowerPoint nor Outlook")
 
 
 def _by_text(path: Path, head: bytes, suffix: str) -> tuple[Kind, str]:
     declared = KIND_OF_SUFFIX.get(suffix)
     if suffix == ".json" and is_content_list_file(path):
         return "content_list", ".json"
-    if declared in {"plain", "email"} or suffix in {".html", ".htm", ".xhtml", ".mhtml", ".mht", ".csv", ".tsv"}:
-        return declared or "plain", suffix
+    if declared in {"plain", "email"}:
+        return declared, suffix
+    canonical = _CANONICAL.get(suffix, suffix)
+    if canonical in {".html", ".mhtml", ".csv", ".tsv"}:
+        return "office", canonical
     if _HTML.match(head.lstrip(b"\xef\xbb\xbf \t\r\n")):
         return "office", ".html"
     if declared == "pdf":

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
-from llama_index_raganything.errors import CorruptFileError, ParseError, RAGAnythingError
+from llama_index_raganything.errors import CorruptFileError, ParseError, RAGAnythingError, SourceError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import FileParser, ParsedFile, ParseOptions
 from llama_index_raganything.readers.formats import FileFormat, Kind
@@ -119,6 +119,10 @@ def run_parser(
             parsed = parse(named, options, assets)
         except RAGAnythingError as error:
             raise _about(error, named, path) from error.__cause__
+        except OSError as error:
+            # The file was readable a moment ago, so this is the disk, a permission or the asset folder.
+            message = f"{str(path)!r} could not be read, or its assets not written below {assets.root}: {error}."
+            raise SourceError(message) from error
         except (MemoryError, RecursionError) as error:
             message = f"{str(path)!r} needs more memory or nesting than allowed; it may be built to do harm."
             raise CorruptFileError(message, str(path)) from error

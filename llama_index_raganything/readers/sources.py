@@ -39,14 +39,14 @@ class Source:
     target: Any
 
 
-def expand_sources(value: SourceInput, fs: Any = None) -> tuple[list[Source], bool]:
+def expand_sources(value: Any, fs: Any = None) -> tuple[list[Source], bool]:
     """Turn what a caller gave into single sources.
 
     Folders are walked recursively in sorted order; hidden files and folders and the lock files
     of office programs (``~$report.docx``) are left out.
 
     Args:
-        value: Path, folder, URL, content list, or an iterable of paths, folders and URLs.
+        value: A :data:`SourceInput`: path, folder, URL, content list, or an iterable of paths, folders and URLs.
         fs: fsspec file system that the paths belong to; the local one when None.
 
     Returns:
@@ -126,7 +126,7 @@ def local_file(source: Source, *, policy: UrlPolicy, max_bytes: int | None) -> I
 
 @contextmanager
 def with_suffix(path: Path, file_format: FileFormat) -> Iterator[Path]:
-    """Give a mislabelled file under the extension that fits its content, for parsers that go by name.
+    """Give a file under the extension that fits its content, for parsers that go by name.
 
     Args:
         path: The file.
@@ -135,7 +135,7 @@ def with_suffix(path: Path, file_format: FileFormat) -> Iterator[Path]:
     Yields:
         The path itself, or a temporary link or copy with the right extension.
     """
-    if path.suffix.lower() == file_format.suffix or (path.suffix and not file_format.mislabelled):
+    if path.suffix.lower() == file_format.suffix:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="raganything-") as folder:
