@@ -262,14 +262,16 @@ def _split_visual(block: Block) -> tuple[Block, list[str], list[str]]:
 
 def _visual_payload(kind: str, content: str, block: Block) -> dict[str, Any]:
     subtype = "chart" if kind == "chart" else block.get("sub_type")
-    if kind != "table" and "<table" not in content:
-        return {"type": "image", "text": content, "subtype": subtype}
-    rows, header_rows = html_table_rows(content)
+    target = "table" if kind == "table" else "image"
+    rows, header_rows = html_table_rows(content) if "<t" in content else ([], 0)
+    if not rows:
+        # Tables whose grid is not recognised come as text laid out with blanks.
+        return {"type": target, "text": content, "subtype": subtype}
     return {
-        "type": "table" if kind == "table" else "image",
+        "type": target,
         "subtype": subtype,
-        "html": content or None,
-        "rows": rows or None,
+        "html": content,
+        "rows": rows,
         # Most parsers mark no header, and most tables have one.
         "header_rows": header_rows or 1,
         "text": rows_to_markdown(rows, header_rows or 1),

@@ -1,0 +1,160 @@
+"""Image files: one image element each, with the words recognised in it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from llama_index_raganything.elements import Element
+from llama_index_raganything.errors import (
+    CorruptFileError,
+    FileTooLargeError,
+    ParseError,
+    SourceError,
+    UnsupportedFormatError,
+)
+from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.base import ParsedFile, ParseOptions
+from llama_index_raganything.readers.crops import has_ink
+from llama_index_raganything.readers.layout import Line, paragraphs
+from llama_index_raganything.readers.ocr import recognise
+
+MAX_IMAGE_PIXELS: Final = 100_000_000
+"""Pixels of the largest image that is decoded (300 MB in RGB)."""
+
+MAX_FRAMES: Final = 1000
+"""Pages read of a multi-page TIFF."""
+
+OCR_MAX_SIDE: Final = 2000
+"""Longest side, in pixels, at which images are recognised; larger ones are scaled down."""
+
+_EXIF_ORIENTATION: Final = 0x0112
+_KEPT_FORMATS: Final = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif"}
+
+
+def parse_image(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
+    """Parse an image file.
+
+    The image is turned as its EXIF data says and stored as it is (png, jpg, webp, gif), or as PNG. A
+    TIFF with several frames gives one page per frame; of an animation only the first frame counts.
+
+    Args:
+        path: An existing local file.
+        options: ``profile="fast"`` and ``ocr="off"`` recognise no characters.
+        assets: Where the image goes.
+
+    Returns:
+        One image element per frame; for several frames a page element with the same words before each.
+
+    Raises:
+        SourceError: The file cannot be read.
+        CorruptFileError: The file is empty, truncated or damaged.
+        FileTooLargeError: The image has more than :data:`MAX_IMAGE_PIXELS` pixels.
+        UnsupportedFormatError: Pillow does not know the format.
+        MissingDependencyError: OCR is wanted and its packages are not installed.
+    """
+    from PIL import features
+
+    data = _read(path)
+    warnings: list[str] = []
+    elements: list[Element] = []
+    try:
+        for number, count, frame, kept in _frames(data, path, warnings):
+            asset = assets.put(*kept)
+            words = _words(frame) if options.profile != "fast" and options.ocr != "off" else ""
+            page = number if count > 1 else None
+            if count > 1:
+                elements.append(Element(type="page", text=words, page=number, ocr=bool(words)))
+            box = (0, 0, 1000, 1000)
+            elements.append(Element(type="image", text=words, page=page or 1, bbox=box, asset=asset, ocr=bool(words)))
+    except ParseError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
+        # Pillow raises all of these on damaged files.
+        detail = f"{type(error).__name__}: {error}"
+        message = f"{path.name!r} is a damaged or truncated image ({detail}); fetch the file again."
+        raise CorruptFileError(message, str(path)) from error
+    return ParsedFile(elements, parser=f"pillow {features.version('pil')}", warnings=warnings)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"{str(path)!r} cannot be read: {error}; check the path and its permissions."
+        raise SourceError(message) from error
+    if not data:
+        message = f"{path.name!r} is empty (0 bytes); fetch the file again."
+        raise CorruptFileError(message, str(path))
+    return data
+
+
+def _frames(data: bytes, path: Path, warnings: list[str]) -> Iterator[tuple[int, int, Any, tuple[bytes, str]]]:
+    """Yield number, count, upright RGB image and (bytes, suffix) to store of each frame."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        message = f"{path.name!r} is no image that can be read; convert it to PNG or JPEG."
+        raise UnsupportedFormatError(message, str(path)) from error
+    except Image.DecompressionBombError as error:
+        message = f"{path.name!r} declares too many pixels ({error}); scale it down."
+        raise FileTooLargeError(message, str(path)) from error
+    with image:
+        count = getattr(image, "n_frames", 1) if image.format in {"TIFF", "MPO"} else 1
+        count = 1 if image.format == "MPO" else count
+        if count > MAX_FRAMES:
+            warnings.append(f"only the first {MAX_FRAMES} of {count} pages are read")
+        for index in range(min(count, MAX_FRAMES)):
+            image.seek(index)
+            _check_size(image, path)
+            turned = ImageOps.exif_transpose(image)
+            upright = _on_white(turned)
+            suffix = _KEPT_FORMATS.get(image.format or "")
+            untouched = suffix and count == 1 and image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+            kept = (data, suffix) if suffix and untouched else (_png(upright), ".png")
+            yield index + 1, count, upright, kept
+
+
+def _check_size(image: Any, path: Path) -> None:
+    width, height = image.size
+    if width * height > MAX_IMAGE_PIXELS:
+        message = f"{path.name!r} has {width} x {height} pixels, more than {MAX_IMAGE_PIXELS:,}; scale it down."
+        raise FileTooLargeError(message, str(path))
+
+
+def _on_white(image: Any) -> Any:
+    """Return the image in RGB, transparent parts on white, because black letters on nothing are common."""
+    from PIL import Image
+
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        paper = Image.new("RGBA", rgba.size, "white")
+        paper.alpha_composite(rgba)
+        return paper.convert("RGB")
+    if image.mode.startswith(("I", "F")):
+        # 16-bit and floating-point images are stretched to 8 bits; plain conversion clips them to white.
+        low, high = image.getextrema()
+        span = max(high - low, 1e-9)
+        return image.point(lambda value: (value - low) * (255 / span)).convert("L").convert("RGB")
+    return image.convert("RGB")
+
+
+def _png(image: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _words(image: Any) -> str:
+    if not has_ink(image):
+        return ""
+    scaled = image
+    if max(image.size) > OCR_MAX_SIDE:
+        scaled = image.copy()
+        scaled.thumbnail((OCR_MAX_SIDE, OCR_MAX_SIDE))
+    lines: list[Line] = recognise(scaled)
+    return "\n".join(paragraph.text for paragraph in paragraphs(lines, reorder=True))

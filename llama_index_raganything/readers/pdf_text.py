@@ -1,0 +1,296 @@
+"""The text layer of PDF pages through pdfium: the ground on which everything else stands.
+
+pdfium gives words and their order at hundreds of pages per second. What it needs is repair of
+hyphens at line ends, of ligatures, and of right-to-left ligatures, whose letters it turns around.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import threading
+import unicodedata
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from llama_index_raganything.errors import CorruptFileError, EncryptedFileError, SourceError
+from llama_index_raganything.readers.layout import FloatBox, Line, around
+
+PDFIUM_LOCK: Final = threading.RLock()
+"""pdfium is not thread-safe: every call into it, docvortex's included, is made under this lock."""
+
+GARBAGE_SHARE: Final = 0.10
+"""Share of unreadable characters above which a page's font is taken to be broken."""
+
+MAX_PAGE_CHARACTERS: Final = 2_000_000
+"""Characters read of one page; real pages have a few thousand."""
+
+_RTL: Final = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc"
+_RTL_LETTER = re.compile(f"[{_RTL}]")
+_RTL_MARK = re.compile(f"([{_RTL}]) ([\u064b-\u0655\u0670])([{_RTL}])")
+_SCRIPT_BOUNDARY = re.compile(f"(?<=[{_RTL}])(?=[A-Za-z])|(?<=[A-Za-z])(?=[{_RTL}])")
+_SOFT_HYPHEN_BREAK = re.compile(r"[\x02\ufffe\u00ad](?:\r?\n|\r)?[ \t]*")
+_HARD_HYPHEN_BREAK = re.compile(r"(?<=[a-zà-öø-ÿ])[-\u2010](?:\r?\n|\r)[ \t]*(?=[a-zà-öø-ÿ])")
+_COMPATIBILITY_FORMS = re.compile("[\ufb00-\ufdff\ufe70-\ufefc]+")
+_PAGE_ERRORS: Final = (RuntimeError, ValueError, OverflowError)  # PdfiumError is a RuntimeError.
+_LINE_BREAK = re.compile(r"\r\n?|\n")
+
+
+@dataclass(frozen=True)
+class PageText:
+    """The text layer of one page.
+
+    Attributes:
+        index: 0-based physical page.
+        text: The words, one per line; empty when the page has no text layer.
+        label: The page's label in the file, or an empty string.
+        garbled: True when the font's character map is broken.
+        right_to_left: True when most letters are Arabic, Hebrew or the like.
+        problem: Why the page could not be read, or an empty string.
+    """
+
+    index: int
+    text: str
+    label: str = ""
+    garbled: bool = False
+    right_to_left: bool = False
+    problem: str = ""
+
+
+def open_pdf(path: Path) -> Any:
+    """Open a PDF file with pdfium.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A ``pypdfium2.PdfDocument``; the caller closes it.
+
+    Raises:
+        SourceError: The file cannot be read.
+        EncryptedFileError: The file needs a password.
+        CorruptFileError: The file is empty, truncated or no PDF.
+    """
+    import pypdfium2
+
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        message = f"{str(path)!r} cannot be read: {error}; check the path and its permissions."
+        raise SourceError(message) from error
+    if size == 0:
+        message = f"{path.name!r} is empty (0 bytes); fetch the file again."
+        raise CorruptFileError(message, str(path))
+    try:
+        with PDFIUM_LOCK:
+            document = pypdfium2.PdfDocument(path)
+            count = len(document)
+    except pypdfium2.PdfiumError as error:
+        if "password" in str(error).lower():
+            message = f"{path.name!r} is encrypted; save it without a password first ({error})."
+            raise EncryptedFileError(message, str(path)) from error
+        message = f"{path.name!r} is no readable PDF: {error}; it may be truncated or mislabelled."
+        raise CorruptFileError(message, str(path)) from error
+    except OSError as error:
+        message = f"{str(path)!r} cannot be read: {error}; check the path and its permissions."
+        raise SourceError(message) from error
+    if count == 0:
+        document.close()
+        message = f"{path.name!r} has no pages; it may be truncated."
+        raise CorruptFileError(message, str(path))
+    return document
+
+
+def read_page(document: Any, index: int) -> PageText:
+    """Read the text layer of one page; never raises for a damaged page.
+
+    Args:
+        document: An open ``pypdfium2.PdfDocument``.
+        index: 0-based page.
+
+    Returns:
+        The page's text, with ``problem`` set when it cannot be read.
+    """
+    with PDFIUM_LOCK:
+        try:
+            label = document.get_page_label(index).strip()
+            # Closing children early keeps memory flat on long files.
+            with closing(document[index]) as page, closing(page.get_textpage()) as textpage:
+                count = min(textpage.count_chars(), MAX_PAGE_CHARACTERS)
+                raw = textpage.get_text_range(0, count)
+                right_to_left = is_right_to_left(raw)
+                if right_to_left:
+                    raw = "".join(_characters(textpage, count))
+        except _PAGE_ERRORS as error:
+            return PageText(index, "", problem=f"page {index + 1} cannot be read ({error})")
+    return PageText(index, clean_text(raw), label, is_garbled(raw), right_to_left)
+
+
+def page_lines(document: Any, index: int) -> list[Line]:
+    """Return the lines of a page's text layer with their boxes.
+
+    Args:
+        document: An open ``pypdfium2.PdfDocument``.
+        index: 0-based page.
+
+    Returns:
+        Lines in the order of the text layer, boxes in thousandths of the page; lines without words left out.
+    """
+    lines = []
+    with PDFIUM_LOCK:
+        try:
+            with closing(document[index]) as page, closing(page.get_textpage()) as textpage:
+                count = min(textpage.count_chars(), MAX_PAGE_CHARACTERS)
+                characters = _characters(textpage, count)
+                start = 0
+                for end in [*_line_ends(characters), count]:
+                    text = clean_text("".join(characters[start:end]))
+                    box = _span_box(page, textpage, start, end - start) if text else None
+                    if box:
+                        lines.append(Line(text, box))
+                    start = end
+        except _PAGE_ERRORS:
+            return lines
+    return lines
+
+
+def picture_boxes(document: Any, index: int) -> list[FloatBox]:
+    """Return the boxes of the raster images on a page.
+
+    Args:
+        document: An open ``pypdfium2.PdfDocument``.
+        index: 0-based page.
+
+    Returns:
+        Boxes in thousandths of the page, cut to the page.
+    """
+    import pypdfium2.raw as raw
+
+    boxes = []
+    with PDFIUM_LOCK:
+        try:
+            with closing(document[index]) as page:
+                for image in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3):
+                    left, bottom, right, top = image.get_bounds()
+                    if box := _page_box((_to_page(page, left, top), _to_page(page, right, bottom))):
+                        boxes.append(box)
+        except _PAGE_ERRORS:
+            return boxes
+    return boxes
+
+
+def clean_text(text: str) -> str:
+    r"""Repair what PDF writers and pdfium do to words.
+
+    Words divided at a line end are joined, ligatures and Arabic presentation forms become letters,
+    marks that stand before their letter move behind it, and control characters go.
+
+    Args:
+        text: Text as pdfium gives it.
+
+    Returns:
+        Readable text with ``\\n`` as line break.
+    """
+    text = _SOFT_HYPHEN_BREAK.sub("", text)
+    text = _HARD_HYPHEN_BREAK.sub("", text)
+    text = _LINE_BREAK.sub("\n", text)
+    if not text.isascii():
+        text = _COMPATIBILITY_FORMS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+        if _RTL_LETTER.search(text):
+            text = _RTL_MARK.sub(r"\1\3\2", text)
+            text = _SCRIPT_BOUNDARY.sub(" ", text)
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"}).strip()
+
+
+def is_garbled(text: str) -> bool:
+    """Tell whether a page's characters come from a font without a usable character map.
+
+    Args:
+        text: Text as pdfium gives it.
+
+    Returns:
+        True when more than a tenth of the characters are control, private-use or replacement characters.
+    """
+    visible = [c for c in text if not c.isspace() and c not in "\x02\ufffe\u00ad"]
+    if not visible:
+        return False
+    bad = sum(c == "\ufffd" or unicodedata.category(c) in {"Cc", "Co", "Cn"} for c in visible)
+    return bad > GARBAGE_SHARE * len(visible)
+
+
+def is_right_to_left(text: str) -> bool:
+    """Tell whether at least a tenth of the characters are written from right to left.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        True for Arabic, Persian, Hebrew and the like.
+    """
+    if text.isascii():
+        return False
+    return len(_RTL_LETTER.findall(text)) * 10 >= max(1, len(text.strip()))
+
+
+def _characters(textpage: Any, count: int) -> list[str]:
+    """Return the page's characters, one per pdfium index, letters of right-to-left ligatures in reading order.
+
+    One glyph such as the Arabic lam-alef stands for several letters. pdfium turns the glyphs of a
+    right-to-left line around and the letters inside such a glyph with them. Letters of one glyph
+    share one box, which is how they are found and turned back.
+    """
+    import pypdfium2.raw as raw
+
+    codes = [raw.FPDFText_GetUnicode(textpage, offset) for offset in range(count)]
+    characters = [chr(code) if 0 < code < 0x110000 else "" for code in codes]
+    offset = 0
+    while offset < count:
+        end = offset + 1
+        if characters[offset] and _RTL_LETTER.match(characters[offset]):
+            box = None
+            while end < count and characters[end] and _RTL_LETTER.match(characters[end]):
+                box = box or textpage.get_charbox(offset)
+                if textpage.get_charbox(end) != box:
+                    break
+                end += 1
+            if end - offset > 1:
+                characters[offset:end] = reversed(characters[offset:end])
+        offset = end
+    return characters
+
+
+def _line_ends(characters: list[str]) -> list[int]:
+    return [index + 1 for index, character in enumerate(characters) if character == "\n"]
+
+
+def _span_box(page: Any, textpage: Any, start: int, count: int) -> FloatBox | None:
+    """Return the box around a run of characters in thousandths of the page as it is seen (rotated, cropped)."""
+    import pypdfium2.raw as raw
+
+    boxes = []
+    left, top, right, bottom = (ctypes.c_double() for _ in range(4))
+    for index in range(raw.FPDFText_CountRects(textpage, start, count)):
+        if raw.FPDFText_GetRect(textpage, index, left, top, right, bottom):
+            corners = (_to_page(page, left.value, top.value), _to_page(page, right.value, bottom.value))
+            if box := _page_box(corners):
+                boxes.append(box)
+    return around(boxes) if boxes else None
+
+
+def _page_box(corners: Iterable[tuple[float, float]]) -> FloatBox | None:
+    """Return the box between corners, cut to the page, or None when nothing of it is on the page."""
+    xs, ys = zip(*corners, strict=True)
+    box = (max(0.0, min(xs)), max(0.0, min(ys)), min(1000.0, max(xs)), min(1000.0, max(ys)))
+    return box if box[2] > box[0] and box[3] > box[1] else None
+
+
+def _to_page(page: Any, x: float, y: float) -> tuple[float, float]:
+    import pypdfium2.raw as raw
+
+    device_x, device_y = ctypes.c_int(), ctypes.c_int()
+    # A device of 10,000 pixels a side gives tenths of a thousandth.
+    raw.FPDF_PageToDevice(page, 0, 0, 10_000, 10_000, 0, x, y, device_x, device_y)
+    return device_x.value / 10, device_y.value / 10
