@@ -1,0 +1,18 @@
+"""Answers with citations: synthesis with or without an LLM, and what an LLM gets to see."""
+
+from __future__ import annotations
+
+from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
+from llama_index_raganything.query_engine.postprocessors import (
+    MultimodalContextPostprocessor,
+    PageContextPostprocessor,
+)
+from llama_index_raganything.query_engine.synthesis import CitingSynthesizer, ExtractiveSynthesizer
+
+__all__ = [
+    "CitingSynthesizer",
+    "ExtractiveSynthesizer",
+    "MultimodalContextPostprocessor",
+    "PageContextPostprocessor",
+    "RAGAnythingQueryEngine",
+]

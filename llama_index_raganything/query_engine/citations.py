@@ -1,0 +1,237 @@
+"""Citations: the ``[n]`` in an answer, and what each leads to. Pure functions and one small state machine."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
+
+from llama_index_raganything.node_parser.sentences import sentences_of
+from llama_index_raganything.ranking.lexical import content_tokens
+
+MARKER = re.compile(
+    r"(?P<space>[ \t]*)[\[【]\s*(?:sources?\s*)?\^?(?P<list>\d{1,3}(?:\s*(?:[,，、;]|[-–])\s*\^?\d{1,3})*)\s*[\]】]",
+    re.IGNORECASE,
+)
+_OPEN_MARKER = re.compile(r"[ \t]*(?:[\[【][^\]】\n]{0,40})?$")
+_NUMBER_OR_RANGE = re.compile(r"(?P<first>\d+)(?:\s*[-–]\s*\^?(?P<last>\d+))?")
+_QUOTE_CHARS: Final = 400
+_SUPPORT: Final = 0.5
+"""Share of an answer's content words that a source must hold to be cited where the LLM cited none."""
+
+
+class MarkerFilter:
+    """Normalises the markers in a text that arrives in pieces, and drops those that refer to nothing.
+
+    ``[1, 3]``, ``[1-3]``, ``【2】`` and ``[Source 2]`` become ``[1][3]`` and so on. Text is held back only
+    while it may be the beginning of a marker.
+
+    Args:
+        size: Number of sources; markers from 1 to ``size`` are kept.
+
+    Attributes:
+        text: Everything given out so far.
+        dropped: Numbers of markers that referred to nothing, in order.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.text = ""
+        self.dropped: list[int] = []
+        self._size = size
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece of text and return what can be given out.
+
+        Args:
+            piece: Text.
+
+        Returns:
+            Text with valid markers; what may be an unfinished marker at the end is kept back.
+        """
+        ready = self._held + piece
+        tail = _OPEN_MARKER.search(ready)
+        cut = tail.start() if tail else len(ready)
+        ready, self._held = ready[:cut], ready[cut:]
+        return self._give(ready)
+
+    def close(self) -> str:
+        """Return what was kept back."""
+        rest, self._held = self._held, ""
+        return self._give(rest)
+
+    def _give(self, text: str) -> str:
+        cleaned = MARKER.sub(self._replace, text)
+        self.text += cleaned
+        return cleaned
+
+    def _replace(self, match: re.Match[str]) -> str:
+        numbers = _numbers(match["list"])
+        valid = [number for number in numbers if 1 <= number <= self._size]
+        self.dropped.extend(number for number in numbers if number not in valid)
+        if not valid:
+            return ""
+        return match["space"] + "".join(f"[{number}]" for number in dict.fromkeys(valid))
+
+
+def cited_numbers(answer: str) -> list[int]:
+    """Return the source numbers that an answer cites, each once, in order of first appearance.
+
+    Args:
+        answer: An answer with markers.
+    """
+    found = (number for match in MARKER.finditer(answer) for number in _numbers(match["list"]))
+    return list(dict.fromkeys(found))
+
+
+def citation(
+    number: int, source: NodeWithScore, quote: str, *, element: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what one ``[n]`` leads to.
+
+    Args:
+        number: The n.
+        source: The n-th source node.
+        quote: Words of the source that the answer rests on.
+        element: Metadata that replace the node's own, for a more exact place.
+
+    Returns:
+        A dictionary with ``n``, ``node_id``, ``doc_id``, ``file_name``, ``source``, ``page``, ``page_label``,
+        ``bbox`` (list of four integers in thousandths of the page), ``section``, ``label``, ``asset``,
+        ``content_type`` and ``quote``; None where the node does not say.
+    """
+    metadata = source.node.metadata | (element or {})
+    return {
+        "n": number,
+        "node_id": source.node.node_id,
+        "doc_id": metadata.get("doc_id") or source.node.ref_doc_id,
+        "file_name": metadata.get("file_name"),
+        "source": metadata.get("source") or metadata.get("file_path"),
+        "page": metadata.get("page"),
+        "page_label": metadata.get("page_label"),
+        "bbox": parse_box(metadata.get("bbox")),
+        "section": metadata.get("section"),
+        "label": metadata.get("label"),
+        "asset": metadata.get("asset"),
+        "content_type": metadata.get("content_type"),
+        "quote": quote[:_QUOTE_CHARS],
+    }
+
+
+def parse_box(value: Any) -> list[int] | None:
+    """Return a box as four integers, from a list or its JSON text; None when it is no box.
+
+    Args:
+        value: The ``bbox`` of a node's metadata.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not isinstance(value, (list, tuple)) or len(value) != 4:
+        return None
+    try:
+        return [int(edge) for edge in value]
+    except (TypeError, ValueError):
+        return None
+
+
+def answer_citations(answer: str, sources: Sequence[NodeWithScore]) -> list[dict[str, Any]]:
+    """Return the citations of an answer that an LLM wrote.
+
+    Args:
+        answer: An answer whose markers are valid.
+        sources: The source nodes, the first being ``[1]``.
+
+    Returns:
+        One citation per cited source, in order of first appearance, quoting the sentence of the source
+        that is nearest to the words before the marker.
+    """
+    claims = _claims(answer)
+    return [
+        citation(number, sources[number - 1], best_sentence(sources[number - 1].node, claims.get(number, "")))
+        for number in cited_numbers(answer)
+        if 1 <= number <= len(sources)
+    ]
+
+
+def supporting_numbers(answer: str, sources: Sequence[NodeWithScore]) -> list[int]:
+    """Find the source that supports an answer in which the LLM set no marker.
+
+    Args:
+        answer: The answer.
+        sources: The source nodes.
+
+    Returns:
+        The number of the source that holds most of the answer's content words, if it holds at least half.
+    """
+    wanted = set(content_tokens(answer))
+    if not wanted:
+        return []
+    shares = [len(wanted.intersection(content_tokens(node_text(source.node)))) / len(wanted) for source in sources]
+    best = max(range(len(shares)), key=shares.__getitem__, default=None)
+    return [best + 1] if best is not None and shares[best] >= _SUPPORT else []
+
+
+def best_sentence(node: BaseNode, claim: str) -> str:
+    """Return the sentence of a node that shares most content words with a claim.
+
+    Args:
+        node: A source node.
+        claim: Words of an answer.
+
+    Returns:
+        A sentence or line of the node; its first one when nothing is shared.
+    """
+    wanted = set(content_tokens(claim))
+    sentences = [part for line in node_text(node).split("\n\n") for part in sentences_of(line)]
+    if not sentences:
+        return ""
+    return max(sentences, key=lambda sentence: _overlap(wanted, sentence))
+
+
+def node_text(node: BaseNode) -> str:
+    """Return a node's text without metadata.
+
+    Args:
+        node: Any node.
+    """
+    return node.get_content(metadata_mode=MetadataMode.NONE)
+
+
+def _overlap(wanted: set[str], sentence: str) -> float:
+    tokens = content_tokens(sentence)
+    # The square root keeps a long sentence from winning by its length alone.
+    return len(wanted.intersection(tokens)) / math.sqrt(1 + len(tokens))
+
+
+def _claims(answer: str) -> dict[int, str]:
+    """Return, for each cited number, the words since the end of the sentence before."""
+    claims: dict[int, str] = {}
+    start = 0
+    for match in MARKER.finditer(answer):
+        before = MARKER.sub("", answer[start : match.start()])
+        sentences = sentences_of(before)
+        if sentences:
+            start = match.end()
+            claim = sentences[-1]
+        else:
+            # A second marker right after the first shares its claim.
+            claim = next(reversed(claims.values()), "")
+        for number in _numbers(match["list"]):
+            claims.setdefault(number, claim)
+    return claims
+
+
+def _numbers(text: str) -> Iterable[int]:
+    numbers: list[int] = []
+    for match in _NUMBER_OR_RANGE.finditer(text):
+        first = int(match["first"])
+        last = int(match["last"] or first)
+        numbers.extend(range(first, min(last, first + 50) + 1) if last >= first else [first])
+    return numbers

@@ -1,0 +1,186 @@
+"""``RAGAnythingQueryEngine``: answers with citations, with or without an LLM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms import LLM, MockLLM
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode, get_response_synthesizer
+from llama_index.core.settings import Settings
+from pydantic import BaseModel
+
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.models.defaults import resolve_llm
+from llama_index_raganything.query_engine import prompts
+from llama_index_raganything.query_engine.postprocessors import (
+    MultimodalContextPostprocessor,
+    PageContextPostprocessor,
+)
+from llama_index_raganything.query_engine.synthesis import CitingSynthesizer, ExtractiveSynthesizer
+from llama_index_raganything.query_engine.vision import supports_images
+
+
+class RAGAnythingQueryEngine(RetrieverQueryEngine):
+    """Answer questions with citations that lead to document, page and box.
+
+    A multimodal LLM gets each retrieved figure's caption and image, a text LLM gets the text, and without an
+    LLM the answer quotes sentences, table cells and figures. ``response.metadata["citations"]`` lists what
+    each ``[n]`` leads to (see :func:`~llama_index_raganything.query_engine.citations.citation`);
+    ``response.metadata["answered"]`` is False when the documents hold no answer.
+
+    Args:
+        retriever: Finds the nodes.
+        response_synthesizer: Writes the answer; one of LlamaIndex's is made to cite. Extractive by default.
+        node_postprocessors: Applied to the retrieved nodes.
+        callback_manager: LlamaIndex callbacks.
+    """
+
+    def __init__(
+        self,
+        retriever: BaseRetriever,
+        response_synthesizer: BaseSynthesizer | None = None,
+        node_postprocessors: list[BaseNodePostprocessor] | None = None,
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        synthesizer = response_synthesizer or ExtractiveSynthesizer(callback_manager=callback_manager)
+        if not isinstance(synthesizer, (CitingSynthesizer, ExtractiveSynthesizer)):
+            synthesizer = CitingSynthesizer(synthesizer)
+        super().__init__(
+            retriever=retriever,
+            response_synthesizer=synthesizer,
+            node_postprocessors=node_postprocessors,
+            callback_manager=callback_manager,
+        )
+
+    @classmethod
+    def from_args(
+        cls,
+        retriever: BaseRetriever,
+        llm: LLM | None = None,
+        response_synthesizer: BaseSynthesizer | None = None,
+        node_postprocessors: list[BaseNodePostprocessor] | None = None,
+        callback_manager: CallbackManager | None = None,
+        response_mode: ResponseMode = ResponseMode.COMPACT,
+        text_qa_template: BasePromptTemplate | None = None,
+        refine_template: BasePromptTemplate | None = None,
+        summary_template: BasePromptTemplate | None = None,
+        simple_template: BasePromptTemplate | None = None,
+        chat_content_qa_template: BasePromptTemplate | None = None,
+        chat_content_refine_template: BasePromptTemplate | None = None,
+        output_cls: type[BaseModel] | None = None,
+        use_async: bool = False,
+        streaming: bool = False,
+        verbose: bool = False,
+        multimodal: bool | None = None,
+        *,
+        asset_root: str | None = None,
+        max_images: int = 6,
+        max_pixels: int = 2_000_000,
+        page_store: Any = None,
+        max_pages: int = 3,
+        **kwargs: Any,
+    ) -> RAGAnythingQueryEngine:
+        """Make an engine.
+
+        Args:
+            retriever: Finds the nodes.
+            llm: Writes the answer. None means the LLM set on ``Settings``, or quotes when none is set there;
+                LlamaIndex's own default is never used.
+            response_synthesizer: Used instead of one made from the arguments below.
+            node_postprocessors: Applied to the retrieved nodes, in order.
+            callback_manager: LlamaIndex callbacks.
+            response_mode: One of LlamaIndex's response modes; without an LLM all of them quote.
+            text_qa_template: Prompt for a text LLM, with ``context_str`` and ``query_str``.
+            refine_template: Prompt that improves an answer, with ``existing_answer`` and ``context_msg`` too.
+            summary_template: Prompt of ``tree_summarize``.
+            simple_template: Prompt of ``generation``.
+            chat_content_qa_template: Prompt for a multimodal LLM, with ``context_messages`` and ``query_str``.
+            chat_content_refine_template: Prompt that improves an answer, for a multimodal LLM.
+            output_cls: Pydantic class of a structured answer.
+            use_async: Let LlamaIndex call the LLM concurrently.
+            streaming: Return a stream.
+            verbose: Let LlamaIndex print what it does.
+            multimodal: Send images to the LLM; None decides by what the LLM is.
+            asset_root: Folder of the assets, for nodes whose ``image_path`` is gone.
+            max_images: Images sent for one question.
+            max_pixels: Pixels of an image; larger ones are scaled down.
+            page_store: Vector store or docstore that holds page nodes; elements are then read with their page.
+            max_pages: Pages added for one question.
+            **kwargs: Accepted for compatibility with ``RetrieverQueryEngine`` and ignored.
+
+        Returns:
+            The engine.
+
+        Raises:
+            ConfigurationError: ``multimodal=True`` with an LLM that is no chat model.
+        """
+        del kwargs
+        callback_manager = callback_manager or Settings.callback_manager
+        chosen = _choose_llm(llm)
+        if response_synthesizer is None and chosen is None:
+            response_synthesizer = ExtractiveSynthesizer(streaming=streaming, callback_manager=callback_manager)
+        elif response_synthesizer is None:
+            assert chosen is not None
+            sees = supports_images(chosen) if multimodal is None else multimodal
+            _check_chat(chosen, sees)
+            inner = get_response_synthesizer(
+                llm=chosen,
+                text_qa_template=text_qa_template or prompts.CITATION_QA_PROMPT,
+                refine_template=refine_template or prompts.CITATION_REFINE_PROMPT,
+                summary_template=summary_template or prompts.CITATION_SUMMARY_PROMPT,
+                simple_template=simple_template,
+                chat_content_qa_template=chat_content_qa_template or prompts.CITATION_CHAT_QA_PROMPT,
+                chat_content_refine_template=chat_content_refine_template or prompts.CITATION_CHAT_REFINE_PROMPT,
+                chat_summary_template=prompts.CITATION_CHAT_QA_PROMPT,
+                response_mode=response_mode,
+                callback_manager=callback_manager,
+                output_cls=output_cls,
+                use_async=use_async,
+                streaming=streaming,
+                verbose=verbose,
+                multimodal=sees,
+            )
+            images = MultimodalContextPostprocessor(asset_root=asset_root, max_images=max_images, max_pixels=max_pixels)
+            pages = PageContextPostprocessor(store=page_store, max_pages=max_pages)
+            around: Sequence[BaseNodePostprocessor] = [pages] if page_store is not None else []
+            response_synthesizer = CitingSynthesizer(inner, [*around, images] if sees else around)
+        return cls(
+            retriever=retriever,
+            response_synthesizer=response_synthesizer,
+            callback_manager=callback_manager,
+            node_postprocessors=node_postprocessors,
+        )
+
+    def with_retriever(self, retriever: BaseRetriever) -> RAGAnythingQueryEngine:
+        """Return an engine with another retriever and everything else the same.
+
+        Args:
+            retriever: The other retriever.
+        """
+        return type(self)(
+            retriever=retriever,
+            response_synthesizer=self._response_synthesizer,
+            callback_manager=self.callback_manager,
+            node_postprocessors=self._node_postprocessors,
+        )
+
+
+def _choose_llm(llm: LLM | None) -> LLM | None:
+    chosen = resolve_llm(llm)
+    # `Settings.llm = None` puts a MockLLM there: the user wants no LLM, not an echo of the prompt.
+    return None if llm is None and type(chosen) is MockLLM else chosen
+
+
+def _check_chat(llm: LLM, sees: bool) -> None:
+    if sees and not llm.metadata.is_chat_model:
+        message = (
+            f"multimodal=True needs a chat model, and {llm.metadata.model_name!r} is none; "
+            "pass a chat LLM or multimodal=False."
+        )
+        raise ConfigurationError(message)

@@ -1,0 +1,263 @@
+"""What can be quoted: source nodes cut into sentences, lists, table rows and figures. Pure functions of nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from llama_index.core.schema import NodeWithScore
+
+from llama_index_raganything.node_parser.sentences import sentences_of
+from llama_index_raganything.node_parser.tables import split_rows
+from llama_index_raganything.query_engine.citations import node_text
+from llama_index_raganything.ranking.lexical import content_tokens
+
+Kind = Literal["sentence", "list", "row", "figure", "block"]
+
+_ABOVE: Final = 0.9
+_ABOVE_FAR: Final = 0.6
+_SECTION: Final = 0.6
+_BEFORE: Final = 0.4
+_TITLE: Final = 0.4
+_FIGURE_TYPES: Final = frozenset({"image", "audio", "video"})
+_BLOCK_TYPES: Final = frozenset({"equation", "code"})
+_BLOCK_CHARS: Final = 600
+_LIST_ITEMS: Final = 10
+_SHORT_WORDS: Final = 3
+_HEADING_WORDS: Final = 12
+
+_BULLET = re.compile(r"^\s*(?:[-*•●▪■◦‣–·]\s+|\(?\d{1,2}[.)]\s+|\(?[a-z]\)\s+)")
+_NUMBER = re.compile(r"[-+(]?[$€£¥]?\d[\d.,]*%?\)?$")
+_FINAL = re.compile(r"[.!?。！？;；:：…][\"'”’)\]」』）]*$")
+_ASKS = re.compile(r"[?？][\"'”’)\]」』）]*$")
+_QUESTION_MARK_LABEL = re.compile(r"^(?:Q|A|Question|Answer|问|答)\s*\d*\s*[:：.]\s*", re.IGNORECASE)
+_CJK_EDGE = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")
+
+
+@dataclass
+class Passage:
+    """Something that may be quoted in an answer.
+
+    Attributes:
+        number: Number of the source node, from 1.
+        kind: Sentence, list, table row, figure or block of code or formula.
+        text: Words to quote.
+        tokens: Its content words, in order.
+        context: Words around it (heading, question above, caption, section, title) and how much each counts.
+        is_page: It comes from a page node, which has no box.
+        header: Header cells of the table (rows only).
+        cells: Cells of the row (rows only).
+        position: Place among the rows of its table (rows only).
+        table: Identifies the table of a row within one answer.
+    """
+
+    number: int
+    kind: Kind
+    text: str
+    tokens: list[str]
+    context: dict[str, float] = field(default_factory=dict)
+    is_page: bool = False
+    header: Sequence[str] = ()
+    cells: Sequence[str] = ()
+    position: int = 0
+    table: tuple[int, int] = (0, 0)
+
+
+def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
+    """Cut one source node into passages.
+
+    Args:
+        number: Number of the source, from 1.
+        source: The source node.
+
+    Returns:
+        Its passages in reading order.
+    """
+    node = source.node
+    metadata = node.metadata
+    text = node_text(node)
+    content_type = str(metadata.get("content_type", "text"))
+    context = _metadata_context(metadata)
+    if content_type in _FIGURE_TYPES:
+        return [_whole(number, "figure", _figure_text(text), context)]
+    if content_type in _BLOCK_TYPES:
+        return [_whole(number, "block", text.strip()[:_BLOCK_CHARS], context)]
+    walker = _Walker(number, context, is_page=content_type == "page")
+    for paragraph in re.split(r"\n\s*\n", text):
+        walker.take(paragraph)
+    return walker.passages
+
+
+class _Walker:
+    """Walks the paragraphs of one node and remembers what stands above the current one."""
+
+    def __init__(self, number: int, context: dict[str, float], *, is_page: bool) -> None:
+        self.passages: list[Passage] = []
+        self._number = number
+        self._context = context
+        self._is_page = is_page
+        self._above: list[str] = []
+        self._distance = 0
+        self._before: list[str] = []
+        self._tables = 0
+
+    def take(self, paragraph: str) -> None:
+        table = split_rows(paragraph)
+        if table is not None:
+            self._take_table(*table)
+            lines = [line for line in paragraph.splitlines() if not line.strip().startswith("|")]
+            paragraph = "\n".join(lines)
+        blocks = list(blocks_of(paragraph))
+        index = 0
+        while index < len(blocks):
+            if _introduces_list(blocks, index):
+                index = self._take_list(blocks, index)
+            else:
+                self._take_block(blocks[index], alone=len(blocks) == 1)
+                index += 1
+
+    def _take_block(self, block: str, *, alone: bool) -> None:
+        if is_heading(block):
+            if alone or len(block.split()) <= _HEADING_WORDS // 2:
+                self._add("sentence", block)
+            self._set_above(block)
+            return
+        waiting = ""
+        for sentence in sentences_of(block):
+            if _ASKS.search(sentence):
+                self._set_above(sentence)
+                waiting = ""
+                continue
+            sentence = f"{waiting} {sentence}".strip()  # noqa: PLW2901  # "Yes." says nothing without what follows.
+            waiting = sentence if len(sentence.split()) < _SHORT_WORDS and not _CJK_EDGE.search(sentence) else ""
+            if not waiting:
+                self._add("sentence", sentence)
+        if waiting:
+            self._add("sentence", waiting)
+
+    def _take_list(self, blocks: Sequence[str], start: int) -> int:
+        end = start + 1
+        while end < len(blocks) and end - start <= _LIST_ITEMS and _BULLET.match(blocks[end]):
+            end += 1
+        items = [_BULLET.sub("", block).strip().rstrip(";,.") for block in blocks[start + 1 : end]]
+        intro = sentences_of(blocks[start])[-1]
+        self._add("list", f"{intro} {'; '.join(items)}.")
+        for item in blocks[start + 1 : end]:
+            self._add("sentence", _BULLET.sub("", item).strip(), extra=content_tokens(intro))
+        return end
+
+    def _take_table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self._tables += 1
+        for position, cells in enumerate(rows):
+            passage = self._add("row", "; ".join(cell for cell in cells if cell))
+            if passage is not None:
+                passage.header, passage.cells, passage.position = header, cells, position
+                passage.table = (self._number, self._tables)
+
+    def _add(self, kind: Kind, text: str, extra: Sequence[str] = ()) -> Passage | None:
+        text = _QUESTION_MARK_LABEL.sub("", text).strip()
+        if not any(char.isalnum() for char in text):
+            return None
+        context = dict(self._context)
+        weight = _ABOVE if self._distance == 0 else _ABOVE_FAR
+        for tokens, value in ((self._before, _BEFORE), (self._above, weight), (extra, _ABOVE)):
+            for token in tokens:
+                context[token] = max(context.get(token, 0.0), value)
+        tokens = content_tokens(text)
+        passage = Passage(self._number, kind, text, tokens, context, is_page=self._is_page)
+        self.passages.append(passage)
+        if kind != "row":
+            self._before = tokens
+            self._distance += 1
+        return passage
+
+    def _set_above(self, text: str) -> None:
+        self._above = content_tokens(text)
+        self._before = []
+        self._distance = 0
+
+
+def blocks_of(paragraph: str) -> Iterator[str]:
+    """Join the wrapped lines of a paragraph, and keep list items, number rows and headings apart.
+
+    Args:
+        paragraph: Lines without a blank line between them.
+
+    Yields:
+        Blocks of running text, single list items and single lines.
+    """
+    lines = [" ".join(line.split()) for line in paragraph.splitlines() if line.strip()]
+    longest = max((len(line) for line in lines), default=0)
+    block = ""
+    previous = ""
+    for line in lines:
+        if block and not _continues(previous, line, longest):
+            yield block
+            block = ""
+        block = _glue(block, line)
+        previous = line
+    if block:
+        yield block
+
+
+def is_heading(block: str) -> bool:
+    """Tell whether a block looks like a heading: short, no final mark, not a list item or a row of numbers.
+
+    Args:
+        block: One block of :func:`blocks_of`.
+    """
+    if _FINAL.search(block) or _BULLET.match(block) or _is_number_row(block):
+        return False
+    return len(block.split()) <= _HEADING_WORDS and len(block) <= 100
+
+
+def _introduces_list(blocks: Sequence[str], index: int) -> bool:
+    ends_open = blocks[index].rstrip().endswith((":", "："))
+    return ends_open and index + 1 < len(blocks) and _BULLET.match(blocks[index + 1]) is not None
+
+
+def _continues(previous: str, line: str, longest: int) -> bool:
+    """Tell whether a line goes on with the sentence of the line before."""
+    if _BULLET.match(line) or _is_number_row(line) or _is_number_row(previous):
+        return False
+    if line[0].islower():
+        return True
+    if _FINAL.search(previous):
+        # A full line may end a sentence in the middle of its paragraph; a short one ends the paragraph.
+        return len(previous) > 0.75 * longest and _ASKS.search(previous) is None
+    return len(previous) > 0.6 * longest and len(previous) > 30
+
+
+def _is_number_row(line: str) -> bool:
+    words = line.split()
+    numbers = sum(1 for word in words if _NUMBER.match(word))
+    return numbers >= 2 and numbers >= 0.4 * len(words)
+
+
+def _glue(block: str, line: str) -> str:
+    if not block:
+        return line
+    if block.endswith("-") and line[0].islower() and len(block) > 1 and block[-2].isalpha():
+        return block[:-1] + line
+    if _CJK_EDGE.match(block[-1]) and _CJK_EDGE.match(line[0]):
+        return block + line
+    return f"{block} {line}"
+
+
+def _figure_text(text: str) -> str:
+    parts = (" ".join(line.split()) for line in text.splitlines())
+    return "; ".join(dict.fromkeys(part for part in parts if part))[:_BLOCK_CHARS]
+
+
+def _whole(number: int, kind: Kind, text: str, context: dict[str, float]) -> Passage:
+    return Passage(number, kind, text, content_tokens(text), dict(context))
+
+
+def _metadata_context(metadata: dict[str, Any]) -> dict[str, float]:
+    context: dict[str, float] = {}
+    for key, weight in (("title", _TITLE), ("file_name", _TITLE), ("section", _SECTION), ("caption", _SECTION)):
+        for token in content_tokens(str(metadata.get(key) or "")):
+            context[token] = max(context.get(token, 0.0), weight)
+    return context

@@ -1,0 +1,206 @@
+"""What happens to retrieved nodes just before an LLM reads them: images to look at, pages to read around."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import (
+    BaseNode,
+    ImageNode,
+    MediaResource,
+    MetadataMode,
+    Node,
+    NodeWithScore,
+    QueryBundle,
+    TextNode,
+)
+from pydantic import Field
+
+from llama_index_raganything.errors import BlockedSourceError
+from llama_index_raganything.readers.assets import AssetStore
+
+logger = logging.getLogger(__name__)
+
+_PASSED_ON: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+"""Formats that every vision endpoint takes; others are sent as PNG."""
+
+
+class MultimodalContextPostprocessor(BaseNodePostprocessor):
+    """Give each retrieved ``ImageNode`` to a multimodal LLM with its caption **and** its image.
+
+    ``ImageNode.get_content_blocks`` emits the image without the text (llama-index-core 0.14.25), and a missing
+    file makes it raise inside synthesis. Here an ``ImageNode`` becomes a ``Node`` with text and image; where
+    the file is missing, unreadable or over the limits it becomes a ``TextNode``. Must be the last
+    postprocessor, because others work on ``.text``.
+
+    Args:
+        asset_root: Folder in which to look for a node's ``asset`` when its ``image_path`` is gone.
+        max_images: Images passed on for one question; the best-ranked first.
+        max_pixels: Pixels of an image; a larger one is scaled down.
+        max_bytes: Bytes of an image file that are read at most.
+    """
+
+    asset_root: str | None = Field(default=None, description="Folder of the assets.")
+    max_images: int = Field(default=6, ge=0, description="Images passed on for one question.")
+    max_pixels: int = Field(default=2_000_000, gt=0, description="Pixels of an image.")
+    max_bytes: int = Field(default=50_000_000, gt=0, description="Bytes of an image file.")
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "MultimodalContextPostprocessor"
+
+    def _postprocess_nodes(
+        self,
+        nodes: list[NodeWithScore],
+        query_bundle: QueryBundle | None = None,  # noqa: ARG002  # core's signature
+    ) -> list[NodeWithScore]:
+        left = self.max_images
+        result: list[NodeWithScore] = []
+        for scored in nodes:
+            node = scored.node
+            if not isinstance(node, ImageNode):
+                result.append(scored)
+                continue
+            resource = self._image_of(node) if left > 0 else None
+            left -= resource is not None
+            result.append(NodeWithScore(node=_with_image(node, resource), score=scored.score))
+        return result
+
+    def _image_of(self, node: ImageNode) -> MediaResource | None:
+        """Return a node's image within the limits, or None when there is none to be had."""
+        try:
+            data = self._bytes_of(node)
+            return None if data is None else self._fit(data)
+        except (OSError, ValueError) as error:
+            # PIL's UnidentifiedImageError is an OSError, its DecompressionBombError comes as ValueError below.
+            logger.warning("The image of node %s cannot be read and is left out: %s", node.node_id, error)
+            return None
+
+    def _bytes_of(self, node: ImageNode) -> bytes | None:
+        if node.image:
+            return base64.b64decode(node.image)
+        for path in (Path(node.image_path) if node.image_path else None, self._asset_path(node)):
+            if path is not None and path.is_file() and path.stat().st_size <= self.max_bytes:
+                return path.read_bytes()
+        return None
+
+    def _asset_path(self, node: ImageNode) -> Path | None:
+        asset = node.metadata.get("asset")
+        if not asset or self.asset_root is None:
+            return None
+        try:
+            return AssetStore(self.asset_root).resolve(str(asset))
+        except BlockedSourceError:
+            return None
+
+    def _fit(self, data: bytes) -> MediaResource:
+        from PIL import Image
+
+        try:
+            with Image.open(BytesIO(data)) as image:
+                kind = image.format or ""
+                pixels = image.width * image.height
+                if kind in _PASSED_ON and pixels <= self.max_pixels:
+                    image.verify()
+                    return MediaResource(data=data, mimetype=_PASSED_ON[kind])
+                scale = min(1.0, (self.max_pixels / pixels) ** 0.5)
+                size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+                small = image.convert("RGB").resize(size)
+        except (Image.DecompressionBombError, SyntaxError, binascii.Error) as error:
+            raise ValueError(str(error)) from error
+        buffer = BytesIO()
+        small.save(buffer, format="PNG")
+        return MediaResource(data=buffer.getvalue(), mimetype="image/png")
+
+
+class PageContextPostprocessor(BaseNodePostprocessor):
+    """Widen retrieved elements with the text of the page they stand on ("small to big").
+
+    The page is the element's PARENT node; it is fetched by id. Each page is added once, to its best-ranked
+    element, and not at all when the page itself was retrieved.
+
+    Args:
+        store: Where the page nodes are: a vector store with ``get_nodes(node_ids=...)`` or a docstore with
+            ``get_nodes(node_ids)``.
+        max_pages: Pages added for one question.
+        max_chars: Characters of a page that are added.
+    """
+
+    store: Any = Field(default=None, exclude=True, description="Vector store or docstore with the page nodes.")
+    max_pages: int = Field(default=3, ge=0, description="Pages added for one question.")
+    max_chars: int = Field(default=4000, gt=0, description="Characters of a page that are added.")
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "PageContextPostprocessor"
+
+    def _postprocess_nodes(
+        self,
+        nodes: list[NodeWithScore],
+        query_bundle: QueryBundle | None = None,  # noqa: ARG002  # core's signature
+    ) -> list[NodeWithScore]:
+        wanted = self._wanted(nodes)
+        pages = self._fetch(list(wanted.values())) if wanted else {}
+        return [self._widen(index, scored, wanted, pages) for index, scored in enumerate(nodes)]
+
+    def _wanted(self, nodes: list[NodeWithScore]) -> dict[int, str]:
+        """Return the page to add to the node at each index."""
+        present = {scored.node.node_id for scored in nodes}
+        wanted: dict[int, str] = {}
+        for index, scored in enumerate(nodes):
+            parent = scored.node.parent_node
+            if parent is not None and parent.node_id not in present and len(wanted) < self.max_pages:
+                present.add(parent.node_id)
+                wanted[index] = parent.node_id
+        return wanted
+
+    def _fetch(self, node_ids: list[str]) -> dict[str, BaseNode]:
+        if self.store is None:
+            return {}
+        try:
+            found = self.store.get_nodes(node_ids=node_ids)
+        except Exception as error:  # noqa: BLE001  # Wider context is a nicety; its failure must not cost the answer.
+            logger.warning("The pages around the retrieved elements cannot be read: %s", error)
+            return {}
+        return {node.node_id: node for node in found}
+
+    def _widen(
+        self, index: int, scored: NodeWithScore, wanted: dict[int, str], pages: dict[str, BaseNode]
+    ) -> NodeWithScore:
+        page = pages.get(wanted.get(index, ""))
+        if page is None or not isinstance(scored.node, TextNode):
+            return scored
+        text = page.get_content(metadata_mode=MetadataMode.NONE)
+        around = _window(text, scored.node.text, self.max_chars)
+        copy = scored.node.model_copy(update={"text": f"{scored.node.text}\n\nThe page around it:\n{around}"})
+        return NodeWithScore(node=copy, score=scored.score)
+
+
+def _window(page: str, element: str, size: int) -> str:
+    """Return the part of a page around an element's first words."""
+    if len(page) <= size:
+        return page
+    found = page.find(element[:40])
+    start = max(0, min(found - size // 2, len(page) - size)) if found >= 0 else 0
+    return page[start : start + size]
+
+
+def _with_image(node: ImageNode, resource: MediaResource | None) -> BaseNode:
+    shared = {
+        "id_": node.node_id,
+        "metadata": node.metadata,
+        "excluded_embed_metadata_keys": node.excluded_embed_metadata_keys,
+        "excluded_llm_metadata_keys": node.excluded_llm_metadata_keys,
+        "relationships": node.relationships,
+    }
+    if resource is None:
+        return TextNode(text=node.text, **shared)
+    return Node(text_resource=MediaResource(text=node.text), image_resource=resource, **shared)

@@ -1,0 +1,388 @@
+"""Which passages answer a question: lexical scoring of sentences and table cells, without a model.
+
+A passage is scored by how much of the question it covers with its own words and with the words around it
+(heading, question above, caption), each word weighted by its inverse document frequency among all passages;
+by word order and nearness (Metzler and Croft, 2005); by the kind of answer the question asks for; and by the
+rank that retrieval gave its node. Rows of tables are matched by row and column names, where the share of
+the *name* that the question covers counts squared, which tells "Total sales" from "Total sales and marketing".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+from llama_index.core.schema import NodeWithScore
+
+from llama_index_raganything.query_engine.citations import MARKER, node_text
+from llama_index_raganything.query_engine.passages import Passage, passages_of
+from llama_index_raganything.ranking.lexical import PAIR_WINDOW, content_tokens, window_pairs
+from llama_index_raganything.ranking.question import Question, understand
+
+ENOUGH_COVERAGE: Final = 0.5
+"""Share of the question, by weight, that the quotes and their surroundings must cover; below it nothing is answered."""
+
+_OWN: Final = 0.4
+_ORDER: Final = 0.15
+_NEAR: Final = 0.1
+_ANSWER_TYPE: Final = 0.12
+_YES_NO: Final = 0.15
+_DEFINES: Final = 0.15
+_RANK: Final = 0.15
+_ROW_NAME: Final = 0.3
+_EXTREME: Final = 0.3
+_LABEL: Final = 0.6
+_WRONG_LENGTH: Final = 0.15
+_GAIN: Final = 0.1
+_RIVAL: Final = 0.6
+_QUOTES: Final = 3
+_QUOTE_CHARS: Final = 500
+_COLUMNS: Final = 6
+
+_IS_YES_NO = re.compile(
+    r"^\s*(?:do|does|did|is|are|was|were|can|could|has|have|had|will|would|should|may|must)\b", re.I
+)
+_IS_YES_NO_CJK = re.compile(r"[吗么嗎麼]\s*[？?]?\s*$|是否|能否|可否|是不是|有没有")
+_SAYS_YES_NO = re.compile(r"^(?:yes|no|not?)\b|^(?:是|否|不|可以|支持|没有)", re.I)
+_WANTS_NUMBER = re.compile(
+    r"\bhow (?:many|much|long|large|big|high|old|far|often|fast)\b|\bpercent|\bwhat (?:is|was|are|were) the (?:number|"
+    r"amount|value|total|price|cost|rate|size|maximum|minimum|average)\b|多少|几|占比|比例",
+    re.I,
+)
+_WANTS_DATE = re.compile(r"\bwhen\b|\bwhat (?:year|date|day|month)\b|\bwhich year\b|何时|什么时候|哪一?年|日期", re.I)
+_HAS_NUMBER = re.compile(
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|hundred|thousand|million|billion)\b"
+)
+_HAS_DATE = re.compile(
+    r"\b(?:1[5-9]|20)\d\d\b|\b\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}\b|\b(?:january|february|march|april|may|june|july|august|"
+    r"september|october|november|december)\b|\d+\s*[年月日]",
+    re.I,
+)
+_DEFINITION = re.compile(
+    r"^\s*what (?:is|are|does) (?:an? |the )?(?P<what>[^?]{2,60}?)(?: mean| stand for)?\s*\?", re.I
+)
+_SHORT_ANSWER = re.compile(r"\b(?:short|brief|concise|one[- ]sentence)\b|\bbriefly\b|简短|简要|一句话", re.I)
+_MOST = re.compile(
+    r"\b(?:highest|largest|most|maximum|max|biggest|greatest|fastest|longest|best|top)\b|最[高大多长快]", re.I
+)
+_LEAST = re.compile(r"\b(?:lowest|smallest|least|minimum|min|fewest|shortest|slowest|worst)\b|最[低小少短慢]", re.I)
+_SUMMARY_ROW = re.compile(r"\b(?:total|sum|average|mean|overall|all)\b|合计|总计|平均|小计", re.I)
+_CJK = re.compile(r"[\u3400-\u9fff]")
+_CJK_FUNCTION_WORDS = re.compile(
+    r"什么|哪[些个里儿年位种]?|多少|几[个位种年]?|如何|怎[么样]+|为什么|为何|请问|何时|是否|有没有|是不是|能否|可否|分别"
+    r"|[谁吗呢么是的了在有和与及或为被把对从到]"
+)
+_CELL_NUMBER = re.compile(r"\(?-?[$€£¥]?\s?\d[\d,]*(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Words of a source that answer a question.
+
+    Attributes:
+        number: Number of the source, from 1.
+        text: Words to quote, or a table row with its header cells.
+        kind: Kind of passage it comes from.
+        score: How well it answers, for comparison within one question.
+    """
+
+    number: int
+    text: str
+    kind: str
+    score: float
+
+
+def find_quotes(question: str, sources: Sequence[NodeWithScore]) -> list[Quote]:
+    """Choose one to three passages that together answer a question.
+
+    Args:
+        question: The question.
+        sources: Source nodes, best first.
+
+    Returns:
+        Quotes, best first; empty when the sources do not cover the question well enough.
+    """
+    asked = _understand(question)
+    passages = [passage for number, source in enumerate(sources, 1) for passage in passages_of(number, source)]
+    if not passages or not asked.all_terms:
+        return []
+    scorer = _Scorer(asked, passages, sources)
+    ranked = sorted(((scorer.score(passage), passage) for passage in passages), key=lambda pair: -pair[0])
+    chosen = _choose(ranked, scorer, 1 if _SHORT_ANSWER.search(question) else _QUOTES)
+    if scorer.coverage([passage for _, passage in chosen]) < ENOUGH_COVERAGE:
+        return []
+    return [_cite_element(_quote(score, passage, scorer), sources) for score, passage in chosen]
+
+
+def _understand(question: str) -> Question:
+    asked = understand(question)
+    if not _CJK.search(question):
+        return asked
+    # Pairs of characters that straddle a function word name nothing and would count as words not found.
+    terms = understand(_CJK_FUNCTION_WORDS.sub(" ", question)).terms
+    return replace(asked, terms=terms or asked.terms)
+
+
+class _Scorer:
+    """Scores the passages of one answer."""
+
+    def __init__(self, question: Question, passages: Sequence[Passage], sources: Sequence[NodeWithScore]) -> None:
+        self.question = question
+        self.weights = term_weights(question.terms, passages)
+        self._sources = sources
+        self._total = sum(self.weights.values()) or 1.0
+        self._pairs = [(a, b) for a, b in pairwise(question.terms) if a != b]
+        self._windows = window_pairs(question.terms)
+        self._tables = _tables(passages)
+        self._extremes = self._extreme_rows()
+        definition = _DEFINITION.match(question.text)
+        self._defined = content_tokens(definition["what"]) if definition else []
+
+    def score(self, passage: Passage) -> float:
+        tokens = self._tokens(passage)
+        own = self._share(dict.fromkeys(tokens, 1.0))
+        score = (1 - _OWN) * self.coverage([passage]) + _OWN * own
+        score += _ORDER * self._order(tokens) + _NEAR * self._nearness(tokens)
+        score += self._answer_type(passage) + _RANK / (1 + 0.5 * (passage.number - 1))
+        score += self._named(passage)
+        if passage.kind == "row":
+            score += _ROW_NAME * self._row_name(passage)
+            score += _EXTREME * ((*passage.table, passage.position) in self._extremes)
+        return score - _WRONG_LENGTH * _has_wrong_length(passage)
+
+    def coverage(self, passages: Sequence[Passage]) -> float:
+        """Return the share of the question that some passages cover together with what stands around them."""
+        held: dict[str, float] = {}
+        for passage in passages:
+            for token, value in passage.context.items():
+                held[token] = max(held.get(token, 0.0), value)
+            held.update(dict.fromkeys(self._tokens(passage), 1.0))
+        return self._share(held)
+
+    def columns(self, passage: Passage) -> list[int]:
+        """Return which cells of a row to quote: those that the question names, with the row's name."""
+        cells = [index for index, cell in enumerate(passage.cells) if cell]
+        by_header = {index: self._gain(passage.header[index : index + 1]) for index in cells[1:]}
+        best = max(by_header.values(), default=0.0)
+        if best <= 0:
+            return cells[:_COLUMNS]
+        named = {index for index, value in by_header.items() if value >= 0.5 * best}
+        asked = {index for index in cells if index in named or self._gain([passage.cells[index]]) > 0}
+        return sorted({cells[0], *asked})[:_COLUMNS]
+
+    def _tokens(self, passage: Passage) -> list[str]:
+        if passage.kind != "row":
+            return passage.tokens
+        names = (passage.header[index] for index in self.columns(passage) if index < len(passage.header))
+        return [*passage.tokens, *content_tokens(" ".join(names))]
+
+    def _share(self, held: Mapping[str, float]) -> float:
+        return sum(weight * held.get(term, 0.0) for term, weight in self.weights.items()) / self._total
+
+    def _gain(self, texts: Sequence[str]) -> float:
+        tokens = set(content_tokens(" ".join(texts)))
+        return sum(self.weights.get(token, 0.0) for token in tokens)
+
+    def _order(self, tokens: Sequence[str]) -> float:
+        if not self._pairs:
+            return 0.0
+        present = set(pairwise(tokens))
+        return sum(pair in present for pair in self._pairs) / len(self._pairs)
+
+    def _nearness(self, tokens: Sequence[str]) -> float:
+        if not self._windows:
+            return 0.0
+        places: dict[str, list[int]] = {}
+        for index, token in enumerate(tokens):
+            places.setdefault(token, []).append(index)
+        near = sum(
+            any(abs(a - b) <= PAIR_WINDOW for a in places.get(first, ()) for b in places.get(second, ()))
+            for first, second in self._windows
+        )
+        return near / len(self._windows)
+
+    def _answer_type(self, passage: Passage) -> float:
+        text, asked = passage.text, self.question.text
+        bonus = 0.0
+        if (_IS_YES_NO.match(asked) or _IS_YES_NO_CJK.search(asked)) and _SAYS_YES_NO.match(text):
+            bonus += _YES_NO
+        if _WANTS_DATE.search(asked):
+            bonus += _ANSWER_TYPE * bool(_HAS_DATE.search(text))
+        elif _WANTS_NUMBER.search(asked):
+            bonus += _ANSWER_TYPE * bool(_HAS_NUMBER.search(text.lower()))
+        if self._defined and passage.tokens[: len(self._defined)] == self._defined:
+            bonus += _DEFINES
+        return bonus
+
+    def _named(self, passage: Passage) -> float:
+        """Return a bonus for passages of the figure, table or page that the question names."""
+        metadata = self._sources[passage.number - 1].node.metadata
+        label = str(metadata.get("label") or "").casefold()
+        bonus = 0.0
+        if label and any(
+            label.endswith(f" {number.casefold()}") and _same_kind(label, kind) for kind, number in self.question.labels
+        ):
+            bonus += _LABEL
+        if metadata.get("page") in self.question.pages:
+            bonus += _LABEL / 2
+        if metadata.get("content_type") in self.question.kinds:
+            bonus += _ANSWER_TYPE
+        return bonus
+
+    def _row_name(self, passage: Passage) -> float:
+        name = set(content_tokens(passage.cells[0] if passage.cells else ""))
+        if not name:
+            return 0.0
+        covered = sum(self.weights.get(token, 0.0) for token in name)
+        # A word of the name that the question lacks weighs as much as a rare word of the question.
+        missing = max(self.weights.values(), default=1.0) * sum(token not in self.weights for token in name)
+        precision = covered / (covered + missing) if covered else 0.0
+        return precision**2 * covered / self._total
+
+    def _extreme_rows(self) -> set[tuple[int, int, int]]:
+        """Return the rows that hold the largest or smallest number of the column that the question names."""
+        most, least = _MOST.search(self.question.text), _LEAST.search(self.question.text)
+        if not most and not least:
+            return set()
+        found: set[tuple[int, int, int]] = set()
+        for rows in self._tables.values():
+            column = self._numeric_column(rows)
+            if column is None:
+                continue
+            values = [(number, row) for row in rows if (number := _cell_number(row, column)) is not None]
+            _, row = (max if most else min)(values, key=lambda pair: pair[0])
+            found.add((*row.table, row.position))
+        return found
+
+    def _numeric_column(self, rows: Sequence[Passage]) -> int | None:
+        width = max(len(row.cells) for row in rows)
+        numeric = [
+            column
+            for column in range(1, width)
+            if sum(_cell_number(row, column) is not None for row in rows) >= max(2, 0.6 * len(rows))
+        ]
+        gains = {column: self._gain(rows[0].header[column : column + 1]) for column in numeric}
+        named = max(gains, key=gains.__getitem__, default=None)
+        if named is not None and gains[named] > 0:
+            return named
+        return numeric[0] if len(numeric) == 1 else None
+
+
+def term_weights(terms: Sequence[str], passages: Sequence[Passage]) -> dict[str, float]:
+    """Weight the words of a question by how few passages have them.
+
+    Args:
+        terms: Content words of the question.
+        passages: All passages.
+
+    Returns:
+        ln(1 + (N - df + .5) / (df + .5)) for each word, where a word that one passage or none has counts like
+        one that two have: a paraphrase must not outweigh all that was found.
+    """
+    frequency: Counter[str] = Counter()
+    for passage in passages:
+        frequency.update(set(passage.tokens))
+    size = len(passages)
+    weights: dict[str, float] = {}
+    for term in dict.fromkeys(terms):
+        known = min(max(2, frequency[term]), size)
+        weights[term] = max(0.1, math.log1p((size - known + 0.5) / (known + 0.5)))
+    return weights
+
+
+def _choose(ranked: Sequence[tuple[float, Passage]], scorer: _Scorer, most: int) -> list[tuple[float, Passage]]:
+    """Take the best passage, then those that cover more of the question."""
+    chosen = list(ranked[:1])
+    covered = scorer.coverage([chosen[0][1]])
+    for score, passage in ranked[1:]:
+        if len(chosen) >= most or score < _RIVAL * chosen[0][0]:
+            break
+        joint = scorer.coverage([*(known for _, known in chosen), passage])
+        if joint - covered >= _GAIN and not _repeats(passage, [known for _, known in chosen]):
+            chosen.append((score, passage))
+            covered = joint
+    return chosen
+
+
+def _repeats(passage: Passage, chosen: Sequence[Passage]) -> bool:
+    mine = _letters(passage.text)
+    return any(mine in _letters(known.text) or _letters(known.text) in mine for known in chosen)
+
+
+def _quote(score: float, passage: Passage, scorer: _Scorer) -> Quote:
+    text = _row_text(passage, scorer.columns(passage)) if passage.kind == "row" else passage.text
+    if len(text) > _QUOTE_CHARS:
+        text = text[:_QUOTE_CHARS].rsplit(" ", 1)[0] + " …"
+    return Quote(passage.number, text, passage.kind, score)
+
+
+def _row_text(passage: Passage, columns: Sequence[int]) -> str:
+    parts: list[str] = []
+    for column in columns:
+        name = passage.header[column] if column < len(passage.header) else ""
+        parts.append(f"{name}: {passage.cells[column]}" if name else passage.cells[column])
+    return "; ".join(parts)
+
+
+def _cite_element(quote: Quote, sources: Sequence[NodeWithScore]) -> Quote:
+    """Move a quote from a page to a retrieved element of that page that holds it, because elements have boxes."""
+    own = sources[quote.number - 1].node.metadata
+    if own.get("content_type") != "page":
+        return quote
+    wanted = _letters(quote.text)
+    for number, source in enumerate(sources, 1):
+        metadata = source.node.metadata
+        same_page = metadata.get("doc_id") == own.get("doc_id") and metadata.get("page") == own.get("page")
+        if same_page and metadata.get("bbox") and wanted in _letters(node_text(source.node)):
+            return replace(quote, number=number)
+    return quote
+
+
+def without_markers(text: str) -> str:
+    """Write the bracketed numbers of a source, such as its own references, with round brackets.
+
+    Args:
+        text: Words of a source.
+
+    Returns:
+        The words, in which no ``[3]`` can be mistaken for a citation of the answer.
+    """
+    return MARKER.sub(lambda match: f"{match['space']}({match['list']})", text)
+
+
+def _tables(passages: Sequence[Passage]) -> dict[tuple[int, int], list[Passage]]:
+    tables: dict[tuple[int, int], list[Passage]] = {}
+    for passage in passages:
+        if passage.kind == "row":
+            tables.setdefault(passage.table, []).append(passage)
+    return tables
+
+
+def _cell_number(row: Passage, column: int) -> float | None:
+    if column >= len(row.cells) or _SUMMARY_ROW.search(row.cells[0]):
+        return None
+    match = _CELL_NUMBER.match(row.cells[column].strip())
+    if match is None:
+        return None
+    digits = re.sub(r"[^\d.]", "", match.group())
+    negative = match.group().startswith(("(", "-"))
+    return (-1 if negative else 1) * float(digits) if digits.strip(".") else None
+
+
+def _same_kind(label: str, kind: str) -> bool:
+    names = {"figure": ("figure", "图", "chart"), "table": ("table", "表"), "equation": ("equation", "式", "公式")}
+    return label.startswith(names.get(kind, (kind,)))
+
+
+def _has_wrong_length(passage: Passage) -> bool:
+    words = len(passage.tokens)
+    return words < 2 or (passage.kind == "sentence" and words > 45)
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text.casefold() if char.isalnum())
