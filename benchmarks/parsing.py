@@ -2,7 +2,7 @@ r"""Recall of the expected words, table cells and headings of documents, by form
 
 ``DIR`` holds one folder per format (or files), each document next to ``<file>.expected.md``.
 Systems: ``ours`` (no prefix in the metric names) and ``docvortex`` alone. All text counts: captions,
-cells, page texts. A word is ``\\w+`` after NFKC and casefold; recall is that of multisets. Pages repeat
+cells, page texts. A word is ``\w+`` after NFKC and casefold; recall is that of multisets. Pages repeat
 the words of their elements, so our text is counted per word as the larger of the two, never as their sum.
 """
 
@@ -87,6 +87,8 @@ def element_texts(elements: Iterable[Element]) -> tuple[Counter[str], Counter[st
     for element in elements:
         (pages if element.type == "page" else body).append(element.text)
         body += [element.caption, element.footnote]
+        # A title above a sheet's table is a caption here and a table of one cell in the reference.
+        cells.update([_key(element.caption)] if element.caption else [])
         if element.type == "heading":
             headings[_key(element.text)] += 1
         for row in element.rows or []:
@@ -102,8 +104,7 @@ def ours(path: Path) -> tuple[Counter[str], Counter[str], Counter[str]]:
     from llama_index_raganything.documents import document_elements
 
     with tempfile.TemporaryDirectory() as folder:
-        reader = RAGAnythingReader(asset_dir=folder, cache_dir=None)
-        documents = reader.load_data(str(path))
+        documents = RAGAnythingReader(working_dir=folder, cache=False).load_data(str(path))
     return element_texts(element for document in documents for element in document_elements(document))
 
 

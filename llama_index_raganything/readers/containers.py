@@ -108,8 +108,8 @@ def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
     if unpacked <= MAX_UNPACKED_BYTES and len(members) <= MAX_MEMBERS and not absurd:
         return
     message = (
-        f"{str(path)!r} unpacks to {unpacked:,} bytes in {len(members):,} members; at most {MAX_UNPACKED_BYTES:,} bytes, "
-        f"{MAX_MEMBERS:,} members and a ratio of {MAX_RATIO} for large ones are read. Split the document."
+        f"{str(path)!r} unpacks to {unpacked:,} bytes in {len(members):,} members; at most {MAX_UNPACKED_BYTES:,} "
+        f"bytes, {MAX_MEMBERS:,} members and a ratio of {MAX_RATIO} for large ones are read. Split the document."
     )
     raise FileTooLargeError(message, str(path))
 

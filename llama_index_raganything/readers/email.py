@@ -51,8 +51,8 @@ def parse_mail(data: bytes, source: str, assets: AssetStore) -> tuple[list[Eleme
         elements.append(Element(type="list", text="Attachments:\n" + "\n".join(f"- {name}" for name in attachments)))
     if not elements:
         name = Path(source).name
-        message = f"{name!r} is no mail: it has neither a header nor a body."
-        raise CorruptFileError(message, source)
+        problem = f"{name!r} is no mail: it has neither a header nor a body."
+        raise CorruptFileError(problem, source)
     return elements, _header(message, "Subject") or None
 
 
@@ -81,17 +81,17 @@ def _header(message: Message, name: str) -> str:
 
 def _bodies(parts: list[Message], assets: AssetStore) -> list[Element]:
     elements: list[Element] = []
-    images = LocalImages(None, assets, parts=_inline_images(parts))
-    plain = [part for part in parts if _is_body(part, "text/plain") and _text(part).strip()]
+    images = LocalImages(None, assets, parts=inline_images(parts))
+    plain = [part for part in parts if _is_body(part, "text/plain") and part_text(part).strip()]
     pages = [part for part in parts if _is_body(part, "text/html")]
     # Alternatives say the same twice; a mail whose plain text is a mere stub for its HTML is rare.
-    if plain and not (pages and sum(len(_text(part)) for part in plain) < 100):
+    if plain and not (pages and sum(len(part_text(part)) for part in plain) < 100):
         for part in plain:
-            elements.extend(parse_prose(_text(part)))
+            elements.extend(parse_prose(part_text(part)))
         return elements
     for part in pages or plain:
         html = part.get_content_type() == "text/html"
-        elements.extend(html_elements(_text(part), images) if html else parse_prose(_text(part)))
+        elements.extend(html_elements(part_text(part), images) if html else parse_prose(part_text(part)))
     return elements
 
 
@@ -99,16 +99,32 @@ def _is_body(part: Message, content_type: str) -> bool:
     return not part.is_multipart() and part.get_content_type() == content_type and not _attachment_name(part)
 
 
-def _text(part: Message) -> str:
+def part_text(part: Message) -> str:
+    """Return the text of a part, decoded whatever its headers say.
+
+    Args:
+        part: A part that is not multipart.
+
+    Returns:
+        Its text.
+    """
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
     charset = part.get_content_charset()
-    if charset is None and part.get_content_type() == "text/html":
+    if charset is None and part.get_content_type() != "text/plain":
         charset = declared_encoding(data)
     return decode_text(data, charset)
 
 
-def _inline_images(parts: list[Message]) -> dict[str, bytes]:
+def inline_images(parts: list[Message]) -> dict[str, bytes]:
+    """Return the images of a message by the names that its HTML uses.
+
+    Args:
+        parts: All parts of the message.
+
+    Returns:
+        Bytes by ``cid:`` URI and by content location.
+    """
     images: dict[str, bytes] = {}
     for part in parts:
         payload = part.get_payload(decode=True) if part.get_content_maintype() == "image" else None

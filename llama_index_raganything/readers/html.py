@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
+import html as html_module
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from lxml import etree
 from lxml import html as lxml_html
 
 from llama_index_raganything.elements import Element, label_of
+from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.base import ParsedFile
+from llama_index_raganything.readers.encoding import declared_encoding, decode_text
+from llama_index_raganything.readers.html_lists import list_text
+from llama_index_raganything.readers.local_images import LocalImages
 from llama_index_raganything.readers.tables import (
+    SKIPPED_TAGS,
     element_text,
     html_table_rows,
     parse_html_fragment,
     rows_to_markdown,
 )
 
+PARSER: Final = "html 1"
+"""Name and version for cache keys; raise the number when the output changes."""
+
 ImageResolver = Callable[[str], str | None]
 """Turns an image reference into an asset, or None."""
 
-_SKIPPED: Final = frozenset({"script", "style", "template", "noscript", "head", "svg", "iframe", "object"})
+_SKIPPED: Final = SKIPPED_TAGS | {"head", "svg", "iframe"}
 _BLOCKS: Final = frozenset(
-    {"address", "article", "aside", "blockquote", "body", "center", "dd", "details", "dialog", "div", "dt", "fieldset"}
-    | {"figcaption", "footer", "form", "header", "hr", "legend", "li", "main", "nav", "option", "p", "section"}
+    {
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "center",
+        "dd",
+        "details",
+        "dialog",
+        "div",
+        "dt",
+        "fieldset",
+        "figure",
+    }
+    | {"footer", "form", "header", "hr", "legend", "li", "main", "nav", "option", "p", "section"}
     | {"summary", "tbody", "td", "textarea", "tfoot", "th", "thead", "title", "tr", "button", "caption", "html"}
 )
 _HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight|brush:?\s?)-?([\w+#\-]{1,30})")
+_STRIPPED_LENGTH: Final = 10_000
+_UNREAD = re.compile(r"<(script|style|head|svg)\b.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]{0,10000}>")
 _SPACES = re.compile(r"[ \t\r\f\v\u00a0\n]+")
 
 
@@ -42,21 +70,69 @@ def html_elements(html: str, resolve_image: ImageResolver | None = None) -> list
         Headings, texts, lists, tables, images, code and equations in document order; no pages.
     """
     root = parse_html_fragment(html)
-    return [] if root is None else _Walker(resolve_image or (lambda _reference: None)).walk(root)
+    elements = [] if root is None else _Walker(resolve_image or (lambda _reference: None)).walk(root)
+    if not elements and len(html) > _STRIPPED_LENGTH:
+        # libxml2 gives up on trees thousands of levels deep; the words alone are better than nothing.
+        words = _tidy(html_module.unescape(_TAG.sub(" ", _UNREAD.sub(" ", html))))
+        elements = [Element(type="text", text=words)] if words else []
+    return elements
 
 
-def html_title(html: str) -> str | None:
-    """Return the ``title`` of a page.
+def parse_html(path: Path, assets: AssetStore | None) -> ParsedFile:
+    """Read a web page.
 
     Args:
-        html: A page.
+        path: An ``.html`` file.
+        assets: Where images go that lie in the page's own folder or inside it; None stores none.
+            A URL is never followed.
 
     Returns:
-        The title with white space collapsed, or None.
+        The page's title, description and elements.
     """
+    data = path.read_bytes()
+    html = decode_text(data, declared_encoding(data))
+    return page_to_parsed(html, LocalImages(path.parent, assets) if assets is not None else None)
+
+
+def page_to_parsed(html: str, resolve_image: ImageResolver | None) -> ParsedFile:
+    """Turn a whole web page into elements, with what its head says.
+
+    Args:
+        html: The page.
+        resolve_image: Stores the image behind a reference.
+
+    Returns:
+        The title, the description (as first element, where the body does not say the same) and the elements.
+    """
+    elements = html_elements(html, resolve_image)
     root = parse_html_fragment(html)
-    node = None if root is None else next(root.iter("title"), None)
-    return (element_text(node) or None) if node is not None else None
+    title_node = None if root is None else next(root.iter("title"), None)
+    title = element_text(title_node) if title_node is not None else ""
+    description = _description(root)
+    if description and all(description not in element.text for element in elements):
+        elements.insert(0, Element(type="text", text=description, subtype="description"))
+    return ParsedFile(elements=elements, parser=PARSER, title=title or first_heading(elements))
+
+
+def first_heading(elements: list[Element]) -> str | None:
+    """Return the text of the first heading of the highest level, or None without headings.
+
+    Args:
+        elements: Elements of a document.
+
+    Returns:
+        The heading's text.
+    """
+    headings = [element for element in elements if element.type == "heading"]
+    top = min((element.level or 1 for element in headings), default=0)
+    return next((element.text for element in headings if (element.level or 1) == top), None)
+
+
+def _description(root: Any) -> str:
+    for meta in [] if root is None else root.iter("meta"):
+        if (meta.get("name") or meta.get("property") or "").lower() in {"description", "og:description"}:
+            return " ".join((meta.get("content") or "").split())
+    return ""
 
 
 class _Walker:
@@ -64,6 +140,7 @@ class _Walker:
 
     def __init__(self, resolve_image: ImageResolver) -> None:
         self._resolve = resolve_image
+        self._figures: list[tuple[int, str]] = []
         self._elements: list[Element] = []
         self._buffer: list[str] = []
         self._pending: list[Element] = []
@@ -75,7 +152,7 @@ class _Walker:
             "dl": self._list,
             "img": self._image,
             "math": self._math,
-            "figure": self._figure,
+            "figcaption": self._caption,
         } | dict.fromkeys(_HEADINGS, self._heading)
 
     def walk(self, root: Any) -> list[Element]:
@@ -89,6 +166,8 @@ class _Walker:
                 continue
             if tag in _BLOCKS or tag in _HEADINGS:
                 self._flush()
+            if tag == "figure" and self._figures:
+                self._end_figure()
             if node is not root:
                 self._text(node.tail)
         self._flush()
@@ -108,6 +187,8 @@ class _Walker:
             return True
         if tag in _BLOCKS or tag == "table":
             self._flush()
+        if tag == "figure":
+            self._figures.append((len(self._elements), ""))
         css = node.get("class") or ""
         if "math" in css.split():
             self._math(node)
@@ -147,7 +228,7 @@ class _Walker:
             self._elements.append(Element(type="code", text=text, subtype=_language(node)))
 
     def _list(self, node: Any) -> None:
-        text = _list_text(node)
+        text = list_text(node)
         if text:
             self._elements.append(Element(type="list", text=text))
         self._stored_images(node)
@@ -162,19 +243,24 @@ class _Walker:
             caption = " ".join((node.get("title") or "").split()) or alt
             self._pending.append(_image_element(asset, alt, caption))
 
-    def _figure(self, node: Any) -> None:
-        caption_node = next(node.iter("figcaption"), None)
-        caption = element_text(caption_node) if caption_node is not None else ""
-        if caption_node is not None:
-            caption_node.drop_tree() if hasattr(caption_node, "drop_tree") else None
-        inner = _Walker(self._resolve).walk(node) if _shallow(node) else [Element(type="text", text=element_text(node))]
-        target = next((e for e in inner if e.type in {"image", "table", "code"}), None)
-        if target is not None and caption:
-            index = inner.index(target)
-            inner[index] = target.model_copy(update={"caption": caption, "label": label_of(caption)})
-        elif caption:
-            inner.append(Element(type="text", text=caption))
-        self._elements.extend(inner)
+    def _caption(self, node: Any) -> None:
+        text = element_text(node)
+        if self._figures:
+            self._figures[-1] = (self._figures[-1][0], text)
+        elif text:
+            self._elements.append(Element(type="text", text=text))
+
+    def _end_figure(self) -> None:
+        """Give the figure's caption to its first image, table or code; keep it as text where there is none."""
+        start, caption = self._figures.pop()
+        if not caption:
+            return
+        for index in range(start, len(self._elements)):
+            if self._elements[index].type in {"image", "table", "code"}:
+                update = {"caption": caption, "label": label_of(caption)}
+                self._elements[index] = self._elements[index].model_copy(update=update)
+                return
+        self._elements.append(Element(type="text", text=caption))
 
     def _math(self, node: Any) -> None:
         latex = _latex(node)
@@ -227,11 +313,6 @@ def _is_layout(table: Any) -> bool:
     return all(len([cell for cell in row if cell.tag in {"td", "th"}]) <= 1 for row in table.iter("tr"))
 
 
-def _shallow(node: Any, limit: int = 50) -> bool:
-    """Tell whether a subtree may be walked by a nested walker without deep recursion."""
-    return sum(1 for _ in node.iterancestors("figure")) < limit
-
-
 def _language(node: Any) -> str | None:
     for part in (node, *node.iter("code")):
         match = _LANGUAGE.search(part.get("class") or "")
@@ -245,54 +326,6 @@ def _latex(node: Any) -> str:
     if annotation is not None:
         return (annotation.text or "").strip()
     return (node.get("alttext") or "".join(node.itertext())).strip()
-
-
-def _list_text(root: Any) -> str:
-    """Render a list with its nested lists, one item per line, indented by two blanks per level."""
-    lines: list[str] = []
-    buffer: list[str] = []
-    depth, counters = 0, [0]
-    prefix = ""
-
-    def flush() -> None:
-        nonlocal prefix
-        text = " ".join("".join(buffer).split())
-        buffer.clear()
-        if text:
-            lines.append("  " * max(depth - 1, 0) + prefix + text)
-            prefix = ""
-
-    for event, node in (walk := etree.iterwalk(root, events=("start", "end"))):
-        tag = node.tag if isinstance(node.tag, str) else ""
-        if event == "start":
-            if tag in _SKIPPED or not tag:
-                walk.skip_subtree()
-                continue
-            if tag in _BLOCKS or tag in {"ul", "ol", "dl", "pre", "table", "br"}:
-                flush()
-            if tag in {"ul", "ol"}:
-                depth += 1
-                counters.append(0)
-            elif tag == "li":
-                counters[-1] += 1
-                prefix = f"{counters[-1]}. " if _is_ordered(node) else "- "
-            buffer.append((node.get("alt") or "") if tag == "img" else (node.text or ""))
-            continue
-        if tag in _BLOCKS or tag in {"ul", "ol", "dl", "pre", "table"}:
-            flush()
-        if tag in {"ul", "ol"}:
-            depth -= 1
-            counters.pop()
-        if node is not root:
-            buffer.append(" " if tag in {"td", "th"} else "")
-            buffer.append(node.tail or "")
-    flush()
-    return "\n".join(lines)
-
-
-def _is_ordered(item: Any) -> bool:
-    parent = item.getparent()
-    return parent is not None and parent.tag == "ol"
 
 
 def _tidy(text: str) -> str:

@@ -10,7 +10,7 @@ import re
 from typing import Any, Final
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.html import ImageResolver, html_elements
+from llama_index_raganything.readers.html import ImageResolver, first_heading, html_elements
 
 _MAX_NESTING: Final = 60
 _TITLE = re.compile(r"^title:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -37,20 +37,6 @@ def parse_markdown(text: str, resolve_image: ImageResolver | None = None) -> tup
     stated = _TITLE.search(front)
     title = stated[1].strip("\"'") if stated else first_heading(elements)
     return _front_matter(front) + elements, title or None
-
-
-def first_heading(elements: list[Element]) -> str | None:
-    """Return the text of the first heading of the highest level, or None without headings.
-
-    Args:
-        elements: Elements of a document.
-
-    Returns:
-        The heading's text.
-    """
-    headings = [element for element in elements if element.type == "heading"]
-    top = min((element.level or 1 for element in headings), default=0)
-    return next((element.text for element in headings if (element.level or 1) == top), None)
 
 
 def _markdown_parser() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +13,18 @@ from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.containers import check_container
 from llama_index_raganything.readers.delimited import parse_delimited
 from llama_index_raganything.readers.docvortex import parse_with_docvortex
-from llama_index_raganything.readers.markdown import first_heading
+from llama_index_raganything.readers.docx_repair import repair_docx
+from llama_index_raganything.readers.epub_repair import repair_epub
+from llama_index_raganything.readers.html import first_heading, parse_html
+from llama_index_raganything.readers.mhtml import parse_mhtml
+from llama_index_raganything.readers.odf_repair import repair_odp, repair_ods, repair_odt
+from llama_index_raganything.readers.pptx_repair import repair_pptx
+from llama_index_raganything.readers.sheets import lift_title
+from llama_index_raganything.readers.xlsx_repair import repair_xlsx
 
-DELIMITED_SUFFIXES: Final = frozenset({".csv", ".tsv"})
+_Parser = Callable[[Path, ParseOptions, AssetStore], ParsedFile]
+
+SPREADSHEET_SUFFIXES: Final = frozenset({".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".ods", ".ots", ".csv", ".tsv"})
 
 
 def parse_office(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
@@ -35,15 +45,91 @@ def parse_office(path: Path, options: ParseOptions, assets: AssetStore) -> Parse
         UnsupportedFormatError: No embedded parser reads it.
     """
     check_container(path)
-    if path.suffix.lower() in DELIMITED_SUFFIXES:
-        return ParsedFile(elements=parse_delimited(path), parser="csv 1")
-    parsed = parse_with_docvortex(path, options, assets)
+    parsed = _parser(path)(path, options, assets)
+    parsed.elements = _repaired(path, parsed, assets if options.profile == "standard" else None)
+    parsed.elements = [_tidied(element, path.suffix.lower()) for element in parsed.elements]
     if not parsed.elements:
         message = f"{path.name!r} is empty: it holds no text, table or image."
         raise CorruptFileError(message, str(path))
     parsed.elements = add_pages(parsed.elements)
     parsed.title = parsed.title or first_heading(parsed.elements)
     return parsed
+
+
+def _parser(path: Path) -> _Parser:
+    return _PARSERS.get(path.suffix.lower(), parse_with_docvortex)
+
+
+def _repaired(path: Path, parsed: ParsedFile, assets: AssetStore | None) -> list[Element]:
+    repair = _REPAIRS.get(path.suffix.lower())
+    if repair is None:
+        return parsed.elements
+    try:
+        return repair(path, parsed.elements, assets)
+    # A damaged part that docvortex skipped must not cost the document; what is there is returned.
+    except Exception as error:  # noqa: BLE001
+        parsed.warnings.append(
+            f"{path.name!r} was read without its comments and notes ({type(error).__name__}: {error})."
+        )
+        return parsed.elements
+
+
+def _tidied(element: Element, suffix: str) -> Element:
+    if suffix in SPREADSHEET_SUFFIXES:
+        return lift_title(element)
+    if element.type == "table" and element.rows and len(element.rows) == len(element.rows[0]) == 1:
+        # A table of one cell is a frame around a text.
+        return element.model_copy(
+            update={"type": "text", "text": element.rows[0][0], "rows": None, "html": None, "header_rows": 1}
+        )
+    return element
+
+
+def _delimited(path: Path, _options: ParseOptions, _assets: AssetStore) -> ParsedFile:
+    return ParsedFile(elements=parse_delimited(path), parser="csv 1")
+
+
+def _html(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
+    return parse_html(path, None if options.profile == "fast" else assets)
+
+
+def _mhtml(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
+    return parse_mhtml(path, None if options.profile == "fast" else assets)
+
+
+_PARSERS: Final[dict[str, _Parser]] = {
+    ".csv": _delimited,
+    ".tsv": _delimited,
+    ".html": _html,
+    ".htm": _html,
+    ".xhtml": _html,
+    ".mhtml": _mhtml,
+    ".mht": _mhtml,
+}
+
+
+_REPAIRS: Final[dict[str, Callable[[Path, list[Element], AssetStore | None], list[Element]]]] = {
+    ".docx": repair_docx,
+    ".docm": repair_docx,
+    ".dotx": repair_docx,
+    ".dotm": repair_docx,
+    ".pptx": repair_pptx,
+    ".pptm": repair_pptx,
+    ".ppsx": repair_pptx,
+    ".ppsm": repair_pptx,
+    ".potx": repair_pptx,
+    ".xlsx": repair_xlsx,
+    ".xlsm": repair_xlsx,
+    ".xltx": repair_xlsx,
+    ".xltm": repair_xlsx,
+    ".odt": repair_odt,
+    ".ott": repair_odt,
+    ".odp": repair_odp,
+    ".otp": repair_odp,
+    ".ods": repair_ods,
+    ".ots": repair_ods,
+    ".epub": repair_epub,
+}
 
 
 def add_pages(elements: list[Element]) -> list[Element]:

@@ -13,9 +13,10 @@ from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.email import parse_mail
 from llama_index_raganything.readers.encoding import decode_text
+from llama_index_raganything.readers.html import first_heading
 from llama_index_raganything.readers.latex import parse_latex
 from llama_index_raganything.readers.local_images import LocalImages
-from llama_index_raganything.readers.markdown import first_heading, parse_markdown
+from llama_index_raganything.readers.markdown import parse_markdown
 from llama_index_raganything.readers.outlook import parse_outlook
 from llama_index_raganything.readers.prose import parse_prose, parse_source, parse_subtitles
 

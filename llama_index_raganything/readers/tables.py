@@ -21,12 +21,34 @@ MAX_COLUMNS: Final = 1000
 MAX_CELLS: Final = 2_000_000
 """Cells kept of one table, spans expanded; later rows are dropped."""
 
-_SKIPPED_TAGS: Final = frozenset({"script", "style", "template", "noscript"})
-_BLOCK_TAGS: Final = frozenset(
+SKIPPED_TAGS: Final = frozenset({"script", "style", "template", "noscript"})
+"""Tags of HTML whose content nobody reads."""
+
+BLOCK_TAGS: Final = frozenset(
     {"address", "article", "blockquote", "br", "caption", "center", "dd", "div", "dl", "dt", "figcaption", "figure"}
-    | {"footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre"}
+    | {
+        "footer",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hr",
+        "li",
+        "main",
+        "menu",
+        "nav",
+        "ol",
+        "p",
+        "pre",
+    }
     | {"section", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"}
 )
+"""Tags of HTML that start a new line."""
+
 _LEADING_INTEGER = re.compile(r"\s*\+?(\d{1,9})")
 
 Rows = list[list[str]]
@@ -36,7 +58,7 @@ def html_table_rows(html: str) -> tuple[Rows, int]:
     """Read the first table of an HTML fragment.
 
     Row and column spans are expanded by copying the cell's text. Columns in which no cell starts are dropped.
-    A nested table, a list or another rich cell becomes its text.
+    A nested table, a list or another rich cell becomes its text; a table whose only cell is a table is that table.
 
     Args:
         html: HTML with a table, possibly broken.
@@ -45,7 +67,7 @@ def html_table_rows(html: str) -> tuple[Rows, int]:
         The rows, all of the same length, and how many of them, from the top, are header rows (``thead``, or
         rows of ``th`` only). No rows when there is no table.
     """
-    table = _first_table(html)
+    table = _unwrapped(_first_table(html))
     if table is None:
         return [], 0
     rows = list(_own_rows(table))
@@ -138,7 +160,7 @@ def _text_parts(element: Any) -> Iterator[str]:
     for event, node in etree.iterwalk(element, events=("start", "end")):
         tag = node.tag if isinstance(node.tag, str) else ""
         if event == "start":
-            if skipping is None and tag in _SKIPPED_TAGS:
+            if skipping is None and tag in SKIPPED_TAGS:
                 skipping = node
             if skipping is None:
                 yield from _opening(node, tag)
@@ -146,12 +168,12 @@ def _text_parts(element: Any) -> Iterator[str]:
         if skipping is node:
             skipping = None
         if skipping is None:
-            yield " " if tag in _BLOCK_TAGS else ""
+            yield " " if tag in BLOCK_TAGS else ""
             yield (node.tail or "") if node is not element else ""
 
 
 def _opening(node: Any, tag: str) -> Iterator[str]:
-    if tag in _BLOCK_TAGS:
+    if tag in BLOCK_TAGS:
         yield " "
     if tag == "img" and node.get("alt"):
         yield f" {node.get('alt')} "
@@ -166,6 +188,17 @@ def _first_table(html: str) -> Any:
     table = next(root.iter("table"), None)
     # Rows without their table element are common in fragments cut from pages.
     return table if table is not None else (root if next(root.iter("tr"), None) is not None else None)
+
+
+def _unwrapped(table: Any) -> Any:
+    """Step into tables that only frame another one."""
+    while table is not None:
+        cells = [cell for row, _ in _own_rows(table) for cell in _cells(row)]
+        inner = next(cells[0].iter("table"), None) if len(cells) == 1 else None
+        if inner is None or element_text(inner) != element_text(cells[0]):
+            return table
+        table = inner
+    return None
 
 
 def _own_rows(table: Any) -> Iterator[tuple[Any, bool]]:

@@ -1,0 +1,51 @@
+"""What docvortex leaves out of Word files: comments, notes, text boxes, headers, chart titles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from llama_index_raganything.elements import Element
+from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.charts import chart_parts, name_charts
+from llama_index_raganything.readers.ooxml import Package, paragraphs
+from llama_index_raganything.readers.supplement import Ground, add_missing, ground_text
+
+_SIDE_PARTS: Final = ("header", "footer", "footnotes", "endnotes", "diagramData")
+
+
+def repair_docx(path: Path, elements: list[Element], _assets: AssetStore | None) -> list[Element]:
+    """Add the paragraphs and names that the elements of a Word file lack.
+
+    Args:
+        path: The file.
+        elements: docvortex' elements.
+
+    Returns:
+        The elements, completed.
+    """
+    with Package(path) as package:
+        main = package.main_part()
+        named = name_charts(package, chart_parts(package, main), elements)
+        return add_missing(named, _ground(package, main))
+
+
+def _ground(package: Package, main: str) -> Iterator[Ground]:
+    for _, text in paragraphs(package.xml(main)):
+        yield ground_text(text)
+    for relation in package.relationships(main):
+        if relation.kind in _SIDE_PARTS:
+            subtype = relation.kind if relation.kind in {"header", "footer"} else relation.kind.removesuffix("s")
+            for _, text in paragraphs(package.xml(relation.target)):
+                yield ground_text(text, subtype)
+        elif relation.kind == "comments":
+            yield from _comments(package.xml(relation.target))
+
+
+def _comments(root: Any) -> Iterator[Ground]:
+    for comment in [] if root is None else root.iter("{*}comment"):
+        author = next((value for name, value in comment.attrib.items() if name.endswith("author")), "")
+        text = " ".join(text for _, text in paragraphs(comment))
+        if text:
+            yield ground_text(text, "comment", prefix=f"Comment by {author}: " if author else "Comment: ")

@@ -1,0 +1,51 @@
+"""What docvortex leaves out of EPUB books: whatever stands in the pages of the spine and not in its elements."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+from llama_index_raganything.elements import Element
+from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.encoding import declared_encoding, decode_text
+from llama_index_raganything.readers.html import html_elements
+from llama_index_raganything.readers.ooxml import Package
+from llama_index_raganything.readers.supplement import Ground, add_missing
+
+
+def repair_epub(path: Path, elements: list[Element], _assets: AssetStore | None) -> list[Element]:
+    """Add the paragraphs that the elements of a book lack.
+
+    Args:
+        path: The file.
+        elements: docvortex' elements.
+
+    Returns:
+        The elements, completed.
+    """
+    with Package(path) as package:
+        return add_missing(elements, _ground(package))
+
+
+def _ground(package: Package) -> Iterator[Ground]:
+    for name in _spine(package):
+        data = package.read(name)
+        for element in html_elements(decode_text(data, declared_encoding(data))):
+            if element.type != "image":
+                yield Ground(element.text, element)
+
+
+def _spine(package: Package) -> Iterator[str]:
+    """Yield the pages in reading order (EPUB 3.3, package document)."""
+    container = package.xml("META-INF/container.xml")
+    for rootfile in [] if container is None else container.iter("{*}rootfile"):
+        opf = rootfile.get("full-path") or ""
+        root = package.xml(opf)
+        if root is None:
+            continue
+        links = {item.get("id"): item.get("href") or "" for item in root.iter("{*}item")}
+        for reference in root.iter("{*}itemref"):
+            href = unquote(links.get(reference.get("idref"), "").split("#")[0])
+            yield posixpath.normpath(posixpath.join(posixpath.dirname(opf), href))

@@ -1,0 +1,119 @@
+"""What docvortex leaves out of OpenDocument files: comments, notes, sheet names and stray paragraphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from lxml import etree
+
+from llama_index_raganything.elements import Element
+from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.ooxml import Package
+from llama_index_raganything.readers.sheets import name_sheet
+from llama_index_raganything.readers.supplement import Ground, add_missing, ground_text
+
+_SKIPPED: Final = frozenset({"tracked-changes", "forms"})
+
+
+def repair_odt(path: Path, elements: list[Element], _assets: AssetStore | None) -> list[Element]:
+    """Add the paragraphs that the elements of a text document lack.
+
+    Args:
+        path: The file.
+        elements: docvortex' elements.
+
+    Returns:
+        The elements, completed.
+    """
+    body = _body(path, "text")
+    return elements if body is None else add_missing(elements, _ground(body, None))
+
+
+def repair_odp(path: Path, elements: list[Element], _assets: AssetStore | None) -> list[Element]:
+    """Add the paragraphs that the elements of a presentation lack, slide by slide.
+
+    Args:
+        path: The file.
+        elements: docvortex' elements; their page is the position of the slide.
+
+    Returns:
+        The elements, completed.
+    """
+    return _by_page(elements, _children(_body(path, "presentation"), "page"), named=False)
+
+
+def repair_ods(path: Path, elements: list[Element], _assets: AssetStore | None) -> list[Element]:
+    """Add the sheet names, comments and paragraphs that the elements of a spreadsheet lack.
+
+    Args:
+        path: The file.
+        elements: docvortex' elements; their page is the position of the sheet.
+
+    Returns:
+        The elements, completed.
+    """
+    return _by_page(elements, _children(_body(path, "spreadsheet"), "table"), named=True)
+
+
+def _by_page(elements: list[Element], pages: list[Any], *, named: bool) -> list[Element]:
+    if max((element.page or 0 for element in elements), default=0) > len(pages):
+        return elements
+    result: list[Element] = []
+    for number, page in enumerate(pages, start=1):
+        own = [element for element in elements if element.page == number]
+        own = add_missing(own, _ground(page, number))
+        result.extend(name_sheet(own, _attribute(page, "name"), number) if named else own)
+    return result
+
+
+def _body(path: Path, kind: str) -> Any:
+    with Package(path) as package:
+        root = package.xml("content.xml")
+    return (
+        None if root is None else next(root.iter(f"{{urn:oasis:names:tc:opendocument:xmlns:office:1.0}}{kind}"), None)
+    )
+
+
+def _children(body: Any, name: str) -> list[Any]:
+    if body is None:
+        return []
+    return [child for child in body if isinstance(child.tag, str) and etree.QName(child).localname == name]
+
+
+def _ground(root: Any, page: int | None) -> Iterator[Ground]:
+    for node in root.iter("{*}p", "{*}h"):
+        around = {etree.QName(ancestor).localname: ancestor for ancestor in node.iterancestors()}
+        if _SKIPPED & set(around):
+            continue
+        text = _text(node)
+        if not text:
+            continue
+        if "annotation" in around:
+            author = next((n.text or "" for n in around["annotation"].iter("{*}creator")), "")
+            yield ground_text(text, "comment", page, f"Comment by {author}: " if author else "Comment: ")
+        elif "notes" in around:
+            yield ground_text(text, "slide_notes", page)
+        else:
+            yield ground_text(text, "footnote" if "note-body" in around else None, page)
+
+
+def _text(paragraph: Any) -> str:
+    """Return a paragraph's own words: notes, comments and frames inside it have paragraphs of their own."""
+    parts: list[str] = []
+    for node in paragraph.iter():
+        if not isinstance(node.tag, str):
+            parts.append(node.tail or "")
+            continue
+        owner = next(node.iterancestors("{*}p", "{*}h"), None) if node is not paragraph else paragraph
+        name = etree.QName(node).localname
+        if (owner is paragraph and name not in {"p", "h", "creator", "date", "note-citation"}) or node is paragraph:
+            parts.append(" " if name in {"s", "tab", "line-break"} else (node.text or ""))
+        if node is not paragraph and owner is paragraph:
+            parts.append(node.tail or "")
+    return " ".join("".join(parts).split())
+
+
+def _attribute(node: Any, name: str) -> str:
+    return next((value for key, value in node.attrib.items() if key.endswith(f"}}{name}")), "")

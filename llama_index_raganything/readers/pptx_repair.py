@@ -1,0 +1,111 @@
+"""What docvortex leaves out of PowerPoint files: placeholder pictures, comments, diagrams, chart titles."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llama_index_raganything.elements import Element, label_of
+from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.charts import chart_parts, name_charts
+from llama_index_raganything.readers.local_images import image_suffix
+from llama_index_raganything.readers.ooxml import Package, paragraphs
+from llama_index_raganything.readers.supplement import Ground, add_missing, ground_text
+
+_FIELD_PLACEHOLDERS = frozenset({"sldNum", "dt", "ftr", "hdr"})
+
+
+def repair_pptx(path: Path, elements: list[Element], assets: AssetStore | None) -> list[Element]:
+    """Add the paragraphs, pictures and names that the elements of a presentation lack.
+
+    Args:
+        path: The file.
+        elements: docvortex' elements; their page is the position of the slide.
+        assets: Where pictures go; None stores none.
+
+    Returns:
+        The elements, completed, slide by slide.
+    """
+    with Package(path) as package:
+        slides = package.ordered_parts(package.main_part(), "sldId")
+        if max((element.page or 0 for element in elements), default=0) > len(slides):
+            return elements
+        authors = _authors(package)
+        result: list[Element] = []
+        for number, (part, _) in enumerate(slides, start=1):
+            own = [element for element in elements if element.page == number]
+            own = name_charts(package, chart_parts(package, part), own)
+            own = add_missing(own, _ground(package, part, number, authors))
+            own.extend(_placeholder_pictures(package, part, number, own, assets))
+            result.extend(own)
+        return result
+
+
+def _ground(package: Package, part: str, number: int, authors: dict[str, str]) -> Iterator[Ground]:
+    for paragraph, text in paragraphs(package.xml(part)):
+        if not _is_field(paragraph):
+            yield ground_text(text, page=number)
+    for data in package.targets(part, "diagramData"):
+        for _, text in paragraphs(package.xml(data)):
+            yield ground_text(text, page=number)
+    for notes in package.targets(part, "notesSlide"):
+        for paragraph, text in paragraphs(package.xml(notes)):
+            if not _is_field(paragraph):
+                yield ground_text(text, "slide_notes", page=number)
+    for comments in package.targets(part, "comments"):
+        yield from _comments(package.xml(comments), number, authors)
+
+
+def _comments(root: Any, number: int, authors: dict[str, str]) -> Iterator[Ground]:
+    """Read classic (``p:text``) and modern (paragraphs) comments."""
+    for comment in [] if root is None else root.iter("{*}cm", "{*}reply"):
+        classic = " ".join((node.text or "") for node in comment.findall("{*}text"))
+        body = comment.find("{*}txBody")
+        text = " ".join(classic.split()) or " ".join(text for _, text in paragraphs(body))
+        author = authors.get(comment.get("authorId") or "", "")
+        if text:
+            prefix = f"Comment by {author}: " if author else "Comment: "
+            yield ground_text(text, "comment", page=number, prefix=prefix)
+
+
+def _authors(package: Package) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for part in package.targets(package.main_part(), "commentAuthors", "authors"):
+        root = package.xml(part)
+        for node in [] if root is None else root.iter("{*}cmAuthor", "{*}author"):
+            names[node.get("id") or ""] = node.get("name") or ""
+    return names
+
+
+def _is_field(paragraph: Any) -> bool:
+    """Tell slide numbers, dates and footers, which repeat on every slide."""
+    for shape in paragraph.iterancestors("{*}sp"):
+        return any(node.get("type") in _FIELD_PLACEHOLDERS for node in shape.iter("{*}ph"))
+    return False
+
+
+def _placeholder_pictures(
+    package: Package, part: str, number: int, own: list[Element], assets: AssetStore | None
+) -> Iterator[Element]:
+    root = package.xml(part)
+    images = {relation.id: relation.target for relation in package.relationships(part) if relation.kind == "image"}
+    known = {element.asset for element in own}
+    for picture in [] if root is None else root.iter("{*}pic"):
+        if next(picture.iter("{*}ph"), None) is None:
+            continue
+        data = package.read(_target(picture, images))
+        suffix = image_suffix(data) if data else None
+        asset = assets.put(data, suffix) if assets is not None and suffix else None
+        alt = next((node.get("descr") or "" for node in picture.iter("{*}cNvPr")), "")
+        if (asset or alt) and asset not in known:
+            yield Element(type="image", text=alt, caption=alt, label=label_of(alt), page=number, asset=asset)
+
+
+def _target(picture: Any, images: dict[str, str]) -> str:
+    for blip in picture.iter("{*}blip"):
+        for name, value in blip.attrib.items():
+            if name.endswith("}embed"):
+                return posixpath.normpath(images.get(value, ""))
+    return ""

@@ -1,0 +1,98 @@
+"""Join a parser's elements with the ground text of a file, so that no paragraph is lost.
+
+The same rule as for PDF pages: structure comes from the parser, text from the file itself, and the result is
+their union. A ground paragraph that the parser dropped is put after the one that precedes it in the file.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from llama_index_raganything.elements import Element
+
+_PRESENT_SHARE: Final = 0.8
+"""A paragraph counts as present when this share of its words is; inline formulas and fields change the rest."""
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """One paragraph of a file's own text.
+
+    Attributes:
+        words: What to look for among the parser's elements.
+        element: What to add when it is not there.
+    """
+
+    words: str
+    element: Element
+
+
+def ground_text(text: str, subtype: str | None = None, page: int | None = None, prefix: str = "") -> Ground:
+    """Make ground from a paragraph.
+
+    Args:
+        text: The paragraph.
+        subtype: Subtype of the element to add; header and footer become furniture.
+        page: Page of the element to add.
+        prefix: Put before the text in the element, such as who wrote a comment.
+
+    Returns:
+        The ground.
+    """
+    kind = "furniture" if subtype in {"header", "footer"} else "text"
+    return Ground(text, Element(type=kind, text=prefix + text, subtype=subtype, page=page))
+
+
+def add_missing(elements: list[Element], ground: Iterable[Ground]) -> list[Element]:
+    """Add the ground that the elements do not hold.
+
+    Args:
+        elements: The parser's elements in reading order.
+        ground: The file's own paragraphs in reading order.
+
+    Returns:
+        The elements with the missing paragraphs at their places; equal paragraphs are added once.
+    """
+    keys = [_key(" ".join((e.caption, e.text, e.footnote))) for e in elements]
+    ends = list(itertools.accumulate(map(len, keys)))
+    haystack = "".join(keys)
+    words = {word for e in elements for word in _words(" ".join((e.caption, e.text, e.footnote)))}
+    added: dict[int, list[Element]] = {}
+    seen: set[str] = set()
+    cursor, after = 0, -1
+    for paragraph in ground:
+        key = _key(paragraph.words)
+        if not key or key in seen:
+            continue
+        position = haystack.find(key, cursor)
+        if position >= 0:
+            cursor, after = position, bisect.bisect_right(ends, position)
+        elif key not in haystack and not _mostly_present(paragraph.words, words):
+            seen.add(key)
+            added.setdefault(after, []).append(paragraph.element)
+    result = list(added.get(-1, []))
+    for index, element in enumerate(elements):
+        result.append(element)
+        result.extend(added.get(index, []))
+    return result
+
+
+def _mostly_present(text: str, words: set[str]) -> bool:
+    own = _words(text)
+    return bool(own) and sum(word in words for word in own) >= _PRESENT_SHARE * len(own)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _key(text: str) -> str:
+    return "".join(_words(text))
