@@ -42,18 +42,21 @@ _PLAIN: Final = frozenset({"text", "paragraph", "ref_text", "abstract", "phoneti
 Item = Mapping[str, Any]
 
 
-def content_list_to_elements(items: Iterable[Any], *, assets: AssetStore, asset_root: Path | None) -> ParsedFile:
+def content_list_to_elements(
+    items: Iterable[Any], *, assets: AssetStore, asset_root: Path | None, base: Path | None = None
+) -> ParsedFile:
     """Normalise a content list.
 
     Args:
         items: Items of a content list, in reading order.
         assets: Where images and media are copied to.
-        asset_root: Folder below which files may be taken, and that relative paths start from; None takes none.
+        asset_root: Folder below which files may be taken; None takes none.
+        base: Folder that relative paths start from; ``asset_root`` when None.
 
     Returns:
         The elements, with a warning for each file that was not taken and each unknown type.
     """
-    normaliser = _Normaliser(assets, asset_root)
+    normaliser = _Normaliser(assets, asset_root, base)
     elements = [element for item in items for element in normaliser.elements(item)]
     return ParsedFile(elements, parser="content_list", title=_title(elements), warnings=normaliser.warnings)
 
@@ -62,9 +65,9 @@ def read_content_list_file(path: Path, *, assets: AssetStore, asset_root: Path |
     """Read a JSON file that holds a content list, bare or under the key ``content_list``.
 
     Args:
-        path: The file.
+        path: The file; relative image paths start from its folder.
         assets: Where images and media are copied to.
-        asset_root: Folder below which files may be taken; relative paths start from it.
+        asset_root: Folder below which files may be taken.
 
     Returns:
         The elements.
@@ -85,7 +88,7 @@ def read_content_list_file(path: Path, *, assets: AssetStore, asset_root: Path |
     if not isinstance(items, list):
         message = f"{str(path)!r} holds no content list: expected a list, or a dictionary with 'content_list'."
         raise CorruptFileError(message, str(path))
-    return content_list_to_elements(items, assets=assets, asset_root=asset_root)
+    return content_list_to_elements(items, assets=assets, asset_root=asset_root, base=path.parent)
 
 
 def elements_to_content_list(elements: Iterable[Element], *, assets: AssetStore) -> list[dict[str, Any]]:
@@ -107,9 +110,10 @@ def elements_to_content_list(elements: Iterable[Element], *, assets: AssetStore)
 class _Normaliser:
     """Turns items into elements and collects warnings."""
 
-    def __init__(self, assets: AssetStore, asset_root: Path | None) -> None:
+    def __init__(self, assets: AssetStore, asset_root: Path | None, base: Path | None) -> None:
         self._assets = assets
         self._root = asset_root.resolve() if asset_root is not None else None
+        self._base = base or self._root or Path()
         self._unknown: set[str] = set()
         self.warnings: list[str] = []
 
@@ -216,7 +220,7 @@ class _Normaliser:
             raise SourceError("URLs in content lists are not fetched.")
         if self._root is None:
             raise SourceError("no asset_root is given, so no file is read.")
-        path = (self._root / reference).resolve()
+        path = (self._base / reference).resolve()
         if not path.is_relative_to(self._root):
             message = f"it is not below {str(self._root)!r}; set asset_root to the folder of the images."
             raise SourceError(message)

@@ -253,10 +253,11 @@ def _ole_format(path: Path, suffix: str) -> tuple[Kind, str]:
     if "EncryptedPackage".encode("utf-16-le") in data:
         message = f"{str(path)!r} is encrypted with a password; remove the password and read it again."
         raise EncryptedFileError(message, str(path))
-    for name, kind, found in _OLE_STREAMS:
+    declared = _CANONICAL.get(suffix, suffix)
+    # A document may embed another (a sheet in a letter), so what the name promises is looked for first.
+    for name, kind, found in sorted(_OLE_STREAMS, key=lambda stream: stream[2] != declared):
         if name.encode("utf-16-le") in data:
             return kind, found
-    declared = _CANONICAL.get(suffix, suffix)
     if declared in {".doc", ".ppt", ".xls", ".msg"}:
         return KIND_OF_SUFFIX[declared], declared
     raise _unsupported(path, "an OLE2 file that is neither Word, Excel, PowerPoint nor Outlook")
@@ -273,16 +274,13 @@ def _by_text(path: Path, head: bytes, suffix: str) -> tuple[Kind, str]:
         return "office", canonical
     if _HTML.match(head.lstrip(b"\xef\xbb\xbf \t\r\n")):
         return "office", ".html"
-    if declared == "pdf":
-        # Some producers put other bytes first; pdfium has the last word and its error names the damage.
-        return "pdf", ".pdf"
-    if declared in {"audio", "video"}:
+    if declared in {"pdf", "audio", "video"}:
+        # Some producers put other bytes first; the parser has the last word and names the damage.
         return declared, suffix
-    if _looks_like_text(head):
-        if suffix in {".xls", ".xlsx"}:
+    if _looks_like_text(head) and (declared is not None or suffix == ""):
+        if canonical in {".xls", ".xlsx"}:
             return "office", ".tsv" if b"\t" in head else ".csv"
-        if declared is not None or suffix == "":
-            return "plain", ".txt"
+        return "plain", ".txt"
     if declared is not None:
         message = f"{str(path)!r} does not hold {suffix} data: it is damaged or mislabelled. Save it again."
         raise CorruptFileError(message, str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -125,8 +126,14 @@ class RAGAnythingReader(BasePydanticReader):
             crop_dpi=self.crop_dpi,
             lang=self.lang,
             page_range=self.page_range,
-            parser_kwargs=dict(self.parser_kwargs),
+            parser_kwargs=self._parser_arguments(),
         )
+
+    def _parser_arguments(self) -> dict[str, Any]:
+        if self.parser == "mineru" and self.parse_timeout_s is not None:
+            # MinerU 3 runs as a subprocess, which RAG-Anything ends when the time is over.
+            return {"timeout": math.ceil(self.parse_timeout_s)} | self.parser_kwargs
+        return dict(self.parser_kwargs)
 
     @property
     def _parse_cache(self) -> ParseCache:
