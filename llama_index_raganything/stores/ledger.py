@@ -1,0 +1,304 @@
+"""The record of which documents are in, which are on their way, and which a crash left half done.
+
+One row per document in the collection ``<knowledge base>__ledger`` of the same Milvus. The protocol of decision 8
+(docs/architecture.md), with which no crash leaves a document in part without a trace:
+
+1. ``put`` the entry as ``writing``; 2. write the nodes; 3. ``flush``; 4. ``put`` it as ``ready``.
+To delete: ``put`` as ``deleting``, delete the nodes, ``delete`` the entry. What is not ``ready`` when a run
+begins is a leftover: delete its nodes and do it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from llama_index_raganything._imports import guarded_import
+from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
+from llama_index_raganything.errors import (
+    ConfigurationError,
+    NodeValueError,
+    SchemaMismatchError,
+    StoreUnavailableError,
+)
+from llama_index_raganything.stores.clients import DEFAULT_TIMEOUT, Address, Connection, connect, release, translated
+from llama_index_raganything.stores.filters import all_of, any_of
+from llama_index_raganything.stores.scan import scan
+
+with guarded_import():
+    from pymilvus import DataType, MilvusClient
+
+LEDGER_SUFFIX: Final = "__ledger"
+
+LedgerState = Literal["writing", "ready", "deleting", "failed"]
+
+_MAX_BYTES: Final = 65_535
+_DUMMY: Final = [0.0, 1.0]
+_FIELDS: Final = ("doc_id", "tenant", "state", "source", "updated_at", "entry")
+_COLUMNS: Final = ("doc_id", "tenant", "state", "source", "updated_at")
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+class LedgerEntry(BaseModel):
+    """What is known of one document.
+
+    Attributes:
+        doc_id: Id of the document.
+        source: Path or URL it came from.
+        file_name: Its name without folders.
+        title: Its title, when known.
+        content_hash: Hash of the file's bytes.
+        fingerprint: Hash of everything in the pipeline that decides what nodes come out.
+        state: How far it is.
+        node_counts: Number of nodes by content type.
+        pages: Number of pages, or None where the format has none.
+        error: Why it failed, in one line.
+        updated_at: Time of the last change, milliseconds since 1970.
+        tenant: Whose document it is; set by the ledger.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    doc_id: str = Field(min_length=1)
+    source: str = ""
+    file_name: str = ""
+    title: str = ""
+    content_hash: str = ""
+    fingerprint: str = ""
+    state: LedgerState = "writing"
+    node_counts: dict[str, int] = Field(default_factory=dict)
+    pages: int | None = None
+    error: str = ""
+    updated_at: int = Field(default_factory=_now)
+    tenant: str = ""
+
+
+Entries = list[LedgerEntry]
+
+
+class Ledger:
+    """The ledger of one knowledge base.
+
+    Args:
+        uri: Milvus Lite directory or URL of a server; the same as the node store's.
+        collection_name: Name of the knowledge base, to which ``__ledger`` is added.
+        token: ``user:password`` or API key; by default the environment's ``MILVUS_TOKEN``.
+        db_name: Database on the server.
+        tenant: Sees and changes only this tenant's entries.
+        overwrite: Delete all entries (of this tenant) when opening.
+        timeout: Seconds to wait for a server when opening.
+
+    Raises:
+        SchemaMismatchError: The collection is there but is no ledger.
+        StoreLockedError: Another process holds the Milvus Lite directory.
+        StoreUnavailableError: The server or directory cannot be reached or written.
+    """
+
+    def __init__(
+        self,
+        uri: str = DEFAULT_MILVUS_URI,
+        collection_name: str = DEFAULT_COLLECTION,
+        *,
+        token: SecretStr | str | None = None,
+        db_name: str = "",
+        tenant: str | None = None,
+        overwrite: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self.collection_name = collection_name + LEDGER_SUFFIX
+        self.tenant = tenant or ""
+        self._connection: Connection | None = connect(Address.parse(uri, token, db_name), timeout)
+        try:
+            with translated(self._connection.address):
+                self._open()
+            if overwrite:
+                self.clear()
+        except BaseException:
+            self.close()
+            raise
+
+    def get(self, doc_id: str) -> LedgerEntry | None:
+        """Return the entry of a document.
+
+        Args:
+            doc_id: Id of the document.
+
+        Returns:
+            The entry, or None when there is none.
+        """
+        return self.get_many([doc_id]).get(doc_id)
+
+    async def aget(self, doc_id: str) -> LedgerEntry | None:
+        """Return the entry of a document without blocking the event loop; see :meth:`get`."""
+        return await asyncio.to_thread(self.get, doc_id)
+
+    def get_many(self, doc_ids: Iterable[str]) -> dict[str, LedgerEntry]:
+        """Return the entries of some documents.
+
+        Args:
+            doc_ids: Ids of documents.
+
+        Returns:
+            Entries by document id; documents without an entry are left out.
+        """
+        keys = [self._key(doc_id) for doc_id in dict.fromkeys(doc_ids)]
+        found: dict[str, LedgerEntry] = {}
+        for start in range(0, len(keys), 5000):
+            for entry in self._entries(any_of("id", keys[start : start + 5000])):
+                found[entry.doc_id] = entry
+        return found
+
+    async def aget_many(self, doc_ids: Iterable[str]) -> dict[str, LedgerEntry]:
+        """Return the entries of some documents without blocking the event loop; see :meth:`get_many`."""
+        return await asyncio.to_thread(self.get_many, list(doc_ids))
+
+    def list(self, state: LedgerState | Sequence[LedgerState] | None = None, source: str | None = None) -> Entries:
+        """Return all entries, however many there are.
+
+        Args:
+            state: Only entries in this state, or in one of these.
+            source: Only entries from this path or URL.
+
+        Returns:
+            The entries by source, then document id.
+
+        Raises:
+            ConfigurationError: There is no such state.
+        """
+        states = [state] if isinstance(state, str) else list(state or [])
+        unknown = set(states) - set(get_args(LedgerState))
+        if unknown:
+            message = f"Ledger state {sorted(unknown)} is unknown; use {', '.join(get_args(LedgerState))}."
+            raise ConfigurationError(message)
+        expression = all_of(
+            any_of("state", states) if state is not None else "",
+            any_of("source", [source]) if source is not None else "",
+        )
+        return sorted(self._entries(expression), key=lambda entry: (entry.source, entry.doc_id))
+
+    async def alist(
+        self, state: LedgerState | Sequence[LedgerState] | None = None, source: str | None = None
+    ) -> Entries:
+        """Return all entries without blocking the event loop; see :meth:`list`."""
+        return await asyncio.to_thread(self.list, state, source)
+
+    def put(self, *entries: LedgerEntry) -> None:
+        """Write entries; the entry of a document that has one is replaced.
+
+        Args:
+            *entries: The entries. ``updated_at`` becomes now, ``tenant`` the ledger's.
+
+        Raises:
+            NodeValueError: An entry is too big.
+        """
+        if not entries:
+            return
+        rows = {row["id"]: row for row in map(self._row, entries)}
+        connection = self._connected()
+        with connection.writing(self.collection_name):
+            connection.client.upsert(self.collection_name, [*rows.values()])
+
+    async def aput(self, *entries: LedgerEntry) -> None:
+        """Write entries without blocking the event loop; see :meth:`put`."""
+        await asyncio.to_thread(self.put, *entries)
+
+    def delete(self, *doc_ids: str) -> None:
+        """Delete the entries of some documents.
+
+        Args:
+            *doc_ids: Ids of documents.
+        """
+        if doc_ids:
+            self._delete(any_of("id", [self._key(doc_id) for doc_id in doc_ids]))
+
+    async def adelete(self, *doc_ids: str) -> None:
+        """Delete entries without blocking the event loop; see :meth:`delete`."""
+        await asyncio.to_thread(self.delete, *doc_ids)
+
+    def clear(self) -> None:
+        """Delete all entries (of this tenant)."""
+        self._delete("")
+
+    async def aclear(self) -> None:
+        """Delete all entries without blocking the event loop; see :meth:`clear`."""
+        await asyncio.to_thread(self.clear)
+
+    def close(self) -> None:
+        """Give the connection back; the last user of a Milvus Lite directory releases its lock."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            release(connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            raise StoreUnavailableError("The ledger is closed; open a new one.")
+        return self._connection
+
+    def _open(self) -> None:
+        connection = self._connected()
+        with connection.writing(self.collection_name):
+            client = connection.client
+            if not client.has_collection(self.collection_name):
+                self._create(client)
+            stored = {field["name"] for field in client.describe_collection(self.collection_name)["fields"]}
+            if not stored >= {"id", *_FIELDS}:
+                message = f"Collection {self.collection_name!r} is no ledger; use another collection_name."
+                raise SchemaMismatchError(message)
+            client.load_collection(self.collection_name)
+
+    def _create(self, client: Any) -> None:
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", DataType.VARCHAR, max_length=_MAX_BYTES, is_primary=True)
+        for name in ("doc_id", "tenant", "state", "source", "entry"):
+            schema.add_field(name, DataType.VARCHAR, max_length=_MAX_BYTES)
+        schema.add_field("updated_at", DataType.INT64)
+        # Milvus has no collection without a vector.
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=len(_DUMMY))
+        params = MilvusClient.prepare_index_params()
+        params.add_index(field_name="vector", index_name="vector", index_type="FLAT", metric_type="L2")
+        client.create_collection(self.collection_name, schema=schema, index_params=params, consistency_level="Strong")
+
+    def _key(self, doc_id: str) -> str:
+        return f"{self.tenant}|{doc_id}"
+
+    def _row(self, entry: LedgerEntry) -> dict[str, Any]:
+        entry = entry.model_copy(update={"tenant": self.tenant, "updated_at": _now()})
+        values = entry.model_dump(include=set(_COLUMNS))
+        packed = json.dumps(entry.model_dump(exclude=set(_COLUMNS)), ensure_ascii=False)
+        row = {"id": self._key(entry.doc_id), **values, "entry": packed, "vector": _DUMMY}
+        for name, value in row.items():
+            if isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) > _MAX_BYTES:
+                message = f"The ledger entry of {entry.source!r} has more than {_MAX_BYTES} bytes in {name!r}."
+                raise NodeValueError(message)
+        return {name: _storable(value) if isinstance(value, str) else value for name, value in row.items()}
+
+    def _entries(self, expression: str) -> Iterator[LedgerEntry]:
+        for row in scan(self._connected(), self.collection_name, self._scope(expression), _FIELDS):
+            values = {name: row[name] for name in _COLUMNS}
+            yield LedgerEntry(**json.loads(row["entry"]), **values)
+
+    def _scope(self, expression: str) -> str:
+        return all_of(any_of("tenant", [self.tenant]), expression)
+
+    def _delete(self, expression: str) -> None:
+        connection = self._connected()
+        with connection.writing(self.collection_name):
+            connection.client.delete(self.collection_name, filter=self._scope(expression))
+
+
+def _storable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,47 @@
+"""Reading all rows that match, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from llama_index_raganything.stores.clients import Connection, translated
+
+_PAGE_ROWS: Final = 1000
+
+
+def scan(
+    connection: Connection, collection: str, expression: str, fields: Sequence[str], limit: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the matching rows.
+
+    Servers give at most 16,384 rows per request, and not in an order that one could page through. So what fits
+    into one page is one request, and the rest comes from Milvus's iterator.
+
+    Args:
+        connection: An open connection.
+        collection: Name of the collection.
+        expression: Which rows; empty for all.
+        fields: Which fields.
+        limit: At most so many rows.
+
+    Yields:
+        Rows.
+    """
+    if limit is not None and limit < 1:
+        return
+    arguments: dict[str, Any] = {"filter": expression, "output_fields": list(fields)}
+    with translated(connection.address):
+        first = min(_PAGE_ROWS, limit or _PAGE_ROWS)
+        rows = connection.client.query(collection, limit=first, **arguments)
+        if len(rows) < _PAGE_ROWS or limit == first:
+            yield from rows
+            return
+        pages = connection.client.query_iterator(
+            collection, batch_size=_PAGE_ROWS, limit=-1 if limit is None else limit, **arguments
+        )
+        try:
+            while page := pages.next():
+                yield from page
+        finally:
+            pages.close()
