@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_validator
-from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
@@ -26,6 +27,9 @@ dispatcher = get_dispatcher(__name__)
 
 EVIDENCE_KEY = "evidence"
 """Metadata key, hidden from embedding models and LLMs, of the JSON account of a ranked node."""
+
+# One lock for all rankers: a lock of its own would keep a ranker from being pickled.
+_CACHE_LOCK = threading.Lock()
 
 _HEAD_KEYS = ("title", "section", "label", "caption")
 
@@ -77,6 +81,10 @@ def squash(total: float) -> float:
     return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, total))))
 
 
+def _default_lexicons() -> list[str | dict[str, Any]]:
+    return ["finance"]
+
+
 class EvidenceRanker(BaseNodePostprocessor):
     """Order nodes by how well they answer to the words, the pages and the labels of a question.
 
@@ -94,11 +102,10 @@ class EvidenceRanker(BaseNodePostprocessor):
 
     top_n: int | None = Field(default=None, ge=1)
     weights: EvidenceWeights = Field(default_factory=EvidenceWeights)
-    lexicons: list[str | dict[str, Any]] = Field(default_factory=lambda: ["finance"])
+    lexicons: list[str | dict[str, Any]] = Field(default_factory=_default_lexicons)
     cache_size: int = Field(default=8192, ge=0)
 
     _cache: OrderedDict[tuple[int, int], TokenizedText] = PrivateAttr(default_factory=OrderedDict)
-    _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _loaded: tuple[Lexicon, ...] | None = PrivateAttr(default=None)
 
     @field_validator("lexicons")
@@ -127,6 +134,20 @@ class EvidenceRanker(BaseNodePostprocessor):
         candidates = [self.candidate(item) for item in nodes]
         return score(understand(query), candidates, self.weights, self._loaded)
 
+    def score_elements(self, nodes: Sequence[NodeWithScore], query: str) -> npt.NDArray[np.float64]:
+        """Score the elements of one page against each other.
+
+        Args:
+            nodes: Nodes of one page.
+            query: The question.
+
+        Returns:
+            One value per node; higher is better. Kinds of element that the question names ("which chart") gain.
+        """
+        kinds = understand(query).kinds
+        named = [float(item.node.metadata.get("content_type") in kinds) for item in nodes]
+        return self.score_nodes(nodes, query).total + self.weights.kind * np.array(named)
+
     def candidate(self, item: NodeWithScore) -> Candidate:
         """Return a node in the form that scoring takes.
 
@@ -153,13 +174,13 @@ class EvidenceRanker(BaseNodePostprocessor):
 
     def _tokenized(self, text: str, head: str) -> TokenizedText:
         key = (hash(text), hash(head))
-        with self._lock:
+        with _CACHE_LOCK:
             found = self._cache.get(key)
             if found is not None:
                 self._cache.move_to_end(key)
                 return found
         made = TokenizedText.from_text(text, head)
-        with self._lock:
+        with _CACHE_LOCK:
             self._cache[key] = made
             while len(self._cache) > self.cache_size:
                 self._cache.popitem(last=False)

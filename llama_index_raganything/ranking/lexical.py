@@ -183,7 +183,8 @@ def standardize(values: Floats) -> Floats:
     spread = float(values.std())
     if spread < 1e-9:
         return np.zeros_like(values)
-    return (values - values.mean()) / spread
+    scores: Floats = (values - values.mean()) / spread
+    return scores
 
 
 def inverse_document_frequency(document_frequency: Floats, size: int) -> Floats:

@@ -245,7 +245,7 @@ def _scope(candidates: Sequence[Candidate], found: Floats, kind: str, number: st
     values = np.zeros(len(candidates))
     other = re.compile(rf"^\W{{0,3}}(?:{_CAPTION_WORDS.get(kind, kind)})[\s\-]*(?P<number>[\w.\-]+)", re.I | re.M)
     by_page = {(c.document, c.page): i for i, c in enumerate(candidates) if c.page is not None}
-    for index in np.flatnonzero(found >= 0.7):
+    for index in np.flatnonzero(found >= 0.7).tolist():
         start = candidates[index]
         if start.page is None:
             continue

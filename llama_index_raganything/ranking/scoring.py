@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from llama_index_raganything.ranking import references
 from llama_index_raganything.ranking.coverage import document_scores, group_indexes, question_coverage
@@ -51,6 +51,7 @@ class EvidenceWeights(BaseModel):
         label: "Figure 4", "Table 2", "Appendix B".
         answer: The kind of thing asked for occurs (e-mail address, link, telephone number).
         counted: A caption or heading of the kind to be counted.
+        kind: The element is of a kind that the question names (among the elements of one page only).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,7 +60,7 @@ class EvidenceWeights(BaseModel):
     adjacent: float = 0.3
     near: float = 0.3
     head: float = 0.2
-    prior: float = 0.3
+    prior: float = 0.2
     lexicon: float = 1.0
     neighbours: float = 0.1
     document: float = 1.0
@@ -70,7 +71,8 @@ class EvidenceWeights(BaseModel):
     first_page: float = 1.0
     label: float = 3.0
     answer: float = 2.0
-    counted: float = Field(default=2.0)
+    counted: float = 2.0
+    kind: float = 1.0
 
 
 @dataclass(slots=True)
@@ -203,7 +205,9 @@ def _over_documents(
         for number in range(int(documents.max()) + 1):
             rows = np.flatnonzero(documents == number)
             own = _combine(
-                {name: values[rows] for name, values in parts.items()}, [candidates[row] for row in rows], weights
+                {name: values[rows] for name, values in parts.items()},
+                [candidates[row] for row in rows.tolist()],
+                weights,
             )
             if own:
                 within[rows] = np.sum(list(own.values()), axis=0)

@@ -11,7 +11,7 @@ from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
 from llama_index_raganything.errors import ConfigurationError
