@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from llama_index_raganything.ranking.evidence import EvidenceRanker
     from llama_index_raganything.readers.reader import RAGAnythingReader
     from llama_index_raganything.readers.registry import register_parsers
-    from llama_index_raganything.retrievers import EvidenceRetriever, FusionRetriever
+    from llama_index_raganything.retrievers.fusion import FusionRetriever
+    from llama_index_raganything.retrievers.nodes import NodeRetriever
     from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
     from llama_index_raganything.stores.milvus import MilvusNodeStore
 
@@ -53,14 +54,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Element": "elements",
     "EvidenceRanker": "ranking.evidence",
-    "EvidenceRetriever": "retrievers",
     "ExtractiveSynthesizer": "query_engine",
-    "FusionRetriever": "retrievers",
+    "FusionRetriever": "retrievers.fusion",
     "Ingestion": "ingestion",
     "IngestionReport": "ingestion",
     "Ledger": "stores.ledger",
     "LedgerEntry": "stores.ledger",
     "MilvusNodeStore": "stores.milvus",
+    "NodeRetriever": "retrievers.nodes",
     "RAGAnythingIndex": "index",
     "RAGAnythingNodeParser": "node_parser",
     "RAGAnythingQueryEngine": "query_engine",
@@ -79,7 +80,6 @@ __all__ = [
     "Element",
     "EncryptedFileError",
     "EvidenceRanker",
-    "EvidenceRetriever",
     "ExtractiveSynthesizer",
     "FileTooLargeError",
     "FilterError",
@@ -91,6 +91,7 @@ __all__ = [
     "LedgerEntry",
     "MilvusNodeStore",
     "MissingDependencyError",
+    "NodeRetriever",
     "NodeValueError",
     "ParseError",
     "RAGAnythingError",

@@ -28,7 +28,7 @@ from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.query_engine import RAGAnythingQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import SourceInput
-from llama_index_raganything.retrievers import EvidenceRetriever
+from llama_index_raganything.retrievers.nodes import NodeRetriever
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 
@@ -98,7 +98,14 @@ class RAGAnythingIndex:
             dim=_dimension(self.embed_model),
             overwrite=overwrite,
         )
-        self.ledger = Ledger(self.node_store, overwrite=overwrite)
+        self.ledger = Ledger(
+            uri=self.node_store.uri,
+            collection_name=self.node_store.collection_name,
+            token=self.node_store.token,
+            db_name=self.node_store.db_name,
+            tenant=self.node_store.tenant,
+            overwrite=overwrite,
+        )
         self.ingestion = Ingestion(
             reader=self.reader,
             node_parser=self.node_parser,
@@ -255,18 +262,18 @@ class RAGAnythingIndex:
 
     def as_retriever(
         self, *, similarity_top_k: int = 5, filters: MetadataFilters | None = None, **options: Any
-    ) -> EvidenceRetriever:
+    ) -> NodeRetriever:
         """Return the default retriever: dense and keyword candidates, ranked by evidence.
 
         Args:
             similarity_top_k: How many results to return.
             filters: Only nodes that match take part.
-            **options: Further arguments of :class:`EvidenceRetriever`.
+            **options: Further arguments of :class:`NodeRetriever`.
 
         Returns:
             The retriever.
         """
-        return EvidenceRetriever(
+        return NodeRetriever(
             self.node_store,
             embed_model=self.embed_model,
             similarity_top_k=similarity_top_k,
@@ -364,6 +371,7 @@ class RAGAnythingIndex:
 
     def close(self) -> None:
         """Flush and let go of Milvus, so that another process may open a Lite folder."""
+        self.ledger.close()
         self.node_store.close()
 
     def __enter__(self) -> Self:

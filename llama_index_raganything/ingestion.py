@@ -23,6 +23,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, Document, MetadataMode, TransformComponent
+from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from tqdm import tqdm
 
 from llama_index_raganything.documents import document_id
@@ -31,6 +32,7 @@ from llama_index_raganything.errors import IngestionError, MissingDependencyErro
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import Source, SourceInput, expand_sources
+from llama_index_raganything.stores.clients import Address
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 from llama_index_raganything.workers import Failure, map_in_processes
@@ -117,6 +119,7 @@ class _Split:
     nodes: list[BaseNode]
     title: str
     file_name: str
+    content_hash: str
     parse_seconds: float
     split_seconds: float
 
@@ -302,7 +305,7 @@ class Ingestion:
         todo = []
         for job in jobs:
             entry = known.get(job.doc_id)
-            if entry and entry.state == "ready" and job.content_hash and _same(entry, job, fingerprint):
+            if entry and _same(entry, job, fingerprint):
                 report.unchanged.append(job.source)
             else:
                 todo.append(job)
@@ -345,6 +348,10 @@ class Ingestion:
             return
         report.seconds["parse"] += outcome.parse_seconds
         report.seconds["split"] += outcome.split_seconds
+        job.content_hash = job.content_hash or outcome.content_hash
+        if known and _same(known, job, fingerprint):
+            report.unchanged.append(job.source)
+            return
         try:
             self._write(job, outcome, known, fingerprint, report)
         except Exception as error:  # noqa: BLE001  # as above: embedding and storing may fail for one document alone
@@ -378,9 +385,10 @@ class Ingestion:
         )
         with _stage(report, "write"):
             self.ledger.put(entry)
-            if known is not None:
-                self._delete_nodes(known.doc_id, keep={node.node_id for node in nodes})
             self.node_store.add(nodes)
+            if known is not None:
+                # Last, so that a reader finds the old version or the new one at any time.
+                self._delete_stale(known.doc_id, keep={node.node_id for node in nodes})
             self.ledger.put(entry.model_copy(update={"state": "ready", "updated_at": _now_ms()}))
         report.nodes.update(counts)
         report.pages += len(pages)
@@ -413,28 +421,33 @@ class Ingestion:
 
     def _is_stale(self, entry: LedgerEntry) -> bool:
         # Milvus Lite has one process: a row older than this object cannot belong to a run that still lives.
-        limit = self._opened_at if self.node_store.is_lite else _now_ms() - _STALE_AFTER_MS
+        is_lite = Address.parse(self.node_store.uri).is_local
+        limit = self._opened_at if is_lite else _now_ms() - _STALE_AFTER_MS
         return entry.updated_at < limit
 
-    def _delete_nodes(self, doc_id: str, keep: set[str]) -> list[BaseNode]:
-        nodes = self.node_store.get_document_nodes(doc_id)
-        gone = [node.node_id for node in nodes if node.node_id not in keep]
-        if gone:
-            self.node_store.delete_nodes(gone)
-        return nodes
+    def _document_nodes(self, doc_id: str) -> list[BaseNode]:
+        return self.node_store.get_nodes(filters=_where("doc_id", doc_id))
+
+    def _delete_stale(self, doc_id: str, keep: set[str]) -> None:
+        gone = [node.node_id for node in self._document_nodes(doc_id) if node.node_id not in keep]
+        self.node_store.delete_nodes(gone)
 
     def _delete_entry(self, entry: LedgerEntry) -> None:
         self.ledger.put(entry.model_copy(update={"state": "deleting", "updated_at": _now_ms()}))
-        nodes = self.node_store.get_document_nodes(entry.doc_id)
+        nodes = self._document_nodes(entry.doc_id)
         assets = {str(node.metadata["asset"]) for node in nodes if node.metadata.get("asset")}
         self.node_store.delete(entry.doc_id)
         for asset in assets:
-            if not self.node_store.has_asset(asset):
+            if not self.node_store.count(_where("asset", asset)):
                 self.reader.assets.discard(asset)
         twins = [other for other in self.ledger.list() if other.content_hash == entry.content_hash]
         if entry.content_hash and len(twins) <= 1:
             self.reader.forget(entry.content_hash)
         self.ledger.delete(entry.doc_id)
+
+
+def _where(key: str, value: str) -> MetadataFilters:
+    return MetadataFilters(filters=[MetadataFilter(key=key, value=value)])
 
 
 def _read_and_split(work: tuple[RAGAnythingReader, NodeParser, Source]) -> _Split:
@@ -451,6 +464,7 @@ def _split(load: Callable[[], Document], node_parser: NodeParser) -> _Split:
         nodes=nodes,
         title=str(document.metadata.get("title", "")),
         file_name=str(document.metadata.get("file_name", "")),
+        content_hash=str(document.metadata.get("content_hash", "")),
         parse_seconds=parsed - started,
         split_seconds=time.perf_counter() - parsed,
     )
@@ -462,7 +476,9 @@ def _document_job(document: Document) -> _Job:
 
 
 def _same(entry: LedgerEntry, job: _Job, fingerprint: str) -> bool:
-    return entry.content_hash == job.content_hash and entry.fingerprint == fingerprint
+    """Tell whether the document is in already, as this pipeline would make it."""
+    wanted = ("ready", job.content_hash, fingerprint)
+    return bool(job.content_hash) and (entry.state, entry.content_hash, entry.fingerprint) == wanted
 
 
 def _stable(settings: dict[str, Any]) -> dict[str, Any]:
