@@ -24,7 +24,7 @@ from llama_index.core.schema import (
     TextNode,
 )
 from llama_index.core.utils import get_tqdm_iterable
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
 from llama_index_raganything.documents import document_elements
 from llama_index_raganything.elements import (
@@ -65,6 +65,9 @@ class RAGAnythingNodeParser(NodeParser):
         page_nodes: Make one node per page.
         asset_root: Folder of the crops and media that elements refer to; without it no node gets an image.
         tokenizer: Turns a text into tokens, of which only the number counts; words and CJK characters by default.
+
+    Raises:
+        ConfigurationError: ``chunk_overlap`` is not smaller than ``chunk_size``.
     """
 
     chunk_size: int = Field(default=256, gt=0, description="Tokens of a text chunk.")
@@ -88,15 +91,15 @@ class RAGAnythingNodeParser(NodeParser):
     def _accept_path(cls, value: Any) -> str | None:
         return None if value is None else str(value)
 
-    @model_validator(mode="after")
-    def _check_overlap(self) -> RAGAnythingNodeParser:
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        # Raised here and not in a validator, which would wrap it in pydantic's own error.
         if self.chunk_overlap >= self.chunk_size:
             message = (
                 f"chunk_overlap is {self.chunk_overlap} and chunk_size {self.chunk_size}; "
                 "the overlap must be smaller than the chunk."
             )
             raise ConfigurationError(message)
-        return self
 
     @classmethod
     def class_name(cls) -> str:
