@@ -12,6 +12,8 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode, get_response_synthesizer
+from llama_index.core.response_synthesizers.context_only import ContextOnly
+from llama_index.core.response_synthesizers.no_text import NoText
 from llama_index.core.settings import Settings
 from pydantic import BaseModel
 
@@ -129,7 +131,7 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             assert chosen is not None
             sees = supports_images(chosen) if multimodal is None else multimodal
             _check_chat(chosen, sees)
-            inner = get_response_synthesizer(
+            inner = _without_llm(response_mode, chosen, callback_manager, streaming) or get_response_synthesizer(
                 llm=chosen,
                 text_qa_template=text_qa_template or prompts.CITATION_QA_PROMPT,
                 refine_template=refine_template or prompts.CITATION_REFINE_PROMPT,
@@ -175,6 +177,17 @@ def _choose_llm(llm: LLM | None) -> LLM | None:
     chosen = resolve_llm(llm)
     # `Settings.llm = None` puts a MockLLM there: the user wants no LLM, not an echo of the prompt.
     return None if llm is None and type(chosen) is MockLLM else chosen
+
+
+def _without_llm(
+    mode: ResponseMode, llm: LLM, callback_manager: CallbackManager, streaming: bool
+) -> BaseSynthesizer | None:
+    """Make the synthesizers that call no LLM, to which core 0.14.25 passes none and so builds its paid default."""
+    if mode == ResponseMode.NO_TEXT:
+        return NoText(llm=llm, callback_manager=callback_manager, streaming=streaming)
+    if mode == ResponseMode.CONTEXT_ONLY:
+        return ContextOnly(llm=llm, callback_manager=callback_manager, streaming=streaming)
+    return None
 
 
 def _check_chat(llm: LLM, sees: bool) -> None:

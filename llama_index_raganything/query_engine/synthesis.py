@@ -366,11 +366,16 @@ def number_messages(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     numbered: list[ChatMessage] = []
     for number, message in enumerate(messages, 1):
         blocks = [
-            TextBlock(text=without_markers(block.text)) if isinstance(block, TextBlock) else block
+            TextBlock(text=_inert(without_markers(block.text))) if isinstance(block, TextBlock) else block
             for block in message.blocks
         ]
         numbered.append(ChatMessage(role=message.role, blocks=[TextBlock(text=f"Source [{number}]:"), *blocks]))
     return numbered
+
+
+def _inert(text: str) -> str:
+    # Releases of banks (RichPromptTemplate's engine) without sentinels read this tag of a source as an image to send.
+    return text.replace("<content_block", "< content_block")
 
 
 def _pieces(question: str, quotes: Sequence[Quote]) -> list[str]:
