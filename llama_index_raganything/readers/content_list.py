@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +23,6 @@ from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile
 from llama_index_raganything.readers.formats import KIND_OF_SUFFIX, image_suffix
 from llama_index_raganything.readers.tables import html_table_rows, rows_to_html, rows_to_markdown
-
-logger = logging.getLogger(__name__)
 
 MAX_ASSET_BYTES: Final = 100_000_000
 """Larger files named by a content list are not copied."""
@@ -232,7 +229,6 @@ class _Normaliser:
         return path.read_bytes()
 
     def _warn(self, message: str) -> None:
-        logger.warning("%s", message)
         self.warnings.append(message)
 
 

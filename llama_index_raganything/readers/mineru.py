@@ -15,6 +15,7 @@ from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.docvortex import PAGED_SUFFIXES, SLIDE_SUFFIXES, store_body_image
 from llama_index_raganything.readers.formats import KIND_OF_SUFFIX
+from llama_index_raganything.readers.office import add_pages
 from llama_index_raganything.readers.routing import package_version
 from llama_index_raganything.readers.structure import attach_loose_captions, blocks_to_elements, deepen_headings
 
@@ -59,7 +60,7 @@ def parse_with_mineru(path: Path, options: ParseOptions, assets: AssetStore) -> 
     if not elements:
         message = f"MinerU returned nothing for {str(path)!r}; if it is a scan, use parser='auto'."
         raise CorruptFileError(message, str(path))
-    return ParsedFile(elements, parser=f"mineru {package_version('mineru')}")
+    return ParsedFile(add_pages(elements), parser=f"mineru {package_version('mineru')}")
 
 
 def _arguments(path: Path, options: ParseOptions) -> dict[str, Any]:

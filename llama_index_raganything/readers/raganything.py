@@ -26,6 +26,7 @@ from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.content_list import content_list_to_elements
 from llama_index_raganything.readers.formats import detect_format
+from llama_index_raganything.readers.office import add_pages
 from llama_index_raganything.readers.routing import package_version, run_parser
 from llama_index_raganything.readers.structure import attach_loose_captions, deepen_headings
 
@@ -38,6 +39,7 @@ _TAKEN: Final = {
 }
 """What RAG-Anything's own parsers take; parsers registered by users get everything."""
 
+_PAGED: Final = frozenset({".pdf", ".ppt", ".pptx", ".xls", ".xlsx"})
 _METHODS: Final = {"auto": "auto", "off": "txt", "always": "ocr"}
 
 
@@ -81,6 +83,8 @@ def parse_with_raganything(name: str, path: Path, options: ParseOptions, assets:
         raise CorruptFileError(message, str(path))
     if suffix == ".pdf":
         parsed.elements = attach_loose_captions(deepen_headings(parsed.elements))
+    if suffix in _PAGED:
+        parsed.elements = add_pages(parsed.elements)
     parsed.parser = f"{name} {package_version(name)}" if name in _TAKEN else name
     return parsed
 

@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -269,52 +270,70 @@ class RAGAnythingReader(BasePydanticReader):
         """
         dispatcher.event(ParseStartEvent(source=source.location, parser=self.parser))
         try:
-            parsed, content_hash, cached = self._parse(source)
+            read = self._parse(source)
         except Exception as error:
             dispatcher.event(ParseEndEvent(source=source.location, error=type(error).__name__))
             raise
+        count = len(read.parsed.elements)
         dispatcher.event(
-            ParseEndEvent(source=source.location, parser=parsed.parser, elements=len(parsed.elements), cached=cached)
+            ParseEndEvent(source=source.location, parser=read.parsed.parser, elements=count, cached=read.cached)
         )
-        return self._to_document(source, parsed, content_hash, extra_info)
+        return _to_document(source, read, extra_info)
 
-    def _to_document(
-        self, source: Source, parsed: ParsedFile, content_hash: str, extra_info: dict[str, Any]
-    ) -> Document:
-        location = source.location
-        if source.kind == "content_list":
-            location = str(extra_info.get("source") or location)
-        own = {"source": location, "content_hash": content_hash, "parser": parsed.parser}
-        if not parsed.elements:
-            logger.warning("%s has no content.", location)
-        return elements_to_document(parsed.elements, source=location, metadata=extra_info | own, title=parsed.title)
-
-    def _parse(self, source: Source) -> tuple[ParsedFile, str, bool]:
+    def _parse(self, source: Source) -> _Read:
         if source.kind == "content_list":
             root = Path(self.asset_root) if self.asset_root else Path.cwd()
             parsed = content_list_to_elements(source.target, assets=self.assets, asset_root=root)
-            return parsed, content_id(source.location), False
+            return _Read(parsed, content_id(source.location))
         policy = UrlPolicy(allow=self.allow_urls, allow_private=self.allow_private_urls, timeout_s=self.url_timeout_s)
         with local_file(source, policy=policy, max_bytes=self.max_file_bytes) as path:
             return self._parse_path(path)
 
-    def _parse_path(self, path: Path) -> tuple[ParsedFile, str, bool]:
+    def _parse_path(self, path: Path) -> _Read:
         file_format = detect_format(path)
         content_hash = file_hash(path)
         if file_format.kind == "content_list":
             root = Path(self.asset_root) if self.asset_root else path.parent
-            return read_content_list_file(path, assets=self.assets, asset_root=root), content_hash, False
+            parsed = read_content_list_file(path, assets=self.assets, asset_root=root)
+            return _Read(parsed, content_hash, file_name=path.name)
         parser = parser_id(file_format.kind, self.parser)
         key = parse_key(f"{file_format.kind} {file_format.suffix}", parser, self.options)
         store = self._parse_cache
         cached = store.get(content_hash, key, self.assets) if self.cache else None
         if cached is not None:
-            return cached, content_hash, True
+            return _Read(cached, content_hash, cached=True, file_name=path.name)
         with _PARSE_LOCK:
             parsed = run_parser(path, file_format, self.parser, self.options, self.assets)
         if self.cache:
             store.put(content_hash, key, parsed)
-        return parsed, content_hash, False
+        return _Read(parsed, content_hash, file_name=path.name)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A parsed source with what its document says about it."""
+
+    parsed: ParsedFile
+    content_hash: str
+    cached: bool = False
+    file_name: str = ""
+
+
+def _to_document(source: Source, read: _Read, extra_info: dict[str, Any]) -> Document:
+    location = source.location
+    if source.kind == "content_list":
+        location = str(extra_info.get("source") or location)
+    own = {"source": location, "content_hash": read.content_hash, "parser": read.parsed.parser}
+    if source.kind == "url":
+        # A URL's last part may be empty or carry a query; the name it was stored under does not.
+        own["file_name"] = read.file_name
+    problems = read.parsed.warnings or ([] if read.parsed.elements else ["it has no text and no other content"])
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        logger.warning("%s: %s%s", location, "; ".join(problems[:3]), more)
+    return elements_to_document(
+        read.parsed.elements, source=location, metadata=extra_info | own, title=read.parsed.title
+    )
 
 
 def _read_or_error(reader: RAGAnythingReader, extra_info: dict[str, Any], source: Source) -> Document | Exception:

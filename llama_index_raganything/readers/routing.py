@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
@@ -18,8 +17,6 @@ from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import FileParser, ParsedFile, ParseOptions
 from llama_index_raganything.readers.formats import FileFormat, Kind
 from llama_index_raganything.readers.sources import with_suffix
-
-logger = logging.getLogger(__name__)
 
 EMBEDDED: Final = frozenset({"auto", "docvortex"})
 """Names of the embedded parsers: no download, no subprocess."""
@@ -134,9 +131,7 @@ def run_parser(
             )
             raise CorruptFileError(message, str(path)) from error
     if file_format.mislabelled:
-        warning = f"{path.name!r} holds {file_format.suffix} data and was read as such."
-        logger.warning("%s", warning)
-        parsed.warnings.append(warning)
+        parsed.warnings.append(f"{path.name!r} holds {file_format.suffix} data and was read as such")
     return parsed
 
 
