@@ -23,13 +23,15 @@ def keyword_terms(text: str, max_bytes: int | None = None) -> str:
     Returns:
         ASCII terms; empty when the text has no word.
     """
-    terms = " ".join([_ascii(token) for token in tokenize(text)])
+    terms = " ".join(tokenize(text))
+    if not terms.isascii():
+        terms = " ".join([_ascii(token) for token in terms.split(" ")])
+    # A decimal point splits words for some analysers and not for others; an underscore for none.
+    terms = terms.replace(".", "_")
     if max_bytes is None or len(terms) <= max_bytes:
         return terms
     return terms[: max_bytes + 1].rpartition(" ")[0]
 
 
 def _ascii(token: str) -> str:
-    if token.isascii():
-        return token.replace(".", "_")
-    return "u" + "_".join([f"{ord(character):x}" for character in token])
+    return token if token.isascii() else "u" + "_".join([f"{ord(character):x}" for character in token])

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from llama_index_raganything.stores.clients import Connection, translated
 
-_PAGE_ROWS: Final = 1000
+_PAGE_ROWS: Final = 2000
 
 
 def scan(
