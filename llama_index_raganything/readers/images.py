@@ -18,7 +18,7 @@ from llama_index_raganything.errors import (
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.crops import has_ink
-from llama_index_raganything.readers.layout import Line, paragraphs
+from llama_index_raganything.readers.layout import paragraphs
 from llama_index_raganything.readers.ocr import recognise
 
 MAX_IMAGE_PIXELS: Final = 100_000_000
@@ -26,9 +26,6 @@ MAX_IMAGE_PIXELS: Final = 100_000_000
 
 MAX_FRAMES: Final = 1000
 """Pages read of a multi-page TIFF."""
-
-OCR_MAX_SIDE: Final = 2000
-"""Longest side, in pixels, at which images are recognised; larger ones are scaled down."""
 
 _EXIF_ORIENTATION: Final = 0x0112
 _KEPT_FORMATS: Final = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif"}
@@ -152,9 +149,5 @@ def _png(image: Any) -> bytes:
 def _words(image: Any) -> str:
     if not has_ink(image):
         return ""
-    scaled = image
-    if max(image.size) > OCR_MAX_SIDE:
-        scaled = image.copy()
-        scaled.thumbnail((OCR_MAX_SIDE, OCR_MAX_SIDE))
-    lines: list[Line] = recognise(scaled)
+    lines = recognise(image)
     return "\n".join(paragraph.text for paragraph in paragraphs(lines, reorder=True))
