@@ -39,7 +39,7 @@ _EXTREME: Final = 0.3
 _LABEL: Final = 0.6
 _WRONG_LENGTH: Final = 0.15
 _GAIN: Final = 0.1
-_RIVAL: Final = 0.6
+_RIVAL: Final = 0.5
 _QUOTES: Final = 3
 _QUOTE_CHARS: Final = 500
 _COLUMNS: Final = 6
@@ -111,7 +111,7 @@ def find_quotes(question: str, sources: Sequence[NodeWithScore]) -> list[Quote]:
     passages = [passage for number, source in enumerate(sources, 1) for passage in passages_of(number, source)]
     if not passages or not asked.all_terms:
         return []
-    scorer = _Scorer(asked, passages, sources)
+    scorer = _Scorer(_with_table_words(asked, passages), passages, sources)
     ranked = sorted(((scorer.score(passage), passage) for passage in passages), key=lambda pair: -pair[0])
     chosen = _choose(ranked, scorer, 1 if _SHORT_ANSWER.search(question) else _QUOTES)
     if scorer.coverage([passage for _, passage in chosen]) < ENOUGH_COVERAGE:
@@ -126,6 +126,16 @@ def _understand(question: str) -> Question:
     # Pairs of characters that straddle a function word name nothing and would count as words not found.
     terms = understand(_CJK_FUNCTION_WORDS.sub(" ", question)).terms
     return replace(asked, terms=terms or asked.terms)
+
+
+def _with_table_words(asked: Question, passages: Sequence[Passage]) -> Question:
+    """Take back the words that only ask ("total", "number", "percent") where a row or column bears their name."""
+    names: set[str] = set()
+    for passage in passages:
+        if passage.kind == "row":
+            names.update(content_tokens(" ".join([*passage.cells[:1], *passage.header])))
+    kept = [term for term in asked.all_terms if term in asked.terms or term in names]
+    return replace(asked, terms=tuple(kept) + tuple(term for term in asked.terms if term not in kept))
 
 
 class _Scorer:
