@@ -38,7 +38,7 @@ def parse_asciidoc(text: str) -> list[Element]:
     Returns:
         The elements in order; a block title becomes the caption of the table, image or listing below it.
     """
-    return list(_Reader(text.split("\n")).elements())
+    return _joined_lists(_Reader(text.split("\n")).elements())
 
 
 class _Reader:
@@ -146,6 +146,17 @@ class _Reader:
             yield Element(type="text", text=title)
 
 
+def _joined_lists(elements: Iterator[Element]) -> list[Element]:
+    """Join list items that blank lines part."""
+    joined: list[Element] = []
+    for element in elements:
+        if element.type == "list" and joined and joined[-1].type == "list":
+            joined[-1] = joined[-1].model_copy(update={"text": f"{joined[-1].text}\n{element.text}"})
+        else:
+            joined.append(element)
+    return joined
+
+
 def plain_inline(text: str) -> str:
     """Return inline AsciiDoc without emphasis marks and macro syntax.
 
@@ -187,13 +198,12 @@ def _table_rows(lines: _Lines, attributes: str) -> list[list[str]]:
         width = int(stated[2]) if stated[2] else _stated_width(stated[1])
     cells: list[str] = []
     for line in filter(str.strip, lines):
-        marks = list(_CELL.finditer(line.replace("\\|", "\x1f")))
         source = line.replace("\\|", "\x1f")
+        marks = list(_CELL.finditer(source))
         if cells and (not marks or source[: marks[0].start()].strip()):
             cells[-1] += " " + source[: marks[0].start() if marks else None].strip()
-        for mark, following in zip(marks, [*marks[1:], None], strict=True):
-            content = source[mark.end() : following.start() if following else None]
-            cells.append(content)
+        ends = [following.start() for following in marks[1:]] + [len(source)]
+        cells.extend(source[mark.end() : end] for mark, end in zip(marks, ends, strict=False))
         width = width or len(marks)
     plain = [plain_inline(cell.replace("\x1f", "|").strip()) for cell in cells]
     width = min(max(width, 1), max(len(plain), 1))

@@ -13,8 +13,14 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_CENTRAL_EUROPEAN_BYTES: Final = frozenset({0x9A, 0x9D, 0x9E, 0x9F, 0xB3, 0xB9, 0xBF})
 _SAMPLE_BYTES: Final = 64 * 1024
 _NUL_SHARE: Final = 0.2
+_ENOUGH_FOREIGN_BYTES: Final = 100
+# One or two per script: more candidates make more mistakes.
+_CANDIDATES: Final = (
+    "gb18030 big5 shift_jis euc_jp euc_kr cp1252 cp1251 koi8_r cp1253 cp1255 cp1256 cp874".split()  # noqa: SIM905 - a list of names reads better as one line.
+)
 _HTML_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-zA-Z0-9_.:\-]{2,40})", re.IGNORECASE)
 _XML_ENCODING = re.compile(rb"<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([a-zA-Z0-9_.:\-]{2,40})[\"']")
 
@@ -58,7 +64,10 @@ def _decode(data: bytes, declared: str | None) -> str:
         text = _try(data, candidate)
         if text is not None:
             return text
-    return _try(data, _detected(data)) or data.decode("cp1252", "replace")
+    detected = _detected(data)
+    if detected in {None, "cp1252"}:
+        detected = "cp1250" if _is_central_european(data) else "cp1252"
+    return _try(data, detected) or data.decode("cp1252", "replace")
 
 
 def _try(data: bytes, encoding: str | None) -> str | None:
@@ -88,8 +97,19 @@ def _unmarked_utf16(data: bytes) -> str | None:
     return None
 
 
+def _is_central_european(data: bytes) -> bool:
+    """Tell Windows-1250 from 1252: the bytes of its š ť ž ź ł ą ż mean signs in 1252 that stand in no word."""
+    foreign = [byte for byte in data[:_SAMPLE_BYTES] if byte > 127]
+    return sum(byte in _CENTRAL_EUROPEAN_BYTES for byte in foreign) * 20 > len(foreign) > 0
+
+
 def _detected(data: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:_SAMPLE_BYTES]).best()
+    sample = data[:_SAMPLE_BYTES]
+    foreign = sum(byte > 127 for byte in sample)
+    # A few accents in a short text are too little for statistics; browsers take Windows-1252 then.
+    if foreign < _ENOUGH_FOREIGN_BYTES and foreign * 5 < len(sample):
+        return None
+    best = from_bytes(sample, cp_isolation=_CANDIDATES).best()
     return None if best is None else best.encoding

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.html import ImageResolver, first_heading, html_elements
+from llama_index_raganything.readers.prose import parse_prose
 
 _MAX_NESTING: Final = 60
 _TITLE = re.compile(r"^title:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -34,6 +35,9 @@ def parse_markdown(text: str, resolve_image: ImageResolver | None = None) -> tup
     tokens = parser.parse(text)
     front = next((token.content for token in tokens if token.type == "front_matter"), "")
     elements = html_elements(parser.renderer.render(tokens, parser.options, {}), resolve_image)
+    if not elements and not front:
+        # Nested deeper than the parser follows: the words alone are better than nothing.
+        elements = parse_prose(text)
     stated = _TITLE.search(front)
     title = stated[1].strip("\"'") if stated else first_heading(elements)
     return _front_matter(front) + elements, title or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -12,19 +13,27 @@ from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.containers import check_container
 from llama_index_raganything.readers.delimited import parse_delimited
-from llama_index_raganything.readers.docvortex import parse_with_docvortex
+from llama_index_raganything.readers.docvortex import docvortex_version, parse_with_docvortex
 from llama_index_raganything.readers.docx_repair import repair_docx
 from llama_index_raganything.readers.epub_repair import repair_epub
 from llama_index_raganything.readers.html import first_heading, parse_html
 from llama_index_raganything.readers.mhtml import parse_mhtml
 from llama_index_raganything.readers.odf_repair import repair_odp, repair_ods, repair_odt
 from llama_index_raganything.readers.pptx_repair import repair_pptx
-from llama_index_raganything.readers.sheets import lift_title
+from llama_index_raganything.readers.sheets import tidy_sheet_table
 from llama_index_raganything.readers.xlsx_repair import repair_xlsx
 
 _Parser = Callable[[Path, ParseOptions, AssetStore], ParsedFile]
 
 SPREADSHEET_SUFFIXES: Final = frozenset({".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".ods", ".ots", ".csv", ".tsv"})
+
+
+# What programs write into the title property by themselves.
+_EMPTY_TITLE = re.compile(
+    r"(?:microsoft )?(?:word|excel|powerpoint)?[ -]*(?:untitled|presentation|document|workbook|book|slide)?\s*\d*"
+    r"|无标题|演示文稿\s*\d*|文档\s*\d*",
+    re.IGNORECASE,
+)
 
 
 def parse_office(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
@@ -45,19 +54,31 @@ def parse_office(path: Path, options: ParseOptions, assets: AssetStore) -> Parse
         UnsupportedFormatError: No embedded parser reads it.
     """
     check_container(path)
-    parsed = _parser(path)(path, options, assets)
+    parsed = _parsed(path, options, assets)
     parsed.elements = _repaired(path, parsed, assets if options.profile == "standard" else None)
     parsed.elements = [_tidied(element, path.suffix.lower()) for element in parsed.elements]
     if not parsed.elements:
         message = f"{path.name!r} is empty: it holds no text, table or image."
         raise CorruptFileError(message, str(path))
     parsed.elements = add_pages(parsed.elements)
-    parsed.title = parsed.title or first_heading(parsed.elements)
+    parsed.title = _title(parsed, path.suffix.lower())
     return parsed
 
 
-def _parser(path: Path) -> _Parser:
-    return _PARSERS.get(path.suffix.lower(), parse_with_docvortex)
+def _parsed(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
+    suffix = path.suffix.lower()
+    if suffix in _PARSERS:
+        return _PARSERS[suffix](path, options, assets)
+    try:
+        return parse_with_docvortex(path, options, assets)
+    except CorruptFileError as error:
+        # The text alone can often be read where one damaged part stops docvortex.
+        bare = ParsedFile(elements=[], parser=docvortex_version())
+        bare.elements = _repaired(path, bare, None)
+        if not any(element.text for element in bare.elements if element.type != "furniture"):
+            raise
+        bare.warnings.append(f"{path.name!r} is damaged; its text was read without its structure ({error}).")
+        return bare
 
 
 def _repaired(path: Path, parsed: ParsedFile, assets: AssetStore | None) -> list[Element]:
@@ -74,9 +95,17 @@ def _repaired(path: Path, parsed: ParsedFile, assets: AssetStore | None) -> list
         return parsed.elements
 
 
+def _title(parsed: ParsedFile, suffix: str) -> str | None:
+    stated = " ".join((parsed.title or "").split())
+    if stated and not _EMPTY_TITLE.fullmatch(stated):
+        return stated
+    # A sheet's name is no title of its workbook.
+    return None if suffix in SPREADSHEET_SUFFIXES else first_heading(parsed.elements)
+
+
 def _tidied(element: Element, suffix: str) -> Element:
     if suffix in SPREADSHEET_SUFFIXES:
-        return lift_title(element)
+        return tidy_sheet_table(element)
     if element.type == "table" and element.rows and len(element.rows) == len(element.rows[0]) == 1:
         # A table of one cell is a frame around a text.
         return element.model_copy(
@@ -156,6 +185,6 @@ def add_pages(elements: list[Element]) -> list[Element]:
 
 
 def _page(number: int, elements: list[Element]) -> Element:
-    parts = (part for e in elements for part in (e.caption, e.text, e.footnote))
+    parts = (part for e in elements for part in dict.fromkeys((e.caption, e.text, e.footnote)) if part)
     label = next((e.page_label for e in elements if e.page_label), None)
-    return Element(type="page", text="\n".join(part for part in parts if part), page=number, page_label=label)
+    return Element(type="page", text="\n".join(parts), page=number, page_label=label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from llama_index_raganything.readers.local_images import image_suffix
 from llama_index_raganything.readers.ooxml import Package, paragraphs
 from llama_index_raganything.readers.supplement import Ground, add_missing, ground_text
 
+_FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|bmp|tiff?|emf|wmf|svg|webp)", re.IGNORECASE)
 _FIELD_PLACEHOLDERS = frozenset({"sldNum", "dt", "ftr", "hdr"})
 
 
@@ -99,6 +101,8 @@ def _placeholder_pictures(
         suffix = image_suffix(data) if data else None
         asset = assets.put(data, suffix) if assets is not None and suffix else None
         alt = next((node.get("descr") or "" for node in picture.iter("{*}cNvPr")), "")
+        # PowerPoint describes a picture by its file name until somebody writes a description.
+        alt = "" if _FILE_NAME.fullmatch(alt) else alt
         if (asset or alt) and asset not in known:
             yield Element(type="image", text=alt, caption=alt, label=label_of(alt), page=number, asset=asset)
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from llama_index_raganything.elements import Element, label_of
 from llama_index_raganything.readers.tables import rows_to_html, rows_to_markdown
 
 Rows = list[list[str]]
+
+# A date without a time is stored as its midnight.
+_MIDNIGHT = re.compile(r"(?<=\d{4}-\d\d-\d\d)[ T]00:00:00$")
+_MAX_TITLE_ROWS: Final = 4
 
 
 def name_sheet(elements: list[Element], name: str, number: int) -> list[Element]:
@@ -28,8 +35,8 @@ def name_sheet(elements: list[Element], name: str, number: int) -> list[Element]
     return [Element(type="heading", text=name, level=2, page=number, page_label=name), *labelled]
 
 
-def lift_title(element: Element) -> Element:
-    """Make the title rows above a table its caption, so that its header row is the first row again.
+def tidy_sheet_table(element: Element) -> Element:
+    """Make a region of cells a proper table: no blank rows and columns, its title as caption, words alone as text.
 
     A title row has one filled cell, or the same text in all because it was merged, and a wider row below it.
 
@@ -37,22 +44,34 @@ def lift_title(element: Element) -> Element:
         element: Any element; all but tables are returned as they are.
 
     Returns:
-        The table with its caption, or the element itself.
+        The tidied table, a text when the region says one thing only, or the element itself.
     """
-    if element.type != "table" or not element.rows or element.caption:
+    if element.type != "table" or not element.rows:
         return element
-    title, rows = split_title(element.rows)
-    if not title:
+    rows = _without_blanks(element.rows)
+    values = {cell for row in rows for cell in row if cell}
+    if len(values) == 1 and not element.caption:
+        return Element(type="text", text=values.pop(), page=element.page, page_label=element.page_label)
+    title, rows = ("", rows) if element.caption else split_title(rows)
+    if rows == element.rows:
         return element
+    header_rows = 1 if title else min(element.header_rows, len(rows))
     update = {
-        "caption": title,
-        "label": label_of(title),
         "rows": rows,
-        "header_rows": 1,
-        "text": rows_to_markdown(rows, 1),
-        "html": rows_to_html(rows, 1),
+        "header_rows": header_rows,
+        "text": rows_to_markdown(rows, header_rows),
+        "html": rows_to_html(rows, header_rows),
     }
+    if title:
+        update |= {"caption": title, "label": label_of(title)}
     return element.model_copy(update=update)
+
+
+def _without_blanks(rows: Rows) -> Rows:
+    filled = [row for row in rows if any(cell.strip() for cell in row)]
+    width = max(map(len, filled), default=0)
+    kept = [index for index in range(width) if any(index < len(row) and row[index].strip() for row in filled)]
+    return [[_MIDNIGHT.sub("", row[index]) if index < len(row) else "" for index in kept] for row in filled]
 
 
 def split_title(rows: Rows) -> tuple[str, Rows]:
@@ -66,16 +85,14 @@ def split_title(rows: Rows) -> tuple[str, Rows]:
     """
     parts: list[str] = []
     start = 0
-    for start, row in enumerate(rows):  # noqa: B007 - the index is needed after the loop.
+    for row in rows:
         filled = {cell for cell in row if cell.strip()}
         if len(filled) > 1:
             break
+        start += 1
         parts.extend(filled)
     rest = rows[start:]
     # Two rows at least: a header and a row of values. Otherwise the single cells are data.
     if not parts or len(rest) < 2 or start > _MAX_TITLE_ROWS or len(rows[0]) < 2:
         return "", rows
     return " ".join(parts), rest
-
-
-_MAX_TITLE_ROWS = 4

@@ -77,7 +77,9 @@ def add_missing(elements: list[Element], ground: Iterable[Ground]) -> list[Eleme
             cursor, after = position, bisect.bisect_right(ends, position)
         elif key not in haystack and not _mostly_present(paragraph.words, words):
             seen.add(key)
-            added.setdefault(after, []).append(paragraph.element)
+            # A comment or note without any paragraph before it has no place in the text: it goes last.
+            place = len(elements) - 1 if after < 0 and paragraph.element.subtype else after
+            added.setdefault(place, []).append(paragraph.element)
     result = list(added.get(-1, []))
     for index, element in enumerate(elements):
         result.append(element)

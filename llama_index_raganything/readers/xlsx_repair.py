@@ -19,13 +19,13 @@ def repair_xlsx(path: Path, elements: list[Element], _assets: AssetStore | None)
 
     Args:
         path: The file.
-        elements: docvortex' elements; their page is the position of the sheet.
+        elements: docvortex' elements; their page is the position of the sheet among the visible worksheets.
 
     Returns:
         The elements, completed, sheet by sheet; sheets without any content are left out.
     """
     with Package(path) as package:
-        sheets = package.ordered_parts(package.main_part(), "sheet")
+        sheets = _visible_sheets(package)
         if max((element.page or 0 for element in elements), default=0) > len(sheets):
             return elements
         people = _people(package)
@@ -36,6 +36,14 @@ def repair_xlsx(path: Path, elements: list[Element], _assets: AssetStore | None)
             own = add_missing(own, _ground(package, part, number, people))
             result.extend(name_sheet(own, entry.get("name") or "", number))
         return result
+
+
+def _visible_sheets(package: Package) -> list[tuple[str, Any]]:
+    """Return the sheets that docvortex counts: neither hidden ones nor chart sheets."""
+    main = package.main_part()
+    worksheets = set(package.targets(main, "worksheet"))
+    sheets = package.ordered_parts(main, "sheet")
+    return [(part, entry) for part, entry in sheets if part in worksheets and "idden" not in (entry.get("state") or "")]
 
 
 def _ground(package: Package, part: str, number: int, people: dict[str, str]) -> Iterator[Ground]:
