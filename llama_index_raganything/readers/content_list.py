@@ -13,16 +13,26 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from llama_index_raganything.elements import Box, Element, label_of
+from llama_index_raganything.elements import Element, label_of
 from llama_index_raganything.errors import CorruptFileError, SourceError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile
+from llama_index_raganything.readers.content_values import (
+    box_of,
+    first_words,
+    flat_words,
+    integer_of,
+    page_of,
+    strip_math,
+    table_fields,
+    text_of,
+)
 from llama_index_raganything.readers.formats import KIND_OF_SUFFIX, image_suffix
-from llama_index_raganything.readers.tables import html_table_rows, rows_to_html, rows_to_markdown
+from llama_index_raganything.readers.tables import rows_to_html
 
 MAX_ASSET_BYTES: Final = 100_000_000
 """Larger files named by a content list are not copied."""
@@ -122,7 +132,7 @@ class _Normaliser:
         fields = self._fields(kind, item)
         if not fields:
             return []
-        element = Element(page=_page(item.get("page_idx")), bbox=_box(item.get("bbox")), **fields)
+        element = Element(page=page_of(item.get("page_idx")), bbox=box_of(item.get("bbox")), **fields)
         empty = not (element.text or element.caption or element.footnote or element.asset or element.rows)
         # A figure or formula with a place on the page can be cited although nothing is known of its content.
         return [] if empty and (element.bbox is None or element.type in {"text", "list", "heading"}) else [element]
@@ -133,7 +143,7 @@ class _Normaliser:
         if kind == "table":
             return self._table(item)
         if kind in _EQUATIONS:
-            text = _strip_math(_words(item, "text", "latex", "content"))
+            text = strip_math(first_words(item, "text", "latex", "content"))
             return {"type": "equation", "text": text, "asset": self._asset(item, "img_path", "equation_img_path")}
         if kind in _CODES:
             return _code(item) | {"asset": self._asset(item, "img_path")}
@@ -144,11 +154,11 @@ class _Normaliser:
     def _worded(self, kind: str, item: Item) -> dict[str, Any]:
         items = item.get("list_items")
         if kind in _LISTS or (items and kind in _PLAIN):
-            text = "\n".join(_flatten(items)) if items else _words(item, "text", "content")
-            subtype = "index" if kind == "index" else _text(item.get("sub_type") or item.get("list_type")) or None
+            text = "\n".join(flat_words(items)) if items else first_words(item, "text", "content")
+            subtype = "index" if kind == "index" else text_of(item.get("sub_type") or item.get("list_type")) or None
             return {"type": "list", "text": text, "subtype": subtype}
-        text = _words(item, "text", "content")
-        level = _integer(item.get("text_level")) or 0
+        text = first_words(item, "text", "content")
+        level = integer_of(item.get("text_level")) or 0
         if kind in _HEADINGS or (kind in _PLAIN and level > 0):
             return {"type": "heading", "text": text, "level": max(1, level)}
         if kind in _FURNITURE:
@@ -156,15 +166,15 @@ class _Normaliser:
         if kind not in _PLAIN | _NOTES and kind not in self._unknown:
             self._unknown.add(kind)
             self._warn(f"Items of the unknown type {kind[:80]!r} were read as text.")
-        subtype = "page_footnote" if kind in _NOTES else _text(item.get("sub_type")) or None
+        subtype = "page_footnote" if kind in _NOTES else text_of(item.get("sub_type")) or None
         return {"type": "text", "text": text, "subtype": None if subtype == "text" else subtype}
 
     def _image(self, kind: str, item: Item) -> dict[str, Any]:
-        caption = _words(item, "image_caption", "img_caption", "chart_caption", "caption", "captions")
-        footnote = _words(item, "image_footnote", "img_footnote", "chart_footnote", "footnote", "footnotes")
-        subtype = "chart" if kind == "chart" else _text(item.get("sub_type")) or None
-        text = _words(item, "content", "text", "alt")
-        table = _table_fields(text) if "<table" in text else {"text": text}
+        caption = first_words(item, "image_caption", "img_caption", "chart_caption", "caption", "captions")
+        footnote = first_words(item, "image_footnote", "img_footnote", "chart_footnote", "footnote", "footnotes")
+        subtype = "chart" if kind == "chart" else text_of(item.get("sub_type")) or None
+        text = first_words(item, "content", "text", "alt")
+        table = table_fields(text) if "<table" in text else {"text": text}
         return table | {
             "type": "image",
             "caption": caption,
@@ -175,28 +185,28 @@ class _Normaliser:
         }
 
     def _table(self, item: Item) -> dict[str, Any]:
-        caption = _words(item, "table_caption", "caption", "captions")
+        caption = first_words(item, "table_caption", "caption", "captions")
         body = next((item[key] for key in ("table_body", "html", "table_data", "content", "text") if item.get(key)), "")
-        return _table_fields(body) | {
+        return table_fields(body) | {
             "type": "table",
             "caption": caption,
-            "footnote": _words(item, "table_footnote", "footnote", "footnotes"),
+            "footnote": first_words(item, "table_footnote", "footnote", "footnotes"),
             "label": label_of(caption),
             "asset": self._asset(item, "img_path", "table_img_path"),
         }
 
     def _media(self, kind: str, item: Item) -> dict[str, Any]:
-        path = _text(item.get(f"{kind}_path"))
+        path = text_of(item.get(f"{kind}_path"))
         return {
             "type": kind,
-            "text": _words(item, "text", "content", "transcript") or Path(path).name,
-            "caption": _words(item, f"{kind}_caption", "caption"),
-            "footnote": _words(item, f"{kind}_footnote"),
+            "text": first_words(item, "text", "content", "transcript") or Path(path).name,
+            "caption": first_words(item, f"{kind}_caption", "caption"),
+            "footnote": first_words(item, f"{kind}_footnote"),
             "asset": self._asset(item, f"{kind}_path"),
         }
 
     def _asset(self, item: Item, *keys: str) -> str | None:
-        reference = next((_text(item[key]) for key in keys if item.get(key)), "")
+        reference = next((text_of(item[key]) for key in keys if item.get(key)), "")
         if not reference:
             return None
         try:
@@ -233,16 +243,16 @@ class _Normaliser:
 
 
 def _code(item: Item) -> dict[str, Any]:
-    caption = _words(item, "code_caption", "caption")
+    caption = first_words(item, "code_caption", "caption")
     text = next((_code_text(item[key]) for key in ("code_body", "content", "text") if item.get(key)), "")
-    subtype = _text(item.get("code_language") or item.get("guess_lang") or item.get("sub_type")) or None
+    subtype = text_of(item.get("code_language") or item.get("guess_lang") or item.get("sub_type")) or None
     lines = text.split("\n")
     if len(lines) > 1 and lines[0].startswith("```") and lines[-1].strip() == "```":
         subtype = lines[0][3:].strip() or subtype
         text = "\n".join(lines[1:-1])
     if subtype is None and item.get("type") == "algorithm":
         subtype = "algorithm"
-    footnote = _words(item, "code_footnote", "footnote")
+    footnote = first_words(item, "code_footnote", "footnote")
     return {"type": "code", "text": text, "caption": caption, "footnote": footnote} | {
         "label": label_of(caption),
         "subtype": subtype,
@@ -251,123 +261,6 @@ def _code(item: Item) -> dict[str, Any]:
 
 def _code_text(value: Any) -> str:
     return "\n".join(str(line) for line in value) if isinstance(value, list) else str(value).strip("\n")
-
-
-def _table_fields(body: Any) -> dict[str, Any]:
-    if isinstance(body, Mapping):
-        rows, header_rows, html = *_docling_rows(body), None
-    elif isinstance(body, list | tuple):
-        rows, header_rows, html = *_listed_rows(body), None
-    elif "<t" in (text := str(body)):
-        rows, header_rows = html_table_rows(text)
-        html = text
-    else:
-        rows, header_rows, html = *_markdown_rows(text), None
-    if not rows:
-        return {"text": _text(body), "html": html}
-    # Most parsers mark no header, and most tables have one.
-    header_rows = min(header_rows or 1, len(rows))
-    return {"rows": rows, "header_rows": header_rows, "html": html, "text": rows_to_markdown(rows, header_rows)}
-
-
-def _docling_rows(data: Mapping[str, Any]) -> tuple[list[list[str]], int]:
-    """Lay out Docling's ``TableData``: cells with offsets, spans expanded."""
-    cells = data.get("table_cells")
-    if not isinstance(cells, list):
-        return _listed_rows(data.get("grid") or data.get("rows") or [])
-    grid: dict[tuple[int, int], str] = {}
-    header_rows: set[int] = set()
-    for cell in cells:
-        if not isinstance(cell, Mapping):
-            continue
-        top, bottom = _span(cell, "start_row_offset_idx", "end_row_offset_idx")
-        left, right = _span(cell, "start_col_offset_idx", "end_col_offset_idx")
-        if cell.get("column_header"):
-            header_rows.update(range(top, bottom))
-        for row in range(top, bottom):
-            grid.update({(row, column): _text(cell.get("text")) for column in range(left, right)})
-    height = max((row for row, _ in grid), default=-1) + 1
-    width = max((column for _, column in grid), default=-1) + 1
-    rows = [[grid.get((row, column), "") for column in range(width)] for row in range(height)]
-    leading = next((index for index in range(height) if index not in header_rows), height)
-    return rows, leading
-
-
-def _span(cell: Mapping[str, Any], start_key: str, end_key: str) -> tuple[int, int]:
-    """Return a cell's first and past-the-end index, kept within limits that hostile input would break."""
-    first = min(max(_integer(cell.get(start_key)) or 0, 0), 10_000)
-    last = _integer(cell.get(end_key)) or first + 1
-    return first, min(max(last, first + 1), first + 100)
-
-
-def _listed_rows(body: Sequence[Any]) -> tuple[list[list[str]], int]:
-    if body and all(isinstance(row, Mapping) for row in body):
-        header = list(dict.fromkeys(str(key) for row in body for key in row))
-        return [header, *([_text(row.get(key)) for key in header] for row in body)], 1
-    rows = [[_text(cell) for cell in row] if isinstance(row, list | tuple) else [_text(row)] for row in body]
-    width = max((len(row) for row in rows), default=0)
-    return [row + [""] * (width - len(row)) for row in rows], 0
-
-
-def _markdown_rows(text: str) -> tuple[list[list[str]], int]:
-    lines = [line.strip() for line in text.strip().splitlines()]
-    if len(lines) < 2 or not lines[0].startswith("|") or set(lines[1]) - set("|-: "):
-        return [], 0
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    return _listed_rows([rows[0], *rows[2:]])[0], 1
-
-
-def _words(item: Item, *keys: str) -> str:
-    return next((text for key in keys if (text := _text(item.get(key)))), "")
-
-
-def _text(value: Any) -> str:
-    return " ".join(_flatten(value))
-
-
-def _flatten(value: Any, depth: int = 0) -> list[str]:
-    if value is None or depth > 20:
-        return []
-    if isinstance(value, list | tuple):
-        return [part for entry in value for part in _flatten(entry, depth + 1)]
-    if isinstance(value, Mapping):
-        return _flatten(value.get("text") or value.get("content") or value.get("list_items"), depth + 1)
-    text = str(value).strip()
-    return [text] if text else []
-
-
-def _strip_math(text: str) -> str:
-    for mark in ("$$", "$"):
-        if len(text) >= 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
-            return text[len(mark) : -len(mark)].strip()
-    if text.startswith("\\[") and text.endswith("\\]"):
-        return text[2:-2].strip()
-    return text
-
-
-def _integer(value: Any) -> int | None:
-    if isinstance(value, str) and len(value) < 20 and value.strip().isdecimal():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _page(value: Any) -> int | None:
-    number = _integer(value)
-    return number + 1 if number is not None and 0 <= number < 10_000_000 else None
-
-
-def _box(value: Any) -> Box | None:
-    if not isinstance(value, list | tuple) or len(value) != 4:
-        return None
-    if not all(isinstance(edge, int | float) and not isinstance(edge, bool) for edge in value):
-        return None
-    # Thousandths of the page are the rule; fractions come from MinerU's own JSON. Other units are unknown.
-    scale = 1000 if max(value) <= 1 and any(isinstance(edge, float) for edge in value) else 1
-    edges = [edge * scale for edge in value]
-    if not all(-1 <= edge <= 1001 for edge in edges):
-        return None
-    x0, y0, x1, y1 = (round(edge) for edge in edges)
-    return (x0, y0, x1, y1)
 
 
 def _title(elements: list[Element]) -> str | None:
