@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from llama_index.core.schema import Document
+from llama_index.core.schema import Document, NodeWithScore
 from node_parser_suite import NodeParserSuite
 
 from llama_index_raganything.documents import elements_to_document
 from llama_index_raganything.elements import Element
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
+from llama_index_raganything.query_engine import PageContextPostprocessor
+from llama_index_raganything.stores import MilvusNodeStore
+from llama_index_raganything.testing import HashEmbedding
 
 PARAGRAPH = "The pump delivers 4.2 litres per minute. It is shown in Figure 1 and described in Table 1. "
 
@@ -55,3 +58,22 @@ class TestPlainDocuments(NodeParserSuite):
             Document(id_="plain", text=PARAGRAPH * 100, metadata={"file_name": "a.txt", "page_label": "3"}),
             Document(id_="中文", text="水泵的流量是每分钟4.2升。" * 100),
         ]
+
+
+def test_nodes_survive_milvus_and_lead_back_to_their_pages(tmp_path):
+    embedding = HashEmbedding()
+    nodes = embedding(RAGAnythingNodeParser(asset_root="/data/assets").get_nodes_from_documents([report()]))
+    with MilvusNodeStore(str(tmp_path / "m.db"), "nodes", embedding.dimension) as store:
+        store.add(nodes)
+        store.flush()
+        found = {node.node_id: node for node in store.get_nodes(node_ids=[node.node_id for node in nodes])}
+        elements = [NodeWithScore(node=found[node.node_id]) for node in nodes if node.parent_node is not None]
+        widened = PageContextPostprocessor(store=store).postprocess_nodes(elements[:1])
+    for node in nodes:
+        copy = found[node.node_id]
+        assert type(copy) is type(node)
+        assert copy.text == node.text
+        assert copy.metadata.items() >= node.metadata.items()
+        assert copy.relationships == node.relationships
+        assert getattr(copy, "image_path", None) == getattr(node, "image_path", None)
+    assert "Annual report" in widened[0].node.get_content()
