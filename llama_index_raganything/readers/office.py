@@ -20,7 +20,7 @@ from llama_index_raganything.readers.html import first_heading, parse_html
 from llama_index_raganything.readers.mhtml import parse_mhtml
 from llama_index_raganything.readers.odf_repair import repair_odp, repair_ods, repair_odt
 from llama_index_raganything.readers.pptx_repair import repair_pptx
-from llama_index_raganything.readers.sheets import tidy_sheet_table
+from llama_index_raganything.readers.sheets import caption_tables, tidy_sheet_table
 from llama_index_raganything.readers.xlsx_repair import repair_xlsx
 
 _Parser = Callable[[Path, ParseOptions, AssetStore], ParsedFile]
@@ -56,7 +56,7 @@ def parse_office(path: Path, options: ParseOptions, assets: AssetStore) -> Parse
     check_container(path)
     parsed = _parsed(path, options, assets)
     parsed.elements = _repaired(path, parsed, assets if options.profile == "standard" else None)
-    parsed.elements = [_tidied(element, path.suffix.lower()) for element in parsed.elements]
+    parsed.elements = _tidied(parsed.elements, path.suffix.lower())
     if not parsed.elements:
         message = f"{path.name!r} is empty: it holds no text, table or image."
         raise CorruptFileError(message, str(path))
@@ -103,15 +103,18 @@ def _title(parsed: ParsedFile, suffix: str) -> str | None:
     return None if suffix in SPREADSHEET_SUFFIXES else first_heading(parsed.elements)
 
 
-def _tidied(element: Element, suffix: str) -> Element:
+def _tidied(elements: list[Element], suffix: str) -> list[Element]:
     if suffix in SPREADSHEET_SUFFIXES:
-        return tidy_sheet_table(element)
-    if element.type == "table" and element.rows and len(element.rows) == len(element.rows[0]) == 1:
-        # A table of one cell is a frame around a text.
-        return element.model_copy(
-            update={"type": "text", "text": element.rows[0][0], "rows": None, "html": None, "header_rows": 1}
-        )
-    return element
+        return caption_tables([tidy_sheet_table(element) for element in elements])
+    return [_unframed(element) for element in elements]
+
+
+def _unframed(element: Element) -> Element:
+    """Make a table of one cell, which is a frame around a text, that text."""
+    if element.type != "table" or not element.rows or not len(element.rows) == len(element.rows[0]) == 1:
+        return element
+    update = {"type": "text", "text": element.rows[0][0], "rows": None, "html": None, "header_rows": 1}
+    return element.model_copy(update=update)
 
 
 def _delimited(path: Path, _options: ParseOptions, _assets: AssetStore) -> ParsedFile:

@@ -12,6 +12,7 @@ Rows = list[list[str]]
 
 # A date without a time is stored as its midnight.
 _MIDNIGHT = re.compile(r"(?<=\d{4}-\d\d-\d\d)[ T]00:00:00$")
+_MAX_TITLE_LENGTH: Final = 120
 _MAX_TITLE_ROWS: Final = 4
 
 
@@ -72,6 +73,31 @@ def _without_blanks(rows: Rows) -> Rows:
     width = max(map(len, filled), default=0)
     kept = [index for index in range(width) if any(index < len(row) and row[index].strip() for row in filled)]
     return [[_MIDNIGHT.sub("", row[index]) if index < len(row) else "" for index in kept] for row in filled]
+
+
+def caption_tables(elements: list[Element]) -> list[Element]:
+    """Make a short text that stands alone right above a table of a sheet the table's caption.
+
+    Args:
+        elements: Elements of a workbook, tables tidied.
+
+    Returns:
+        The elements without the texts that became captions.
+    """
+    result: list[Element] = []
+    for element in elements:
+        above = result[-1] if result else None
+        if element.type == "table" and not element.caption and above is not None and _is_title(above, element):
+            caption = above.text
+            result[-1] = element.model_copy(update={"caption": caption, "label": label_of(caption)})
+        else:
+            result.append(element)
+    return result
+
+
+def _is_title(above: Element, table: Element) -> bool:
+    lone = above.type == "text" and above.subtype is None and above.page == table.page
+    return lone and len(above.text) <= _MAX_TITLE_LENGTH
 
 
 def split_title(rows: Rows) -> tuple[str, Rows]:
