@@ -119,57 +119,57 @@ class EvidenceRanker(BaseNodePostprocessor):
         """Return the name under which the ranker is serialised."""
         return "EvidenceRanker"
 
-    def score_nodes(self, nodes: Sequence[NodeWithScore], query: str) -> Scores:
-        """Score nodes without ordering or copying them.
+    def score(self, candidates: Sequence[Candidate], query: str) -> Scores:
+        """Score candidates without ordering anything.
 
         Args:
-            nodes: Nodes with the scores they came with.
+            candidates: Candidates, from :meth:`candidate`.
             query: The question.
 
         Returns:
-            The scores, in the order of the nodes.
+            The scores, in the order of the candidates.
         """
         if self._loaded is None:
             self._loaded = load_lexicons(self.lexicons)
-        candidates = [self.candidate(item) for item in nodes]
         return score(understand(query), candidates, self.weights, self._loaded)
 
-    def score_elements(self, nodes: Sequence[NodeWithScore], query: str) -> npt.NDArray[np.float64]:
-        """Score the elements of one page against each other.
+    def score_elements(self, candidates: Sequence[Candidate], query: str) -> npt.NDArray[np.float64]:
+        """Score elements that stand on the pages found, to choose those to cite.
 
         Args:
-            nodes: Nodes of one page.
+            candidates: Elements.
             query: The question.
 
         Returns:
-            One value per node; higher is better. Kinds of element that the question names ("which chart") gain.
+            One value per element; higher is better. Kinds of element that the question names ("which chart") gain.
         """
         kinds = understand(query).kinds
-        named = [float(item.node.metadata.get("content_type") in kinds) for item in nodes]
-        return self.score_nodes(nodes, query).total + self.weights.kind * np.array(named)
+        named = [float(candidate.content_type in kinds) for candidate in candidates]
+        return self.score(candidates, query).total + self.weights.kind * np.array(named)
 
-    def candidate(self, item: NodeWithScore) -> Candidate:
+    def candidate(self, node: BaseNode, prior: float = 0.0) -> Candidate:
         """Return a node in the form that scoring takes.
 
         Args:
-            item: A node with its score.
+            node: A node.
+            prior: The score it came with.
 
         Returns:
             The candidate.
         """
-        metadata = item.node.metadata
-        text = item.node.get_content(metadata_mode=MetadataMode.NONE)
+        metadata = node.metadata
+        text = node.get_content(metadata_mode=MetadataMode.NONE)
         head = "\n".join(str(metadata[key]) for key in _HEAD_KEYS if metadata.get(key))
         label = metadata.get("page_label")
         return Candidate(
             text=text,
             tokens=self._tokenized(text, head),
-            document=str(metadata.get("doc_id") or item.node.ref_doc_id or metadata.get("file_name") or ""),
+            document=str(metadata.get("doc_id") or node.ref_doc_id or metadata.get("file_name") or ""),
             page=_page(metadata),
             page_label=None if label is None else str(label),
             label=str(metadata["label"]) if metadata.get("label") else None,
             content_type=str(metadata.get("content_type", "text")),
-            prior=float(item.score or 0.0),
+            prior=prior,
         )
 
     def _tokenized(self, text: str, head: str) -> TokenizedText:
@@ -199,7 +199,7 @@ class EvidenceRanker(BaseNodePostprocessor):
         return ranked
 
     def _rank(self, nodes: list[NodeWithScore], query: str) -> list[NodeWithScore]:
-        scores = self.score_nodes(nodes, query)
+        scores = self.score([self.candidate(item.node, item.score or 0.0) for item in nodes], query)
         order = np.argsort(-scores.total, kind="stable").tolist()[: self.top_n]
         return [
             NodeWithScore(

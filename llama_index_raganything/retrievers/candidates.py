@@ -1,9 +1,9 @@
-"""What to ask a store for, and how candidates, their pages and their elements belong together. Pure functions."""
+"""What to ask a store for, and how filters combine. Pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo
@@ -24,6 +24,11 @@ MAX_DOCUMENTS_LOOKED_UP: Final = 20
 MAX_DOCUMENTS_ENDED: Final = 3
 """The last pages of a document are found by reading all its pages, so this is done for few documents only."""
 
+ELEMENT_KEYS: Final = frozenset(
+    {"content_type", "page_label", "bbox", "section", "caption", "label", "element_id", "asset"}
+)
+"""Metadata keys that an element does not share with the node of its page."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
@@ -41,63 +46,6 @@ class Fetch:
 Request = VectorStoreQuery | Fetch
 
 
-@dataclass(slots=True)
-class Found:
-    """A node with what is known about it from the searches that found it.
-
-    Attributes:
-        node: The node.
-        similarity: Vector similarity; None when the vector search did not find it.
-    """
-
-    node: BaseNode
-    similarity: float | None = None
-
-
-@dataclass(slots=True)
-class Pool:
-    """The candidates of one question by node id, in order of first appearance.
-
-    Attributes:
-        found: Candidates.
-    """
-
-    found: dict[str, Found] = field(default_factory=dict)
-
-    def add(self, nodes: Iterable[BaseNode], similarities: Sequence[float] | None = None) -> None:
-        """Add nodes; one that is there already only gains a similarity.
-
-        Args:
-            nodes: Nodes from a store.
-            similarities: Their vector similarities, when the search was one by vector.
-        """
-        for index, node in enumerate(nodes):
-            entry = self.found.setdefault(node.node_id, Found(node))
-            if similarities is not None and entry.similarity is None:
-                entry.similarity = float(similarities[index])
-
-    def documents(self, limit: int) -> list[str]:
-        """Return the ids of the documents of the first candidates.
-
-        Args:
-            limit: How many at most.
-
-        Returns:
-            Distinct ids, best first.
-        """
-        known = (entry.node.metadata.get("doc_id") for entry in self.found.values())
-        return list(dict.fromkeys(str(document) for document in known if document))[:limit]
-
-
-def is_page(node: BaseNode) -> bool:
-    """Return whether a node holds a whole page.
-
-    Args:
-        node: Any node.
-    """
-    return node.metadata.get("content_type") == "page"
-
-
 def page_id(node: BaseNode) -> str | None:
     """Return the id of the page node that an element belongs to, or None.
 
@@ -110,81 +58,78 @@ def page_id(node: BaseNode) -> str | None:
     return parent.node_id
 
 
-def element_ids(page: BaseNode) -> list[str]:
+def element_ids(node: BaseNode) -> tuple[str, ...]:
     """Return the ids of a page's elements in reading order.
 
     Args:
-        page: A page node.
+        node: Any node; only this package's pages have elements.
     """
-    children = page.relationships.get(NodeRelationship.CHILD)
-    return [child.node_id for child in children] if isinstance(children, list) else []
+    children = node.relationships.get(NodeRelationship.CHILD)
+    if node.metadata.get("content_type") != "page" or not isinstance(children, list):
+        return ()
+    return tuple(child.node_id for child in children)
 
 
-def mentions(filters: MetadataFilters | None, key: str) -> bool:
-    """Return whether filters, however deeply nested, set a condition on a key.
+def mentions(filters: MetadataFilters | None, keys: frozenset[str]) -> bool:
+    """Return whether filters, however deeply nested, set a condition on one of some keys.
 
     Args:
         filters: Filters, or None.
-        key: Metadata key.
+        keys: Metadata keys.
     """
     if filters is None:
         return False
     return any(
-        mentions(item, key) if isinstance(item, MetadataFilters) else item.key == key for item in filters.filters
+        mentions(item, keys) if isinstance(item, MetadataFilters) else item.key in keys for item in filters.filters
     )
 
 
-def both(first: MetadataFilters | None, second: MetadataFilters | None) -> MetadataFilters | None:
-    """Return filters that hold when both hold.
+def both(*conditions: MetadataFilters | None) -> MetadataFilters | None:
+    """Return filters that hold when all of some filters hold.
 
     Args:
-        first: Filters, or None for no condition.
-        second: The same.
+        *conditions: Filters, or None for no condition.
     """
-    given = [item for item in (first, second) if item is not None and item.filters]
-    if len(given) < 2:
+    given = [item for item in conditions if item is not None and item.filters]
+    if len(given) <= 1:
         return given[0] if given else None
     return MetadataFilters(filters=list(given), condition=FilterCondition.AND)
 
 
-def look_ups(question: Question, pool: Pool, filters: MetadataFilters | None) -> list[Fetch]:
+def look_ups(question: Question, documents: Sequence[str], filters: MetadataFilters | None) -> list[Fetch]:
     """Return the requests for pages and labelled elements that a question names outright.
 
     Args:
         question: The question.
-        pool: Candidates so far; only their documents are looked into.
+        documents: Ids of the documents to look into, those with the best candidates first.
         filters: The caller's filters, which hold for these requests too.
 
     Returns:
         No, one or two requests.
     """
+    if not documents:
+        return []
     requests = []
-    documents = pool.documents(MAX_DOCUMENTS_LOOKED_UP)
-    wanted = _named(question)
-    if documents and wanted:
-        named = MetadataFilters(filters=list(wanted), condition=FilterCondition.OR)
-        requests.append(Fetch(filters=both(filters, both(_in_documents(documents), named))))
-    if documents and question.last_pages:
+    named = _named(question)
+    if named:
+        within = _in_documents(documents[:MAX_DOCUMENTS_LOOKED_UP])
+        anyone = MetadataFilters(filters=list(named), condition=FilterCondition.OR)
+        requests.append(Fetch(filters=both(filters, within, anyone)))
+    if question.last_pages:
         pages = MetadataFilters(filters=[MetadataFilter(key="content_type", value="page")])
-        ended = both(_in_documents(documents[:MAX_DOCUMENTS_ENDED]), pages)
-        requests.append(Fetch(filters=both(filters, ended)))
+        requests.append(Fetch(filters=both(filters, _in_documents(documents[:MAX_DOCUMENTS_ENDED]), pages)))
     return requests
 
 
 def _named(question: Question) -> list[MetadataFilter]:
-    conditions = []
     numbers = sorted({*question.pages, *question.positions, *([1] if question.about_document else [])})
     labels = [str(number) for number in question.pages] + list(question.page_labels)
     elements = [label_of(f"{kind} {number}") for kind, number in question.labels]
-    for key, values in (
-        ("page", numbers),
-        ("page_label", labels),
-        ("label", [label for label in elements if label]),
-    ):
-        if values:
-            conditions.append(MetadataFilter(key=key, operator=FilterOperator.IN, value=values))
-    return conditions
+    wanted = {"page": numbers, "page_label": labels, "label": [label for label in elements if label]}
+    return [
+        MetadataFilter(key=key, operator=FilterOperator.IN, value=values) for key, values in wanted.items() if values
+    ]
 
 
-def _in_documents(documents: list[str]) -> MetadataFilters:
-    return MetadataFilters(filters=[MetadataFilter(key="doc_id", operator=FilterOperator.IN, value=documents)])
+def _in_documents(documents: Sequence[str]) -> MetadataFilters:
+    return MetadataFilters(filters=[MetadataFilter(key="doc_id", operator=FilterOperator.IN, value=list(documents))])

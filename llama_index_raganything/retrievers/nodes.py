@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,25 +25,25 @@ from llama_index.core.vector_stores.types import (
 )
 
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.ranking.evidence import EVIDENCE_KEY, EvidenceRanker, annotated_copy, read_evidence, squash
-from llama_index_raganything.ranking.question import Question, understand
-from llama_index_raganything.ranking.scoring import Scores
+from llama_index_raganything.ranking.evidence import EVIDENCE_KEY, EvidenceRanker, annotated_copy, squash
+from llama_index_raganything.ranking.question import understand
 from llama_index_raganything.retrievers.candidates import (
+    ELEMENT_KEYS,
     Fetch,
-    Found,
-    Pool,
     Request,
     element_ids,
-    is_page,
     look_ups,
     mentions,
     page_id,
 )
+from llama_index_raganything.retrievers.memory import NodeMemory, Profile, shared_memory
 
 dispatcher = get_dispatcher(__name__)
 
 Answer = VectorStoreQueryResult | Sequence[BaseNode]
 Steps = Generator[list[Request], list[Answer], list[NodeWithScore]]
+
+_KEYWORD_MODES = frozenset({VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH})
 
 
 class NodeRetriever(BaseRetriever):
@@ -51,8 +52,8 @@ class NodeRetriever(BaseRetriever):
     Candidates come from the store by vector and by keyword, and by look-up where the question names pages or labels.
     Whole pages rank best and elements cite best, so hits vote for their pages, pages are ordered by
     :class:`EvidenceRanker`, and of each page the element that answers best is returned; the page itself where it has
-    no elements. Nodes of formats without pages rank by themselves. When the filters set a condition on
-    ``content_type``, exactly those nodes are ranked and returned.
+    no elements. Nodes of formats without pages rank by themselves. When the filters set a condition on what elements do
+    not share with their page (``content_type``, ``label``, ``section`` ...), the nodes that pass are ranked themselves.
 
     Works with any LlamaIndex vector store that keeps text. Every node returned passes the filters. Scores are between
     0 and 1 and descending; each node's metadata has ``evidence``, the account of its score.
@@ -67,6 +68,7 @@ class NodeRetriever(BaseRetriever):
         modes: Searches to make; ``"default"`` is by vector. Leave ``"text_search"`` out for stores without it.
         elements_per_page: How many elements of a page may be returned before the next page; the rest of them follow
             after the last page.
+        memory: What is remembered of nodes between questions; shared by all retrievers of the process by default.
         max_concurrency: How many requests to the store run at the same time.
         vector_store_kwargs: Passed on to the store's ``query``.
         callback_manager: LlamaIndex's callbacks.
@@ -86,6 +88,7 @@ class NodeRetriever(BaseRetriever):
         ranker: EvidenceRanker | None = None,
         modes: Sequence[str] = ("default", "text_search"),
         elements_per_page: int = 1,
+        memory: NodeMemory | None = None,
         max_concurrency: int = 2,
         vector_store_kwargs: dict[str, Any] | None = None,
         callback_manager: CallbackManager | None = None,
@@ -98,6 +101,7 @@ class NodeRetriever(BaseRetriever):
         self.candidates = candidates
         self.ranker = ranker or EvidenceRanker()
         self.modes = _modes(modes)
+        self.memory = memory if memory is not None else shared_memory()
         self.elements_per_page = elements_per_page
         self.max_concurrency = max_concurrency
         self.vector_store_kwargs = dict(vector_store_kwargs or {})
@@ -169,74 +173,155 @@ class NodeRetriever(BaseRetriever):
         return self.embed_model if self.embed_model is not None else Settings.embed_model
 
     def _needs_embedding(self, bundle: QueryBundle) -> bool:
-        by_vector = any(mode is VectorStoreQueryMode.DEFAULT for mode in self.modes)
+        by_vector = not _KEYWORD_MODES.issuperset(self.modes)
         return by_vector and bundle.embedding is None and bool(bundle.embedding_strs)
 
     # -- core ------------------------------------------------------------------------------------------------------
 
     def _steps(self, bundle: QueryBundle) -> Steps:
         """Yield requests to the store and take its answers until the result is known; no I/O of its own."""
-        question = understand(bundle.query_str)
-        pool = Pool()
+        session = _Session(self.ranker, self.memory)
         queries = [self._query(bundle, mode) for mode in self.modes]
-        answers = yield [*queries]
-        for query, answer in zip(queries, answers, strict=True):
-            _add(pool, answer, by_vector=query.mode is VectorStoreQueryMode.DEFAULT)
-        named = look_ups(question, pool, self.filters)
+        for query, answer in zip(queries, (yield [*queries]), strict=True):
+            session.add_hits(answer, by_vector=query.mode is VectorStoreQueryMode.DEFAULT)
+        yield from self._read(session, session.hits)
+        named = look_ups(understand(bundle.query_str), session.documents(), self.filters)
         for answer in (yield [*named]) if named else []:
-            _add(pool, answer)
-        if mentions(self.filters, "content_type"):
-            return self._ranked(list(pool.found.values()), bundle.query_str)
-        missing = _missing_pages(pool)
-        if missing:
-            for answer in (yield [Fetch(missing, self.filters)]):
-                _add(pool, answer)
-        best = self._ranked(_units(pool), bundle.query_str)
-        wanted = [identity for item in best if is_page(item.node) for identity in element_ids(item.node)]
-        elements = Pool()
-        if wanted:
-            for answer in (yield [Fetch(wanted, self.filters)]):
-                _add(elements, answer)
-        return self._cite(best, elements, question)
+            session.add_hits(answer)
+        result, gone = yield from self._choose(session, bundle.query_str)
+        if gone:
+            # Something remembered is no longer stored as it was: forget it and choose again.
+            session.forget()
+            yield from self._read(session, session.hits)
+            result, _ = yield from self._choose(session, bundle.query_str)
+        return result
+
+    def _read(self, session: _Session, node_ids: Iterable[str]) -> Generator[list[Request], list[Answer], None]:
+        """Get to know nodes by id that are not remembered."""
+        unknown = session.unknown(node_ids)
+        if unknown:
+            for answer in (yield [Fetch(unknown)]):
+                session.learn(_nodes(answer))
+
+    def _choose(
+        self, session: _Session, query: str
+    ) -> Generator[list[Request], list[Answer], tuple[list[NodeWithScore], bool]]:
+        """Rank, choose elements, and read the nodes to return; also tell whether one was not there any more."""
+        by_page = not mentions(self.filters, ELEMENT_KEYS)
+        if by_page:
+            yield from self._read(session, session.page_ids())
+        units = session.units(by_page=by_page)
+        scores = self.ranker.score([unit.candidate for unit in units], query)
+        order = np.argsort(-scores.total, kind="stable").tolist()[: self.similarity_top_k]
+        if by_page:
+            yield from self._read(session, [i for index in order for i in units[index].element_ids])
+        chosen = self._cited(session, [units[index] for index in order], query)
+        evidence = {
+            units[index].node_id: (scores.explain(index), squash(float(scores.total[index]))) for index in order
+        }
+        answers = yield [Fetch([node_id for node_id, _ in chosen], self.filters)] if chosen else []
+        nodes = {node.node_id: node for answer in answers for node in _nodes(answer)}
+        result, ceiling = [], 1.0
+        for node_id, unit_id in chosen:
+            account, value = evidence[unit_id]
+            ceiling = min(ceiling, value)
+            if node_id in nodes:
+                result.append(_result(nodes[node_id], account, ceiling))
+        return result, len(result) < len(chosen)
 
     def _query(self, bundle: QueryBundle, mode: VectorStoreQueryMode) -> VectorStoreQuery:
-        by_vector = mode is VectorStoreQueryMode.DEFAULT
         return VectorStoreQuery(
-            query_embedding=bundle.embedding if by_vector else None,
+            query_embedding=None if mode in _KEYWORD_MODES else bundle.embedding,
             query_str=bundle.query_str,
             mode=mode,
             similarity_top_k=self.candidates,
             sparse_top_k=self.candidates,
             filters=self.filters,
+            output_fields=[],
         )
 
-    def _ranked(self, found: Sequence[Found], query: str) -> list[NodeWithScore]:
-        items = _with_priors(found)
-        if not items:
-            return []
-        scores = self.ranker.score_nodes(items, query)
-        order = np.argsort(-scores.total, kind="stable").tolist()[: self.similarity_top_k]
-        return [_explained(items[index].node, scores, index) for index in order]
+    def _cited(self, session: _Session, units: Sequence[Profile], query: str) -> list[tuple[str, str]]:
+        """Return ids of what to return, each with the id of its unit: of every page the best elements first."""
+        own = [session.known(unit.element_ids) for unit in units]
+        elements = [element.candidate for members in own for element in members]
+        values = iter(self.ranker.score_elements(elements, query).tolist())
+        first: list[tuple[str, str]] = []
+        further: list[tuple[str, str]] = []
+        for unit, members in zip(units, own, strict=True):
+            ranked = sorted(((next(values), -place) for place in range(len(members))), reverse=True)
+            ids = [members[-place].node_id for _, place in ranked] or [unit.node_id]
+            first += [(node_id, unit.node_id) for node_id in ids[: self.elements_per_page]]
+            further += [(node_id, unit.node_id) for node_id in ids[self.elements_per_page :]]
+        return [*first, *further][: self.similarity_top_k]
 
-    def _cite(self, units: Sequence[NodeWithScore], elements: Pool, question: Question) -> list[NodeWithScore]:
-        """Replace each page by its best elements: the first of every page, then the further ones."""
-        rounds: list[list[NodeWithScore]] = [[], []]
-        for unit in units:
-            own = (
-                [elements.found[i] for i in element_ids(unit.node) if i in elements.found] if is_page(unit.node) else []
-            )
-            if not own:
-                rounds[0].append(unit)
-                continue
-            for place, index in enumerate(self._best_elements(own, question)):
-                node = annotated_copy(own[index].node, EVIDENCE_KEY, read_evidence(unit.node))
-                rounds[place >= self.elements_per_page].append(NodeWithScore(node=node, score=unit.score))
-        chosen = [*rounds[0], *rounds[1]][: self.similarity_top_k]
-        return _descending(chosen)
 
-    def _best_elements(self, own: Sequence[Found], question: Question) -> list[int]:
-        scores = self.ranker.score_elements([NodeWithScore(node=entry.node) for entry in own], question.text)
-        return [int(index) for index in np.argsort(-scores, kind="stable")]
+class _Session:
+    """What is known about nodes while one question is answered."""
+
+    def __init__(self, ranker: EvidenceRanker, memory: NodeMemory) -> None:
+        self._ranker = ranker
+        self._memory = memory
+        self._profiles: dict[str, Profile] = {}
+        self._remembered: set[str] = set()
+        self.hits: dict[str, float | None] = {}
+
+    def add_hits(self, answer: Answer, *, by_vector: bool = False) -> None:
+        """Add the answer of a search; vector similarities are kept, other scores are of no common scale."""
+        self.learn(_nodes(answer))
+        ids = [node.node_id for node in _nodes(answer)]
+        similarities: Sequence[float] = []
+        if isinstance(answer, VectorStoreQueryResult):
+            ids = list(answer.ids or ids)
+            similarities = answer.similarities or []
+        for index, node_id in enumerate(ids):
+            known = self.hits.get(node_id)
+            value = float(similarities[index]) if by_vector and index < len(similarities) else None
+            self.hits[node_id] = known if value is None else value
+
+    def learn(self, nodes: Iterable[BaseNode]) -> None:
+        for node in nodes:
+            profile = Profile(node.node_id, self._ranker.candidate(node), page_id(node), element_ids(node))
+            self._profiles[node.node_id] = profile
+            self._memory.keep(profile, node)
+
+    def unknown(self, node_ids: Iterable[str]) -> list[str]:
+        missing = [node_id for node_id in dict.fromkeys(node_ids) if node_id not in self._profiles]
+        found = self._memory.recall(missing)
+        self._profiles |= found
+        self._remembered |= found.keys()
+        return [node_id for node_id in missing if node_id not in found]
+
+    def forget(self) -> None:
+        self._memory.forget(self._remembered)
+        self._profiles = {key: value for key, value in self._profiles.items() if key not in self._remembered}
+        self._remembered = set()
+
+    def known(self, node_ids: Iterable[str]) -> list[Profile]:
+        return [self._profiles[node_id] for node_id in node_ids if node_id in self._profiles]
+
+    def documents(self) -> list[str]:
+        return list(dict.fromkeys(p.candidate.document for p in self.known(self.hits) if p.candidate.document))
+
+    def page_ids(self) -> list[str]:
+        return [profile.page_id for profile in self.known(self.hits) if profile.page_id is not None]
+
+    def units(self, *, by_page: bool) -> list[Profile]:
+        """Return what is ranked: pages, each with the best similarity on it, and elements without a page node."""
+        units: dict[str, Profile] = {}
+        similarities: dict[str, float] = {}
+        for profile in self.known(self.hits):
+            owner = self._profiles.get(profile.page_id or "") if by_page else None
+            unit = owner if owner is not None and owner.is_page else profile
+            units.setdefault(unit.node_id, unit)
+            value = self.hits[profile.node_id]
+            if value is not None:
+                similarities[unit.node_id] = max(value, similarities.get(unit.node_id, value))
+        # What the vector search missed is at most as similar as the last it returned.
+        lowest = min(similarities.values(), default=0.0)
+        return [
+            replace(unit, candidate=replace(unit.candidate, prior=similarities.get(node_id, lowest)))
+            for node_id, unit in units.items()
+        ]
 
 
 def _modes(modes: Sequence[str]) -> list[VectorStoreQueryMode]:
@@ -254,50 +339,11 @@ def _is_blank(bundle: QueryBundle) -> bool:
     return not bundle.query_str.strip() and bundle.embedding is None
 
 
-def _add(pool: Pool, answer: Answer, by_vector: bool = False) -> None:
-    if isinstance(answer, VectorStoreQueryResult):
-        pool.add(answer.nodes or [], answer.similarities if by_vector else None)
-    else:
-        pool.add(answer)
+def _nodes(answer: Answer) -> Sequence[BaseNode]:
+    return answer.nodes or [] if isinstance(answer, VectorStoreQueryResult) else answer
 
 
-def _missing_pages(pool: Pool) -> list[str]:
-    parents = (page_id(entry.node) for entry in pool.found.values() if not is_page(entry.node))
-    return list(dict.fromkeys(parent for parent in parents if parent is not None and parent not in pool.found))
-
-
-def _units(pool: Pool) -> list[Found]:
-    """Return what is ranked: pages, each with the best similarity on it, and elements that have no page node."""
-    units: dict[str, Found] = {}
-    for identity, entry in pool.found.items():
-        parent = None if is_page(entry.node) else page_id(entry.node)
-        owner = pool.found.get(parent) if parent is not None else None
-        key, node = (identity, entry.node) if owner is None else (owner.node.node_id, owner.node)
-        unit = units.setdefault(key, Found(node))
-        known = [value for value in (unit.similarity, entry.similarity) if value is not None]
-        unit.similarity = max(known, default=None)
-    return list(units.values())
-
-
-def _with_priors(found: Sequence[Found]) -> list[NodeWithScore]:
-    """Give candidates that the vector search missed the lowest similarity that it returned."""
-    known = [entry.similarity for entry in found if entry.similarity is not None]
-    lowest = min(known, default=0.0)
-    return [
-        NodeWithScore(node=entry.node, score=lowest if entry.similarity is None else entry.similarity)
-        for entry in found
-    ]
-
-
-def _explained(node: BaseNode, scores: Scores, index: int) -> NodeWithScore:
-    evidence = scores.explain(index)
-    return NodeWithScore(node=annotated_copy(node, EVIDENCE_KEY, evidence), score=squash(float(scores.total[index])))
-
-
-def _descending(items: list[NodeWithScore]) -> list[NodeWithScore]:
-    """Lower the scores of what follows a worse page, so that scores never rise down the list."""
-    ceiling = 1.0
-    for item in items:
-        ceiling = min(ceiling, item.score if item.score is not None else 0.0)
-        item.score = ceiling
-    return items
+def _result(node: BaseNode, evidence: dict[str, float], score: float) -> NodeWithScore:
+    shown = annotated_copy(node, EVIDENCE_KEY, evidence)
+    shown.embedding = None
+    return NodeWithScore(node=shown, score=score)

@@ -36,7 +36,7 @@ from llama_index_raganything.stores.search import SearchPlan, SearchSettings, ch
 
 with guarded_import():
     from llama_index.vector_stores.milvus import MilvusVectorStore
-    from llama_index.vector_stores.milvus.base import similarity_metrics_map
+    from llama_index.vector_stores.milvus.base import IndexManagement, similarity_metrics_map
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
@@ -87,6 +87,7 @@ class MilvusNodeStore(MilvusVectorStore):
     max_batch_bytes: int = 32_000_000
     timeout: float = DEFAULT_TIMEOUT
     hybrid_ranker: str = "RRFRanker"
+    index_management: IndexManagement = Field(default=IndexManagement.CREATE_IF_NOT_EXISTS, exclude=True)  # No JSON.
 
     _connection: Connection | None = PrivateAttr(default=None)
     _ready_dim: int | None = PrivateAttr(default=None)
@@ -345,7 +346,8 @@ class MilvusNodeStore(MilvusVectorStore):
         name, BM25 scores were negative, filters and ``string_expr`` excluded each other.
 
         Args:
-            query: The query: mode, vector, words, filters, ids, and how many.
+            query: The query: mode, vector, words, filters, ids, and how many. With ``output_fields=[]`` the result
+                has ids and similarities but no nodes (not with MMR), which is much cheaper for many results.
             **kwargs: ``mmr_threshold``, ``mmr_prefetch_factor``, ``mmr_prefetch_k``, ``milvus_search_config``, and
                 ``string_expr``, a trusted Milvus expression that further restricts the result.
 
@@ -364,6 +366,8 @@ class MilvusNodeStore(MilvusVectorStore):
         with translated(connection.address):
             hits = getattr(connection.client, plan.method)(**plan.arguments)[0]
         chosen = choose(hits, plan, self._settings())
+        if plan.ids_only:
+            return self._ids(chosen)
         return self._result(chosen, self._overflow(self._incomplete(chosen)))
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
@@ -386,6 +390,8 @@ class MilvusNodeStore(MilvusVectorStore):
         with translated(connection.address):
             hits = (await getattr(client, plan.method)(**plan.arguments))[0]
         chosen = choose(hits, plan, self._settings())
+        if plan.ids_only:
+            return self._ids(chosen)
         incomplete = self._incomplete(chosen)
         overflow = await asyncio.to_thread(self._overflow, incomplete) if incomplete else {}
         return self._result(chosen, overflow)
@@ -551,7 +557,10 @@ class MilvusNodeStore(MilvusVectorStore):
         )
         if not self._exists or NOTHING in (expression,) or query.node_ids == [] or query.doc_ids == []:
             return None
-        return plan_search(query, expression, self._settings(), options)
+        plan = plan_search(query, expression, self._settings(), options)
+        if plan is not None and query.output_fields == [] and plan.mmr is None:
+            return plan.without_nodes()
+        return plan
 
     def _incomplete(self, chosen: Sequence[tuple[Any, float]]) -> list[str]:
         codec = self._codec()
@@ -562,6 +571,12 @@ class MilvusNodeStore(MilvusVectorStore):
             return {}
         rows = self._scan(any_of(schema.ID, keys), [schema.ID, schema.OVERFLOW], None)
         return {row[schema.ID]: list(row[schema.OVERFLOW]) for row in rows}
+
+    def _ids(self, chosen: Sequence[tuple[Any, float]]) -> VectorStoreQueryResult:
+        codec = self._codec()
+        return VectorStoreQueryResult(
+            ids=[codec.node_id(hit["id"]) for hit, _ in chosen], similarities=[similarity for _, similarity in chosen]
+        )
 
     def _result(
         self, chosen: Sequence[tuple[Any, float]], overflow: Mapping[str, Sequence[str]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -63,6 +63,7 @@ class SearchPlan:
         limit: How many results the caller gets.
         scale: What similarities are: "dense", "keyword" or "fused".
         mmr: Query vector and threshold when results are to be diversified.
+        ids_only: The caller wants ids and similarities, no nodes.
     """
 
     method: str
@@ -70,6 +71,11 @@ class SearchPlan:
     limit: int
     scale: str
     mmr: tuple[Sequence[float], float | None] | None = None
+    ids_only: bool = False
+
+    def without_nodes(self) -> SearchPlan:
+        """Return the same request for ids and similarities alone, which costs no text and no decoding."""
+        return replace(self, arguments={**self.arguments, "output_fields": []}, ids_only=True)
 
 
 def plan_search(
@@ -91,10 +97,10 @@ def plan_search(
         ConfigurationError: The mode is unknown or the store was not made for it.
         NodeValueError: The query vector has another dimension or is not finite.
     """
-    _check_mode(query, settings)
+    mode = _checked_mode(query.mode, settings)
     limit = _bounded(query.similarity_top_k)
-    terms = keyword_terms(query.query_str or "") if query.mode not in (_DENSE_MODES - {query.mode.HYBRID}) else ""
-    if query.mode in _KEYWORD_MODES:
+    if mode in _KEYWORD_MODES:
+        terms = keyword_terms(query.query_str or "")
         limit = _bounded(query.sparse_top_k or query.similarity_top_k)
         if not terms or limit < 1:
             return None
@@ -103,11 +109,12 @@ def plan_search(
         return None
     params = options.get("milvus_search_config") or settings.search_params
     vector = check_vector(query.query_embedding, settings.dim or 0, "The query")
-    if query.mode == VectorStoreQueryMode.MMR:
+    if mode == VectorStoreQueryMode.MMR:
         return _plan_mmr(query, vector, expression, settings, options)
-    if query.mode == VectorStoreQueryMode.HYBRID and terms:
-        return _plan_hybrid(query, vector, terms, expression, settings, params)
-    if query.mode == VectorStoreQueryMode.HYBRID:
+    if mode == VectorStoreQueryMode.HYBRID:
+        terms = keyword_terms(query.query_str or "")
+        if terms:
+            return _plan_hybrid(query, vector, terms, expression, settings, params)
         limit = _bounded(query.hybrid_top_k or limit)
     return SearchPlan("search", _dense(vector, expression, limit, settings, params), limit, "dense")
 
@@ -155,18 +162,20 @@ def choose(hits: Sequence[Mapping[str, Any]], plan: SearchPlan, settings: Search
     return [(hits[index], float(score)) for index, score in zip(order, scores, strict=True)]
 
 
-def _check_mode(query: VectorStoreQuery, settings: SearchSettings) -> None:
-    if query.mode in _KEYWORD_MODES or query.mode == VectorStoreQueryMode.HYBRID:
-        if settings.sparse_field is None:
-            message = f"Query mode {query.mode.value!r} needs keyword search; open the store with enable_sparse=True."
-            raise ConfigurationError(message)
-    elif query.mode not in _DENSE_MODES:
-        modes = ", ".join(sorted(mode.value for mode in _DENSE_MODES | _KEYWORD_MODES))
-        message = f"Query mode {query.mode.value!r} is not supported; use one of {modes}."
+def _checked_mode(name: str, settings: SearchSettings) -> VectorStoreQueryMode:
+    modes = _DENSE_MODES | _KEYWORD_MODES
+    mode = next((mode for mode in modes if mode.value == name), None)
+    if mode is None:
+        supported = ", ".join(sorted(mode.value for mode in modes))
+        message = f"Query mode {getattr(name, 'value', name)!r} is not supported; use one of {supported}."
         raise ConfigurationError(message)
-    if query.mode in _DENSE_MODES and settings.dim is None:
-        message = f"Query mode {query.mode.value!r} needs dense vectors; open the store with enable_dense=True."
+    if settings.sparse_field is None and mode in _KEYWORD_MODES | {VectorStoreQueryMode.HYBRID}:
+        message = f"Query mode {mode.value!r} needs keyword search; open the store with enable_sparse=True."
         raise ConfigurationError(message)
+    if settings.dim is None and mode in _DENSE_MODES:
+        message = f"Query mode {mode.value!r} needs dense vectors; open the store with enable_dense=True."
+        raise ConfigurationError(message)
+    return mode
 
 
 def _plan_mmr(
