@@ -275,7 +275,7 @@ def _open(address: Address, timeout: float) -> Any:
 def _check_directory(path: str) -> None:
     """Tell what is wrong with a path before Milvus Lite does so in a log message."""
     here = Path(path)
-    if here.is_file():
+    if os.path.isfile(path):
         message = f"{path} is a file: a database of Milvus Lite 2. Version 3 keeps a directory; choose another path."
         raise StoreUnavailableError(message)
     try:
@@ -283,7 +283,7 @@ def _check_directory(path: str) -> None:
     except OSError as error:
         message = f"The folder of {path} cannot be made: {error.strerror or error}. Choose a path you may write to."
         raise StoreUnavailableError(message) from error
-    place = here if here.exists() else here.parent
+    place = path if os.path.exists(path) else str(here.parent)
     if not os.access(place, os.W_OK | os.X_OK):
         message = f"No permission to write to {place}. Choose another path for the Milvus uri or change the rights."
         raise StoreUnavailableError(message)

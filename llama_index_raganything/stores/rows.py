@@ -69,16 +69,13 @@ class RowCodec:
         Raises:
             NodeValueError: The node cannot be stored; the message says why and what to do.
         """
-        text = _storable(node.get_content(metadata_mode=MetadataMode.NONE))
-        row: dict[str, Any] = {
-            **self._identity(node),
-            **_content(node, text),
-            **_metadata_fields(node),
-        }
+        row = self._identity(node)
         if self.tenant is not None:
             row[schema.TENANT] = self.tenant
         if self.dim is not None:
             row[self.dense_field] = check_vector(node.embedding, self.dim, f"Node {node.node_id!r}")
+        text = _storable(node.get_content(metadata_mode=MetadataMode.NONE))
+        row |= _content(node, text) | _metadata_fields(node)
         if self.keywords:
             row[schema.KEYWORDS] = keyword_terms(text, schema.MAX_VARCHAR_BYTES)
         return row
@@ -137,7 +134,8 @@ def check_vector(vector: Any, dim: int, whose: str) -> list[float]:
         message = f"{whose} has no embedding; embed it first."
         raise NodeValueError(message)
     try:
-        values = np.asarray(vector, dtype=np.float32)
+        with np.errstate(over="ignore"):  # What overflows 32 bits becomes infinite and is refused below.
+            values = np.asarray(vector, dtype=np.float32)
     except (TypeError, ValueError) as error:
         message = f"{whose} has an embedding that is not a list of numbers."
         raise NodeValueError(message) from error

@@ -425,7 +425,11 @@ class NodeSuite:
 
     def test_image_node(self, store, tmp_path):
         original = ImageNode(
-            id_="i", text="a caption", image_path=str(tmp_path / "gone.png"), embedding=[1.0, 0, 0, 0], metadata={"page": 2}
+            id_="i",
+            text="a caption",
+            image_path=str(tmp_path / "gone.png"),
+            embedding=[1.0, 0, 0, 0],
+            metadata={"page": 2},
         )
         store.add([original])
 
@@ -445,7 +449,9 @@ class NodeSuite:
         assert back.ref_doc_id is None
         assert back.text == ""
 
-    @pytest.mark.parametrize("key", ["text", "id", "embedding", "doc_id", "_node_content", "_node_type", "$meta", "_overflow"])
+    @pytest.mark.parametrize(
+        "key", ["text", "id", "embedding", "doc_id", "_node_content", "_node_type", "$meta", "_overflow"]
+    )
     def test_metadata_keys_that_are_column_names(self, store, key):
         original = node("a", "body")
         original.metadata = {key: "mine"}
@@ -465,7 +471,12 @@ class NodeSuite:
 
         assert [item.text for item in ask(store).nodes] == [text, "short"]
         assert store.get_nodes(["a"])[0].text == text
-        assert asyncio.run(store.aquery(VectorStoreQuery(query_embedding=[1.0, 0, 0, 0], similarity_top_k=1))).nodes[0].text == text
+        assert (
+            asyncio.run(store.aquery(VectorStoreQuery(query_embedding=[1.0, 0, 0, 0], similarity_top_k=1)))
+            .nodes[0]
+            .text
+            == text
+        )
 
     def test_many_relations_come_back_whole(self, store):
         page = node("a", "page")
