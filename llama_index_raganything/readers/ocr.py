@@ -118,6 +118,8 @@ def _build_engine() -> Any:
                 "Global.log_level": "critical",
                 "Det.limit_type": "min",
                 "Det.limit_side_len": 736,
+                # On one thread, batches only add padding: one line at a time takes 3/4 of the time, half the memory.
+                "Rec.rec_batch_num": 1,
                 "EngineConfig.onnxruntime.intra_op_num_threads": 1,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }
