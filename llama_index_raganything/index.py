@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import Document, TransformComponent
+from llama_index.core.tools import BaseTool, QueryEngineTool, RetrieverTool
 from llama_index.core.vector_stores import MetadataFilters
 from pydantic import SecretStr
 
@@ -26,13 +26,15 @@ from llama_index_raganything.ingestion import Ingestion, IngestionReport
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.query_engine import RAGAnythingQueryEngine
+from llama_index_raganything.query_engine.vision import supports_images
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import SourceInput
 from llama_index_raganything.retrievers.nodes import NodeRetriever
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 
-logger = logging.getLogger(__name__)
+_QUOTED_PER_PAGE = 3
+"""Elements of a page that answers without an LLM may quote: a table, the text before it and the text after it."""
 
 
 class RAGAnythingIndex:
@@ -294,7 +296,8 @@ class RAGAnythingIndex:
 
         Args:
             llm: LLM for this engine; the index's by default.
-            similarity_top_k: How many results to answer from.
+            similarity_top_k: How many results to answer from, on as many pages; without an LLM up to three
+                elements of each of these pages.
             filters: Only nodes that match take part.
             node_postprocessors: Run on the results before the answer.
             **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True``.
@@ -302,11 +305,17 @@ class RAGAnythingIndex:
         Returns:
             The query engine.
         """
+        chosen = resolve_llm(llm or self._llm)
+        # An LLM reads one element per page together with its page; quotes are taken from elements only.
+        per_page = 1 if chosen else _QUOTED_PER_PAGE
         return RAGAnythingQueryEngine.from_args(
-            self.as_retriever(similarity_top_k=similarity_top_k, filters=filters),
-            llm=resolve_llm(llm or self._llm),
+            self.as_retriever(
+                similarity_top_k=similarity_top_k * per_page, filters=filters, elements_per_page=per_page
+            ),
+            llm=chosen,
             node_postprocessors=list(node_postprocessors),
             asset_root=str(self.reader.assets.root),
+            page_store=self.node_store,
             **options,
         )
 
@@ -329,7 +338,7 @@ class RAGAnythingIndex:
             **options: Further arguments of LlamaIndex's chat engine.
 
         Returns:
-            LlamaIndex's condense-plus-context chat engine, multimodal where the LLM is a chat model.
+            LlamaIndex's condense-plus-context chat engine, multimodal where the LLM sees images.
 
         Raises:
             ConfigurationError: There is no LLM.
@@ -338,12 +347,34 @@ class RAGAnythingIndex:
         if chosen is None:
             message = "A chat engine needs an LLM: pass llm=... or set Settings.llm; as_query_engine() works without."
             raise ConfigurationError(message)
-        engine = (
-            MultiModalCondensePlusContextChatEngine if chosen.metadata.is_chat_model else CondensePlusContextChatEngine
-        )
         retriever = self.as_retriever(similarity_top_k=similarity_top_k, filters=filters)
-        arguments = {"multi_modal_llm" if engine is MultiModalCondensePlusContextChatEngine else "llm": chosen}
-        return engine.from_defaults(retriever=retriever, chat_history=chat_history, **arguments, **options)
+        if supports_images(chosen):
+            return MultiModalCondensePlusContextChatEngine.from_defaults(
+                retriever, multi_modal_llm=chosen, chat_history=chat_history, **options
+            )
+        return CondensePlusContextChatEngine.from_defaults(retriever, llm=chosen, chat_history=chat_history, **options)
+
+    def as_tools(self, *, similarity_top_k: int = 5, **options: Any) -> list[BaseTool]:
+        """Return tools for agents: ``ask`` answers with citations, ``search`` lists evidence with its places.
+
+        Args:
+            similarity_top_k: How many results each tool looks at.
+            **options: Further arguments of :meth:`as_query_engine`.
+
+        Returns:
+            The two tools; both give text, and their ``raw_output`` holds the response or the nodes.
+        """
+        ask = QueryEngineTool.from_defaults(
+            self.as_query_engine(similarity_top_k=similarity_top_k, **options),
+            name="ask",
+            description="Answer a question from the documents, with citations [n].",
+        )
+        search = RetrieverTool.from_defaults(
+            self.as_retriever(similarity_top_k=similarity_top_k, filters=options.get("filters")),
+            name="search",
+            description="Find the passages, tables and figures that fit a query, with file name, page and section.",
+        )
+        return [ask, search]
 
     def documents(self) -> list[LedgerEntry]:
         """Return the ledger's row of every document, sorted by source."""
