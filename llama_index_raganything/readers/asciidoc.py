@@ -22,9 +22,14 @@ _TRANSPARENT: Final = frozenset({"====", "****", "____", "--"})
 _SOURCE_LANGUAGE = re.compile(r"\[(?:source|,)\s*,?\s*([\w+#\-]+)")
 _COLUMNS = re.compile(r"cols\s*=\s*(?:\"([^\"]*)\"|(\d+))")
 _CELL = re.compile(r"(?:(?<=^)|(?<=\s))(\d*(?:\.\d+)?[+*])?([<^>]?(?:\.[<^>])?)([aehlmsd]?)\|")
-_INLINE_MACRO = re.compile(r"\b(?:btn|kbd|menu|pass|footnote|xref|link|image|icon|mailto|https?)[^\s\[\]]*\[([^\]]*)\]")
-_CROSS_REFERENCE = re.compile(r"<<[^,>]*(?:,\s*([^>]*))?>>")
-_EMPHASIS = re.compile(r"(?<!\w)(\*\*|__|``|\*|_|`|##|#)(?=\S)(.+?)(?<=\S)\1(?!\w)")
+_INLINE_MACRO = re.compile(
+    r"\b(?:btn|kbd|menu|pass|footnote|xref|link|image|icon|mailto|https?)[^\s\[\]]{0,500}\[([^\]]*)\]"
+)
+_CROSS_REFERENCE = re.compile(r"<<[^,<>]{0,500}(?:,\s*([^<>]{0,500}))?>>")
+_EMPHASIS = re.compile(r"(?<!\w)(\*\*|__|``|\*|_|`|##|#)(?=\S)(.{1,500}?)(?<=\S)\1(?!\w)")
+
+_MAX_INLINE: Final = 20_000
+"""Longer lines keep their marks: looking for pairs in them takes too long."""
 
 _Lines = list[str]
 
@@ -166,6 +171,8 @@ def plain_inline(text: str) -> str:
     Returns:
         The words.
     """
+    if len(text) > _MAX_INLINE:
+        return text.strip()
     text = _INLINE_MACRO.sub(lambda match: match[1] or match[0][: match[0].index("[")], text)
     text = _CROSS_REFERENCE.sub(lambda match: match[1] or match[0].strip("<>"), text)
     return _EMPHASIS.sub(r"\2", text).strip()

@@ -52,6 +52,7 @@ _BLOCKS: Final = frozenset(
     | {"summary", "tbody", "td", "textarea", "tfoot", "th", "thead", "title", "tr", "button", "caption", "html"}
 )
 _HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
+_MAX_LAYOUT_DEPTH: Final = 20
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight|brush:?\s?)-?([\w+#\-]{1,30})")
 _STRIPPED_LENGTH: Final = 10_000
 _UNREAD = re.compile(r"<(script|style|head|svg)\b.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
@@ -306,6 +307,8 @@ def _image_element(asset: str | None, alt: str, caption: str) -> Element:
 
 def _is_layout(table: Any) -> bool:
     """Tell a table that only places things on the page: mail and old web pages are full of them."""
+    if sum(1 for _ in zip(range(_MAX_LAYOUT_DEPTH), table.iterancestors("table"), strict=False)) == _MAX_LAYOUT_DEPTH:
+        return False
     if (table.get("role") or "").lower() in {"presentation", "none"}:
         return True
     if any(next(table.iter(tag), None) is not None for tag in ("h1", "h2", "h3")):

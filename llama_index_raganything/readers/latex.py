@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from llama_index_raganything.elements import Element, label_of
+from llama_index_raganything.readers.prose import parse_prose
 from llama_index_raganything.readers.tables import rows_to_markdown
 
 _LEVELS: Final = {
@@ -23,6 +24,7 @@ _LEVELS: Final = {
 }
 _BRACED: Final = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
 _HEADING = re.compile(r"\\(" + "|".join(_LEVELS) + r")\*?(?:\[[^\]]*\])?\s*" + _BRACED)
+_MAX_UNCLOSED: Final = 100
 _COMMENT = re.compile(r"(?<!\\)%.*")
 _ENVIRONMENT = re.compile(
     r"\\begin\{(equation|align|gather|multline|eqnarray|displaymath|lstlisting|verbatim|minted|tabular[x*]?|longtable)\*?\}"
@@ -50,6 +52,9 @@ def parse_latex(text: str) -> list[Element]:
     Returns:
         The elements in order.
     """
+    if text.count("\\begin{") > 2 * text.count("\\end{") + _MAX_UNCLOSED:
+        # Looking for the end of thousands of unclosed environments takes too long; this is no LaTeX.
+        return parse_prose(text)
     text = "\n".join(_COMMENT.sub("", line) for line in text.split("\n"))
     title = _HEADING.search(text) if "\\title" in text else None
     _, begun, body = text.partition("\\begin{document}")

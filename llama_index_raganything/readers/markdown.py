@@ -14,6 +14,10 @@ from llama_index_raganything.readers.html import ImageResolver, first_heading, h
 from llama_index_raganything.readers.prose import parse_prose
 
 _MAX_NESTING: Final = 60
+_MAX_CHARACTERS: Final = 4_000_000
+_MAX_BRACKETS: Final = 2000
+"""Longer files, and lines with more brackets, are read as plain text: markdown-it-py would take minutes."""
+
 _TITLE = re.compile(r"^title:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 _FIELD = re.compile(
     r"^(?:title|subtitle|author|authors|date|description|summary|abstract|tags|keywords|categories)\s*:"
@@ -31,6 +35,9 @@ def parse_markdown(text: str, resolve_image: ImageResolver | None = None) -> tup
     Returns:
         The elements in document order, and the title that the front matter or the first heading gives, or None.
     """
+    if len(text) > _MAX_CHARACTERS or any(line.count("[") > _MAX_BRACKETS for line in text.split("\n")):
+        elements = parse_prose(text)
+        return elements, first_heading(elements)
     parser = _markdown_parser()
     tokens = parser.parse(text)
     front = next((token.content for token in tokens if token.type == "front_matter"), "")

@@ -49,6 +49,7 @@ BLOCK_TAGS: Final = frozenset(
 )
 """Tags of HTML that start a new line."""
 
+_MAX_FRAMES: Final = 5
 _LEADING_INTEGER = re.compile(r"\s*\+?(\d{1,9})")
 
 Rows = list[list[str]]
@@ -192,13 +193,15 @@ def _first_table(html: str) -> Any:
 
 def _unwrapped(table: Any) -> Any:
     """Step into tables that only frame another one."""
-    while table is not None:
+    for _ in range(_MAX_FRAMES):
+        if table is None:
+            break
         cells = [cell for row, _ in _own_rows(table) for cell in _cells(row)]
         inner = next(cells[0].iter("table"), None) if len(cells) == 1 else None
         if inner is None or element_text(inner) != element_text(cells[0]):
             return table
         table = inner
-    return None
+    return table
 
 
 def _own_rows(table: Any) -> Iterator[tuple[Any, bool]]:
