@@ -578,6 +578,14 @@ class MilvusNodeStore(MilvusVectorStore):
             ids=[codec.node_id(hit["id"]) for hit, _ in chosen], similarities=[similarity for _, similarity in chosen]
         )
 
+    def _identities(self, chosen: Sequence[tuple[Any, float]]) -> VectorStoreQueryResult:
+        node_id = self._codec().node_id
+        return VectorStoreQueryResult(
+            nodes=None,
+            similarities=[similarity for _, similarity in chosen],
+            ids=[node_id(hit["id"]) for hit, _ in chosen],
+        )
+
     def _result(
         self, chosen: Sequence[tuple[Any, float]], overflow: Mapping[str, Sequence[str]]
     ) -> VectorStoreQueryResult:

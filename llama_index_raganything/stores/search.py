@@ -61,7 +61,7 @@ class SearchPlan:
         method: Name of the client's method.
         arguments: Its keyword arguments.
         limit: How many results the caller gets.
-        scale: What similarities are: "dense", "keyword" or "fused".
+        scale: What similarities are: "dense", "keyword", "fused" or "mmr".
         mmr: Query vector and threshold when results are to be diversified.
         ids_only: The caller wants ids and similarities, no nodes.
     """
@@ -84,7 +84,7 @@ def plan_search(
     """Return the request for a query.
 
     Args:
-        query: The query.
+        query: The query. ``output_fields=[]`` asks for ids and similarities without nodes.
         expression: Milvus expression of everything that restricts it.
         settings: The store's settings.
         options: Keyword arguments of the caller's ``query``: ``mmr_threshold``, ``mmr_prefetch_factor`` or
@@ -97,6 +97,15 @@ def plan_search(
         ConfigurationError: The mode is unknown or the store was not made for it.
         NodeValueError: The query vector has another dimension or is not finite.
     """
+    plan = _plan(query, expression, settings, options)
+    if plan is None or query.output_fields != [] or plan.mmr is not None:
+        return plan
+    return replace(plan, arguments={**plan.arguments, "output_fields": []})
+
+
+def _plan(
+    query: VectorStoreQuery, expression: str, settings: SearchSettings, options: Mapping[str, Any]
+) -> SearchPlan | None:
     mode = _checked_mode(query.mode, settings)
     limit = _bounded(query.similarity_top_k)
     if mode in _KEYWORD_MODES:

@@ -395,6 +395,16 @@ class KeywordSuite:
 
         assert result.ids == ["b"]
 
+    @pytest.mark.parametrize("mode", ["default", "text_search", "hybrid"])
+    def test_ids_without_nodes(self, shelf, mode):
+        whole, lean = ask(shelf, mode, words="dog"), ask(shelf, mode, words="dog", output_fields=[])
+
+        assert (lean.ids, lean.similarities, lean.nodes) == (whole.ids, whole.similarities, None)
+        request = VectorStoreQuery(
+            query_embedding=[1.0, 0, 0, 0], query_str="dog", similarity_top_k=20, mode=mode, output_fields=[]
+        )
+        assert asyncio.run(shelf.aquery(request)) == lean
+
     @pytest.mark.parametrize("mode", ["default", "sparse", "text_search", "hybrid", "mmr"])
     def test_async_equals_sync(self, shelf, mode):
         request = VectorStoreQuery(
