@@ -68,6 +68,7 @@ _CANONICAL: Final = {
 """Templates, macro files and other names of one format, each with the name that parsers know."""
 
 _HEAD_BYTES: Final = 4096
+_MAX_JSON_BYTES: Final = 100_000_000
 _IMAGE_MAGIC: Final = (
     (b"\x89PNG\r\n\x1a\n", ".png"),
     (b"\xff\xd8\xff", ".jpg"),
@@ -305,9 +306,11 @@ def is_content_list_file(path: Path) -> bool:
         path: A JSON file.
 
     Returns:
-        True when it parses and its items have a ``type``; False for any other file.
+        True when it parses and its items have a ``type``; False for any other file, and for one over 100 MB.
     """
     try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            return False
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return False

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import Document
 from llama_index_instrumentation import get_dispatcher
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 from tqdm import tqdm
 
 from llama_index_raganything.config import DEFAULT_WORKING_DIR
@@ -30,7 +30,7 @@ from llama_index_raganything.readers.cache import READER_VERSION, ParseCache, fi
 from llama_index_raganything.readers.content_list import content_list_to_elements, read_content_list_file
 from llama_index_raganything.readers.events import ParseEndEvent, ParseStartEvent
 from llama_index_raganything.readers.formats import detect_format
-from llama_index_raganything.readers.routing import EMBEDDED, parser_for, parser_id, run_parser
+from llama_index_raganything.readers.routing import EMBEDDED, package_version, parser_for, parser_id, run_parser
 from llama_index_raganything.readers.sources import Source, SourceInput, expand_sources, local_file
 from llama_index_raganything.readers.urls import UrlPolicy
 from llama_index_raganything.workers import Failure, map_in_processes
@@ -51,6 +51,9 @@ class RAGAnythingReader(BasePydanticReader):
     The document's text is readable Markdown; its typed elements (headings, tables, figures, equations,
     pages with boxes) travel inside and come out with
     :func:`~llama_index_raganything.documents.document_elements` or the ``RAGAnythingNodeParser``.
+
+    A blank image or PDF gives a document without words and a warning, since its pages exist and can be
+    cited; a text or office file without any content is an error.
 
     Attributes:
         parser: ``"auto"`` chooses by content; ``"docvortex"`` is the embedded engine alone; ``"mineru"``,
@@ -100,6 +103,12 @@ class RAGAnythingReader(BasePydanticReader):
     show_progress: bool = False
 
     _failures: list[tuple[str, Exception]] = PrivateAttr(default_factory=list)
+
+    @field_validator("parser", mode="after")
+    @classmethod
+    def _lower_name(cls, value: str) -> str:
+        # RAG-Anything's registry does not tell "MinerU" from "mineru" either.
+        return value.strip().lower() or "auto"
 
     @classmethod
     def class_name(cls) -> str:
@@ -249,11 +258,18 @@ class RAGAnythingReader(BasePydanticReader):
             yield from map(read, sources)
             return
         timed = partial(_with_time_limit, read, self.parse_timeout_s)
-        for source, outcome in zip(sources, map_in_processes(timed, sources, self.num_workers), strict=True):
-            if isinstance(outcome, Failure):
-                yield CorruptFileError(f"{source.location!r} could not be parsed: {outcome.reason}", source.location)
-            else:
-                yield outcome
+        results = map_in_processes(timed, sources, self.num_workers)
+        for source, result in zip(sources, results, strict=True):
+            outcome = self._died(source, result) if isinstance(result, Failure) else result
+            # Workers have dispatchers of their own, so the events are told again in this process.
+            dispatcher.event(ParseStartEvent(source=source.location, parser=self.parser))
+            dispatcher.event(_end_event(source, outcome))
+            yield outcome
+
+    def _died(self, source: Source, failure: Failure) -> CorruptFileError:
+        limit = f" Or it took over parse_timeout_s={self.parse_timeout_s}." if self.parse_timeout_s else ""
+        message = f"{source.location!r} could not be parsed: {failure.reason}{limit}"
+        return CorruptFileError(message, source.location)
 
     def read_source(self, source: Source, extra_info: dict[str, Any]) -> Document:
         """Read one source.
@@ -272,7 +288,7 @@ class RAGAnythingReader(BasePydanticReader):
         try:
             read = self._parse(source)
         except Exception as error:
-            dispatcher.event(ParseEndEvent(source=source.location, error=type(error).__name__))
+            dispatcher.event(_end_event(source, error))
             raise
         count = len(read.parsed.elements)
         dispatcher.event(
@@ -284,7 +300,7 @@ class RAGAnythingReader(BasePydanticReader):
         if source.kind == "content_list":
             root = Path(self.asset_root) if self.asset_root else Path.cwd()
             parsed = content_list_to_elements(source.target, assets=self.assets, asset_root=root)
-            return _Read(parsed, content_id(source.location))
+            return _Read(_with_pages(parsed), content_id(source.location))
         policy = UrlPolicy(allow=self.allow_urls, allow_private=self.allow_private_urls, timeout_s=self.url_timeout_s)
         with local_file(source, policy=policy, max_bytes=self.max_file_bytes) as path:
             return self._parse_path(path)
@@ -295,8 +311,9 @@ class RAGAnythingReader(BasePydanticReader):
         if file_format.kind == "content_list":
             root = Path(self.asset_root) if self.asset_root else path.parent
             parsed = read_content_list_file(path, assets=self.assets, asset_root=root)
-            return _Read(parsed, content_hash, file_name=path.name)
-        parser = parser_id(file_format.kind, self.parser)
+            return _Read(_with_pages(parsed), content_hash, file_name=path.name)
+        # The release is in the key because our own parsers may change with it.
+        parser = f"{package_version('llama-index-raganything')} {parser_id(file_format.kind, self.parser)}"
         key = parse_key(f"{file_format.kind} {file_format.suffix}", parser, self.options)
         store = self._parse_cache
         cached = store.get(content_hash, key, self.assets) if self.cache else None
@@ -309,6 +326,13 @@ class RAGAnythingReader(BasePydanticReader):
         return _Read(parsed, content_hash, file_name=path.name)
 
 
+def _end_event(source: Source, outcome: Document | Exception) -> ParseEndEvent:
+    if isinstance(outcome, Exception):
+        return ParseEndEvent(source=source.location, error=type(outcome).__name__)
+    children = outcome.child_nodes or []
+    return ParseEndEvent(source=source.location, parser=str(outcome.metadata["parser"]), elements=len(children))
+
+
 @dataclass(frozen=True)
 class _Read:
     """A parsed source with what its document says about it."""
@@ -317,6 +341,15 @@ class _Read:
     content_hash: str
     cached: bool = False
     file_name: str = ""
+
+
+def _with_pages(parsed: ParsedFile) -> ParsedFile:
+    """Give the pages of a content list a whole text each; page 1 alone is what unpaged formats say."""
+    if len({element.page for element in parsed.elements} - {None}) > 1:
+        from llama_index_raganything.readers.office import add_pages
+
+        parsed.elements = add_pages(parsed.elements)
+    return parsed
 
 
 def _to_document(source: Source, read: _Read, extra_info: dict[str, Any]) -> Document:

@@ -67,6 +67,9 @@ def named_parser(name: str) -> FileParser:
             f"No parser is named {name!r}; use 'auto' or one of {', '.join(sorted(parser_module.list_parsers()))}."
         )
         raise ConfigurationError(message)
+    if known not in _EXTRAS and not parser_module.get_parser(known).check_installation():
+        message = f"parser={name!r} says that it is not installed; see what its own documentation asks for."
+        raise MissingDependencyError(message)
     from llama_index_raganything.readers.raganything import parse_with_raganything
 
     return functools.partial(parse_with_raganything, known)

@@ -58,9 +58,8 @@ def expand_sources(value: Any, fs: Any = None) -> tuple[list[Source], bool]:
     content_list = as_content_list(value)
     if content_list is not None:
         return [_content_list_source(content_list)], False
-    remote = None if fs is None or _is_local(fs) else fs
     if isinstance(value, str | PurePath):
-        return _expand_path(value, remote)
+        return _expand_path(value, fs)
     if not isinstance(value, Iterable):
         message = f"Cannot read {type(value).__name__} {value!r}; give a path, folder, URL, content list, or several."
         raise ConfigurationError(message)
@@ -70,7 +69,7 @@ def expand_sources(value: Any, fs: Any = None) -> tuple[list[Source], bool]:
         if not isinstance(item, str | PurePath):
             message = f"Cannot read {type(item).__name__} {str(item)[:80]!r} in a list of paths; give paths or URLs."
             raise ConfigurationError(message)
-        found, is_folder = _expand_path(item, remote)
+        found, is_folder = _expand_path(item, fs)
         sources.extend(found)
         batch = batch or is_folder
     return sources, batch or len(sources) > 1
@@ -151,8 +150,9 @@ def _expand_path(value: str | PurePath, fs: Any) -> tuple[list[Source], bool]:
     text = os.fspath(value)
     if not text.strip():
         raise ConfigurationError("The path is empty; give the path of a file or folder.")
-    if fs is not None:
+    if fs is not None and not _is_local(fs):
         return _expand_remote(text, fs)
+    text = text if fs is None else fs._strip_protocol(text)
     if text.lower().startswith(("http://", "https://")):
         return [Source("url", text, text)], False
     if "://" in text:

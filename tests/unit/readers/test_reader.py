@@ -134,6 +134,14 @@ def test_content_lists(reader: RAGAnythingReader, tmp_path: Path) -> None:
     assert document_elements(reader.load_data(path)[0]) == document_elements(document)
 
 
+def test_pages_of_content_lists_have_their_whole_text(reader: RAGAnythingReader) -> None:
+    items = [{"type": "text", "text": f"page {n}", "page_idx": n} for n in (0, 1)]
+    elements = document_elements(reader.load_data(items)[0])
+    assert [(e.type, e.page) for e in elements] == [("page", 1), ("text", 1), ("page", 2), ("text", 2)]
+    unpaged = document_elements(reader.load_data(items[:1])[0])
+    assert [e.type for e in unpaged] == ["text"]
+
+
 def test_content_lists_read_no_files_outside_the_asset_root(
     reader: RAGAnythingReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,8 +330,9 @@ def test_fsspec_file_systems(reader: RAGAnythingReader, folder: Path) -> None:
         reader.load_data("/kb/gone.md", fs=memory)
     with pytest.raises(FileTooLargeError):
         reader.model_copy(update={"max_file_bytes": 3}).load_data("/kb/a é.md", fs=memory)
-    (local,) = reader.load_data(str(folder / "note00.md"), fs=fsspec.filesystem("file"))
-    assert local.id_ == reader.load_data(folder / "note00.md")[0].id_
+    for name in (str(folder / "note00.md"), (folder / "note00.md").as_uri()):
+        (local,) = reader.load_data(name, fs=fsspec.filesystem("file"))
+        assert local.id_ == reader.load_data(folder / "note00.md")[0].id_
 
 
 async def test_simple_directory_reader_over_fsspec(reader: RAGAnythingReader) -> None:
@@ -344,7 +353,11 @@ def test_simple_directory_reader_reports_errors(reader: RAGAnythingReader, folde
 
 def test_worker_processes(reader: RAGAnythingReader, folder: Path) -> None:
     parallel = reader.model_copy(update={"num_workers": 2, "cache": False})
+    handler = EndEvents.install()
     documents = parallel.load_data(folder)
+    ends = handler.remove()
+    assert [event.error for event in ends].count("CorruptFileError") == 1
+    assert len(ends) == 20
     assert documents == reader.load_data(folder)
     assert [source for source, _ in parallel.failures] == [str(folder / "bad.pdf")]
     assert isinstance(parallel.failures[0][1], CorruptFileError)

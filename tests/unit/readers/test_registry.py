@@ -186,6 +186,19 @@ def test_page_ranges_that_a_parser_cannot_take(custom: Any, letter: Path, tmp_pa
         RAGAnythingReader(parser="plain", working_dir=str(tmp_path / "w"), page_range="1-2").load_data(letter)
 
 
+def test_a_parser_that_says_it_is_not_installed() -> None:
+    from raganything.parser import Parser, register_parser, unregister_parser
+
+    class Absent(Parser):
+        def check_installation(self):
+            return False
+
+    register_parser("absent", Absent)
+    with pytest.raises(MissingDependencyError, match="absent"):
+        named_parser("absent")
+    unregister_parser("absent")
+
+
 def test_unknown_names() -> None:
     with pytest.raises(ConfigurationError, match="docvortex"):
         named_parser("nonsense")
