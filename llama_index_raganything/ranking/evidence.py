@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_validator
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -98,6 +98,9 @@ class EvidenceRanker(BaseNodePostprocessor):
         lexicons: Names of packaged lexicons, paths of JSON files, or dictionaries; see
             :mod:`llama_index_raganything.ranking.lexicon`. A lexicon is idle until one of its patterns fires.
         cache_size: How many tokenized texts to keep for the next question (about 4 KB for a page).
+
+    Raises:
+        ConfigurationError: A lexicon does not exist or has another form.
     """
 
     top_n: int | None = Field(default=None, ge=1)
@@ -106,13 +109,12 @@ class EvidenceRanker(BaseNodePostprocessor):
     cache_size: int = Field(default=8192, ge=0)
 
     _cache: OrderedDict[tuple[int, int], TokenizedText] = PrivateAttr(default_factory=OrderedDict)
-    _loaded: tuple[Lexicon, ...] | None = PrivateAttr(default=None)
+    _loaded: tuple[Lexicon, ...] = PrivateAttr(default=())
 
-    @field_validator("lexicons")
-    @classmethod
-    def _lexicons_exist(cls, value: list[str | dict[str, Any]]) -> list[str | dict[str, Any]]:
-        load_lexicons(value)
-        return value
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # Not in a validator: pydantic would wrap the typed error.
+        self._loaded = load_lexicons(self.lexicons)
 
     @classmethod
     def class_name(cls) -> str:
@@ -129,8 +131,6 @@ class EvidenceRanker(BaseNodePostprocessor):
         Returns:
             The scores, in the order of the candidates.
         """
-        if self._loaded is None:
-            self._loaded = load_lexicons(self.lexicons)
         return score(understand(query), candidates, self.weights, self._loaded)
 
     def score_elements(self, candidates: Sequence[Candidate], query: str) -> npt.NDArray[np.float64]:
