@@ -14,22 +14,28 @@ from llama_index_raganything.node_parser.tables import split_rows
 from llama_index_raganything.query_engine.citations import node_text
 from llama_index_raganything.ranking.lexical import content_tokens
 
-Kind = Literal["sentence", "list", "row", "figure", "block"]
+Kind = Literal["sentence", "list", "row", "figure", "block", "heading"]
 
 _ABOVE: Final = 0.9
 _ABOVE_FAR: Final = 0.6
 _SECTION: Final = 0.6
 _BEFORE: Final = 0.4
 _TITLE: Final = 0.4
+_ELSEWHERE: Final = 0.3
+_CONTEXT_KEYS: Final = (("title", _TITLE), ("section", _SECTION), ("caption", _SECTION))
 _FIGURE_TYPES: Final = frozenset({"image", "audio", "video"})
 _BLOCK_TYPES: Final = frozenset({"equation", "code"})
 _BLOCK_CHARS: Final = 600
 _LIST_ITEMS: Final = 10
 _SHORT_WORDS: Final = 3
 _HEADING_WORDS: Final = 12
+_LABEL_WORDS: Final = 15
 
-_BULLET = re.compile(r"^\s*(?:[-*•●▪■◦‣–·]\s+|\(?\d{1,2}[.)]\s+|\(?[a-z]\)\s+)")
-_NUMBER = re.compile(r"[-+(]?[$€£¥]?\d[\d.,]*%?\)?$")
+_BULLET = re.compile(r"^\s*(?:[-*•●▪■◦‣–·\uf0a7\uf0b7]\s+|\(?\d{1,2}[.)]\s+|\(?[a-z]\)\s+)")
+_VALUE = re.compile(r"[(\-–—+]*[$€£¥]?\(?\d(?:[\d.,]*\d)?[%)]*$|[-–—]+$")
+_CURRENCY: Final = frozenset("$€£¥")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_WORD = re.compile(r"[^\W\d_]{3,}|(?:19|20)\d\d")
 _FINAL = re.compile(r"[.!?。！？;；:：…][\"'”’)\]」』）]*$")
 _ASKS = re.compile(r"[?？][\"'”’)\]」』）]*$")
 _QUESTION_MARK_LABEL = re.compile(r"^(?:Q|A|Question|Answer|问|答)\s*\d*\s*[:：.]\s*", re.IGNORECASE)
@@ -42,7 +48,7 @@ class Passage:
 
     Attributes:
         number: Number of the source node, from 1.
-        kind: Sentence, list, table row, figure or block of code or formula.
+        kind: Sentence, list, table row, figure, heading, or block of code or formula.
         text: Words to quote.
         tokens: Its content words, in order.
         context: Words around it (heading, question above, caption, section, title) and how much each counts.
@@ -79,7 +85,9 @@ def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
     metadata = node.metadata
     text = node_text(node)
     content_type = str(metadata.get("content_type", "text"))
-    context = _metadata_context(metadata)
+    context = dict.fromkeys(content_tokens(text), _ELSEWHERE)
+    for token, weight in _metadata_context(metadata).items():
+        context[token] = max(context.get(token, 0.0), weight)
     if content_type in _FIGURE_TYPES:
         return [_whole(number, "figure", _figure_text(text), context)]
     if content_type in _BLOCK_TYPES:
@@ -102,6 +110,9 @@ class _Walker:
         self._distance = 0
         self._before: list[str] = []
         self._tables = 0
+        self._columns: list[str] = []
+        self._columns_text: list[str] = []
+        self._rows = 0
 
     def take(self, paragraph: str) -> None:
         table = split_rows(paragraph)
@@ -114,14 +125,18 @@ class _Walker:
         while index < len(blocks):
             if _introduces_list(blocks, index):
                 index = self._take_list(blocks, index)
+            elif _names_next(blocks, index):
+                self._add("sentence", f"{blocks[index]} {blocks[index + 1]}")
+                index += 1
             else:
-                self._take_block(blocks[index], alone=len(blocks) == 1)
+                self._take_block(blocks[index])
                 index += 1
 
-    def _take_block(self, block: str, *, alone: bool) -> None:
+    def _take_block(self, block: str) -> None:
+        if self._take_printed_row(block):
+            return
         if is_heading(block):
-            if alone or len(block.split()) <= _HEADING_WORDS // 2:
-                self._add("sentence", block)
+            self._add("heading", block)
             self._set_above(block)
             return
         waiting = ""
@@ -147,6 +162,26 @@ class _Walker:
         for item in blocks[start + 1 : end]:
             self._add("sentence", _BULLET.sub("", item).strip(), extra=content_tokens(intro))
         return end
+
+    def _take_printed_row(self, block: str) -> bool:
+        """Take a line of a table that is only printed as text, such as ``"Total revenue $ 4.2 $ 3.9"``."""
+        cells = printed_row(block)
+        years = _YEAR.findall(block)
+        if len(years) > 1 and (cells is None or all(_YEAR.fullmatch(cell) for cell in cells[1:])):
+            self._columns = [cells[0] if cells else "", *years]
+            self._columns_text = content_tokens(block)
+            self._tables += 1
+            self._rows = 0
+            return is_heading(block) or cells is not None
+        if cells is None:
+            return False
+        passage = self._add("row", block, extra=self._columns_text)
+        if passage is not None:
+            passage.header = self._columns if len(self._columns) == len(cells) else [""] * len(cells)
+            passage.cells, passage.position = cells, self._rows
+            passage.table = (self._number, self._tables)
+            self._rows += 1
+        return True
 
     def _take_table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         self._tables += 1
@@ -208,14 +243,45 @@ def is_heading(block: str) -> bool:
     Args:
         block: One block of :func:`blocks_of`.
     """
-    if _FINAL.search(block) or _BULLET.match(block) or _is_number_row(block):
+    if _FINAL.search(block) or _BULLET.match(block) or printed_row(block) is not None:
         return False
     return len(block.split()) <= _HEADING_WORDS and len(block) <= 100
+
+
+def printed_row(line: str) -> list[str] | None:
+    """Read a line of text as a table row: a name, then numbers.
+
+    Args:
+        line: One line.
+
+    Returns:
+        The name and the numbers, or None. One number makes a row only with a currency or percent sign.
+    """
+    words = line.split()
+    values: list[str] = []
+    while words and (_VALUE.match(words[-1]) or words[-1] in _CURRENCY):
+        word = words.pop()
+        if word in _CURRENCY and values:
+            values[-1] = word + values[-1]
+        elif word not in _CURRENCY:
+            values.append(word)
+    name = " ".join(words).rstrip(" .:")
+    marked = any(char in value for value in values for char in "$€£¥%")
+    if not (len(values) >= 2 or (values and marked)) or not 0 < len(words) <= _LABEL_WORDS:
+        return None
+    return [name, *reversed(values)] if any(char.isalpha() for char in name) else None
 
 
 def _introduces_list(blocks: Sequence[str], index: int) -> bool:
     ends_open = blocks[index].rstrip().endswith((":", "："))
     return ends_open and index + 1 < len(blocks) and _BULLET.match(blocks[index + 1]) is not None
+
+
+def _names_next(blocks: Sequence[str], index: int) -> bool:
+    """Tell whether a short line such as ``"Produced by:"`` names what stands in the next."""
+    block = blocks[index]
+    short = len(block.split()) <= _HEADING_WORDS // 2 and block.endswith((":", "："))
+    return short and index + 1 < len(blocks) and len(blocks[index + 1].split()) <= 2 * _HEADING_WORDS
 
 
 def _continues(previous: str, line: str, longest: int) -> bool:
@@ -232,8 +298,8 @@ def _continues(previous: str, line: str, longest: int) -> bool:
 
 def _is_number_row(line: str) -> bool:
     words = line.split()
-    numbers = sum(1 for word in words if _NUMBER.match(word))
-    return numbers >= 2 and numbers >= 0.4 * len(words)
+    numbers = sum(1 for word in words if _VALUE.match(word))
+    return printed_row(line) is not None or (numbers >= 2 and numbers >= 0.4 * len(words))
 
 
 def _glue(block: str, line: str) -> str:
@@ -257,7 +323,10 @@ def _whole(number: int, kind: Kind, text: str, context: dict[str, float]) -> Pas
 
 def _metadata_context(metadata: dict[str, Any]) -> dict[str, float]:
     context: dict[str, float] = {}
-    for key, weight in (("title", _TITLE), ("file_name", _TITLE), ("section", _SECTION), ("caption", _SECTION)):
-        for token in content_tokens(str(metadata.get(key) or "")):
+    # The hexadecimal digits of a hashed file name are no words that a question could mean.
+    names = " ".join(_WORD.findall(str(metadata.get("file_name") or "").replace("_", " ")))
+    texts = ((names, _TITLE), *((str(metadata.get(key) or ""), weight) for key, weight in _CONTEXT_KEYS))
+    for text, weight in texts:
+        for token in content_tokens(text):
             context[token] = max(context.get(token, 0.0), weight)
     return context

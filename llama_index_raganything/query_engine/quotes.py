@@ -38,6 +38,7 @@ _ROW_NAME: Final = 0.3
 _EXTREME: Final = 0.3
 _LABEL: Final = 0.6
 _WRONG_LENGTH: Final = 0.15
+_HEADING: Final = 0.3
 _GAIN: Final = 0.1
 _RIVAL: Final = 0.5
 _QUOTES: Final = 3
@@ -163,6 +164,7 @@ class _Scorer:
         if passage.kind == "row":
             score += _ROW_NAME * self._row_name(passage)
             score += _EXTREME * ((*passage.table, passage.position) in self._extremes)
+        score -= _HEADING * (passage.kind == "heading")
         return score - _WRONG_LENGTH * _has_wrong_length(passage)
 
     def coverage(self, passages: Sequence[Passage]) -> float:
@@ -225,9 +227,17 @@ class _Scorer:
             bonus += _ANSWER_TYPE * bool(_HAS_DATE.search(text))
         elif _WANTS_NUMBER.search(asked):
             bonus += _ANSWER_TYPE * bool(_HAS_NUMBER.search(text.lower()))
-        if self._defined and passage.tokens[: len(self._defined)] == self._defined:
+        if self._opens_with_subject(passage.tokens):
             bonus += _DEFINES
         return bonus
+
+    def _opens_with_subject(self, tokens: Sequence[str]) -> bool:
+        """Tell whether a passage opens with what the question asks about ("X is ...", "Unit 14: ...")."""
+        terms = list(self.question.terms)
+        subjects = [self._defined, *(terms[-size:] for size in (2, 3) if len(terms) > size)]
+        return any(
+            subject and list(tokens[: len(subject)]) == subject and len(tokens) > len(subject) for subject in subjects
+        )
 
     def _named(self, passage: Passage) -> float:
         """Return a bonus for passages of the figure, table or page that the question names."""
@@ -252,7 +262,7 @@ class _Scorer:
         # A word of the name that the question lacks weighs as much as a rare word of the question.
         missing = max(self.weights.values(), default=1.0) * sum(token not in self.weights for token in name)
         precision = covered / (covered + missing) if covered else 0.0
-        return precision**2 * covered / self._total
+        return precision**2 * math.sqrt(covered / self._total)
 
     def _extreme_rows(self) -> set[tuple[int, int, int]]:
         """Return the rows that hold the largest or smallest number of the column that the question names."""
