@@ -75,7 +75,9 @@ def expected_headings(markdown: str) -> Counter[str]:
 
 
 def _key(text: str) -> str:
-    return " ".join(words(text).elements()) if len(text) < 20 else " ".join(_WORD.findall(text.casefold()))
+    """Return what makes two cells or headings equal: their letters and digits in order."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("_", " ")
+    return "".join(_WORD.findall(folded))
 
 
 def element_texts(elements: Iterable[Element]) -> tuple[Counter[str], Counter[str], Counter[str]]:

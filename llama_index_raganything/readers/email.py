@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import re
 from email.header import decode_header
 from email.message import Message
 from pathlib import Path
@@ -19,6 +20,7 @@ from llama_index_raganything.readers.prose import parse_prose
 
 _HEADERS: Final = ("From", "To", "Cc", "Date", "Subject")
 _MAX_PARTS: Final = 1000
+_MESSAGE_START = re.compile(rb"^From \S+ .*\d{4}\r?$", re.MULTILINE)
 
 
 def parse_mail(data: bytes, source: str, assets: AssetStore) -> tuple[list[Element], str | None]:
@@ -54,6 +56,28 @@ def parse_mail(data: bytes, source: str, assets: AssetStore) -> tuple[list[Eleme
         problem = f"{name!r} is no mail: it has neither a header nor a body."
         raise CorruptFileError(problem, source)
     return elements, _header(message, "Subject") or None
+
+
+def parse_mailbox(data: bytes, source: str, assets: AssetStore) -> tuple[list[Element], str | None]:
+    """Turn a mailbox (RFC 4155) into the elements of its messages.
+
+    Args:
+        data: Bytes of an ``.mbox`` file.
+        source: Path, for messages to people.
+        assets: Where inline images go.
+
+    Returns:
+        The elements, message after message, and no title.
+
+    Raises:
+        CorruptFileError: There is no message.
+    """
+    messages = [part for part in _MESSAGE_START.split(data) if part.strip()]
+    elements = [element for part in messages for element in parse_mail(part, source, assets)[0]]
+    if not elements:
+        problem = f"{Path(source).name!r} holds no message."
+        raise CorruptFileError(problem, source)
+    return elements, None
 
 
 def _header_elements(message: Message) -> list[Element]:

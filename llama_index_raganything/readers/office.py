@@ -22,10 +22,13 @@ from llama_index_raganything.readers.odf_repair import repair_odp, repair_ods, r
 from llama_index_raganything.readers.pptx_repair import repair_pptx
 from llama_index_raganything.readers.sheets import caption_tables, tidy_sheet_table
 from llama_index_raganything.readers.xlsx_repair import repair_xlsx
+from llama_index_raganything.readers.xlsx_stream import is_large, parse_large_workbook
 
 _Parser = Callable[[Path, ParseOptions, AssetStore], ParsedFile]
 
-SPREADSHEET_SUFFIXES: Final = frozenset({".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".ods", ".ots", ".csv", ".tsv"})
+_XLSX_SUFFIXES: Final = frozenset({".xlsx", ".xlsm", ".xltx", ".xltm"})
+
+SPREADSHEET_SUFFIXES: Final = _XLSX_SUFFIXES | {".xls", ".ods", ".ots", ".csv", ".tsv"}
 
 
 # What programs write into the title property by themselves.
@@ -70,6 +73,8 @@ def _parsed(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile
     if suffix in _PARSERS:
         return _PARSERS[suffix](path, options, assets)
     try:
+        if suffix in _XLSX_SUFFIXES and is_large(path):
+            return parse_large_workbook(path)
         return parse_with_docvortex(path, options, assets)
     except CorruptFileError as error:
         # The text alone can often be read where one damaged part stops docvortex.

@@ -11,12 +11,13 @@ from llama_index_raganything.errors import CorruptFileError, FileTooLargeError
 from llama_index_raganything.readers.asciidoc import parse_asciidoc
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.email import parse_mail
+from llama_index_raganything.readers.email import parse_mail, parse_mailbox
 from llama_index_raganything.readers.encoding import decode_text
 from llama_index_raganything.readers.html import first_heading
 from llama_index_raganything.readers.latex import parse_latex
 from llama_index_raganything.readers.local_images import LocalImages
 from llama_index_raganything.readers.markdown import parse_markdown
+from llama_index_raganything.readers.notebook import parse_notebook
 from llama_index_raganything.readers.outlook import parse_outlook
 from llama_index_raganything.readers.prose import parse_prose, parse_source, parse_subtitles
 
@@ -128,11 +129,16 @@ def _parse(data: bytes, path: Path, options: ParseOptions, assets: AssetStore) -
     suffix = path.suffix.lower()
     if suffix == ".msg" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         return parse_outlook(data, str(path))
+    if suffix == ".mbox":
+        return parse_mailbox(data, str(path), assets)
     if suffix in MAIL_SUFFIXES:
         return parse_mail(data, str(path), assets)
     text = decode_text(data)
+    images = None if options.profile == "fast" else LocalImages(path.parent, assets)
     if suffix in MARKDOWN_SUFFIXES:
-        return parse_markdown(text, None if options.profile == "fast" else LocalImages(path.parent, assets))
+        return parse_markdown(text, images)
+    if suffix == ".ipynb":
+        return parse_notebook(text, str(path), images)
     if suffix in SOURCE_LANGUAGES:
         return parse_source(text, SOURCE_LANGUAGES[suffix]), path.name
     return _MARKUPS.get(suffix, parse_prose)(text), None

@@ -20,7 +20,7 @@ from pptx.util import Inches
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, EncryptedFileError, FileTooLargeError, ParseError
-from llama_index_raganything.readers import containers
+from llama_index_raganything.readers import containers, xlsx_stream
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.office import parse_office
@@ -181,6 +181,22 @@ def test_workbook(tmp_path: Path) -> None:
     for page in pages:
         index = parsed.elements.index(page)
         assert all(element.page != page.page for element in parsed.elements[:index])
+
+
+def test_large_workbook_is_streamed_with_the_same_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = workbook(tmp_path / "a.xlsx")
+    whole = parse(path)
+    monkeypatch.setattr(xlsx_stream, "LARGE_SHEET_BYTES", 10)
+    streamed = parse(path)
+    assert streamed.parser != whole.parser
+    assert [(e.rows, e.caption, e.page, e.page_label) for e in of_type(streamed.elements, "table")] == [
+        (e.rows, e.caption, e.page, e.page_label) for e in of_type(whole.elements, "table")
+    ]
+    assert "Audited value" in words(streamed.elements)
+    monkeypatch.setattr(xlsx_stream, "MAX_CELLS", 9)
+    cut = parse(path)
+    assert len(of_type(cut.elements, "table")) == 1
+    assert "left out" in cut.warnings[0]
 
 
 def test_slides(tmp_path: Path) -> None:

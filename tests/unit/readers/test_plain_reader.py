@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,34 @@ def test_source_keeps_every_line_in_bounded_pieces() -> None:
 def test_json_is_code(tmp_path: Path) -> None:
     (element,) = parse(tmp_path, "a.json", '{"键": [1, 2]}'.encode()).elements
     assert (element.type, element.subtype, element.text) == ("code", "json", '{"键": [1, 2]}')
+
+
+def test_notebook(tmp_path: Path) -> None:
+    cells = [
+        {"cell_type": "markdown", "source": ["# Study 研究\n", "words"]},
+        {"cell_type": "code", "source": "x = 1", "outputs": [{"output_type": "stream", "text": ["printed\n"]}]},
+    ]
+    data = json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}).encode()
+    parsed = parse(tmp_path, "a.ipynb", data)
+    found = [(e.type, e.text, e.subtype) for e in parsed.elements]
+    assert found == [
+        ("heading", "Study 研究", None),
+        ("text", "words", None),
+        ("code", "x = 1", "python"),
+        ("code", "printed", "output"),
+    ]
+    assert parsed.title == "Study 研究"
+    for broken in (b"[]", b"{", b"{}", b'{"cells": [1]}', b"[" * 100_000):
+        with pytest.raises(CorruptFileError, match="notebook"):
+            parse(tmp_path, "b.ipynb", broken)
+
+
+def test_mailbox(tmp_path: Path) -> None:
+    start = b"From a@x Mon Jan  1 10:00:00 2024\n"
+    data = start + b"Subject: one\n\nfirst body\n\n" + start + b"Subject: two\n\nFrom here on\n"
+    parsed = parse(tmp_path, "a.mbox", data)
+    assert [e.text for e in parsed.elements if e.type == "heading"] == ["one", "two"]
+    assert parsed.elements[-1].text == "From here on"
 
 
 def test_subtitles() -> None:
