@@ -1,0 +1,60 @@
+"""The retriever contract, held by each of our retrievers over a real Milvus Lite."""
+
+from __future__ import annotations
+
+import pytest
+from llama_index.core import VectorStoreIndex
+from llama_index.core.indices.vector_store import VectorIndexRetriever
+from llama_index.core.schema import QueryBundle
+from retriever_suite import RetrieverSuite, corpus_nodes
+
+from llama_index_raganything.retrievers.fusion import FusionRetriever
+from llama_index_raganything.retrievers.memory import NodeMemory
+from llama_index_raganything.retrievers.nodes import NodeRetriever
+from llama_index_raganything.stores.milvus import MilvusNodeStore
+from llama_index_raganything.testing import HashEmbedding
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    uri = str(tmp_path_factory.mktemp("milvus") / "milvus.db")
+    full = MilvusNodeStore(uri, "full", HashEmbedding().dimension)
+    full.add(corpus_nodes())
+    full.flush()
+    empty = MilvusNodeStore(uri, "empty", HashEmbedding().dimension)
+    yield {True: full, False: empty}
+    full.close()
+    empty.close()
+
+
+class TestNodeRetriever(RetrieverSuite):
+    @pytest.fixture(autouse=True)
+    def _stores(self, stores):
+        self.stores = stores
+
+    def make(self, nodes, *, filters=None, similarity_top_k=5):
+        return NodeRetriever(
+            self.stores[bool(nodes)], HashEmbedding(), filters=filters, similarity_top_k=similarity_top_k
+        )
+
+
+class TestNodeRetrieverWithoutMemory(TestNodeRetriever):
+    def make(self, nodes, *, filters=None, similarity_top_k=5):
+        retriever = super().make(nodes, filters=filters, similarity_top_k=similarity_top_k)
+        retriever.memory = NodeMemory(size=0)
+        return retriever
+
+
+class _NonBlank(VectorIndexRetriever):
+    """LlamaIndex's own retriever, which embeds even an empty question."""
+
+    def _retrieve(self, query_bundle: QueryBundle):
+        return super()._retrieve(query_bundle) if query_bundle.query_str.strip() else []
+
+
+class TestFusionRetriever(TestNodeRetriever):
+    def make(self, nodes, *, filters=None, similarity_top_k=5):
+        first = super().make(nodes, filters=filters, similarity_top_k=similarity_top_k)
+        index = VectorStoreIndex.from_vector_store(self.stores[bool(nodes)], embed_model=HashEmbedding())
+        second = _NonBlank(index, similarity_top_k=similarity_top_k, filters=filters)
+        return FusionRetriever([first, second], weights=[1.0, 0.01], similarity_top_k=similarity_top_k)
