@@ -8,6 +8,7 @@ OLE2 containers by the names of their streams ([MS-CFB]).
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import zipfile
@@ -21,6 +22,7 @@ from llama_index_raganything.errors import (
     SourceError,
     UnsupportedFormatError,
 )
+from llama_index_raganything.readers.encoding import decode_text
 
 Kind = Literal["pdf", "image", "office", "plain", "email", "audio", "video", "content_list"]
 
@@ -69,6 +71,9 @@ _CANONICAL: Final = {
 
 _HEAD_BYTES: Final = 4096
 _MAX_JSON_BYTES: Final = 100_000_000
+_BINARY_SHARE: Final = 0.05
+"""Share of control characters above which a file is no text; text has next to none, random bytes a tenth."""
+
 _IMAGE_MAGIC: Final = (
     (b"\x89PNG\r\n\x1a\n", ".png"),
     (b"\xff\xd8\xff", ".jpg"),
@@ -268,14 +273,13 @@ def _by_text(path: Path, head: bytes, suffix: str) -> tuple[Kind, str]:
     declared = KIND_OF_SUFFIX.get(suffix)
     if suffix == ".json" and is_content_list_file(path):
         return "content_list", ".json"
-    if declared in {"plain", "email"}:
-        return declared, suffix
     canonical = _CANONICAL.get(suffix, suffix)
-    if canonical in {".html", ".mhtml", ".csv", ".tsv"}:
-        return "office", canonical
+    if declared in {"plain", "email"} or canonical in {".html", ".mhtml", ".csv", ".tsv"}:
+        _refuse_binary(path, head)
+        return declared or "plain", suffix if declared != "office" else canonical
     if _HTML.match(head.lstrip(b"\xef\xbb\xbf \t\r\n")):
         return "office", ".html"
-    if declared in {"pdf", "audio", "video"}:
+    if declared in {"audio", "video"} or (declared == "pdf" and (b" obj" in head or not _looks_like_text(head))):
         # Some producers put other bytes first; the parser has the last word and names the damage.
         return declared, suffix
     if _looks_like_text(head) and (declared is not None or suffix == ""):
@@ -292,6 +296,18 @@ def _looks_like_text(head: bytes) -> bool:
     if head[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         return True
     return not any(byte < 9 or 13 < byte < 27 for byte in head)
+
+
+def _refuse_binary(path: Path, head: bytes) -> None:
+    try:
+        # Incremental, because the head may end inside a character.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        text = decode_text(head)
+    odd = sum(letter == "\ufffd" or (letter < " " and letter not in "\t\n\r\f\x1b\x00") for letter in text)
+    if odd > _BINARY_SHARE * len(text):
+        message = f"{str(path)!r} holds binary data and not text: it is damaged or mislabelled. Save it again."
+        raise CorruptFileError(message, str(path))
 
 
 def _unsupported(path: Path, what: str) -> UnsupportedFormatError:

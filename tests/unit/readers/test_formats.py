@@ -57,6 +57,7 @@ def write_zip(path: Path, members: dict[str, bytes]) -> Path:
         ("a.txt", "\u4f60\u597d".encode(), "plain", ".txt"),
         ("a.txt", "\ufeffh\u00e9".encode("utf-16"), "plain", ".txt"),
         ("a.jpeg", b"\xff\xd8\xff\xe0", "image", ".jpeg"),
+        ("a.pdf", b"1 0 obj <</Type /Catalog>> endobj", "pdf", ".pdf"),
         ("MZ.md", b"MZ is a country code", "plain", ".md"),
     ],
 )
@@ -76,6 +77,7 @@ def test_honest_names(tmp_path: Path, name: str, content: bytes, kind: str, suff
         ("a.doc", b"{\\rtf1\\ansi hello}", "office", ".rtf"),
         ("a.txt", b"%PDF-1.4", "pdf", ".pdf"),
         ("a.png", b"just words", "plain", ".txt"),
+        ("a.pdf", b"just words", "plain", ".txt"),
     ],
 )
 def test_lying_names(tmp_path: Path, name: str, content: bytes, kind: str, suffix: str) -> None:
@@ -134,6 +136,33 @@ def test_a_sheet_that_embeds_a_letter_stays_a_sheet(tmp_path: Path) -> None:
 def test_typed_errors(tmp_path: Path, name: str, content: bytes, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         detect_format(write(tmp_path / name, content))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.csv", "a.html", "a.eml", "a.json"])
+def test_binary_data_under_a_text_name(tmp_path: Path, name: str) -> None:
+    content = bytes(number * 73 % 256 for number in range(5000))
+    with pytest.raises(CorruptFileError, match="binary"):
+        detect_format(write(tmp_path / name, content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "中文文本。".encode() * 2000,
+        "x中".encode() * 4000,
+        "中文文本。".encode("utf-16"),
+        "中文文本，逗号。".encode("gb18030") * 100,
+        "日本語の文書です。".encode("shift_jis") * 100,
+        "Žluťoučký kůň".encode("cp1250") * 100,
+        "Straße und Öl".encode("latin-1"),
+        "مرحبا بالعالم".encode("cp1256") * 50,
+        b"\x1b[31mred\x1b[0m log line\n" * 100,
+        b"form\x0cfeed",
+        b"a\x00b\x00c\x00" * 100,
+    ],
+)
+def test_text_in_any_encoding_is_text(tmp_path: Path, content: bytes) -> None:
+    assert detect_format(write(tmp_path / "a.txt", content)).kind == "plain"
 
 
 def test_plain_zip_archives_are_not_supported(tmp_path: Path) -> None:
