@@ -27,6 +27,8 @@ _MAX_CELL_LENGTH: Final = 25
 """Texts whose median is at most this many characters long may be the cells of a table."""
 
 _NO_SPACE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
+_FIGURE: Final = r"[(\-\u2212\u2013+]?(?:[$€£¥]\s?)?\d[\d.,]*\)?%?"
+_ROW = re.compile(rf"(?:^|\s)(?:{_FIGURE}|[-\u2013\u2014])\s+(?:[$€£¥]\s)?(?:{_FIGURE}|[-\u2013\u2014])$")
 _WORD_HYPHEN = re.compile(r"(?<=[a-zà-öø-ÿ])[-\u2010]$")
 
 
@@ -96,7 +98,8 @@ def join_lines(texts: Sequence[str]) -> str:
         texts: Lines in reading order.
 
     Returns:
-        One string; words divided at a line end are joined, Chinese and Japanese lines get no blank between them.
+        One string; words divided at a line end are joined, Chinese and Japanese lines get no blank between
+        them, and rows of figures stay on lines of their own.
     """
     joined = ""
     for text in map(str.strip, texts):
@@ -104,6 +107,8 @@ def join_lines(texts: Sequence[str]) -> str:
             joined += text
         elif _WORD_HYPHEN.search(joined) and text[0].islower():
             joined = joined[:-1] + text
+        elif _is_row(text) or _is_row(joined.rsplit("\n", 1)[-1]):
+            joined += "\n" + text
         elif _NO_SPACE.match(joined[-1]) and _NO_SPACE.match(text[0]):
             joined += text
         else:
@@ -138,6 +143,11 @@ def covered_share(inner: FloatBox, outer: FloatBox) -> float:
     width = min(inner[2], outer[2]) - max(inner[0], outer[0])
     height = min(inner[3], outer[3]) - max(inner[1], outer[1])
     return width * height / area if area > 0 and width > 0 and height > 0 else 0.0
+
+
+def _is_row(text: str) -> bool:
+    """Tell whether a line is a row of a table: two figures at its end, or nothing but figures."""
+    return _ROW.search(text) is not None
 
 
 def _continues(group: list[Line], line: Line) -> bool:

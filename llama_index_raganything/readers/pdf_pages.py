@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from llama_index_raganything.elements import Box, Element
+from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParseOptions
 from llama_index_raganything.readers.crops import crop_box, has_ink, render_page, store_jpeg
-from llama_index_raganything.readers.layout import Line, covered_share, paragraphs
+from llama_index_raganything.readers.layout import Line, covered_share
 from llama_index_raganything.readers.ocr import OCR_SCALE, recognise
 from llama_index_raganything.readers.pdf_text import PageText, page_lines, picture_boxes
+from llama_index_raganything.readers.pdf_words import joined_text, place_lines, rounded, with_lost_words
 
 MIN_PAGE_CHARACTERS: Final = 200
 """A page with fewer characters is recognised from its pixels, if there is more on it than those characters."""
-
-MIN_STRUCTURE_WORDS: Final = 0.5
-"""Share of a page's words below which its structure is not trusted with text."""
-
-COMPLETE_STRUCTURE_WORDS: Final = 0.9
-"""Share of a page's words below which lines that the structure left out are looked for."""
 
 FIGURE_OCR_AREA: Final = 0.015
 """Smallest figure whose characters are recognised on request, as a share of the page."""
@@ -37,8 +30,6 @@ PICTURE_TEXT_CHARACTERS: Final = 1000
 """A page picture with more text than this is a scanned text page; its words stay in its text elements."""
 
 _CROPPED: Final = frozenset({"image", "table", "equation"})
-_WORDED: Final = frozenset({"text", "list", "heading", "furniture", "code"})
-_WORD = re.compile(r"\w+")
 
 
 class PagePicture:
@@ -107,7 +98,7 @@ class PageParser:
         """
         picture = PagePicture(self._document, page.index, self._options.crop_dpi / 72)
         changes: dict[str, Any] = {}
-        elements = self._with_words(page, structure)
+        elements = with_lost_words(page, structure, lambda: page_lines(self._document, page.index))
         if self._needs_ocr(page, picture):
             found = recognise_page(picture)
             text = "" if page.garbled or self._everything_by_ocr else page.text
@@ -121,26 +112,6 @@ class PageParser:
         if self._options.page_images and (image := picture.full()) is not None:
             changes["asset"] = store_jpeg(image, self._assets)
         return changes, elements
-
-    def _with_words(self, page: PageText, structure: list[Element]) -> list[Element]:
-        """Complete the structure with the words of the text layer that it lost."""
-        words = len(_WORD.findall(page.text))
-        kept = sum(len(_WORD.findall(f"{e.text} {e.caption} {e.footnote}")) for e in structure)
-        empty_formulas = any(e.type == "equation" and not e.text for e in structure)
-        complete = kept >= COMPLETE_STRUCTURE_WORDS * words and not page.right_to_left and not empty_formulas
-        if complete or not words:
-            return structure
-        lines = page_lines(self._document, page.index)
-        if kept < MIN_STRUCTURE_WORDS * words:
-            visuals = [element for element in structure if element.type not in _WORDED]
-            return place_lines(visuals, lines, page.index + 1, ocr=False)
-        if page.right_to_left:
-            # docvortex mixes up the order of right-to-left words; pdfium does not.
-            structure = [reworded(element, lines) for element in structure]
-        structure = [formula_words(element, lines) for element in structure]
-        if kept < COMPLETE_STRUCTURE_WORDS * words:
-            structure = place_lines(structure, lines, page.index + 1, ocr=False)
-        return structure
 
     def _needs_ocr(self, page: PageText, picture: PagePicture) -> bool:
         if self._options.ocr == "off":
@@ -218,101 +189,3 @@ def recognise_page(picture: PagePicture) -> list[Line]:
     """
     image = picture.for_ocr()
     return recognise(image) if image is not None else []
-
-
-def place_lines(
-    elements: list[Element], lines: Iterable[Line], page: int, *, ocr: bool, reorder: bool = False
-) -> list[Element]:
-    """Add lines that no element covers, as paragraphs, where they belong in the reading order.
-
-    Args:
-        elements: Elements of the page in reading order.
-        lines: Lines of the page.
-        page: 1-based page.
-        ocr: Whether the lines were recognised from pixels.
-        reorder: Whether the lines' own order says nothing.
-
-    Returns:
-        The elements with the new text elements among them.
-    """
-    boxes = [element.bbox for element in elements if element.bbox and (element.text or element.type == "image")]
-    missing = [line for line in lines if not any(covered_share(line.box, box) >= 0.5 for box in boxes)]
-    placed = list(elements)
-    position = 0
-    for paragraph in paragraphs(missing, reorder=reorder):
-        added = Element(type="text", text=paragraph.text, page=page, bbox=rounded(paragraph.box), ocr=ocr)
-        below = (i for i, other in enumerate(elements) if other.bbox and _stands_above(paragraph.box, other.bbox))
-        anchor = next(below, None)
-        position = len(placed) if anchor is None else placed.index(elements[anchor])
-        placed.insert(position, added)
-    return placed
-
-
-def reworded(element: Element, lines: Iterable[Line]) -> Element:
-    """Replace an element's words by the lines of the text layer inside its box.
-
-    Args:
-        element: An element of the page.
-        lines: Lines of the page's text layer.
-
-    Returns:
-        The element with the lines' words, or as it was when no line lies inside.
-    """
-    text = _words_inside(element, lines) if not element.rows else ""
-    return element.model_copy(update={"text": text}) if text else element
-
-
-def formula_words(element: Element, lines: Iterable[Line]) -> Element:
-    """Give a formula without LaTeX the characters that stand in its box.
-
-    Args:
-        element: An element of the page.
-        lines: Lines of the page's text layer.
-
-    Returns:
-        A formula with plain characters (``subtype="plain"``), or the element as it was.
-    """
-    if element.type != "equation" or element.text:
-        return element
-    text = _words_inside(element, lines)
-    return element.model_copy(update={"text": text, "subtype": "plain"}) if text else element
-
-
-def joined_text(text: str, lines: Iterable[Line]) -> str:
-    """Append recognised lines to a text, except those it already has.
-
-    Args:
-        text: The text layer, or an empty string.
-        lines: Recognised lines.
-
-    Returns:
-        The text with one more line per line that is new.
-    """
-    known = " ".join(text.split()).casefold()
-    new = [line.text for line in lines if " ".join(line.text.split()).casefold() not in known or not known]
-    return "\n".join(part for part in (text, *new) if part)
-
-
-def rounded(box: Sequence[float]) -> Box:
-    """Round a box outwards to whole thousandths.
-
-    Args:
-        box: ``(x0, y0, x1, y1)`` in thousandths.
-
-    Returns:
-        The smallest box of integers around it.
-    """
-    x0, y0, x1, y1 = box
-    return (math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
-
-
-def _words_inside(element: Element, lines: Iterable[Line]) -> str:
-    if element.bbox is None:
-        return ""
-    box = element.bbox
-    return "\n".join(p.text for p in paragraphs([line for line in lines if covered_share(line.box, box) >= 0.5]))
-
-
-def _stands_above(box: Sequence[float], other: Box) -> bool:
-    overlap = min(box[2], other[2]) - max(box[0], other[0])
-    return overlap > 0 and box[3] <= other[1] + 5

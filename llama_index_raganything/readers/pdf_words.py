@@ -1,0 +1,211 @@
+"""The words of a page's lines joined to the elements that structure analysis found, purely.
+
+Structure analysis gives types and boxes but loses words, shatters tables without rules into single
+figures, and mixes up right-to-left text. The lines of the text layer mend all three.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from llama_index_raganything.elements import Box, Element
+from llama_index_raganything.readers.layout import Line, covered_share, paragraphs
+from llama_index_raganything.readers.pdf_text import PageText
+
+MIN_STRUCTURE_WORDS: Final = 0.5
+"""Share of a page's words below which its structure is not trusted with text."""
+
+COMPLETE_STRUCTURE_WORDS: Final = 0.9
+"""Share of a page's words below which lines that the structure left out are looked for."""
+
+PAGE_FIGURE_AREA: Final = 0.6
+"""Figures that cover a larger share of the page do not take its words away from text elements."""
+
+MIN_SHATTERED: Final = 6
+"""Number of single figures ("46,298") from which a page is taken to hold a shattered table."""
+
+_WORDED: Final = frozenset({"text", "list", "heading", "furniture", "code"})
+_WORD = re.compile(r"\w+")
+_LETTER = re.compile(r"[^\W\d_]{2}")
+
+
+def with_lost_words(page: PageText, structure: list[Element], lines: Callable[[], list[Line]]) -> list[Element]:
+    """Complete the structure of a page with the words of its text layer.
+
+    Args:
+        page: The page's text layer.
+        structure: Elements that structure analysis found on it, in reading order.
+        lines: Gives the lines of the text layer; called only where they are needed.
+
+    Returns:
+        The elements; those that lost their words replaced by paragraphs of the text layer.
+    """
+    words = len(_WORD.findall(page.text))
+    kept = sum(len(_WORD.findall(f"{e.text} {e.caption} {e.footnote}")) for e in structure)
+    shattered = is_shattered(structure)
+    empty_formulas = any(e.type == "equation" and not e.text for e in structure)
+    page_figure = any(_fills_page(element) for element in structure)
+    complete = kept >= COMPLETE_STRUCTURE_WORDS * words
+    if not words or (complete and not (page.right_to_left or empty_formulas or shattered or page_figure)):
+        return structure
+    found = lines()
+    if kept < MIN_STRUCTURE_WORDS * words:
+        visuals = [element for element in structure if element.type not in _WORDED]
+        return place_lines(visuals, found, page.index + 1, ocr=False)
+    if page.right_to_left:
+        # docvortex mixes up the order of right-to-left words; pdfium does not.
+        structure = [reworded(element, found) for element in structure]
+    structure = [formula_words(element, found) for element in structure]
+    if shattered:
+        structure = without_shattered(structure)
+    if shattered or page_figure or not complete:
+        structure = place_lines(structure, found, page.index + 1, ocr=False)
+    return structure
+
+
+def is_shattered(elements: Iterable[Element]) -> bool:
+    """Tell whether a table without rules was taken apart into single figures.
+
+    Args:
+        elements: Elements of one page.
+
+    Returns:
+        True when at least :data:`MIN_SHATTERED` text elements hold no word.
+    """
+    return sum(_is_single_figure(element) for element in elements) >= MIN_SHATTERED
+
+
+def without_shattered(elements: Sequence[Element]) -> list[Element]:
+    """Leave out single figures and what stands beside them, so that whole rows can take their place.
+
+    Args:
+        elements: Elements of one page.
+
+    Returns:
+        The elements that have nothing to do with the shattered table.
+    """
+    figures = [element.bbox for element in elements if _is_single_figure(element) and element.bbox]
+    return [element for element in elements if not _is_part_of_rows(element, figures)]
+
+
+def place_lines(
+    elements: list[Element], lines: Iterable[Line], page: int, *, ocr: bool, reorder: bool = False
+) -> list[Element]:
+    """Add lines that no element covers, as paragraphs, where they belong in the reading order.
+
+    Args:
+        elements: Elements of the page in reading order.
+        lines: Lines of the page.
+        page: 1-based page.
+        ocr: Whether the lines were recognised from pixels.
+        reorder: Whether the lines' own order says nothing.
+
+    Returns:
+        The elements with the new text elements among them.
+    """
+    boxes = [e.bbox for e in elements if e.bbox and (e.text or e.type == "image") and (ocr or not _fills_page(e))]
+    missing = [line for line in lines if not any(covered_share(line.box, box) >= 0.5 for box in boxes)]
+    placed = list(elements)
+    position = 0
+    for paragraph in paragraphs(missing, reorder=reorder):
+        added = Element(type="text", text=paragraph.text, page=page, bbox=rounded(paragraph.box), ocr=ocr)
+        below = (i for i, other in enumerate(elements) if other.bbox and _stands_above(paragraph.box, other.bbox))
+        anchor = next(below, None)
+        position = len(placed) if anchor is None else placed.index(elements[anchor])
+        placed.insert(position, added)
+    return placed
+
+
+def reworded(element: Element, lines: Iterable[Line]) -> Element:
+    """Replace an element's words by the lines of the text layer inside its box.
+
+    Args:
+        element: An element of the page.
+        lines: Lines of the page's text layer.
+
+    Returns:
+        The element with the lines' words, or as it was when no line lies inside.
+    """
+    text = _words_inside(element, lines) if not element.rows else ""
+    return element.model_copy(update={"text": text}) if text else element
+
+
+def formula_words(element: Element, lines: Iterable[Line]) -> Element:
+    """Give a formula without LaTeX the characters that stand in its box.
+
+    Args:
+        element: An element of the page.
+        lines: Lines of the page's text layer.
+
+    Returns:
+        A formula with plain characters (``subtype="plain"``), or the element as it was.
+    """
+    if element.type != "equation" or element.text:
+        return element
+    text = _words_inside(element, lines)
+    return element.model_copy(update={"text": text, "subtype": "plain"}) if text else element
+
+
+def joined_text(text: str, lines: Iterable[Line]) -> str:
+    """Append recognised lines to a text, except those it already has.
+
+    Args:
+        text: The text layer, or an empty string.
+        lines: Recognised lines.
+
+    Returns:
+        The text with one more line per line that is new.
+    """
+    known = " ".join(text.split()).casefold()
+    new = [line.text for line in lines if " ".join(line.text.split()).casefold() not in known or not known]
+    return "\n".join(part for part in (text, *new) if part)
+
+
+def rounded(box: Sequence[float]) -> Box:
+    """Round a box outwards to whole thousandths.
+
+    Args:
+        box: ``(x0, y0, x1, y1)`` in thousandths.
+
+    Returns:
+        The smallest box of integers around it.
+    """
+    x0, y0, x1, y1 = box
+    return (math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
+
+
+def _words_inside(element: Element, lines: Iterable[Line]) -> str:
+    if element.bbox is None:
+        return ""
+    box = element.bbox
+    return "\n".join(p.text for p in paragraphs([line for line in lines if covered_share(line.box, box) >= 0.5]))
+
+
+def _stands_above(box: Sequence[float], other: Box) -> bool:
+    overlap = min(box[2], other[2]) - max(box[0], other[0])
+    return overlap > 0 and box[3] <= other[1] + 5
+
+
+def _fills_page(element: Element) -> bool:
+    if element.type != "image" or element.bbox is None:
+        return False
+    x0, y0, x1, y1 = element.bbox
+    return (x1 - x0) * (y1 - y0) > PAGE_FIGURE_AREA * 1_000_000
+
+
+def _is_single_figure(element: Element) -> bool:
+    if element.type not in {"text", "furniture"} or element.subtype == "page_number" or len(element.text) > 20:
+        return False
+    return _LETTER.search(element.text) is None
+
+
+def _is_part_of_rows(element: Element, figures: Sequence[Box]) -> bool:
+    if _is_single_figure(element):
+        return True
+    if element.type not in {"text", "furniture", "heading"} or element.bbox is None:
+        return False
+    top, bottom = element.bbox[1], element.bbox[3]
+    return any(top <= (box[1] + box[3]) / 2 <= bottom for box in figures)
