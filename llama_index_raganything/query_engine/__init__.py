@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
+from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.postprocessors import (
     MultimodalContextPostprocessor,
     PageContextPostprocessor,
 )
-from llama_index_raganything.query_engine.synthesis import CitingSynthesizer, ExtractiveSynthesizer
+from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 
 __all__ = [
     "CitingSynthesizer",

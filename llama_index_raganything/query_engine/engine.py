@@ -20,11 +20,12 @@ from pydantic import BaseModel
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine import prompts
+from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.postprocessors import (
     MultimodalContextPostprocessor,
     PageContextPostprocessor,
 )
-from llama_index_raganything.query_engine.synthesis import CitingSynthesizer, ExtractiveSynthesizer
+from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 from llama_index_raganything.query_engine.vision import supports_images
 
 
@@ -112,7 +113,8 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             asset_root: Folder of the assets, for nodes whose ``image_path`` is gone.
             max_images: Images sent for one question.
             max_pixels: Pixels of an image; larger ones are scaled down.
-            page_store: Vector store or docstore that holds page nodes; elements are then read with their page.
+            page_store: Vector store or docstore that holds all nodes. An LLM then reads elements with the text of
+                their page; without an LLM the other elements of the page may be quoted too.
             max_pages: Pages added for one question.
             **kwargs: Accepted for compatibility with ``RetrieverQueryEngine`` and ignored.
 
@@ -126,7 +128,9 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         callback_manager = callback_manager or Settings.callback_manager
         chosen = _choose_llm(llm)
         if response_synthesizer is None and chosen is None:
-            response_synthesizer = ExtractiveSynthesizer(streaming=streaming, callback_manager=callback_manager)
+            response_synthesizer = ExtractiveSynthesizer(
+                streaming=streaming, callback_manager=callback_manager, page_store=page_store, max_pages=max_pages
+            )
         elif response_synthesizer is None:
             assert chosen is not None
             sees = supports_images(chosen) if multimodal is None else multimodal

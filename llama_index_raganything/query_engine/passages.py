@@ -57,6 +57,7 @@ class Passage:
         cells: Cells of the row (rows only).
         position: Place among the rows of its table (rows only).
         table: Identifies the table of a row within one answer.
+        rank: Rank of the source among the retrieved nodes, from 0.
     """
 
     number: int
@@ -69,6 +70,7 @@ class Passage:
     cells: Sequence[str] = ()
     position: int = 0
     table: tuple[int, int] = (0, 0)
+    rank: int = 0
 
 
 def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
@@ -95,6 +97,7 @@ def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
     walker = _Walker(number, context, is_page=content_type == "page")
     for paragraph in re.split(r"\n\s*\n", text):
         walker.take(paragraph)
+    walker.finish()
     return walker.passages
 
 
@@ -110,6 +113,7 @@ class _Walker:
         self._distance = 0
         self._before: list[str] = []
         self._tables = 0
+        self._held: list[str] = []
         self._columns: list[str] = []
         self._columns_text: list[str] = []
         self._rows = 0
@@ -120,19 +124,28 @@ class _Walker:
             self._take_table(*table)
             lines = [line for line in paragraph.splitlines() if not line.strip().startswith("|")]
             paragraph = "\n".join(lines)
-        blocks = list(blocks_of(paragraph))
+        blocks = [*self._held, *blocks_of(paragraph)]
+        # What ends with a colon goes on in the next paragraph.
+        self._held = [blocks.pop()] if blocks and table is None and _is_open(blocks[-1]) else []
+        self._take_blocks(blocks)
+
+    def finish(self) -> None:
+        """Take what was held back for a paragraph that did not come."""
+        self._take_blocks(self._held)
+
+    def _take_blocks(self, blocks: Sequence[str]) -> None:
         index = 0
         while index < len(blocks):
             if _introduces_list(blocks, index):
                 index = self._take_list(blocks, index)
-            elif _names_next(blocks, index):
-                self._add("sentence", f"{blocks[index]} {blocks[index + 1]}")
-                index += 1
-            else:
-                self._take_block(blocks[index])
-                index += 1
+                continue
+            follower = blocks[index + 1] if index + 1 < len(blocks) and _is_open(blocks[index]) else ""
+            short = len(follower.split()) <= 2 * _HEADING_WORDS
+            self._take_block(blocks[index], follower if short else "")
+            index += 1
 
-    def _take_block(self, block: str) -> None:
+    def _take_block(self, block: str, follower: str = "") -> None:
+        """Take a block; ``follower`` completes its last sentence, which ends with a colon."""
         if self._take_printed_row(block):
             return
         if is_heading(block):
@@ -140,7 +153,10 @@ class _Walker:
             self._set_above(block)
             return
         waiting = ""
-        for sentence in sentences_of(block):
+        sentences = sentences_of(block)
+        if follower and sentences:
+            sentences[-1] = f"{sentences[-1]} {follower}"
+        for sentence in sentences:
             if _ASKS.search(sentence):
                 self._set_above(sentence)
                 waiting = ""
@@ -273,15 +289,11 @@ def printed_row(line: str) -> list[str] | None:
 
 
 def _introduces_list(blocks: Sequence[str], index: int) -> bool:
-    ends_open = blocks[index].rstrip().endswith((":", "："))
-    return ends_open and index + 1 < len(blocks) and _BULLET.match(blocks[index + 1]) is not None
+    return _is_open(blocks[index]) and index + 1 < len(blocks) and _BULLET.match(blocks[index + 1]) is not None
 
 
-def _names_next(blocks: Sequence[str], index: int) -> bool:
-    """Tell whether a short line such as ``"Produced by:"`` names what stands in the next."""
-    block = blocks[index]
-    short = len(block.split()) <= _HEADING_WORDS // 2 and block.endswith((":", "："))
-    return short and index + 1 < len(blocks) and len(blocks[index + 1].split()) <= 2 * _HEADING_WORDS
+def _is_open(block: str) -> bool:
+    return block.rstrip().endswith((":", "："))
 
 
 def _continues(previous: str, line: str, longest: int) -> bool:

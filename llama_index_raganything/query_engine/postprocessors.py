@@ -148,7 +148,7 @@ class PageContextPostprocessor(BaseNodePostprocessor):
         query_bundle: QueryBundle | None = None,  # noqa: ARG002  # core's signature
     ) -> list[NodeWithScore]:
         wanted = self._wanted(nodes)
-        pages = self._fetch(list(wanted.values())) if wanted else {}
+        pages = fetch_nodes(self.store, list(wanted.values()))
         return [self._widen(index, scored, wanted, pages) for index, scored in enumerate(nodes)]
 
     def _wanted(self, nodes: list[NodeWithScore]) -> dict[int, str]:
@@ -162,16 +162,6 @@ class PageContextPostprocessor(BaseNodePostprocessor):
                 wanted[index] = parent.node_id
         return wanted
 
-    def _fetch(self, node_ids: list[str]) -> dict[str, BaseNode]:
-        if self.store is None:
-            return {}
-        try:
-            found = self.store.get_nodes(node_ids=node_ids)
-        except Exception as error:  # noqa: BLE001  # Wider context is a nicety; its failure must not cost the answer.
-            logger.warning("The pages around the retrieved elements cannot be read: %s", error)
-            return {}
-        return {node.node_id: node for node in found}
-
     def _widen(
         self, index: int, scored: NodeWithScore, wanted: dict[int, str], pages: dict[str, BaseNode]
     ) -> NodeWithScore:
@@ -182,6 +172,59 @@ class PageContextPostprocessor(BaseNodePostprocessor):
         around = _window(text, scored.node.text, self.max_chars)
         copy = scored.node.model_copy(update={"text": f"{scored.node.text}\n\nThe page around it:\n{around}"})
         return NodeWithScore(node=copy, score=scored.score)
+
+
+def fetch_nodes(store: Any, node_ids: list[str]) -> dict[str, BaseNode]:
+    """Fetch nodes by id; context is a nicety, so that a store that fails costs a warning and not the answer.
+
+    Args:
+        store: A vector store or docstore with ``get_nodes(node_ids=...)``, or None.
+        node_ids: Ids of the nodes.
+
+    Returns:
+        The nodes that were found, by id.
+    """
+    if store is None or not node_ids:
+        return {}
+    try:
+        found = store.get_nodes(node_ids=node_ids)
+    except Exception as error:  # noqa: BLE001  # Any store may fail in its own way.
+        logger.warning("The nodes around the retrieved elements cannot be read: %s", error)
+        return {}
+    return {node.node_id: node for node in found}
+
+
+def neighbours_on_pages(store: Any, nodes: list[NodeWithScore], max_pages: int) -> list[tuple[int, BaseNode]]:
+    """Fetch the other elements of the pages that the retrieved nodes stand on.
+
+    Args:
+        store: Where the nodes are; see :func:`fetch_nodes`.
+        nodes: Retrieved nodes, best first.
+        max_pages: Pages that are looked at.
+
+    Returns:
+        Nodes that were not retrieved, each with the index of the retrieved node that led to its page. A page
+        without elements, as in a fast parse, stands for itself.
+    """
+    present = {scored.node.node_id for scored in nodes}
+    led: dict[str, int] = {}
+    for index, scored in enumerate(nodes):
+        parent = scored.node.parent_node
+        page_id = parent.node_id if parent is not None else scored.node.node_id
+        if parent is not None or scored.node.metadata.get("content_type") == "page":
+            led.setdefault(page_id, index)
+        if len(led) >= max_pages:
+            break
+    pages = {scored.node.node_id: scored.node for scored in nodes if scored.node.node_id in led}
+    pages |= fetch_nodes(store, [page_id for page_id in led if page_id not in pages])
+    wanted: dict[str, int] = {}
+    for page_id, index in led.items():
+        page = pages.get(page_id)
+        children = [child.node_id for child in (page.child_nodes or [])] if page is not None else []
+        wanted.update((node_id, index) for node_id in children or [page_id] if node_id not in present)
+    known = {page_id: page for page_id, page in pages.items() if page_id in wanted}
+    known |= fetch_nodes(store, [node_id for node_id in wanted if node_id not in known])
+    return [(index, known[node_id]) for node_id, index in wanted.items() if node_id in known]
 
 
 def _window(page: str, element: str, size: int) -> str:

@@ -98,18 +98,24 @@ class Quote:
     score: float
 
 
-def find_quotes(question: str, sources: Sequence[NodeWithScore]) -> list[Quote]:
+def find_quotes(question: str, sources: Sequence[NodeWithScore], ranks: Sequence[int] | None = None) -> list[Quote]:
     """Choose one to three passages that together answer a question.
 
     Args:
         question: The question.
         sources: Source nodes, best first.
+        ranks: Rank of each source, from 0; its place in the sequence by default.
 
     Returns:
         Quotes, best first; empty when the sources do not cover the question well enough.
     """
     asked = _understand(question)
-    passages = [passage for number, source in enumerate(sources, 1) for passage in passages_of(number, source)]
+    passages: list[Passage] = []
+    for number, source in enumerate(sources, 1):
+        found = passages_of(number, source)
+        for passage in found:
+            passage.rank = ranks[number - 1] if ranks is not None else number - 1
+        passages.extend(found)
     if not passages or not asked.all_terms:
         return []
     scorer = _Scorer(_with_table_words(asked, passages), passages, sources)
@@ -150,6 +156,7 @@ class _Scorer:
         self._pairs = [(a, b) for a, b in pairwise(question.terms) if a != b]
         self._windows = window_pairs(question.terms)
         self._tables = _tables(passages)
+        self._extremes: set[tuple[int, int, int]] = set()
         self._extremes = self._extreme_rows()
         definition = _DEFINITION.match(question.text)
         self._defined = content_tokens(definition["what"]) if definition else []
@@ -159,7 +166,7 @@ class _Scorer:
         own = self._share(dict.fromkeys(tokens, 1.0))
         score = (1 - _OWN) * self.coverage([passage]) + _OWN * own
         score += _ORDER * self._order(tokens) + _NEAR * self._nearness(tokens)
-        score += self._answer_type(passage) + _RANK / (1 + 0.5 * (passage.number - 1))
+        score += self._answer_type(passage) + _RANK / (1 + 0.5 * passage.rank)
         score += self._named(passage)
         if passage.kind == "row":
             score += _ROW_NAME * self._row_name(passage)
@@ -190,7 +197,10 @@ class _Scorer:
     def _tokens(self, passage: Passage) -> list[str]:
         if passage.kind != "row":
             return passage.tokens
-        names = (passage.header[index] for index in self.columns(passage) if index < len(passage.header))
+        names = [passage.header[index] for index in self.columns(passage) if index < len(passage.header)]
+        if (*passage.table, passage.position) in self._extremes:
+            # The row *is* the highest or lowest, though no word in it says so.
+            names.append(" ".join([*_MOST.findall(self.question.text), *_LEAST.findall(self.question.text)]))
         return [*passage.tokens, *content_tokens(" ".join(names))]
 
     def _share(self, held: Mapping[str, float]) -> float:

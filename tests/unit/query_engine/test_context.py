@@ -21,7 +21,10 @@ from llama_index.core.storage.docstore import SimpleDocumentStore
 from PIL import Image
 from pydantic import BaseModel
 
+from llama_index_raganything.documents import elements_to_document
+from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.query_engine import (
     CitingSynthesizer,
     ExtractiveSynthesizer,
@@ -242,6 +245,47 @@ class TestPages:
         with caplog.at_level(logging.WARNING):
             assert str(engine([element], ScriptedTextLLM(), page_store=Broken()).query("What is shown?"))
         assert "down" in caplog.text
+
+
+class TestNeighbours:
+    """Without an LLM, elements on the pages of the retrieved nodes may be quoted too."""
+
+    def nodes(self):
+        elements = [
+            Element(type="page", page=1, text="Pumps Table 1"),
+            Element(type="text", page=1, text="The pumps are blue and were made in Oslo."),
+            Element(
+                type="table",
+                page=1,
+                caption="Table 1: Flow",
+                rows=[["Pump", "Litres"], ["A", "4.2"]],
+                bbox=(1, 2, 3, 4),
+            ),
+        ]
+        return RAGAnythingNodeParser().get_nodes_from_documents([elements_to_document(elements, source="/data/a.pdf")])
+
+    @pytest.mark.parametrize("retrieved", [0, 1])
+    async def test_a_table_beside_the_retrieved_element_is_quoted_and_becomes_a_source(self, retrieved):
+        nodes = self.nodes()
+        store = SimpleDocumentStore()
+        store.add_documents(nodes)
+        made = RAGAnythingQueryEngine(ListRetriever([nodes[retrieved]]), ExtractiveSynthesizer(page_store=store))
+        for response in (made.query("How many litres has pump A?"), await made.aquery("How many litres has pump A?")):
+            assert str(response) == "Pump: A; Litres: 4.2 [2]"
+            assert [source.node.node_id for source in response.source_nodes] == [
+                nodes[retrieved].node_id,
+                nodes[2].node_id,
+            ]
+            assert response.metadata["citations"][0]["bbox"] == [1, 2, 3, 4]
+
+    def test_neighbours_that_are_not_quoted_are_no_sources(self):
+        nodes = self.nodes()
+        store = SimpleDocumentStore()
+        store.add_documents(nodes)
+        made = RAGAnythingQueryEngine(ListRetriever([nodes[1]]), ExtractiveSynthesizer(page_store=store))
+        response = made.query("Where were the pumps made?")
+        assert str(response) == "The pumps are blue and were made in Oslo. [1]"
+        assert len(response.source_nodes) == 1
 
 
 class TestMarkersOfAnLLM:

@@ -8,7 +8,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index_raganything.documents import elements_to_document
 from llama_index_raganything.elements import Element
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
-from llama_index_raganything.query_engine.passages import blocks_of, is_heading, passages_of
+from llama_index_raganything.query_engine.passages import blocks_of, is_heading, passages_of, printed_row
 from llama_index_raganything.query_engine.quotes import find_quotes
 
 FAQ = """Milvus FAQ
@@ -106,6 +106,22 @@ class TestSentences:
         quote = first("Which components does the system have?", source(text))
         assert quote == "The system has these components: proxy; coordinator; query node."
 
+    def test_a_list_may_follow_after_a_blank_line(self):
+        text = "The system has these components:\n\n- proxy\n- coordinator"
+        assert first("Which components does the system have?", source(text)) == (
+            "The system has these components: proxy; coordinator."
+        )
+
+    @pytest.mark.parametrize("gap", ["\n", "\n\n"])
+    def test_a_colon_leads_to_what_follows(self, gap):
+        text = f"It is simple. The capacity factor is computed so:{gap}CF = E / P{gap}where E is energy."
+        quote = first("How is the capacity factor computed?", source(text))
+        assert quote.startswith("The capacity factor is computed so: CF = E / P")
+
+    def test_a_heading_is_no_answer_where_there_is_a_better_one(self):
+        text = "Capacity factor\n\nIt was 31.8 % at Skagen.\n\nCosts\n\nThey rose."
+        assert first("What was the capacity factor at Skagen?", source(text)) == "It was 31.8 % at Skagen."
+
     @pytest.mark.parametrize(
         ("question", "expected"),
         [
@@ -159,6 +175,7 @@ class TestTables:
             ("Which region had the highest revenue in 2023?", "Region: South and East; 2023: 8.8"),
             ("Which region had the lowest revenue in 2022?", "Region: North; 2022: 3.1"),
             ("Which region had the lowest growth?", "Region: South; Growth: -2%"),
+            ("Which country had the highest revenue in 2022?", "Region: South and East; 2022: 7.1"),
         ],
     )
     def test_the_cell_is_named_by_row_and_column(self, question, expected):
@@ -173,6 +190,24 @@ class TestTables:
     def test_a_table_without_header(self):
         rows = [["Opening hours", "9 to 17"], ["Telephone", "555 1234"]]
         assert "555 1234" in first("What is the telephone number?", table([["", ""], *rows]))
+
+    @pytest.mark.parametrize(
+        ("question", "expected"),
+        [
+            ("What were the cash and cash equivalents on January 28, 2023?", "Cash and cash equivalents; 2023: $1,874"),
+            ("What were total current assets in 2022?", "Total current assets; 2022: 10,539"),
+            ("What were total assets in 2022?", "Total assets; 2022: 17,504"),
+        ],
+    )
+    def test_a_table_that_is_only_printed(self, question, expected):
+        page = source(
+            "Consolidated Balance Sheets\nJanuary 28, 2023 January 29, 2022\nAssets\n"
+            "Cash and cash equivalents $ 1,874 $ 2,936\nTotal current assets 8,802 10,539\n"
+            "Total assets 15,803 17,504\nSee Notes to Consolidated Statements.",
+            content_type="page",
+            page=1,
+        )
+        assert first(question, page) == expected
 
     def test_the_table_that_the_question_names_wins(self):
         one = table([["Item", "Cost"], ["Seal", "3"]], caption="Table 1", label="Table 1")
@@ -194,6 +229,22 @@ class TestFigures:
     def test_the_file_name_tells_what_a_picture_shows(self):
         figure = source("Proxy\nCoordinator\nQuery node", content_type="image", file_name="milvus_architecture.png")
         assert "Coordinator" in first("What does the coordinator of the Milvus architecture do?", figure)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Cash and cash equivalents $ 1,874 $ 2,936", ["Cash and cash equivalents", "$1,874", "$2,936"]),
+        ("Loss per share (0.31) — 4%", ["Loss per share", "(0.31)", "—", "4%"]),
+        ("Growth ..... 12%", ["Growth", "12%"]),
+        ("Hamilton County covers 538", None),
+        ("January 28, 2023", None),
+        ("1 2 3", None),
+        ("", None),
+    ],
+)
+def test_printed_rows(line, expected):
+    assert printed_row(line) == expected
 
 
 class TestPassages:

@@ -1,0 +1,69 @@
+"""What every synthesizer of ours shares: LlamaIndex's events around an answer, and answers known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from llama_index.core.base.response.schema import (
+    RESPONSE_TYPE,
+    AsyncStreamingResponse,
+    Response,
+    StreamingResponse,
+)
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # not in its __all__
+from llama_index.core.instrumentation.events.synthesis import SynthesizeEndEvent, SynthesizeStartEvent
+from llama_index.core.response_synthesizers import BaseSynthesizer
+from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
+
+dispatcher = get_dispatcher(__name__)
+
+
+class EventedSynthesizer(BaseSynthesizer):
+    """What both synthesizers share: the events around an answer and the answer when there is nothing to say."""
+
+    @contextmanager
+    def _events(self, query: QueryBundle) -> Iterator[list[RESPONSE_TYPE]]:
+        """Emit LlamaIndex's events around the making of a response, which is put into the list."""
+        dispatcher.event(SynthesizeStartEvent(query=query))
+        made: list[RESPONSE_TYPE] = []
+        payload: dict[str, Any] = {EventPayload.QUERY_STR: query.query_str}
+        with self._callback_manager.event(CBEventType.SYNTHESIZE, payload=payload) as event:
+            yield made
+            event.on_end(payload={EventPayload.RESPONSE: made[0]})
+        dispatcher.event(SynthesizeEndEvent(query=query, response=made[0]))
+
+    def _whole(
+        self, pieces: Sequence[str], sources: Sequence[NodeWithScore], metadata: dict[str, Any]
+    ) -> RESPONSE_TYPE:
+        """Return a response whose text is known, as a stream if streaming was asked for."""
+        text = "".join(pieces)
+        if not self._streaming:
+            return Response(text, source_nodes=list(sources), metadata=metadata)
+        return StreamingResponse((piece for piece in pieces), source_nodes=list(sources), metadata=metadata)
+
+    def _awhole(
+        self, pieces: Sequence[str], sources: Sequence[NodeWithScore], metadata: dict[str, Any]
+    ) -> RESPONSE_TYPE:
+        if not self._streaming:
+            return self._whole(pieces, sources, metadata)
+        return AsyncStreamingResponse(_each(pieces), source_nodes=list(sources), metadata=metadata)
+
+    def _metadata(self, sources: Sequence[NodeWithScore]) -> dict[str, Any]:
+        return self._get_metadata_for_response([source.node for source in sources]) or {}
+
+
+def as_bundle(query: QueryType) -> QueryBundle:
+    """Return a question as a ``QueryBundle``.
+
+    Args:
+        query: The question, as text or already as a bundle.
+    """
+    return QueryBundle(query_str=query) if isinstance(query, str) else query
+
+
+async def _each(pieces: Sequence[str]) -> AsyncGenerator[str, None]:
+    for piece in pieces:
+        yield piece

@@ -1,0 +1,160 @@
+"""Answers without an LLM: quotes that cite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.indices.prompt_helper import ChatPromptHelper, PromptHelper
+from llama_index.core.llms import MockLLM
+from llama_index.core.prompts.mixin import PromptDictType
+from llama_index.core.schema import NodeWithScore, QueryType, TextNode
+from llama_index.core.types import RESPONSE_TEXT_TYPE
+
+from llama_index_raganything.node_parser.tokens import simple_tokens
+from llama_index_raganything.query_engine.citations import citation
+from llama_index_raganything.query_engine.evented import EventedSynthesizer, as_bundle
+from llama_index_raganything.query_engine.postprocessors import neighbours_on_pages
+from llama_index_raganything.query_engine.prompts import not_found_answer
+from llama_index_raganything.query_engine.quotes import Quote, find_quotes, without_markers
+
+
+class ExtractiveSynthesizer(EventedSynthesizer):
+    """Answer without an LLM: quote the sentences, table cells and figures that cover the question, with ``[n]``.
+
+    Args:
+        streaming: Return the answer piece by piece.
+        callback_manager: LlamaIndex callbacks.
+        page_store: Vector store or docstore that holds all nodes; the other elements of the retrieved nodes'
+            pages may then be quoted too, and are added to the sources when they are.
+        max_pages: Pages that are looked at.
+    """
+
+    def __init__(
+        self,
+        streaming: bool = False,
+        callback_manager: CallbackManager | None = None,
+        page_store: Any = None,
+        max_pages: int = 5,
+    ) -> None:
+        # The base class would otherwise build LlamaIndex's default LLM, a paid third party.
+        super().__init__(
+            llm=MockLLM(),
+            callback_manager=callback_manager,
+            prompt_helper=PromptHelper(tokenizer=simple_tokens),
+            chat_prompt_helper=ChatPromptHelper(tokenizer=simple_tokens),
+            streaming=streaming,
+        )
+        self._page_store = page_store
+        self._max_pages = max_pages
+
+    def _get_prompts(self) -> PromptDictType:
+        return {}
+
+    def _update_prompts(self, prompts: PromptDictType) -> None:
+        """Do nothing: quoting needs no prompt."""
+
+    def get_response(self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any) -> RESPONSE_TEXT_TYPE:  # noqa: ARG002  # core's signature
+        """Answer from plain texts.
+
+        Args:
+            query_str: The question.
+            text_chunks: Texts, best first; the first is ``[1]``.
+            **response_kwargs: Ignored.
+
+        Returns:
+            The answer.
+        """
+        sources = [NodeWithScore(node=TextNode(text=chunk)) for chunk in text_chunks]
+        return "".join(_pieces(query_str, find_quotes(query_str, sources)))
+
+    async def aget_response(
+        self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
+    ) -> RESPONSE_TEXT_TYPE:
+        """Answer from plain texts; see :meth:`get_response`."""
+        return self.get_response(query_str, text_chunks, **response_kwargs)
+
+    def synthesize(
+        self,
+        query: QueryType,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+        **response_kwargs: Any,  # noqa: ARG002  # core's signature
+    ) -> RESPONSE_TYPE:
+        """Answer a question from nodes.
+
+        Args:
+            query: The question.
+            nodes: Source nodes, best first.
+            additional_source_nodes: Nodes to list after the sources, not quoted.
+            **response_kwargs: Ignored.
+
+        Returns:
+            The response; ``metadata["citations"]`` tells what each ``[n]`` leads to.
+        """
+        query = as_bundle(query)
+        with self._events(query) as made:
+            pieces, sources, metadata = self._answer(query.query_str, nodes, additional_source_nodes)
+            made.append(self._whole(pieces, sources, metadata))
+        return made[0]
+
+    async def asynthesize(
+        self,
+        query: QueryType,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+        **response_kwargs: Any,  # noqa: ARG002  # core's signature
+    ) -> RESPONSE_TYPE:
+        """Answer a question from nodes; see :meth:`synthesize`."""
+        query = as_bundle(query)
+        with self._events(query) as made:
+            pieces, sources, metadata = await asyncio.to_thread(
+                self._answer, query.query_str, nodes, additional_source_nodes
+            )
+            made.append(self._awhole(pieces, sources, metadata))
+        return made[0]
+
+    def _answer(
+        self, question: str, nodes: Sequence[NodeWithScore], additional: Sequence[NodeWithScore] | None
+    ) -> tuple[list[str], list[NodeWithScore], dict[str, Any]]:
+        around = (
+            neighbours_on_pages(self._page_store, list(nodes), self._max_pages) if self._page_store is not None else []
+        )
+        known = [*nodes, *(NodeWithScore(node=node) for _, node in around)]
+        ranks = [*range(len(nodes)), *(index for index, _ in around)]
+        quotes, sources = _keep_sources(find_quotes(question, known, ranks), known, len(nodes))
+        first: dict[int, Quote] = {}
+        for quote in quotes:
+            first.setdefault(quote.number, quote)
+        citations = [citation(n, sources[n - 1], quote.text) for n, quote in first.items()]
+        sources.extend(additional or [])
+        metadata = self._metadata(sources)
+        metadata["citations"] = citations
+        metadata["answered"] = bool(quotes)
+        return _pieces(question, quotes), sources, metadata
+
+
+def _keep_sources(
+    quotes: Sequence[Quote], known: Sequence[NodeWithScore], retrieved: int
+) -> tuple[list[Quote], list[NodeWithScore]]:
+    """Keep all retrieved sources and, after them, those of the others that are quoted; renumber the quotes."""
+    added = sorted({quote.number for quote in quotes if quote.number > retrieved})
+    numbers = {number: retrieved + place for place, number in enumerate(added, 1)}
+    renumbered = [replace(quote, number=numbers.get(quote.number, quote.number)) for quote in quotes]
+    return renumbered, [*known[:retrieved], *(known[number - 1] for number in added)]
+
+
+def _pieces(question: str, quotes: Sequence[Quote]) -> list[str]:
+    """Return the answer in pieces, one per quote."""
+    if not quotes:
+        return [not_found_answer(question)]
+    pieces: list[str] = []
+    for index, quote in enumerate(quotes):
+        plain = quote.kind == "sentence" and (index == 0 or quotes[index - 1].kind == "sentence")
+        gap = "" if index == 0 else " " if plain else "\n"
+        pieces.append(f"{gap}{without_markers(quote.text)} [{quote.number}]")
+    return pieces
