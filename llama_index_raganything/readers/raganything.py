@@ -3,11 +3,14 @@
 What is repaired, of RAG-Anything 1.4.3: output is written below the asset folder and removed, never
 beside the source; weights are looked for before a download is tried; an empty list, which stands for
 "empty" and "failed" alike, is an error; formats that a parser does not take go to the embedded
-parser; captions that Docling leaves in the text are attached.
+parser; heading levels, lists, captions and boxes that the Docling parser drops are taken from
+Docling's own JSON, which it leaves in the output folder.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterable
@@ -25,10 +28,13 @@ from llama_index_raganything.errors import (
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.content_list import content_list_to_elements
+from llama_index_raganything.readers.docling_document import docling_items
 from llama_index_raganything.readers.formats import detect_format
 from llama_index_raganything.readers.office import add_pages
 from llama_index_raganything.readers.routing import package_version, run_parser
 from llama_index_raganything.readers.structure import attach_loose_captions, deepen_headings
+
+logger = logging.getLogger(__name__)
 
 _IMAGES: Final = frozenset({".png", ".jpeg", ".jpg", ".bmp", ".tiff", ".tif", ".gif", ".webp"})
 _OFFICE: Final = frozenset({".doc", ".docx", ".ppt", ".pptx", ".xls", ".xlsx"})
@@ -75,6 +81,8 @@ def parse_with_raganything(name: str, path: Path, options: ParseOptions, assets:
     assets.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=assets.root, prefix=".parser-") as folder:
         items = _run(name, path, folder, _METHODS[options.ocr], arguments)
+        if name == "docling":
+            items = _docling_items(Path(folder)) or items
         # The parser is code that the user chose to run, so its images may lie anywhere.
         root = Path(Path(folder).resolve().anchor)
         parsed = content_list_to_elements(items, assets=assets, asset_root=root, base=Path(folder))
@@ -140,6 +148,16 @@ def _run(name: str, path: Path, folder: str, method: str, arguments: dict[str, A
         message = f"{name} could not parse {str(path)!r}: {type(error).__name__}: {error}. Try parser='auto'."
         raise ParseError(message, str(path)) from error
     return list(items or [])
+
+
+def _docling_items(folder: Path) -> list[dict[str, Any]]:
+    """Read the document that RAG-Anything's Docling parser wrote; nothing when its form is unknown."""
+    for path in folder.rglob("docling/*.json"):
+        try:
+            return docling_items(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+            logger.warning("Docling's JSON has an unknown form; heading levels and boxes are lost.", exc_info=True)
+    return []
 
 
 def _page_arguments(name: str, page_range: str | None) -> dict[str, int]:
