@@ -96,39 +96,47 @@ def both(*conditions: MetadataFilters | None) -> MetadataFilters | None:
     return MetadataFilters(filters=list(given), condition=FilterCondition.AND)
 
 
-def look_ups(question: Question, documents: Sequence[str], filters: MetadataFilters | None) -> list[Fetch]:
+def look_ups(
+    question: Question, documents: Sequence[str], filters: MetadataFilters | None, *, page_nodes: bool = True
+) -> list[Fetch]:
     """Return the requests for pages and labelled elements that a question names outright.
 
     Args:
         question: The question.
         documents: Ids of the documents to look into, those with the best candidates first.
         filters: The caller's filters, which hold for these requests too.
+        page_nodes: Whether pages are nodes of their own; otherwise all elements of a named page are asked for.
 
     Returns:
-        No, one or two requests.
+        No, one or several requests.
     """
     if not documents:
         return []
+    within = _in_documents(documents[:MAX_DOCUMENTS_LOOKED_UP])
+    pages_only = _one("content_type", ["page"]) if page_nodes else None
+    numbers = sorted({*question.pages, *question.positions, *([1] if question.about_document else [])})
+    names = [str(number) for number in question.pages] + list(question.page_labels)
+    elements = [label for kind, number in question.labels if (label := label_of(f"{kind} {number}"))]
+    named = _any_of(_one("page", numbers), _one("page_label", names))
     requests = []
-    named = _named(question)
-    if named:
-        within = _in_documents(documents[:MAX_DOCUMENTS_LOOKED_UP])
-        anyone = MetadataFilters(filters=list(named), condition=FilterCondition.OR)
-        requests.append(Fetch(filters=both(filters, within, anyone)))
+    if named is not None:
+        requests.append(Fetch(filters=both(filters, within, pages_only, named)))
+    if elements:
+        requests.append(Fetch(filters=both(filters, within, _one("label", elements))))
     if question.last_pages:
-        pages = MetadataFilters(filters=[MetadataFilter(key="content_type", value="page")])
-        requests.append(Fetch(filters=both(filters, _in_documents(documents[:MAX_DOCUMENTS_ENDED]), pages)))
+        requests.append(Fetch(filters=both(filters, _in_documents(documents[:MAX_DOCUMENTS_ENDED]), pages_only)))
     return requests
 
 
-def _named(question: Question) -> list[MetadataFilter]:
-    numbers = sorted({*question.pages, *question.positions, *([1] if question.about_document else [])})
-    labels = [str(number) for number in question.pages] + list(question.page_labels)
-    elements = [label_of(f"{kind} {number}") for kind, number in question.labels]
-    wanted = {"page": numbers, "page_label": labels, "label": [label for label in elements if label]}
-    return [
-        MetadataFilter(key=key, operator=FilterOperator.IN, value=values) for key, values in wanted.items() if values
-    ]
+def _one(key: str, values: Sequence[str] | Sequence[int]) -> MetadataFilters | None:
+    if not values:
+        return None
+    return MetadataFilters(filters=[MetadataFilter(key=key, operator=FilterOperator.IN, value=list(values))])
+
+
+def _any_of(*conditions: MetadataFilters | None) -> MetadataFilters | None:
+    given = [item for condition in conditions if condition is not None for item in condition.filters]
+    return MetadataFilters(filters=given, condition=FilterCondition.OR) if given else None
 
 
 def _in_documents(documents: Sequence[str]) -> MetadataFilters:

@@ -185,7 +185,9 @@ class NodeRetriever(BaseRetriever):
         for query, answer in zip(queries, (yield [*queries]), strict=True):
             session.add_hits(answer, by_vector=query.mode is VectorStoreQueryMode.DEFAULT)
         yield from self._read(session, session.hits)
-        named = look_ups(understand(bundle.query_str), session.documents(), self.filters)
+        named = look_ups(
+            understand(bundle.query_str), session.documents(), self.filters, page_nodes=session.has_page_nodes()
+        )
         for answer in (yield [*named]) if named else []:
             session.add_hits(answer)
         result, gone = yield from self._choose(session, bundle.query_str)
@@ -301,6 +303,9 @@ class _Session:
 
     def documents(self) -> list[str]:
         return list(dict.fromkeys(p.candidate.document for p in self.known(self.hits) if p.candidate.document))
+
+    def has_page_nodes(self) -> bool:
+        return any(profile.is_page or profile.page_id is not None for profile in self.known(self.hits))
 
     def page_ids(self) -> list[str]:
         return [profile.page_id for profile in self.known(self.hits) if profile.page_id is not None]

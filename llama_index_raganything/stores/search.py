@@ -12,7 +12,8 @@ from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQu
 
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.stores.keywords import keyword_terms
+from llama_index_raganything.stores import schema
+from llama_index_raganything.stores.keywords import query_terms
 from llama_index_raganything.stores.rows import OUTPUT_FIELDS, check_vector
 
 with guarded_import():
@@ -75,7 +76,8 @@ class SearchPlan:
 
     def without_nodes(self) -> SearchPlan:
         """Return the same request for ids and similarities alone, which costs no text and no decoding."""
-        return replace(self, arguments={**self.arguments, "output_fields": []}, ids_only=True)
+        # Not an empty list, which Milvus Lite takes for all fields, vectors included.
+        return replace(self, arguments={**self.arguments, "output_fields": [schema.ID]}, ids_only=True)
 
 
 def plan_search(
@@ -109,7 +111,7 @@ def _plan(
     mode = _checked_mode(query.mode, settings)
     limit = _bounded(query.similarity_top_k)
     if mode in _KEYWORD_MODES:
-        terms = keyword_terms(query.query_str or "")
+        terms = query_terms(query.query_str or "")
         limit = _bounded(query.sparse_top_k or query.similarity_top_k)
         if not terms or limit < 1:
             return None
@@ -121,7 +123,7 @@ def _plan(
     if mode == VectorStoreQueryMode.MMR:
         return _plan_mmr(query, vector, expression, settings, options)
     if mode == VectorStoreQueryMode.HYBRID:
-        terms = keyword_terms(query.query_str or "")
+        terms = query_terms(query.query_str or "")
         if terms:
             return _plan_hybrid(query, vector, terms, expression, settings, params)
         limit = _bounded(query.hybrid_top_k or limit)

@@ -40,10 +40,10 @@ def test_conditions_are_found_however_deep():
 @pytest.mark.parametrize(
     ("question", "keys"),
     [
-        ("What is on page 3?", {"page", "page_label"}),
-        ("What is on page iv?", {"page_label"}),
+        ("What is on page 3?", {"page", "page_label", "content_type"}),
+        ("What is on page iv?", {"page_label", "content_type"}),
         ("What does Figure 4 show?", {"label"}),
-        ("Who is the author?", {"page"}),
+        ("Who is the author?", {"page", "content_type"}),
         ("What is on the last page?", {"content_type"}),
         ("How do pumps work?", set()),
     ],
