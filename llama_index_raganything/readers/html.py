@@ -12,6 +12,7 @@ from lxml import etree
 from lxml import html as lxml_html
 
 from llama_index_raganything.elements import Element, label_of
+from llama_index_raganything.errors import FileTooLargeError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile
 from llama_index_raganything.readers.encoding import declared_encoding, decode_text
@@ -27,6 +28,8 @@ from llama_index_raganything.readers.tables import (
 
 PARSER: Final = "html 1"
 """Name and version for cache keys; raise the number when the output changes."""
+
+MAX_BYTES: Final = 64 * 1024**2
 
 ImageResolver = Callable[[str], str | None]
 """Turns an image reference into an asset, or None."""
@@ -70,13 +73,7 @@ def html_elements(html: str, resolve_image: ImageResolver | None = None) -> list
     Returns:
         Headings, texts, lists, tables, images, code and equations in document order; no pages.
     """
-    root = parse_html_fragment(html)
-    elements = [] if root is None else _Walker(resolve_image or (lambda _reference: None)).walk(root)
-    if not elements and len(html) > _STRIPPED_LENGTH:
-        # libxml2 gives up on trees thousands of levels deep; the words alone are better than nothing.
-        words = _tidy(html_module.unescape(_TAG.sub(" ", _UNREAD.sub(" ", html))))
-        elements = [Element(type="text", text=words)] if words else []
-    return elements
+    return _elements(parse_html_fragment(html), html, resolve_image)
 
 
 def parse_html(path: Path, assets: AssetStore | None) -> ParsedFile:
@@ -89,7 +86,14 @@ def parse_html(path: Path, assets: AssetStore | None) -> ParsedFile:
 
     Returns:
         The page's title, description and elements.
+
+    Raises:
+        FileTooLargeError: The page is larger than :data:`MAX_BYTES`.
     """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        message = f"{path.name!r} has {size:,} bytes; web pages may have {MAX_BYTES:,}. Split it."
+        raise FileTooLargeError(message, str(path))
     data = path.read_bytes()
     html = decode_text(data, declared_encoding(data))
     return page_to_parsed(html, LocalImages(path.parent, assets) if assets is not None else None)
@@ -105,8 +109,8 @@ def page_to_parsed(html: str, resolve_image: ImageResolver | None) -> ParsedFile
     Returns:
         The title, the description (as first element, where the body does not say the same) and the elements.
     """
-    elements = html_elements(html, resolve_image)
     root = parse_html_fragment(html)
+    elements = _elements(root, html, resolve_image)
     title_node = None if root is None else next(root.iter("title"), None)
     title = element_text(title_node) if title_node is not None else ""
     description = _description(root)
@@ -127,6 +131,15 @@ def first_heading(elements: list[Element]) -> str | None:
     headings = [element for element in elements if element.type == "heading"]
     top = min((element.level or 1 for element in headings), default=0)
     return next((element.text for element in headings if (element.level or 1) == top), None)
+
+
+def _elements(root: Any, html: str, resolve_image: ImageResolver | None) -> list[Element]:
+    elements = [] if root is None else _Walker(resolve_image or (lambda _reference: None)).walk(root)
+    if not elements and len(html) > _STRIPPED_LENGTH:
+        # libxml2 gives up on trees thousands of levels deep; the words alone are better than nothing.
+        words = _tidy(html_module.unescape(_TAG.sub(" ", _UNREAD.sub(" ", html))))
+        elements = [Element(type="text", text=words)] if words else []
+    return elements
 
 
 def _description(root: Any) -> str:

@@ -31,6 +31,9 @@ _XLSX_SUFFIXES: Final = frozenset({".xlsx", ".xlsm", ".xltx", ".xltm"})
 SPREADSHEET_SUFFIXES: Final = _XLSX_SUFFIXES | {".xls", ".ods", ".ots", ".csv", ".tsv"}
 
 
+_MAX_PAGE_CHARACTERS: Final = 200_000
+"""Text kept of one page: a sheet of a million cells is no page that anyone reads, and its tables hold the rest."""
+
 # What programs write into the title property by themselves.
 _EMPTY_TITLE = re.compile(
     r"(?:microsoft )?(?:word|excel|powerpoint)?[ -]*(?:untitled|presentation|document|workbook|book|slide)?\s*\d*"
@@ -195,4 +198,5 @@ def add_pages(elements: list[Element]) -> list[Element]:
 def _page(number: int, elements: list[Element]) -> Element:
     parts = (part for e in elements for part in dict.fromkeys((e.caption, e.text, e.footnote)) if part)
     label = next((e.page_label for e in elements if e.page_label), None)
-    return Element(type="page", text="\n".join(parts), page=number, page_label=label)
+    text = "\n".join(parts)[:_MAX_PAGE_CHARACTERS]
+    return Element(type="page", text=text, page=number, page_label=label)

@@ -24,7 +24,7 @@ from llama_index_raganything.readers.prose import parse_prose, parse_source, par
 PARSER: Final = "text 1"
 """Name and version for cache keys; raise the number when the output changes."""
 
-MAX_BYTES: Final = 256 * 1024 * 1024
+MAX_BYTES: Final = 128 * 1024 * 1024
 
 MARKDOWN_SUFFIXES: Final = frozenset({".md", ".markdown", ".mdx", ".mkd", ".qmd", ".rmd"})
 MAIL_SUFFIXES: Final = frozenset({".eml", ".mail", ".mbox"})

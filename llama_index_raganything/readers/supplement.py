@@ -61,6 +61,9 @@ def add_missing(elements: list[Element], ground: Iterable[Ground]) -> list[Eleme
     Returns:
         The elements with the missing paragraphs at their places; equal paragraphs are added once.
     """
+    ground = list(ground)
+    if not ground:
+        return list(elements)
     keys = [_key(" ".join((e.caption, e.text, e.footnote))) for e in elements]
     ends = list(itertools.accumulate(map(len, keys)))
     haystack = "".join(keys)
