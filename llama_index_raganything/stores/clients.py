@@ -247,7 +247,12 @@ def _translate(message: str, address: Address) -> StoreError:
     if any(word in lowered for word in _AUTH_WORDS):
         advice = "check the token (argument or MILVUS_TOKEN)"
         return StoreUnavailableError(f"Milvus at {address.uri} refused the login; {advice}. ({message})")
-    if any(code in message for code in _UNREACHABLE) or "fail connecting" in lowered or "closed channel" in lowered:
+    if "fail connecting" in lowered:
+        advice = "is it running, and is the token right (argument or MILVUS_TOKEN)?"
+        return StoreUnavailableError(
+            f"Milvus at {address.uri} does not answer or refuses the login; {advice} ({message})"
+        )
+    if any(code in message for code in _UNREACHABLE) or "closed channel" in lowered:
         return StoreUnavailableError(f"Milvus at {address.uri} cannot be reached; is it running? ({message})")
     return StoreError(f"Milvus at {address.uri} refused: {message}")
 

@@ -222,7 +222,7 @@ def _group(filters: MetadataFilters, encode_id: Callable[[str], str], depth: int
 
 
 def _join(word: str, parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"({word.join(parts)})"
+    return parts[0] if len(parts) == 1 else "(" + word.join(f"({part})" for part in parts) + ")"
 
 
 def _leaf(part: MetadataFilter, encode_id: Callable[[str], str]) -> str:
@@ -284,8 +284,9 @@ class _Field:
     def known(self) -> str:
         """The expression that says the row has this key."""
         if self.column is None:
-            return f"exists {self.value}"
-        return f"{self.column} >= 0" if self.column in _NUMBER_COLUMNS else f'{self.column} != ""'
+            # In its own brackets: Milvus 2.3 takes `exists a and b` for `exists (a and b)`.
+            return f"(exists {self.value})"
+        return f"({self.column} >= 0)" if self.column in _NUMBER_COLUMNS else f'({self.column} != "")'
 
     @property
     def bare(self) -> str:
@@ -297,21 +298,21 @@ class _Field:
 
     def when_known(self, condition: str) -> str:
         """The expression that is true or false, never unknown, also for rows without the key."""
-        return f"({self.known} and {condition})"
+        return f"({self.known} and ({condition}))"
 
     def empty(self) -> str:
         """The expression that is true where the value is missing, None, empty text or an empty list."""
         if self.column is None:
-            return f'((not {self.known}) or {self.value} == "")'
+            return f'((not {self.known}) or ({self.value} == ""))'
         other = _dynamic((overflow_name(self.column),))
-        return f'((not {self.known}) and ((not exists {other}) or {other} == ""))'
+        return f'((not {self.known}) and ((not (exists {other})) or ({other} == "")))'
 
     def like(self, text: str, *, fold: bool) -> str:
         """The expression that is true where the value is a string that has a substring."""
         plain = _without_wildcards(text.lower() if fold else text)
         pattern = quote(f"%{plain}%")
         shadow = _dynamic((LOWER_FIELD if fold else LITERAL_FIELD, *((self.column,) if self.column else self.path)))
-        return f"({self.value} like {pattern} or (exists {shadow} and {shadow} like {pattern}))"
+        return f"(({self.value} like {pattern}) or ((exists {shadow}) and ({shadow} like {pattern})))"
 
 
 def overflow_name(column: str) -> str:
@@ -355,12 +356,23 @@ def _equal(field: _Field, value: Any) -> str:
         raise FilterError(message)
     if field.column is None and not isinstance(value, (str, bool)) and value in (0, 1):
         # Metadata filters cannot hold booleans, and in Python True == 1.
-        return f"({field.value} == {literal(value)} or {field.value} == {literal(bool(value))})"
+        return f"(({field.value} == {literal(value)}) or ({field.value} == {literal(bool(value))}))"
+    if field.column in _NUMBER_COLUMNS:
+        return f"{field.column} == {int(value)}" if _is_whole(value) else NOTHING
     return f"{field.value} == {literal(value)}"
 
 
+def _is_whole(value: float) -> bool:
+    return float(value).is_integer() and -_INT64 < value < _INT64
+
+
 def _compare(word: str) -> Callable[[_Field, Any], str]:
+    # An integer column takes integers only: greater than 2.5 is greater than 2, and less than 2.5 less than 3.
+    whole = math.floor if word in (">", "<=") else math.ceil
+
     def build(field: _Field, value: Any) -> str:
+        if field.column in _NUMBER_COLUMNS and isinstance(value, float) and math.isfinite(value):
+            value = whole(value)
         return field.when_known(f"{field.value} {word} {literal(value)}")
 
     return build
@@ -428,7 +440,7 @@ def _of_column(column: str, values: Sequence[Any]) -> list[Any]:
     """Make a list fit a column: Milvus wants integers only in a list for an integer column."""
     if column not in _NUMBER_COLUMNS:
         return list(values)
-    whole = [int(value) for value in values if float(value).is_integer()]
+    whole = [int(value) for value in values if _is_whole(value)]
     return whole or [-2]
 
 

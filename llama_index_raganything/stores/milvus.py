@@ -275,9 +275,11 @@ class MilvusNodeStore(MilvusVectorStore):
         node_ids: list[str] | None = None,
         filters: MetadataFilters | None = None,
         limit: int | None = None,
+        *,
+        include_embeddings: bool = False,
         **kwargs: Any,  # noqa: ARG002 # LlamaIndex's signature.
     ) -> list[BaseNode]:
-        """Return nodes with their embeddings.
+        """Return nodes.
 
         Repairs: empty lists returned everything; ids and filters excluded each other; 16,384 nodes at most.
 
@@ -285,12 +287,14 @@ class MilvusNodeStore(MilvusVectorStore):
             node_ids: Ids; an empty list gives no node. The order of the ids is the order of the nodes.
             filters: Filters; empty filters are no restriction.
             limit: At most so many nodes.
+            include_embeddings: Read the dense vectors too, which takes three times as long.
             **kwargs: Not used.
 
         Returns:
             The nodes.
         """
-        fields = [schema.ID, *OUTPUT_FIELDS, *([self.embedding_field] if self.enable_dense else [])]
+        vectors = [self.embedding_field] if include_embeddings and self.enable_dense else []
+        fields = [schema.ID, *OUTPUT_FIELDS, *vectors]
         entities = list(self._scan(self._expression(filters, node_ids=node_ids), fields, limit))
         incomplete = [entity[schema.ID] for entity in entities if not self._codec().is_complete(entity)]
         overflow = self._overflow(incomplete)
@@ -314,7 +318,7 @@ class MilvusNodeStore(MilvusVectorStore):
             node_ids: Ids.
             filters: Filters.
             limit: At most so many nodes.
-            **kwargs: Not used.
+            **kwargs: ``include_embeddings``.
 
         Returns:
             The nodes.

@@ -431,7 +431,7 @@ class NodeSuite:
         back = ask(store).nodes[0]
         assert type(back) is TextNode
         assert back.to_dict() | {"embedding": None} == original.to_dict() | {"embedding": None}
-        assert store.get_nodes(["a"])[0].embedding == pytest.approx(original.embedding)
+        assert store.get_nodes(["a"], include_embeddings=True)[0].embedding == pytest.approx(original.embedding)
 
     def test_image_node(self, store, tmp_path):
         original = ImageNode(
