@@ -6,6 +6,7 @@ office files, while text, mail, media and content lists are always read directly
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 from collections.abc import Callable
@@ -75,8 +76,9 @@ def parser_id(kind: Kind, parser: str) -> str:
     return " ".join([parser, *(f"{name}={package_version(name)}" for name in packages)])
 
 
+@functools.cache
 def package_version(name: str) -> str:
-    """Return the version of an installed distribution, or ``"none"``.
+    """Return the version of an installed distribution, or ``"none"``; looked up once, as it reads the disk.
 
     Args:
         name: Name of the distribution.

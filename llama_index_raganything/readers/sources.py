@@ -158,13 +158,21 @@ def _expand_path(value: str | PurePath, fs: Any) -> tuple[list[Source], bool]:
     if "://" in text:
         message = f"{text!r} is not http(s); pass a local path, or a path with fs=<fsspec file system>."
         raise BlockedSourceError(message)
-    path = Path(text)
+    path = _from_home(Path(text))
     if _is_dir(path):
         found = [Source("file", str(p.absolute()), p.absolute()) for p in _walk(path)]
         if not found:
             logger.warning("No files in the folder %s.", path)
         return found, True
     return [Source("file", str(_absolute(path)), _absolute(path))], False
+
+
+def _from_home(path: Path) -> Path:
+    """Expand a leading ``~``, unless a file really has that name or the user is unknown."""
+    try:
+        return path if os.path.lexists(path) else path.expanduser()
+    except (RuntimeError, ValueError):
+        return path
 
 
 def _absolute(path: Path) -> Path:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 from llama_index.core import SimpleDirectoryReader
+from llama_index.core.readers.base import ReaderConfig
 from llama_index.core.schema import Document
 
 from llama_index_raganything.documents import document_elements
@@ -131,6 +132,11 @@ class ReaderContract:
         )
         documents = await directory.aload_data()
         assert [d.text for d in documents] == [reader.load_data(sample)[0].text]
+
+    def test_under_an_ingestion_pipeline(self, reader: RAGAnythingReader, sample: Path) -> None:
+        config = ReaderConfig(reader=reader, reader_args=[str(sample)], reader_kwargs={"extra_info": {"a": 1}})
+        (document,) = config.read()
+        assert document.metadata["a"] == 1
 
     def test_unicode_file_names(self, reader: RAGAnythingReader, sample: Path) -> None:
         path = sample.with_name(f"Bericht é 报告 [1] & 'x'{sample.suffix}")

@@ -116,6 +116,14 @@ def test_paths_are_normalised(reader: RAGAnythingReader, folder: Path, monkeypat
     assert relative.metadata["source"] == str(folder / "note00.md")
 
 
+def test_home_folders(reader: RAGAnythingReader, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    (document,) = reader.load_data("~/note00.md")
+    assert document.metadata["source"] == str(folder / "note00.md")
+    with pytest.raises(SourceError):
+        reader.load_data("~no-such-user-here/x.md")
+
+
 def test_generators_of_paths(reader: RAGAnythingReader, folder: Path) -> None:
     assert len(reader.load_data(path for path in folder.glob("note*.md"))) == 10
 
