@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from llama_index.core.schema import NodeWithScore
 
+from llama_index_raganything.node_parser.sections import labels_in
 from llama_index_raganything.node_parser.sentences import sentences_of
 from llama_index_raganything.node_parser.tables import split_rows
 from llama_index_raganything.query_engine.citations import node_text
@@ -91,7 +92,9 @@ def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
     for token, weight in _metadata_context(metadata).items():
         context[token] = max(context.get(token, 0.0), weight)
     if content_type in _FIGURE_TYPES:
-        return [_whole(number, "figure", _figure_text(text), context)]
+        said = _figure_text(text, str(metadata.get("caption") or ""), str(metadata.get("label") or ""))
+        # The sentences that cite a figure help to find it, but are quoted from where they stand.
+        return [Passage(number, "figure", said, content_tokens(text), context)]
     if content_type in _BLOCK_TYPES:
         return [_whole(number, "block", text.strip()[:_BLOCK_CHARS], context)]
     walker = _Walker(number, context, is_page=content_type == "page")
@@ -324,9 +327,12 @@ def _glue(block: str, line: str) -> str:
     return f"{block} {line}"
 
 
-def _figure_text(text: str) -> str:
-    parts = (" ".join(line.split()) for line in text.splitlines())
-    return "; ".join(dict.fromkeys(part for part in parts if part))[:_BLOCK_CHARS]
+def _figure_text(text: str, caption: str, label: str) -> str:
+    """Return what a figure says: caption and words, without axis numbers and the sentences that cite it."""
+    parts = [" ".join(line.split()) for line in text.splitlines()]
+    words = [part for part in parts if any(char.isalpha() for char in part)]
+    own = [part for part in words if part == caption or not label or label not in labels_in(part)]
+    return "; ".join(dict.fromkeys(own or words or parts)).strip("; ")[:_BLOCK_CHARS]
 
 
 def _whole(number: int, kind: Kind, text: str, context: dict[str, float]) -> Passage:

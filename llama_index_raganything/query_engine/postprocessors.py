@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 _PASSED_ON: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 """Formats that every vision endpoint takes; others are sent as PNG."""
 
+_MAX_NEIGHBOURS: Final = 200
+"""Elements fetched at most for one question; a spreadsheet "page" may have thousands."""
+
 
 class MultimodalContextPostprocessor(BaseNodePostprocessor):
     """Give each retrieved ``ImageNode`` to a multimodal LLM with its caption **and** its image.
@@ -169,6 +172,9 @@ class PageContextPostprocessor(BaseNodePostprocessor):
         if page is None or not isinstance(scored.node, TextNode):
             return scored
         text = page.get_content(metadata_mode=MetadataMode.NONE)
+        if len(text) <= len(scored.node.text):
+            # The element is all there is on its page.
+            return scored
         around = _window(text, scored.node.text, self.max_chars)
         copy = scored.node.model_copy(update={"text": f"{scored.node.text}\n\nThe page around it:\n{around}"})
         return NodeWithScore(node=copy, score=scored.score)
@@ -223,7 +229,7 @@ def neighbours_on_pages(store: Any, nodes: list[NodeWithScore], max_pages: int) 
         children = [child.node_id for child in (page.child_nodes or [])] if page is not None else []
         wanted.update((node_id, index) for node_id in children or [page_id] if node_id not in present)
     known = {page_id: page for page_id, page in pages.items() if page_id in wanted}
-    known |= fetch_nodes(store, [node_id for node_id in wanted if node_id not in known])
+    known |= fetch_nodes(store, [node_id for node_id in wanted if node_id not in known][:_MAX_NEIGHBOURS])
     return [(index, known[node_id]) for node_id, index in wanted.items() if node_id in known]
 
 

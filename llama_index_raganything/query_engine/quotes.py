@@ -21,6 +21,7 @@ from llama_index.core.schema import NodeWithScore
 
 from llama_index_raganything.query_engine.citations import MARKER, node_text
 from llama_index_raganything.query_engine.passages import Passage, passages_of
+from llama_index_raganything.query_engine.superlatives import extreme_rows, superlatives_in
 from llama_index_raganything.ranking.lexical import PAIR_WINDOW, content_tokens, window_pairs
 from llama_index_raganything.ranking.question import Question, understand
 
@@ -68,17 +69,11 @@ _DEFINITION = re.compile(
     r"^\s*what (?:is|are|does) (?:an? |the )?(?P<what>[^?]{2,60}?)(?: mean| stand for)?\s*\?", re.I
 )
 _SHORT_ANSWER = re.compile(r"\b(?:short|brief|concise|one[- ]sentence)\b|\bbriefly\b|简短|简要|一句话", re.I)
-_MOST = re.compile(
-    r"\b(?:highest|largest|most|maximum|max|biggest|greatest|fastest|longest|best|top)\b|最[高大多长快]", re.I
-)
-_LEAST = re.compile(r"\b(?:lowest|smallest|least|minimum|min|fewest|shortest|slowest|worst)\b|最[低小少短慢]", re.I)
-_SUMMARY_ROW = re.compile(r"\b(?:total|sum|average|mean|overall|all)\b|合计|总计|平均|小计", re.I)
 _CJK = re.compile(r"[\u3400-\u9fff]")
 _CJK_FUNCTION_WORDS = re.compile(
     r"什么|哪[些个里儿年位种]?|多少|几[个位种年]?|如何|怎[么样]+|为什么|为何|请问|何时|是否|有没有|是不是|能否|可否|分别"
     r"|[谁吗呢么是的了在有和与及或为被把对从到]"
 )
-_CELL_NUMBER = re.compile(r"\(?-?[$€£¥]?\s?\d[\d,]*(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -155,9 +150,8 @@ class _Scorer:
         self._total = sum(self.weights.values()) or 1.0
         self._pairs = [(a, b) for a, b in pairwise(question.terms) if a != b]
         self._windows = window_pairs(question.terms)
-        self._tables = _tables(passages)
-        self._extremes: set[tuple[int, int, int]] = set()
-        self._extremes = self._extreme_rows()
+        self._superlatives = superlatives_in(question.text)
+        self._extremes = extreme_rows(passages, question.text, lambda name: self._gain([name]))
         definition = _DEFINITION.match(question.text)
         self._defined = content_tokens(definition["what"]) if definition else []
 
@@ -200,7 +194,7 @@ class _Scorer:
         names = [passage.header[index] for index in self.columns(passage) if index < len(passage.header)]
         if (*passage.table, passage.position) in self._extremes:
             # The row *is* the highest or lowest, though no word in it says so.
-            names.append(" ".join([*_MOST.findall(self.question.text), *_LEAST.findall(self.question.text)]))
+            names.extend(self._superlatives)
         return [*passage.tokens, *content_tokens(" ".join(names))]
 
     def _share(self, held: Mapping[str, float]) -> float:
@@ -273,34 +267,6 @@ class _Scorer:
         missing = max(self.weights.values(), default=1.0) * sum(token not in self.weights for token in name)
         precision = covered / (covered + missing) if covered else 0.0
         return precision**2 * math.sqrt(covered / self._total)
-
-    def _extreme_rows(self) -> set[tuple[int, int, int]]:
-        """Return the rows that hold the largest or smallest number of the column that the question names."""
-        most, least = _MOST.search(self.question.text), _LEAST.search(self.question.text)
-        if not most and not least:
-            return set()
-        found: set[tuple[int, int, int]] = set()
-        for rows in self._tables.values():
-            column = self._numeric_column(rows)
-            if column is None:
-                continue
-            values = [(number, row) for row in rows if (number := _cell_number(row, column)) is not None]
-            _, row = (max if most else min)(values, key=lambda pair: pair[0])
-            found.add((*row.table, row.position))
-        return found
-
-    def _numeric_column(self, rows: Sequence[Passage]) -> int | None:
-        width = max(len(row.cells) for row in rows)
-        numeric = [
-            column
-            for column in range(1, width)
-            if sum(_cell_number(row, column) is not None for row in rows) >= max(2, 0.6 * len(rows))
-        ]
-        gains = {column: self._gain(rows[0].header[column : column + 1]) for column in numeric}
-        named = max(gains, key=gains.__getitem__, default=None)
-        if named is not None and gains[named] > 0:
-            return named
-        return numeric[0] if len(numeric) == 1 else None
 
 
 def term_weights(terms: Sequence[str], passages: Sequence[Passage]) -> dict[str, float]:
@@ -383,25 +349,6 @@ def without_markers(text: str) -> str:
         The words, in which no ``[3]`` can be mistaken for a citation of the answer.
     """
     return MARKER.sub(lambda match: f"{match['space']}({match['list']})", text)
-
-
-def _tables(passages: Sequence[Passage]) -> dict[tuple[int, int], list[Passage]]:
-    tables: dict[tuple[int, int], list[Passage]] = {}
-    for passage in passages:
-        if passage.kind == "row":
-            tables.setdefault(passage.table, []).append(passage)
-    return tables
-
-
-def _cell_number(row: Passage, column: int) -> float | None:
-    if column >= len(row.cells) or _SUMMARY_ROW.search(row.cells[0]):
-        return None
-    match = _CELL_NUMBER.match(row.cells[column].strip())
-    if match is None:
-        return None
-    digits = re.sub(r"[^\d.]", "", match.group())
-    negative = match.group().startswith(("(", "-"))
-    return (-1 if negative else 1) * float(digits) if digits.strip(".") else None
 
 
 def _same_kind(label: str, kind: str) -> bool:

@@ -181,6 +181,12 @@ class TestTables:
     def test_the_cell_is_named_by_row_and_column(self, question, expected):
         assert first(question, table(REVENUE, caption="Table 1: Revenue by region, in millions")) == expected
 
+    def test_a_chinese_table(self):
+        rows = [["地区", "2022年", "2023年"], ["北方", "3.1", "4.2"], ["南方", "5.0", "4.9"]]
+        chinese = table(rows, caption="表1 各地区收入（亿元）")
+        assert first("2023年北方的收入是多少？", chinese) == "地区: 北方; 2023年: 4.2"
+        assert first("2022年收入最高的地区是哪里？", chinese) == "地区: 南方; 2022年: 5.0"
+
     def test_a_row_is_found_by_any_of_its_cells(self):
         stock = table(
             [["Part", "Name", "Price", "Stock"], ["P-12", "Seal", "3.20", "7"], ["P-13", "Valve", "9.90", "0"]]
@@ -225,6 +231,11 @@ class TestFigures:
         assert first("What are the components of the Milvus architecture?", figure) == (
             "Figure 2: Architecture of Milvus; Proxy; Coordinator; Query node"
         )
+
+    def test_axis_numbers_and_sentences_that_cite_it_are_not_quoted(self):
+        text = "Figure 2: Output by site\n\nGWh\n400\n300\nSkagen Thy\n\nAs Fig. 2 shows, output by site rose."
+        figure = source(text, content_type="image", caption="Figure 2: Output by site", label="Figure 2")
+        assert first("What was the output by site?", figure) == "Figure 2: Output by site; GWh; Skagen Thy"
 
     def test_the_file_name_tells_what_a_picture_shows(self):
         figure = source("Proxy\nCoordinator\nQuery node", content_type="image", file_name="milvus_architecture.png")
