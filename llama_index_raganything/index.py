@@ -33,9 +33,6 @@ from llama_index_raganything.retrievers.nodes import NodeRetriever
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 
-_QUOTED_PER_PAGE = 3
-"""Elements of a page that answers without an LLM may quote: a table, the text before it and the text after it."""
-
 
 class RAGAnythingIndex:
     """Files in, cited answers out; every part can be replaced.
@@ -296,8 +293,7 @@ class RAGAnythingIndex:
 
         Args:
             llm: LLM for this engine; the index's by default.
-            similarity_top_k: How many results to answer from, on as many pages; without an LLM up to three
-                elements of each of these pages.
+            similarity_top_k: How many results to answer from.
             filters: Only nodes that match take part.
             node_postprocessors: Run on the results before the answer.
             **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True``.
@@ -305,14 +301,9 @@ class RAGAnythingIndex:
         Returns:
             The query engine.
         """
-        chosen = resolve_llm(llm or self._llm)
-        # An LLM reads one element per page together with its page; quotes are taken from elements only.
-        per_page = 1 if chosen else _QUOTED_PER_PAGE
         return RAGAnythingQueryEngine.from_args(
-            self.as_retriever(
-                similarity_top_k=similarity_top_k * per_page, filters=filters, elements_per_page=per_page
-            ),
-            llm=chosen,
+            self.as_retriever(similarity_top_k=similarity_top_k, filters=filters),
+            llm=resolve_llm(llm or self._llm),
             node_postprocessors=list(node_postprocessors),
             asset_root=str(self.reader.assets.root),
             page_store=self.node_store,
