@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
@@ -20,6 +20,8 @@ MARKER = re.compile(
 _OPEN_MARKER = re.compile(r"[ \t]*(?:[\[【][^\]】\n]{0,40})?$")
 _NUMBER_OR_RANGE = re.compile(r"(?P<first>\d+)(?:\s*[-–]\s*\^?(?P<last>\d+))?")
 _QUOTE_CHARS: Final = 400
+_CLEARLY_BETTER: Final = 1.25
+_PLACE: Final = ("page", "page_label", "bbox", "section", "label", "asset", "content_type")
 _SUPPORT: Final = 0.5
 """Share of an answer's content words that a source must hold to be cited where the LLM cited none."""
 
@@ -141,23 +143,43 @@ def parse_box(value: Any) -> list[int] | None:
         return None
 
 
-def answer_citations(answer: str, sources: Sequence[NodeWithScore]) -> list[dict[str, Any]]:
+def answer_citations(
+    answer: str, sources: Sequence[NodeWithScore], neighbours: Mapping[int, Sequence[BaseNode]] | None = None
+) -> list[dict[str, Any]]:
     """Return the citations of an answer that an LLM wrote.
 
     Args:
         answer: An answer whose markers are valid.
         sources: The source nodes, the first being ``[1]``.
+        neighbours: Elements on the same page as a source, by its number. The LLM has read the page around the
+            source; where one of them holds the claim better, the citation leads to its box.
 
     Returns:
-        One citation per cited source, in order of first appearance, quoting the sentence of the source
-        that is nearest to the words before the marker.
+        One citation per cited source, in order of first appearance, quoting the sentence that is nearest to
+        the words before the marker.
     """
     claims = _claims(answer)
     return [
-        citation(number, sources[number - 1], best_sentence(sources[number - 1].node, claims.get(number, "")))
+        _nearest(number, sources[number - 1], claims.get(number, ""), (neighbours or {}).get(number, ()))
         for number in cited_numbers(answer)
         if 1 <= number <= len(sources)
     ]
+
+
+def _nearest(number: int, source: NodeWithScore, claim: str, neighbours: Sequence[BaseNode]) -> dict[str, Any]:
+    wanted = set(content_tokens(claim))
+    quote = best_sentence(source.node, claim)
+    own = _overlap(wanted, quote)
+    others = [(best_sentence(node, claim), node) for node in neighbours]
+    score, better, node = max(
+        ((_overlap(wanted, sentence), sentence, node) for sentence, node in others),
+        key=lambda found: found[0],
+        default=(0.0, "", None),
+    )
+    if node is None or score <= _CLEARLY_BETTER * own:
+        return citation(number, source, quote)
+    place = {key: node.metadata.get(key) for key in _PLACE}
+    return citation(number, source, better, element=place)
 
 
 def supporting_numbers(answer: str, sources: Sequence[NodeWithScore]) -> list[int]:

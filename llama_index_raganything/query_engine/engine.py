@@ -155,7 +155,9 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             images = MultimodalContextPostprocessor(asset_root=asset_root, max_images=max_images, max_pixels=max_pixels)
             pages = PageContextPostprocessor(store=page_store, max_pages=max_pages)
             around: Sequence[BaseNodePostprocessor] = [pages] if page_store is not None else []
-            response_synthesizer = CitingSynthesizer(inner, [*around, images] if sees else around)
+            response_synthesizer = CitingSynthesizer(
+                inner, [*around, images] if sees else around, page_store=page_store, max_pages=max_pages
+            )
         return cls(
             retriever=retriever,
             response_synthesizer=response_synthesizer,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import Any, Final
 
 from llama_index.core.base.llms.types import ChatMessage, TextBlock
@@ -16,7 +17,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.response_synthesizers import BaseSynthesizer, Generation
 from llama_index.core.response_synthesizers.no_text import NoText
-from llama_index.core.schema import MetadataMode, NodeWithScore, QueryType
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryType
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything.query_engine.citations import (
@@ -27,11 +28,14 @@ from llama_index_raganything.query_engine.citations import (
     supporting_numbers,
 )
 from llama_index_raganything.query_engine.evented import EventedSynthesizer, as_bundle
+from llama_index_raganything.query_engine.postprocessors import neighbours_on_pages
 from llama_index_raganything.query_engine.prompts import not_found_answer, says_not_found
 from llama_index_raganything.query_engine.quotes import without_markers
 
 _UNGROUNDED: Final = (Generation, NoText)
 """Synthesizers that do not read the sources, so that citing one would be a guess."""
+
+_Around = Mapping[int, Sequence[BaseNode]]
 
 
 class CitingSynthesizer(EventedSynthesizer):
@@ -41,9 +45,18 @@ class CitingSynthesizer(EventedSynthesizer):
         inner: The synthesizer that talks to the LLM.
         context_postprocessors: Applied to the sources just before the LLM reads them; they must keep number
             and order of the nodes. The response's ``source_nodes`` stay as they were retrieved.
+        page_store: Vector store or docstore that holds all nodes, so that a citation can lead to the element of
+            the page that holds the claim.
+        max_pages: Pages that are looked at.
     """
 
-    def __init__(self, inner: BaseSynthesizer, context_postprocessors: Sequence[BaseNodePostprocessor] = ()) -> None:
+    def __init__(
+        self,
+        inner: BaseSynthesizer,
+        context_postprocessors: Sequence[BaseNodePostprocessor] = (),
+        page_store: Any = None,
+        max_pages: int = 3,
+    ) -> None:
         super().__init__(
             llm=inner._llm,
             callback_manager=inner.callback_manager,
@@ -55,6 +68,8 @@ class CitingSynthesizer(EventedSynthesizer):
         )
         self._inner = inner
         self._context_postprocessors = list(context_postprocessors)
+        self._page_store = page_store
+        self._max_pages = max_pages
 
     @property
     def inner(self) -> BaseSynthesizer:
@@ -124,7 +139,7 @@ class CitingSynthesizer(EventedSynthesizer):
                 text = self.get_response_from_messages(query.query_str, _messages(context), **response_kwargs)
             else:
                 text = self.get_response(query.query_str, _texts(context), **response_kwargs)
-            made.append(self._finish(text, nodes, additional_source_nodes))
+            made.append(self._finish(text, nodes, additional_source_nodes, self._around(nodes)))
         return made[0]
 
     async def asynthesize(
@@ -148,25 +163,39 @@ class CitingSynthesizer(EventedSynthesizer):
                 text = await self.aget_response_from_messages(query.query_str, _messages(context), **response_kwargs)
             else:
                 text = await self.aget_response(query.query_str, _texts(context), **response_kwargs)
-            made.append(self._finish(text, nodes, additional_source_nodes))
+            around = await asyncio.to_thread(self._around, nodes)
+            made.append(self._finish(text, nodes, additional_source_nodes, around))
         return made[0]
+
+    def _around(self, nodes: Sequence[NodeWithScore]) -> _Around:
+        """Return the elements on the pages of the sources, by number of the source."""
+        around: dict[int, list[BaseNode]] = {}
+        if self._page_store is not None:
+            for index, node in neighbours_on_pages(self._page_store, list(nodes), self._max_pages):
+                around.setdefault(index + 1, []).append(node)
+        return around
 
     def _finish(
         self,
         text: RESPONSE_TEXT_TYPE,
         nodes: Sequence[NodeWithScore],
         additional: Sequence[NodeWithScore] | None,
+        around: _Around,
     ) -> RESPONSE_TYPE:
         sources = [*nodes, *(additional or [])]
         metadata = self._metadata(sources) | _nothing()
         if isinstance(text, Generator):
-            return StreamingResponse(self._stream(text, nodes, metadata), source_nodes=sources, metadata=metadata)
+            return StreamingResponse(
+                self._stream(text, nodes, around, metadata), source_nodes=sources, metadata=metadata
+            )
         if isinstance(text, AsyncGenerator):
-            return AsyncStreamingResponse(self._astream(text, nodes, metadata), source_nodes=sources, metadata=metadata)
+            return AsyncStreamingResponse(
+                self._astream(text, nodes, around, metadata), source_nodes=sources, metadata=metadata
+            )
         if isinstance(text, str) and self._output_cls is None:
             markers = MarkerFilter(len(nodes))
             answer = markers.feed(text) + markers.close()
-            answer += self._conclude(markers, nodes, metadata)
+            answer += self._conclude(markers, nodes, around, metadata)
             return Response(answer, source_nodes=sources, metadata=metadata)
         # A structured answer has no room for markers: it rests on all its sources.
         metadata["citations"] = [citation(n, node, node_text(node.node)) for n, node in enumerate(nodes, 1)]
@@ -176,37 +205,47 @@ class CitingSynthesizer(EventedSynthesizer):
         return response
 
     def _stream(
-        self, tokens: Generator[str, None, None], nodes: Sequence[NodeWithScore], metadata: dict[str, Any]
+        self,
+        tokens: Generator[str, None, None],
+        nodes: Sequence[NodeWithScore],
+        around: _Around,
+        metadata: dict[str, Any],
     ) -> Generator[str, None, None]:
         markers = MarkerFilter(len(nodes))
         for token in tokens:
             if ready := markers.feed(token):
                 yield ready
-        if rest := markers.close() + self._conclude(markers, nodes, metadata):
+        if rest := markers.close() + self._conclude(markers, nodes, around, metadata):
             yield rest
 
     async def _astream(
-        self, tokens: AsyncGenerator[str, None], nodes: Sequence[NodeWithScore], metadata: dict[str, Any]
+        self,
+        tokens: AsyncGenerator[str, None],
+        nodes: Sequence[NodeWithScore],
+        around: _Around,
+        metadata: dict[str, Any],
     ) -> AsyncGenerator[str, None]:
         markers = MarkerFilter(len(nodes))
         async for token in tokens:
             if ready := markers.feed(token):
                 yield ready
-        if rest := markers.close() + self._conclude(markers, nodes, metadata):
+        if rest := markers.close() + self._conclude(markers, nodes, around, metadata):
             yield rest
 
-    def _conclude(self, markers: MarkerFilter, nodes: Sequence[NodeWithScore], metadata: dict[str, Any]) -> str:
+    def _conclude(
+        self, markers: MarkerFilter, nodes: Sequence[NodeWithScore], around: _Around, metadata: dict[str, Any]
+    ) -> str:
         """Fill in the citations of a finished answer and return markers to append where the LLM set none."""
         metadata["dropped_markers"] = markers.dropped
         if says_not_found(markers.text):
             return ""
         metadata["answered"] = True
-        metadata["citations"] = answer_citations(markers.text, nodes)
+        metadata["citations"] = answer_citations(markers.text, nodes, around)
         if metadata["citations"] or isinstance(self._inner, _UNGROUNDED):
             return ""
         numbers = supporting_numbers(markers.text, nodes)
         added = "".join(f" [{number}]" for number in numbers)
-        metadata["citations"] = answer_citations(markers.text + added, nodes)
+        metadata["citations"] = answer_citations(markers.text + added, nodes, around)
         return added
 
 

@@ -278,6 +278,23 @@ class TestNeighbours:
             ]
             assert response.metadata["citations"][0]["bbox"] == [1, 2, 3, 4]
 
+    @pytest.mark.parametrize("streaming", [False, True])
+    async def test_what_an_llm_read_on_the_page_is_cited_where_it_stands(self, streaming):
+        nodes = self.nodes()
+        store = SimpleDocumentStore()
+        store.add_documents(nodes)
+        llm = ScriptedTextLLM(replies=["Pump A gives 4.2 litres [1]."])
+        made = engine([nodes[1]], llm, page_store=store, streaming=streaming)
+        for response in (made.query("How many litres has pump A?"), await made.aquery("How many litres has pump A?")):
+            if streaming and hasattr(response, "async_response_gen"):
+                assert [piece async for piece in response.async_response_gen()]
+            assert str(response) == "Pump A gives 4.2 litres [1]."
+            (citation,) = response.metadata["citations"]
+            assert citation["bbox"] == [1, 2, 3, 4]
+            assert citation["label"] is None or citation["label"] == "Table 1"
+            assert citation["node_id"] == nodes[1].node_id
+            llm.requests.clear()
+
     def test_neighbours_that_are_not_quoted_are_no_sources(self):
         nodes = self.nodes()
         store = SimpleDocumentStore()
