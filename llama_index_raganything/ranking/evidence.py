@@ -147,6 +147,17 @@ class EvidenceRanker(BaseNodePostprocessor):
         named = [float(candidate.content_type in kinds) for candidate in candidates]
         return self.score(candidates, query).total + self.weights.kind * np.array(named)
 
+    def added_words(self, query: str) -> list[str]:
+        """Return the words that the lexicons add to a question.
+
+        Args:
+            query: The question.
+
+        Returns:
+            Tokens; empty when no pattern fires.
+        """
+        return [token for lexicon in self._loaded for token in lexicon.expand(query)]
+
     def candidate(self, node: BaseNode, prior: float = 0.0) -> Candidate:
         """Return a node in the form that scoring takes.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from llama_index_raganything.ranking.lexical import content_tokens, word_list
+from llama_index_raganything.ranking.lexical import content_tokens, tokenize, word_list
 
 _WORDS: Final = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -148,6 +148,7 @@ class Question:
         text: The question as given.
         terms: Its content words as tokens, in order, without words that only ask.
         all_terms: Its content words including those that ask; used when nothing else is left.
+        keywords: The words of ``terms`` as written, for a keyword search that reduces words itself.
         pages: Page or slide numbers named, which may be printed labels or positions.
         positions: Positions named for certain ("the first three pages", "the cover"), counted from 1.
         last_pages: How many pages from the end are meant; 0 when none.
@@ -162,6 +163,7 @@ class Question:
     text: str
     terms: tuple[str, ...]
     all_terms: tuple[str, ...]
+    keywords: tuple[str, ...] = ()
     pages: tuple[int, ...] = ()
     positions: tuple[int, ...] = ()
     last_pages: int = 0
@@ -192,12 +194,16 @@ def understand(text: str) -> Question:
     all_terms = tuple(content_tokens(text))
     asking = word_list("question_words")
     asked = _FORMAT_REQUEST.sub(" ", text)
-    terms = tuple(token for token in content_tokens(asked) if token not in asking)
+    empty = asking | word_list("stop_words")
+    pairs = zip(tokenize(asked), tokenize(asked, stem=False), strict=True)
+    kept = [(token, word) for token, word in pairs if token not in empty]
+    terms = tuple(token for token, _ in kept)
     counted = _COUNTED.search(text)
     return Question(
         text=text,
         terms=terms or all_terms,
         all_terms=all_terms,
+        keywords=tuple(word for _, word in kept) or tuple(tokenize(text, stem=False)),
         pages=_pages(text),
         positions=_positions(text),
         last_pages=_last_pages(text),

@@ -60,7 +60,7 @@ class EvidenceWeights(BaseModel):
     adjacent: float = 0.3
     near: float = 0.3
     head: float = 0.2
-    prior: float = 0.2
+    prior: float = 0.1
     lexicon: float = 1.0
     neighbours: float = 0.1
     document: float = 1.0

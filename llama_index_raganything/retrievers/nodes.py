@@ -232,15 +232,21 @@ class NodeRetriever(BaseRetriever):
         return result, len(result) < len(chosen)
 
     def _query(self, bundle: QueryBundle, mode: VectorStoreQueryMode) -> VectorStoreQuery:
+        by_keyword = mode in _KEYWORD_MODES
         return VectorStoreQuery(
-            query_embedding=None if mode in _KEYWORD_MODES else bundle.embedding,
-            query_str=bundle.query_str,
+            query_embedding=None if by_keyword else bundle.embedding,
+            query_str=self._keywords(bundle.query_str) if by_keyword else bundle.query_str,
             mode=mode,
             similarity_top_k=self.candidates,
             sparse_top_k=self.candidates,
             filters=self.filters,
             output_fields=[],
         )
+
+    def _keywords(self, query: str) -> str:
+        """Return the words to search for: those of content, and those that a lexicon adds."""
+        words = understand(query).keywords
+        return " ".join([*words, *self.ranker.added_words(query)]) or query
 
     def _cited(self, session: _Session, units: Sequence[Profile], query: str) -> list[tuple[str, str]]:
         """Return ids of what to return, each with the id of its unit: of every page the best elements first."""
