@@ -37,13 +37,19 @@ from llama_index_raganything.readers.tables import rows_to_html
 MAX_ASSET_BYTES: Final = 100_000_000
 """Larger files named by a content list are not copied."""
 
-_FURNITURE: Final = frozenset({"header", "footer", "page_number", "aside_text", "page_header", "page_footer"})
+FURNITURE_TYPES: Final = frozenset(
+    {"header", "footer", "page_number", "aside_text", "page_header", "page_footer", "page_aside_text"}
+)
+"""Item types of page furniture."""
+
+NOTE_TYPES: Final = frozenset({"page_footnote", "footnote"})
+"""Item types of footnotes, which are text of the page and not furniture."""
+
 _HEADINGS: Final = frozenset({"title", "heading", "doc_title", "paragraph_title"})
 _LISTS: Final = frozenset({"list", "index"})
 _CODES: Final = frozenset({"code", "algorithm"})
-_EQUATIONS: Final = frozenset({"equation", "interline_equation"})
+_EQUATIONS: Final = frozenset({"equation", "interline_equation", "equation_interline"})
 _IMAGES: Final = frozenset({"image", "chart", "figure", "picture"})
-_NOTES: Final = frozenset({"page_footnote", "footnote"})
 _PLAIN: Final = frozenset({"text", "paragraph", "ref_text", "abstract", "phonetic"})
 
 Item = Mapping[str, Any]
@@ -161,12 +167,12 @@ class _Normaliser:
         level = integer_of(item.get("text_level")) or 0
         if kind in _HEADINGS or (kind in _PLAIN and level > 0):
             return {"type": "heading", "text": text, "level": max(1, level)}
-        if kind in _FURNITURE:
+        if kind in FURNITURE_TYPES:
             return {"type": "furniture", "text": text, "subtype": kind}
-        if kind not in _PLAIN | _NOTES and kind not in self._unknown:
+        if kind not in _PLAIN | NOTE_TYPES and kind not in self._unknown:
             self._unknown.add(kind)
             self._warn(f"Items of the unknown type {kind[:80]!r} were read as text.")
-        subtype = "page_footnote" if kind in _NOTES else text_of(item.get("sub_type")) or None
+        subtype = "page_footnote" if kind in NOTE_TYPES else text_of(item.get("sub_type")) or None
         return {"type": "text", "text": text, "subtype": None if subtype == "text" else subtype}
 
     def _image(self, kind: str, item: Item) -> dict[str, Any]:
@@ -312,7 +318,7 @@ def _item_body(element: Element, path: str) -> dict[str, Any]:
     if element.type in {"audio", "video"}:
         kind = element.type
         return {"type": kind, f"{kind}_path": path, f"{kind}_caption": captions, "text": element.text}
-    if element.type == "furniture" or element.subtype in _NOTES:
+    if element.type == "furniture" or element.subtype in NOTE_TYPES:
         return {"type": element.subtype or "aside_text", "text": element.text}
     return {"type": "text", "text": element.text}
 

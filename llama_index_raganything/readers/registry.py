@@ -16,7 +16,7 @@ from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import ConfigurationError, MissingDependencyError, UnsupportedFormatError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import FileParser, ParseOptions
-from llama_index_raganything.readers.content_list import elements_to_content_list
+from llama_index_raganything.readers.content_list import FURNITURE_TYPES, NOTE_TYPES, elements_to_content_list
 from llama_index_raganything.readers.formats import FileFormat, detect_format
 
 EMBEDDED_NAME: Final = "docvortex"
@@ -75,13 +75,20 @@ def named_parser(name: str) -> FileParser:
     return functools.partial(parse_with_raganything, known)
 
 
-def parse_to_content_list(path: Path, options: ParseOptions, assets: AssetStore) -> list[dict[str, Any]]:
-    """Parse a file with the embedded parsers into a content list.
+def parse_to_content_list(
+    path: Path, options: ParseOptions, assets: AssetStore, *, include_layout_blocks: bool = False
+) -> list[dict[str, Any]]:
+    """Parse a file with the embedded parsers into a content list for RAG-Anything's pipeline.
+
+    The pipeline takes every item that is not text for something to be described by a model
+    (``raganything.utils.separate_content``), so page headers and the like are left out, as its MinerU
+    parser does, and footnotes are text.
 
     Args:
         path: An existing local file.
         options: What to extract.
         assets: Where crops go.
+        include_layout_blocks: Keep headers, footers, page numbers and footnotes under their own types.
 
     Returns:
         A content list with 0-based pages and absolute image paths.
@@ -94,7 +101,11 @@ def parse_to_content_list(path: Path, options: ParseOptions, assets: AssetStore)
     from llama_index_raganything.readers.routing import run_parser
 
     parsed = run_parser(path, _parseable_format(path), EMBEDDED_NAME, options, assets)
-    return elements_to_content_list(parsed.elements, assets=assets)
+    items = elements_to_content_list(parsed.elements, assets=assets)
+    if include_layout_blocks:
+        return items
+    kept = [item for item in items if item["type"] not in FURNITURE_TYPES]
+    return [item | {"type": "text"} if item["type"] in NOTE_TYPES else item for item in kept]
 
 
 def _parseable_format(path: Path) -> FileFormat:
@@ -152,14 +163,19 @@ def _embedded_class(base: Any) -> Any:
                 method: ``"auto"``, ``"txt"`` (no OCR) or ``"ocr"``.
                 output_dir: Folder that image files go to; ``output`` below the current folder when None.
                 lang: Language hint.
-                **kwargs: Fields of :class:`ParseOptions`; unknown ones are ignored as RAG-Anything's parsers do.
+                **kwargs: Fields of :class:`ParseOptions` and ``include_layout_blocks``; others are ignored.
 
             Returns:
                 The content list.
             """
             path = Path(file_path).absolute()
             root = self._unique_output_dir(output_dir or "output", path).absolute()
-            return parse_to_content_list(path, _options(method, lang, kwargs), AssetStore(root / "images"))
+            return parse_to_content_list(
+                path,
+                _options(method, lang, kwargs),
+                AssetStore(root / "images"),
+                include_layout_blocks=bool(kwargs.get("include_layout_blocks")),
+            )
 
         def parse_pdf(
             self, pdf_path: str | Path, output_dir: str | None = None, method: str = "auto", **kwargs: Any

@@ -140,7 +140,7 @@ def run_parser(
 def _about(error: RAGAnythingError, named: Path, path: Path) -> RAGAnythingError:
     """Name the real file in the message of an error about a temporary alias of it."""
     if isinstance(error, ParseError) and named != path:
-        return type(error)(error.message.replace(str(named), str(path)), str(path))
+        return type(error)(error.message.replace(str(named), str(path)).replace(named.name, path.name), str(path))
     return error
 
 

@@ -186,6 +186,8 @@ def test_errors_name_the_real_file_and_not_its_alias(reader: RAGAnythingReader, 
     with pytest.raises(CorruptFileError) as caught:
         reader.load_data(path)
     assert "raganything-" not in str(caught.value)
+    assert "renamed.docx" in str(caught.value)
+    assert "renamed.pdf" not in str(caught.value)
 
 
 def test_media_become_one_element(reader: RAGAnythingReader, tmp_path: Path) -> None:

@@ -100,6 +100,22 @@ def test_raganything_users_get_our_parser(letter: Path, figure_pdf: Path, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.pdf", "letter.docx", "out"]
 
 
+def test_raganything_gets_no_furniture_to_describe(tmp_path: Path) -> None:
+    from raganything.parser import get_parser
+    from raganything.utils import separate_content
+
+    document = docx.Document()
+    document.sections[0].header.paragraphs[0].text = "Port news"
+    document.add_paragraph("Ships lie here.")
+    document.save(str(tmp_path / "a.docx"))
+    register_parsers()
+    parser = get_parser("docvortex")
+    items = parser.parse_document(tmp_path / "a.docx", output_dir=str(tmp_path / "out"))
+    assert separate_content(items) == ("Ships lie here.", [])
+    everything = parser.parse_document(tmp_path / "a.docx", output_dir=str(tmp_path), include_layout_blocks=True)
+    assert "Port news" in [item["text"] for item in everything if item["type"] == "header"]
+
+
 def test_our_parser_reads_web_pages_for_raganything(tmp_path: Path) -> None:
     from raganything.parser import get_parser
 
