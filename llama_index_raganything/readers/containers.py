@@ -115,7 +115,7 @@ def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _check_ole(path: Path) -> None:
-    import olefile  # type: ignore[import-untyped]  # It ships no type information.
+    import olefile
 
     try:
         with olefile.OleFileIO(str(path)) as container:

@@ -39,7 +39,7 @@ def parse_outlook(data: bytes, source: str) -> tuple[list[Element], str | None]:
     Raises:
         CorruptFileError: The file is no message or damaged.
     """
-    import olefile  # type: ignore[import-untyped]  # It ships no type information.
+    import olefile
 
     try:
         with olefile.OleFileIO(io.BytesIO(data)) as container:
