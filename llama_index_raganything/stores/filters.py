@@ -23,11 +23,15 @@ from typing import Any, Final
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from llama_index_raganything.errors import FilterError
-
-PRIMARY_KEY: Final = "id"
-
-EVERYTHING: Final = f'({PRIMARY_KEY} != "")'
-NOTHING: Final = f'({PRIMARY_KEY} == "")'
+from llama_index_raganything.stores.expressions import (
+    EVERYTHING,
+    INT64_LIMIT,
+    NOTHING,
+    PRIMARY_KEY,
+    any_of,
+    literal,
+    quote,
+)
 
 COLUMNS: Final[Mapping[str, str]] = {
     "doc_id": "doc_id",
@@ -51,7 +55,7 @@ _PATH: Final = re.compile(
 )
 _SEGMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|\d+")
 _MAX_DEPTH: Final = 50
-_INT64: Final = 2**63
+
 
 # LIKE has no escape on Milvus Lite, so its three special characters are stored and searched as these.
 _WILDCARDS: Final = str.maketrans({"%": "\ue025", "_": "\ue05f", "\\": "\ue05c"})
@@ -65,80 +69,6 @@ _WORDS: Final = frozenset(
         *("text_match", "phrase_match", "random_sample"),
     ]
 )
-
-
-def quote(text: str) -> str:
-    r"""Return a string as a literal of Milvus's expression language.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The literal with its quotes. ``json.dumps`` would not do: Milvus knows no ``\uXXXX``.
-
-    Raises:
-        FilterError: The text holds lone surrogates, which UTF-8 cannot express.
-    """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        message = f"Filter value {text!r} is not valid Unicode; remove its lone surrogates."
-        raise FilterError(message) from error
-    for raw, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
-        text = text.replace(raw, escaped)
-    return f'"{text}"'
-
-
-def literal(value: Any) -> str:
-    """Return a scalar as a literal of Milvus's expression language.
-
-    Args:
-        value: A string, bool, int or float.
-
-    Returns:
-        The literal.
-
-    Raises:
-        FilterError: The value is no scalar, not finite, or beyond 64 bits.
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return quote(value)
-    if isinstance(value, int) and -_INT64 < value < _INT64:
-        return str(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return repr(value)
-    message = f"Filter value {value!r} is not a string, a finite number or a boolean."
-    raise FilterError(message)
-
-
-def any_of(column: str, values: Sequence[str]) -> str:
-    """Return an expression that is true where a string column has one of some values.
-
-    Args:
-        column: Name of a declared column; trusted, never from a caller.
-        values: The values; none of them matches nothing.
-
-    Returns:
-        The expression.
-    """
-    if not values:
-        return NOTHING
-    return f"{column} in [{', '.join(quote(str(value)) for value in values)}]"
-
-
-def all_of(*expressions: str) -> str:
-    """Return expressions joined by ``and``; empty ones are left out.
-
-    Args:
-        *expressions: Expressions.
-
-    Returns:
-        The expression, or an empty string when there is no restriction.
-    """
-    kept = [expression for expression in expressions if expression and expression != EVERYTHING]
-    return " and ".join(f"({expression})" for expression in kept) if len(kept) > 1 else "".join(kept)
 
 
 def compile_filters(filters: MetadataFilters | None, encode_id: Callable[[str], str] = str) -> str:
@@ -363,7 +293,7 @@ def _equal(field: _Field, value: Any) -> str:
 
 
 def _is_whole(value: float) -> bool:
-    return float(value).is_integer() and -_INT64 < value < _INT64
+    return float(value).is_integer() and -INT64_LIMIT < value < INT64_LIMIT
 
 
 def _compare(word: str) -> Callable[[_Field, Any], str]:

@@ -27,7 +27,7 @@ from llama_index_raganything.errors import (
     StoreUnavailableError,
 )
 from llama_index_raganything.stores.clients import DEFAULT_TIMEOUT, Address, Connection, connect, release, translated
-from llama_index_raganything.stores.filters import all_of, any_of
+from llama_index_raganything.stores.expressions import all_of, any_of
 from llama_index_raganything.stores.scan import scan
 
 with guarded_import():

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
@@ -28,10 +27,9 @@ from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.errors import ConfigurationError, StoreUnavailableError
 from llama_index_raganything.stores import schema
-from llama_index_raganything.stores.clients import DEFAULT_TIMEOUT, Address, Connection, connect, release, translated
-from llama_index_raganything.stores.filters import NOTHING, all_of, any_of, compile_filters
-from llama_index_raganything.stores.rows import OUTPUT_FIELDS, RowCodec, batches
-from llama_index_raganything.stores.scan import scan
+from llama_index_raganything.stores.clients import DEFAULT_TIMEOUT, Address, connect, release, translated
+from llama_index_raganything.stores.collection import NodeCollection
+from llama_index_raganything.stores.expressions import any_of
 from llama_index_raganything.stores.search import SearchPlan, SearchSettings, choose, plan_search
 
 with guarded_import():
@@ -89,9 +87,7 @@ class MilvusNodeStore(MilvusVectorStore):
     hybrid_ranker: str = "RRFRanker"
     index_management: IndexManagement = Field(default=IndexManagement.CREATE_IF_NOT_EXISTS, exclude=True)  # No JSON.
 
-    _connection: Connection | None = PrivateAttr(default=None)
-    _ready_dim: int | None = PrivateAttr(default=None)
-    _exists: bool = PrivateAttr(default=False)
+    _open_collection: NodeCollection | None = PrivateAttr(default=None)
 
     def __init__(
         self,
@@ -131,7 +127,7 @@ class MilvusNodeStore(MilvusVectorStore):
     @property
     def client(self) -> Any:
         """The shared ``MilvusClient``."""
-        return self._connected().client
+        return self._collection.connection.client
 
     @property
     def aclient(self) -> Any:
@@ -155,14 +151,13 @@ class MilvusNodeStore(MilvusVectorStore):
         """
         if not nodes:
             return []
-        self._ensure_collection(nodes)
-        codec = self._codec()
+        collection = self._collection
+        if not collection.exists:
+            collection.make_for(nodes[0])
+            self.dim = collection.dim
         # The last of several nodes with one id wins, as in upserts one after the other.
-        rows = {row[schema.ID]: row for row in map(codec.encode, nodes)}
-        connection = self._connected()
-        with connection.writing(self.collection_name):
-            for batch in batches(list(rows.values()), self.batch_size, self.max_batch_bytes):
-                connection.client.upsert(self.collection_name, batch)
+        rows = {row[schema.ID]: row for row in map(collection.codec.encode, nodes)}
+        collection.write(list(rows.values()), self.batch_size, self.max_batch_bytes)
         if add_kwargs.get("force_flush"):
             self.flush()
         return [node.node_id for node in nodes]
@@ -182,10 +177,7 @@ class MilvusNodeStore(MilvusVectorStore):
 
     def flush(self) -> None:
         """Seal what was written, once after each ingest: Milvus Lite searches unsealed rows slowly."""
-        if self._exists:
-            connection = self._connected()
-            with connection.writing(self.collection_name):
-                connection.client.flush(self.collection_name)
+        self._collection.flush()
 
     async def aflush(self) -> None:
         """Seal what was written without blocking the event loop; see :meth:`flush`."""
@@ -201,7 +193,7 @@ class MilvusNodeStore(MilvusVectorStore):
             **delete_kwargs: Not used.
         """
         wanted = [ref_doc_id] if isinstance(ref_doc_id, str) else list(ref_doc_id)
-        self._delete(any_of(schema.DOC_ID, wanted))
+        self._collection.delete(any_of(schema.DOC_ID, wanted))
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete all nodes of a document; see :meth:`delete`.
@@ -230,9 +222,10 @@ class MilvusNodeStore(MilvusVectorStore):
         Raises:
             ConfigurationError: Neither ids nor a filter, which would delete everything.
         """
-        if node_ids is None and not compile_filters(filters, self._codec().key):
+        expression = self._collection.expression(filters, node_ids)
+        if not expression:
             raise ConfigurationError("delete_nodes needs node ids or a filter; clear() deletes everything.")
-        self._delete(self._expression(filters, node_ids=node_ids, scoped=False))
+        self._collection.delete(expression)
 
     async def adelete_nodes(
         self,
@@ -254,17 +247,7 @@ class MilvusNodeStore(MilvusVectorStore):
 
         Repairs: the official store drops the collection and then fails on the next add.
         """
-        if not self._exists:
-            return
-        connection = self._connected()
-        if self.tenant is not None:
-            self._delete("")
-            return
-        with connection.writing(self.collection_name):
-            connection.client.drop_collection(self.collection_name)
-        self._exists, self._ready_dim = False, None
-        if self.dim is not None or not self.enable_dense:
-            self._create(self.dim)
+        self._collection.clear()
 
     async def aclear(self) -> None:
         """Delete everything without blocking the event loop; see :meth:`clear`."""
@@ -293,13 +276,8 @@ class MilvusNodeStore(MilvusVectorStore):
         Returns:
             The nodes.
         """
-        vectors = [self.embedding_field] if include_embeddings and self.enable_dense else []
-        fields = [schema.ID, *OUTPUT_FIELDS, *vectors]
-        entities = list(self._scan(self._expression(filters, node_ids=node_ids), fields, limit))
-        incomplete = [entity[schema.ID] for entity in entities if not self._codec().is_complete(entity)]
-        overflow = self._overflow(incomplete)
-        codec = self._codec()
-        nodes = [codec.decode(entity, overflow.get(entity[schema.ID])) for entity in entities]
+        expression = self._collection.expression(filters, node_ids)
+        nodes = self._collection.nodes(expression, limit, vectors=include_embeddings)
         if node_ids is not None:
             place = {node_id: index for index, node_id in enumerate(node_ids)}
             nodes.sort(key=lambda node: place[node.node_id])
@@ -334,14 +312,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Returns:
             The number.
         """
-        if not self._exists:
-            return 0
-        connection = self._connected()
-        with translated(connection.address):
-            answer = connection.client.query(
-                self.collection_name, filter=self._expression(filters), output_fields=["count(*)"]
-            )
-        return int(answer[0]["count(*)"])
+        return self._collection.count(self._collection.expression(filters))
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the best nodes for a query.
@@ -366,13 +337,11 @@ class MilvusNodeStore(MilvusVectorStore):
         plan = self._plan(query, kwargs)
         if plan is None:
             return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
-        connection = self._connected()
+        connection = self._collection.connection
         with translated(connection.address):
             hits = getattr(connection.client, plan.method)(**plan.arguments)[0]
         chosen = choose(hits, plan, self._settings())
-        if plan.ids_only:
-            return self._ids(chosen)
-        return self._result(chosen, self._overflow(self._incomplete(chosen)))
+        return self._result(plan, chosen, self._collection.overflow(self._incomplete(plan, chosen)))
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the best nodes for a query; see :meth:`query`.
@@ -389,22 +358,20 @@ class MilvusNodeStore(MilvusVectorStore):
         plan = self._plan(query, kwargs)
         if plan is None:
             return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
-        connection = self._connected()
+        connection = self._collection.connection
         client = await connection.aclient()
         with translated(connection.address):
             hits = (await getattr(client, plan.method)(**plan.arguments))[0]
         chosen = choose(hits, plan, self._settings())
-        if plan.ids_only:
-            return self._ids(chosen)
-        incomplete = self._incomplete(chosen)
-        overflow = await asyncio.to_thread(self._overflow, incomplete) if incomplete else {}
-        return self._result(chosen, overflow)
+        incomplete = self._incomplete(plan, chosen)
+        overflow = await asyncio.to_thread(self._collection.overflow, incomplete) if incomplete else {}
+        return self._result(plan, chosen, overflow)
 
     def close(self) -> None:
         """Give the connection back; the last user of a Milvus Lite directory releases its lock."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            release(connection)
+        collection, self._open_collection = self._open_collection, None
+        if collection is not None:
+            release(collection.connection)
 
     def __enter__(self) -> Self:
         return self
@@ -439,86 +406,48 @@ class MilvusNodeStore(MilvusVectorStore):
             raise ConfigurationError(message)
 
     def _open(self, address: Address, *, overwrite: bool) -> None:
-        self._connection = connect(address, self.timeout)
+        connection = connect(address, self.timeout)
         try:
-            with translated(address):
-                self._open_collection(overwrite=overwrite)
+            collection = NodeCollection(
+                connection,
+                self.collection_name,
+                dense_field=self.embedding_field if self.enable_dense else None,
+                sparse_field=self.sparse_embedding_field if self.enable_sparse else None,
+                tenant=self.tenant,
+                indexes=self._indexes(),
+                consistency=self.consistency_level,
+            )
+            collection.open(self.dim, overwrite=overwrite)
         except BaseException:
-            self.close()
+            release(connection)
             raise
+        self._open_collection = collection
+        self.dim = collection.dim or self.dim
 
-    def _open_collection(self, *, overwrite: bool) -> None:
-        client = self._connected().client
-        exists = client.has_collection(self.collection_name)
-        if exists and overwrite and self.tenant is None:
-            client.drop_collection(self.collection_name)
-            exists = False
-        if exists:
-            self._adopt(client)
-            if overwrite:
-                self._delete("")
-        elif self.dim is not None or not self.enable_dense:
-            self._create(self.dim)
-
-    def _adopt(self, client: Any) -> None:
-        """Check a stored collection and load it, which the official store forgets."""
-        description = client.describe_collection(self.collection_name)
-        stored = schema.dimension_of(description, self.embedding_field)
-        dim = (self.dim or stored) if self.enable_dense else None
-        self._shape(dim).check(description, self.collection_name)
-        client.load_collection(self.collection_name)
-        self.dim, self._ready_dim, self._exists = dim, dim, True
-
-    def _create(self, dim: int | None) -> None:
-        connection = self._connected()
-        indexes: dict[str, Mapping[str, Any]] = {}
+    def _indexes(self) -> dict[str, dict[str, Any]]:
+        indexes: dict[str, dict[str, Any]] = {}
         if self.enable_dense:
-            config = dict(self.index_config or {})
-            kind = config.pop("index_type", "AUTOINDEX")
+            params = dict(self.index_config or {})
             indexes[self.embedding_field] = {
-                "index_type": kind,
+                "index_type": params.pop("index_type", "AUTOINDEX"),
                 "metric_type": self.similarity_metric,
-                **({"params": config} if config else {}),
+                **({"params": params} if params else {}),
             }
         if self.enable_sparse:
             indexes[self.sparse_embedding_field] = {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25"}
-        with connection.writing(self.collection_name):
-            if connection.client.has_collection(self.collection_name):
-                self._adopt(connection.client)
-                return
-            self._shape(dim).create(
-                connection.client, self.collection_name, indexes=indexes, consistency=self.consistency_level
-            )
-            connection.client.load_collection(self.collection_name)
-        self.dim, self._ready_dim, self._exists = dim, dim, True
+        return indexes
 
-    def _ensure_collection(self, nodes: Sequence[BaseNode]) -> None:
-        if self._exists:
-            return
-        first = nodes[0].embedding if self.enable_dense else None
-        dim = self.dim or (len(first) if first else None)
-        if self.enable_dense and dim is None:
-            from llama_index_raganything.errors import NodeValueError
-
-            message = f"Node {nodes[0].node_id!r} has no embedding; embed it first."
-            raise NodeValueError(message)
-        self._create(dim)
-
-    def _shape(self, dim: int | None) -> schema.CollectionShape:
-        return schema.CollectionShape(
-            dim=dim,
-            dense_field=self.embedding_field,
-            sparse_field=self.sparse_embedding_field if self.enable_sparse else None,
-            tenants=self.tenant is not None,
-        )
-
-    def _codec(self) -> RowCodec:
-        return RowCodec(self._ready_dim, self.embedding_field, keywords=self.enable_sparse, tenant=self.tenant)
+    @property
+    def _collection(self) -> NodeCollection:
+        if self._open_collection is None:
+            message = f"The store of {self.uri} is closed; open a new one."
+            raise StoreUnavailableError(message)
+        return self._open_collection
 
     def _settings(self) -> SearchSettings:
         return SearchSettings(
             collection=self.collection_name,
-            dim=self._ready_dim,
+            dim=self._collection.dim if self.enable_dense else None,
             dense_field=self.embedding_field,
             sparse_field=self.sparse_embedding_field if self.enable_sparse else None,
             metric=self.similarity_metric,
@@ -527,96 +456,30 @@ class MilvusNodeStore(MilvusVectorStore):
             ranker_params=self.hybrid_ranker_params,
         )
 
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            message = f"The store of {self.uri} is closed; open a new one."
-            raise StoreUnavailableError(message)
-        return self._connection
-
-    def _expression(
-        self,
-        filters: MetadataFilters | None = None,
-        *,
-        node_ids: Sequence[str] | None = None,
-        doc_ids: Sequence[str] | None = None,
-        extra: str = "",
-        scoped: bool = True,
-    ) -> str:
-        key = self._codec().key
-        parts = [compile_filters(filters, key)]
-        if node_ids is not None:
-            parts.append(any_of(schema.ID, [key(node_id) for node_id in node_ids]))
-        if doc_ids is not None:
-            parts.append(any_of(schema.DOC_ID, doc_ids))
-        parts.append(extra)
-        return self._scope(all_of(*parts)) if scoped else all_of(*parts)
-
-    def _scope(self, expression: str) -> str:
-        """Add the tenant: nothing a caller passes can widen it."""
-        return all_of(any_of(schema.TENANT, [self.tenant]), expression) if self.tenant is not None else expression
-
     def _plan(self, query: VectorStoreQuery, options: Mapping[str, Any]) -> SearchPlan | None:
-        expression = self._expression(
-            query.filters, node_ids=query.node_ids, doc_ids=query.doc_ids, extra=options.get("string_expr") or ""
+        collection = self._collection
+        expression = collection.expression(
+            query.filters, query.node_ids, query.doc_ids, options.get("string_expr") or ""
         )
-        if not self._exists or NOTHING in (expression,) or query.node_ids == [] or query.doc_ids == []:
+        if not collection.exists or query.node_ids == [] or query.doc_ids == []:
             return None
-        plan = plan_search(query, expression, self._settings(), options)
-        if plan is not None and query.output_fields == [] and plan.mmr is None:
-            return plan.without_nodes()
-        return plan
+        return plan_search(query, collection.scoped(expression), self._settings(), options)
 
-    def _incomplete(self, chosen: Sequence[tuple[Any, float]]) -> list[str]:
-        codec = self._codec()
-        return [hit["id"] for hit, _ in chosen if not codec.is_complete(hit["entity"])]
-
-    def _overflow(self, keys: Sequence[str]) -> dict[str, list[str]]:
-        if not keys:
-            return {}
-        rows = self._scan(any_of(schema.ID, keys), [schema.ID, schema.OVERFLOW], None)
-        return {row[schema.ID]: list(row[schema.OVERFLOW]) for row in rows}
-
-    def _ids(self, chosen: Sequence[tuple[Any, float]]) -> VectorStoreQueryResult:
-        codec = self._codec()
-        return VectorStoreQueryResult(
-            ids=[codec.node_id(hit["id"]) for hit, _ in chosen], similarities=[similarity for _, similarity in chosen]
-        )
-
-    def _identities(self, chosen: Sequence[tuple[Any, float]]) -> VectorStoreQueryResult:
-        node_id = self._codec().node_id
-        return VectorStoreQueryResult(
-            nodes=None,
-            similarities=[similarity for _, similarity in chosen],
-            ids=[node_id(hit["id"]) for hit, _ in chosen],
-        )
+    def _incomplete(self, plan: SearchPlan, chosen: Sequence[tuple[Any, float]]) -> list[str]:
+        codec = self._collection.codec
+        return [] if plan.ids_only else [hit["id"] for hit, _ in chosen if not codec.is_complete(hit["entity"])]
 
     def _result(
-        self, chosen: Sequence[tuple[Any, float]], overflow: Mapping[str, Sequence[str]]
+        self, plan: SearchPlan, chosen: Sequence[tuple[Any, float]], overflow: Mapping[str, Sequence[str]]
     ) -> VectorStoreQueryResult:
-        codec = self._codec()
-        nodes = [codec.decode(hit["entity"], overflow.get(hit["id"])) for hit, _ in chosen]
+        codec = self._collection.codec
         return VectorStoreQueryResult(
-            nodes=nodes,
+            nodes=None
+            if plan.ids_only
+            else [codec.decode(hit["entity"], overflow.get(hit["id"])) for hit, _ in chosen],
             similarities=[similarity for _, similarity in chosen],
-            ids=[node.node_id for node in nodes],
+            ids=[codec.node_id(hit["id"]) for hit, _ in chosen],
         )
-
-    def _scan(self, expression: str, fields: Sequence[str], limit: int | None) -> Iterator[dict[str, Any]]:
-        if not self._exists:
-            return
-        yield from scan(self._connected(), self.collection_name, expression, fields, limit)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Any]:
-        connection = self._connected()
-        with connection.writing(self.collection_name):
-            yield connection.client
-
-    def _delete(self, expression: str) -> None:
-        if self._exists:
-            everything = f'{schema.ID} != ""'
-            with self._writing() as client:
-                client.delete(self.collection_name, filter=self._scope(expression) or everything)
 
 
 def _metric(name: str) -> str:

@@ -135,7 +135,7 @@ class CollectionShape:
                 else f"Collection {name!r} was made without tenants; open it without one, or use another name."
             )
             raise SchemaMismatchError(message)
-        stored = dimension_of(description, self.dense_field)
+        stored = dimension_of(description, self.dense_field) if self.dense_field else self.dim
         if stored != self.dim:
             message = (
                 f"Collection {name!r} holds vectors of dimension {stored or 'none'}, but {self.dim or 'none'} was "

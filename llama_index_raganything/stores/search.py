@@ -102,7 +102,7 @@ def plan_search(
     plan = _plan(query, expression, settings, options)
     if plan is None or query.output_fields != [] or plan.mmr is not None:
         return plan
-    return replace(plan, arguments={**plan.arguments, "output_fields": []})
+    return plan.without_nodes()
 
 
 def _plan(
