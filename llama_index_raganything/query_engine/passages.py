@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -52,7 +52,8 @@ class Passage:
         kind: Sentence, list, table row, figure, heading, or block of code or formula.
         text: Words to quote.
         tokens: Its content words, in order.
-        context: Words around it (heading, question above, caption, section, title) and how much each counts.
+        context: Words near it (heading or question above, sentence before) and how much each counts.
+        shared: Words around all passages of its source (caption, section, title), the same way.
         is_page: It comes from a page node, which has no box.
         header: Header cells of the table (rows only).
         cells: Cells of the row (rows only).
@@ -66,12 +67,21 @@ class Passage:
     text: str
     tokens: list[str]
     context: dict[str, float] = field(default_factory=dict)
+    shared: Mapping[str, float] = field(default_factory=dict)
     is_page: bool = False
     header: Sequence[str] = ()
     cells: Sequence[str] = ()
     position: int = 0
     table: tuple[int, int] = (0, 0)
     rank: int = 0
+
+    def held(self, term: str) -> float:
+        """Return how much a word counts that stands around the passage and not in it.
+
+        Args:
+            term: A content word as a token.
+        """
+        return max(self.context.get(term, 0.0), self.shared.get(term, 0.0))
 
 
 def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
@@ -94,7 +104,7 @@ def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
     if content_type in _FIGURE_TYPES:
         said = _figure_text(text, str(metadata.get("caption") or ""), str(metadata.get("label") or ""))
         # The sentences that cite a figure help to find it, but are quoted from where they stand.
-        return [Passage(number, "figure", said, content_tokens(text), context)]
+        return [Passage(number, "figure", said, content_tokens(text), shared=context)]
     if content_type in _BLOCK_TYPES:
         return [_whole(number, "block", text.strip()[:_BLOCK_CHARS], context)]
     walker = _Walker(number, context, is_page=content_type == "page")
@@ -214,13 +224,13 @@ class _Walker:
         text = _QUESTION_MARK_LABEL.sub("", text).strip()
         if not any(char.isalnum() for char in text):
             return None
-        context = dict(self._context)
+        context: dict[str, float] = {}
         weight = _ABOVE if self._distance == 0 else _ABOVE_FAR
         for tokens, value in ((self._before, _BEFORE), (self._above, weight), (extra, _ABOVE)):
             for token in tokens:
                 context[token] = max(context.get(token, 0.0), value)
         tokens = content_tokens(text)
-        passage = Passage(self._number, kind, text, tokens, context, is_page=self._is_page)
+        passage = Passage(self._number, kind, text, tokens, context, self._context, is_page=self._is_page)
         self.passages.append(passage)
         if kind != "row":
             self._before = tokens
@@ -336,7 +346,7 @@ def _figure_text(text: str, caption: str, label: str) -> str:
 
 
 def _whole(number: int, kind: Kind, text: str, context: dict[str, float]) -> Passage:
-    return Passage(number, kind, text, content_tokens(text), dict(context))
+    return Passage(number, kind, text, content_tokens(text), shared=context)
 
 
 def _metadata_context(metadata: dict[str, Any]) -> dict[str, float]:
