@@ -412,6 +412,10 @@ class TestTenants:
                 assert set(result.ids) == {"same", "n"}
                 assert all(item.text in (f"secret of {store.tenant}", "common words") for item in result.nodes)
 
+    def test_own_expression_cannot_leave_its_brackets(self, tenants):
+        with pytest.raises(FilterError, match="brackets"):
+            ask(tenants[0], arguments={"string_expr": 'page > 1) or (id != ""'})
+
     def test_deletions_stay_inside(self, tenants):
         one, other = tenants
         one.delete("doc")
