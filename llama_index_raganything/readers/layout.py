@@ -8,14 +8,20 @@ horizontal one. Tables are read row by row.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 FloatBox = tuple[float, float, float, float]
 
 _MAX_GAP: Final = 0.8
-"""Largest empty space between two lines of a paragraph, in line heights."""
+"""Largest empty space between two lines of a paragraph, in line heights (boxes as tight as the letters)."""
+
+_MAX_OCR_GAP: Final = 0.6
+"""The same for recognised lines, whose boxes are wider than the letters."""
+
+_MAX_MARK_LENGTH: Final = 4
+"""A piece of a line with at most this many characters is a footnote mark or a unit."""
 
 _MAX_HEIGHT_RATIO: Final = 1.5
 """Lines of one paragraph differ in height by less than this factor."""
@@ -27,7 +33,7 @@ _MAX_CELL_LENGTH: Final = 25
 """Texts whose median is at most this many characters long may be the cells of a table."""
 
 _NO_SPACE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
-_FIGURE: Final = r"[(\-\u2212\u2013+]?(?:[$€£¥]\s?)?\d[\d.,]*\)?%?"
+_FIGURE: Final = r"[(\-\u2212\u2013+]?(?:[$€£¥]\s?)?\d[\d.,]*\)?\s?%?"
 _ROW = re.compile(rf"(?:^|\s)(?:{_FIGURE}|[-\u2013\u2014])\s+(?:[$€£¥]\s)?(?:{_FIGURE}|[-\u2013\u2014])$")
 _WORD_HYPHEN = re.compile(r"(?<=[a-zà-öø-ÿ])[-\u2010]$")
 
@@ -55,15 +61,16 @@ def paragraphs(lines: Sequence[Line], *, reorder: bool = False) -> list[Line]:
 
     Args:
         lines: Lines, in reading order unless ``reorder`` is set.
-        reorder: Find the reading order from the boxes first.
+        reorder: The lines come from pixels: find the reading order from the boxes first.
 
     Returns:
         One line per paragraph, its box around all of it.
     """
-    ordered = reading_order(lines) if reorder else list(lines)
+    ordered = reading_order(lines) if reorder else _whole_rows(lines)
+    max_gap = _MAX_OCR_GAP if reorder else _MAX_GAP
     groups: list[list[Line]] = []
     for line in ordered:
-        if groups and _continues(groups[-1], line):
+        if groups and _continues(groups[-1][-1], line, max_gap):
             groups[-1].append(line)
         else:
             groups.append([line])
@@ -107,7 +114,7 @@ def join_lines(texts: Sequence[str]) -> str:
             joined += text
         elif _WORD_HYPHEN.search(joined) and text[0].islower():
             joined = joined[:-1] + text
-        elif _is_row(text) or _is_row(joined.rsplit("\n", 1)[-1]):
+        elif is_row(text) or is_row(joined.rsplit("\n", 1)[-1]):
             joined += "\n" + text
         elif _NO_SPACE.match(joined[-1]) and _NO_SPACE.match(text[0]):
             joined += text
@@ -145,13 +152,37 @@ def covered_share(inner: FloatBox, outer: FloatBox) -> float:
     return width * height / area if area > 0 and width > 0 and height > 0 else 0.0
 
 
-def _is_row(text: str) -> bool:
-    """Tell whether a line is a row of a table: two figures at its end, or nothing but figures."""
+def is_row(text: str) -> bool:
+    """Tell whether a line is a row of a table.
+
+    Args:
+        text: One line.
+
+    Returns:
+        True when it ends with two figures.
+    """
     return _ROW.search(text) is not None
 
 
-def _continues(group: list[Line], line: Line) -> bool:
-    last = group[-1]
+def _whole_rows(lines: Iterable[Line]) -> list[Line]:
+    """Put together the pieces of a row that a raised footnote mark or a wide gap before figures divides."""
+    rows: list[Line] = []
+    for line in lines:
+        if rows and _extends_row(rows[-1], line):
+            rows[-1] = Line(f"{rows[-1].text} {line.text}", around([rows[-1].box, line.box]))
+        else:
+            rows.append(line)
+    return rows
+
+
+def _extends_row(row: Line, piece: Line) -> bool:
+    overlap = min(row.box[3], piece.box[3]) - max(row.box[1], piece.box[1])
+    right_of = piece.box[0] >= row.box[2] - 1
+    is_mark = len(piece.text) <= _MAX_MARK_LENGTH and piece.box[0] - row.box[2] < row.height * 2
+    return right_of and overlap >= 0.5 * min(row.height, piece.height) and (is_mark or is_row(piece.text))
+
+
+def _continues(last: Line, line: Line, max_gap: float) -> bool:
     heights = sorted((max(last.height, 0.1), max(line.height, 0.1)))
     gap = line.box[1] - last.box[3]
     overlap = min(last.box[2], line.box[2]) - max(last.box[0], line.box[0])
@@ -161,7 +192,7 @@ def _continues(group: list[Line], line: Line) -> bool:
         return False
     if same_row:
         return -heights[0] < line.box[0] - last.box[2] < heights[1] * 2
-    return -heights[0] * 0.7 <= gap <= heights[1] * _MAX_GAP and overlap >= narrower * 0.5
+    return -heights[0] * 0.7 <= gap <= heights[1] * max_gap and overlap >= narrower * 0.5
 
 
 def _columns(lines: Sequence[Line]) -> list[list[Line]]:

@@ -32,6 +32,7 @@ _RTL: Final = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc"
 _RTL_LETTER = re.compile(f"[{_RTL}]")
 _RTL_MARK = re.compile(f"([{_RTL}]) ([\u064b-\u0655\u0670])([{_RTL}])")
 _SCRIPT_BOUNDARY = re.compile(f"(?<=[{_RTL}])(?=[A-Za-z])|(?<=[A-Za-z])(?=[{_RTL}])")
+_DIVISIONS: Final = frozenset("\x02\ufffe")
 _SOFT_HYPHEN_BREAK = re.compile(r"[\x02\ufffe\u00ad](?:\r?\n|\r)?[ \t]*")
 _HARD_HYPHEN_BREAK = re.compile(r"(?<=[a-zà-öø-ÿ])[-\u2010](?:\r?\n|\r)[ \t]*(?=[a-zà-öø-ÿ])")
 _COMPATIBILITY_FORMS = re.compile("[\ufb00-\ufdff\ufe70-\ufefc]+")
@@ -148,6 +149,8 @@ def page_lines(document: Any, index: int) -> list[Line]:
                 start = 0
                 for end in [*_line_ends(characters), count]:
                     text = clean_text("".join(characters[start:end]))
+                    if text and characters[end - 1] in _DIVISIONS:
+                        text += "-"
                     box = _span_box(page, textpage, start, end - start) if text else None
                     if box:
                         lines.append(Line(text, box))
@@ -263,7 +266,8 @@ def _characters(textpage: Any, count: int) -> list[str]:
 
 
 def _line_ends(characters: list[str]) -> list[int]:
-    return [index + 1 for index, character in enumerate(characters) if character == "\n"]
+    # pdfium joins the halves of a divided word, and with them two lines, by a character of its own.
+    return [index + 1 for index, character in enumerate(characters) if character == "\n" or character in _DIVISIONS]
 
 
 def _span_box(page: Any, textpage: Any, start: int, count: int) -> FloatBox | None:

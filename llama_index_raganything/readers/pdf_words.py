@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from llama_index_raganything.elements import Box, Element
-from llama_index_raganything.readers.layout import Line, covered_share, paragraphs
+from llama_index_raganything.readers.layout import Line, covered_share, is_row, paragraphs
 from llama_index_raganything.readers.pdf_text import PageText
 
 MIN_STRUCTURE_WORDS: Final = 0.5
@@ -23,6 +23,12 @@ COMPLETE_STRUCTURE_WORDS: Final = 0.9
 
 PAGE_FIGURE_AREA: Final = 0.6
 """Figures that cover a larger share of the page do not take its words away from text elements."""
+
+PROSE_LINE_WORDS: Final = 12
+"""A line with as many words that is no row of figures is running text."""
+
+MIN_PROSE_LINES: Final = 3
+"""A table without a grid that holds so many lines of running text is no table."""
 
 MIN_SHATTERED: Final = 6
 """Number of single figures ("46,298") from which a page is taken to hold a shattered table."""
@@ -45,11 +51,8 @@ def with_lost_words(page: PageText, structure: list[Element], lines: Callable[[]
     """
     words = len(_WORD.findall(page.text))
     kept = sum(len(_WORD.findall(f"{e.text} {e.caption} {e.footnote}")) for e in structure)
-    shattered = is_shattered(structure)
-    empty_formulas = any(e.type == "equation" and not e.text for e in structure)
-    page_figure = any(_fills_page(element) for element in structure)
     complete = kept >= COMPLETE_STRUCTURE_WORDS * words
-    if not words or (complete and not (page.right_to_left or empty_formulas or shattered or page_figure)):
+    if not words or (complete and not page.right_to_left and not _is_doubtful(structure)):
         return structure
     found = lines()
     if kept < MIN_STRUCTURE_WORDS * words:
@@ -59,11 +62,10 @@ def with_lost_words(page: PageText, structure: list[Element], lines: Callable[[]
         # docvortex mixes up the order of right-to-left words; pdfium does not.
         structure = [reworded(element, found) for element in structure]
     structure = [formula_words(element, found) for element in structure]
-    if shattered:
+    structure = [element for element in structure if not _is_prose_table(element, found)]
+    if is_shattered(structure):
         structure = without_shattered(structure)
-    if shattered or page_figure or not complete:
-        structure = place_lines(structure, found, page.index + 1, ocr=False)
-    return structure
+    return place_lines(structure, found, page.index + 1, ocr=False)
 
 
 def is_shattered(elements: Iterable[Element]) -> bool:
@@ -107,7 +109,12 @@ def place_lines(
         The elements with the new text elements among them.
     """
     boxes = [e.bbox for e in elements if e.bbox and (e.text or e.type == "image") and (ocr or not _fills_page(e))]
-    missing = [line for line in lines if not any(covered_share(line.box, box) >= 0.5 for box in boxes)]
+    missing = [
+        line
+        for line in lines
+        # Bullets and specks that OCR sees as lines of their own are no words.
+        if (not ocr or _WORD.search(line.text)) and not any(covered_share(line.box, box) >= 0.5 for box in boxes)
+    ]
     placed = list(elements)
     position = 0
     for paragraph in paragraphs(missing, reorder=reorder):
@@ -194,6 +201,22 @@ def _fills_page(element: Element) -> bool:
         return False
     x0, y0, x1, y1 = element.bbox
     return (x1 - x0) * (y1 - y0) > PAGE_FIGURE_AREA * 1_000_000
+
+
+def _is_doubtful(structure: Sequence[Element]) -> bool:
+    """Tell whether elements may hold less than the lines below them, however many words they have."""
+    without_words = any(e.type == "equation" and not e.text for e in structure)
+    without_grid = any(e.type == "table" and not e.rows for e in structure)
+    return without_words or without_grid or is_shattered(structure) or any(map(_fills_page, structure))
+
+
+def _is_prose_table(element: Element, lines: Iterable[Line]) -> bool:
+    """Tell whether a table is a stretch of the page with paragraphs in it, taken for a table by mistake."""
+    if element.type != "table" or element.rows or element.bbox is None:
+        return False
+    box = element.bbox
+    inside = [line.text for line in lines if covered_share(line.box, box) >= 0.5]
+    return sum(len(text.split()) >= PROSE_LINE_WORDS and not is_row(text) for text in inside) >= MIN_PROSE_LINES
 
 
 def _is_single_figure(element: Element) -> bool:

@@ -135,7 +135,8 @@ def mapped(path: Path, codes: bytes, meanings: dict[int, str], picture: Image.Im
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 400] /Resources << {resources} >> /Contents 8 0 R >>".encode(),
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 400] /Contents 8 0 R /Resources << "
+        + f"{resources} >> >>".encode(),
         font.encode(),
         _stream(b"600 0 50 0 550 700 d1 50 0 500 700 re f"),
         _stream(cmap.encode()),

@@ -74,6 +74,15 @@ def test_lines_have_tight_boxes(tmp_path):
     assert x1 < 400
 
 
+def test_a_divided_word_does_not_make_two_lines_one(tmp_path):
+    document = open_pdf(pages_of_lines(tmp_path / "l.pdf", [["the growing multi-", "modal corpus of the town"]]))
+    lines = page_lines(document, 0)
+    assert len(lines) == 2
+    assert lines[0].height < 15
+    assert [p.text for p in paragraphs(lines)] == ["the growing multimodal corpus of the town"]
+    assert "multimodal" in read_page(document, 0).text
+
+
 def test_lines_of_a_rotated_page_lie_where_they_are_seen(tmp_path):
     document = open_pdf(pages_of_lines(tmp_path / "l.pdf", [["Top left words"]], size=20))
     page = document[0]
@@ -157,3 +166,20 @@ def test_tables_are_read_row_by_row():
         Line(f"{r}{c}", (100 + c * 200, 100 + r * 40, 180 + c * 200, 120 + r * 40)) for r in range(3) for c in range(3)
     ]
     assert [line.text for line in reading_order(cells[::-1])] == [line.text for line in cells]
+
+
+def test_a_raised_mark_does_not_divide_a_row():
+    lines = [
+        Line("Comparable sales", (30, 100, 200, 110)),
+        Line("(1)", (201, 98, 210, 104)),
+        Line("10.3 % 11.0 %", (600, 100, 900, 110)),
+        Line("Gross profit 9,106 10,702", (30, 113, 900, 123)),
+    ]
+    (found,) = paragraphs(lines)
+    assert found.text == "Comparable sales (1) 10.3 % 11.0 %\nGross profit 9,106 10,702"
+
+
+def test_a_second_column_is_not_taken_for_the_rest_of_a_row():
+    left = Line("the left column of running text", (30, 100, 450, 112))
+    right = Line("and the right column beside it", (520, 100, 940, 112))
+    assert [p.text for p in paragraphs([left, right])] == [left.text, right.text]

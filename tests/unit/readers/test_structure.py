@@ -247,3 +247,19 @@ def test_joined_text_adds_only_what_is_new():
     )
     assert joined_text("", [line("a", 1), line("a", 2)]) == "a\na"
     assert joined_text("", []) == ""
+
+
+def test_bullets_seen_by_ocr_are_no_elements():
+    found = place_lines([], [line("+", 100, 50, 60), line("words", 102)], 1, ocr=True)
+    assert [e.text for e in found] == ["words"]
+
+
+def test_paragraphs_taken_for_a_table_become_text_again():
+    prose = "one two three four five six seven eight nine ten eleven twelve"
+    lines = [line("Revenue 10 20", 100), line("Cost 30 40", 120), *[line(prose, 200 + n * 18) for n in range(4)]]
+    page = PageText(0, "\n".join(item.text for item in lines))
+    table = Element(type="table", text=page.text, page=1, bbox=(50, 90, 700, 400))
+    found = with_lost_words(page, [table], lambda: lines)
+    assert [e.type for e in found] == ["text", "text"]
+    assert found[0].text == "Revenue 10 20\nCost 30 40"
+    assert with_lost_words(page, [table], lambda: lines[:3]) == [table]
