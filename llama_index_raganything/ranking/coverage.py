@@ -78,12 +78,13 @@ def document_scores(contributions: Floats, totals: Floats, documents: npt.NDArra
     count = int(documents.max()) + 1 if documents.size else 0
     if count < 2:
         return np.zeros(documents.size)
-    coverage = np.zeros(count)
-    best = np.zeros(count)
-    for number in range(count):
-        members = np.flatnonzero(documents == number)
-        coverage[number] = joint_coverage(contributions, members.tolist())
-        top = np.sort(totals[members])[-_BEST_TEXTS:]
-        best[number] = top.mean()
+    strongest = np.zeros((count, contributions.shape[1]))
+    np.maximum.at(strongest, documents, contributions)
+    coverage = strongest.sum(axis=1)
+    order = np.lexsort((-totals, documents))
+    sizes = np.bincount(documents, minlength=count)
+    place = np.arange(documents.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    top = order[place < _BEST_TEXTS]
+    best = np.bincount(documents[top], totals[top], minlength=count) / np.minimum(sizes, _BEST_TEXTS)
     combined = standardize(coverage) + 0.5 * standardize(best)
     return standardize(combined)[documents]

@@ -36,6 +36,7 @@ QUESTION_PAIR_WINDOW: Final = 3
 """Only question words at most this many words apart in the question are looked for as pairs."""
 
 HEAD_LINES: Final = 3
+_NO_SPREAD: Final = 1e-9
 
 _HYPHEN_AT_LINE_END = re.compile(r"(?<=[^\W\d_])[\x02\u00ad\ufffe]\s*(?=[^\W\d_])")
 _CJK: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -169,21 +170,37 @@ class TokenizedText:
         )
 
 
-def standardize(values: Floats) -> Floats:
-    """Return values with mean 0 and standard deviation 1; zeros when they are all alike.
+def moments(values: Floats, groups: Integers | None = None) -> tuple[Floats, Floats]:
+    """Return, for each value, the mean of its group and one over the standard deviation of its group.
 
     Args:
         values: One value per candidate.
+        groups: Number of the group of each, from 0 without gaps; one group of all by default.
+
+    Returns:
+        Means and scales; the scale is 0 where all values of a group are alike.
+    """
+    if groups is None:
+        groups = np.zeros(values.size, dtype=np.int64)
+    sizes = np.bincount(groups)
+    mean = (np.bincount(groups, values) / sizes)[groups]
+    spread = np.sqrt(np.bincount(groups, (values - mean) ** 2) / sizes)
+    scale: Floats = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread >= _NO_SPREAD)
+    return mean, scale[groups]
+
+
+def standardize(values: Floats, groups: Integers | None = None) -> Floats:
+    """Return values with mean 0 and standard deviation 1; zeros where they are all alike.
+
+    Args:
+        values: One value per candidate.
+        groups: As for :func:`moments`; each group is standardised by itself.
 
     Returns:
         The z-scores.
     """
-    if values.size == 0:
-        return values
-    spread = float(values.std())
-    if spread < 1e-9:
-        return np.zeros_like(values)
-    scores: Floats = (values - values.mean()) / spread
+    mean, scale = moments(values, groups)
+    scores: Floats = (values - mean) * scale
     return scores
 
 

@@ -21,6 +21,7 @@ from llama_index_raganything.ranking.lexical import (
     TextCollection,
     adjacent_pairs,
     contributions,
+    moments,
     standardize,
     window_pairs,
 )
@@ -154,22 +155,27 @@ def _text_signals(
     return {name: values for name, values in parts.items() if getattr(weights, name)}, per_term
 
 
-def _combine(parts: dict[str, Floats], candidates: Sequence[Candidate], weights: EvidenceWeights) -> dict[str, Floats]:
-    """Add standardised signals, lend from neighbouring pages, and give each signal its share of the z-score."""
-    shares = {name: getattr(weights, name) * standardize(values) for name, values in parts.items()}
-    if not shares:
+def _combine(
+    parts: dict[str, Floats],
+    candidates: Sequence[Candidate],
+    weights: EvidenceWeights,
+    groups: npt.NDArray[np.int64] | None = None,
+) -> dict[str, Floats]:
+    """Add standardised signals and lend from neighbouring pages; the sum of what is returned is a z-score."""
+    if not parts:
         return {}
-    spread = float(np.sum(list(shares.values()), axis=0).std())
-    if spread < 1e-9:
-        return {}
-    shares = {name: values / spread for name, values in shares.items()}
-    total = np.sum(list(shares.values()), axis=0)
+    shares = {name: getattr(weights, name) * standardize(values, groups) for name, values in parts.items()}
+    shares = _rescaled(shares, groups)
     if weights.neighbours:
-        lent = weights.neighbours * _neighbour_sum(total, candidates)
-        spread = float((total + lent).std()) or 1.0
-        shares["neighbours"] = lent - lent.mean()
-        shares = {name: values / spread for name, values in shares.items()}
+        shares["neighbours"] = weights.neighbours * _neighbour_sum(np.sum(list(shares.values()), axis=0), candidates)
+        shares = _rescaled(shares, groups)
     return shares
+
+
+def _rescaled(shares: dict[str, Floats], groups: npt.NDArray[np.int64] | None) -> dict[str, Floats]:
+    """Centre and scale signals so that their sum has mean 0 and standard deviation 1."""
+    _, scale = moments(np.sum(list(shares.values()), axis=0), groups)
+    return {name: (values - moments(values, groups)[0]) * scale for name, values in shares.items()}
 
 
 def _neighbour_sum(total: Floats, candidates: Sequence[Candidate]) -> Floats:
@@ -201,16 +207,8 @@ def _over_documents(
     if weights.document:
         signals["document"] = weights.document * document_scores(per_term, totals, documents)
     if weights.within:
-        within = np.zeros(len(candidates))
-        for number in range(int(documents.max()) + 1):
-            rows = np.flatnonzero(documents == number)
-            own = _combine(
-                {name: values[rows] for name, values in parts.items()},
-                [candidates[row] for row in rows.tolist()],
-                weights,
-            )
-            if own:
-                within[rows] = np.sum(list(own.values()), axis=0)
+        own = _combine(parts, candidates, weights, documents)
+        within = np.sum(list(own.values()), axis=0) if own else np.zeros(len(candidates))
         signals["within"] = weights.within * within
         signals |= {name: weights.within * values for name, values in pointed.items()}
     return signals
