@@ -42,7 +42,7 @@ DEFAULT_TIMEOUT: Final = 10.0
 """Seconds to wait for a server to answer the first call."""
 
 _SCHEMES: Final = ("http://", "https://", "tcp://", "unix:")
-_LITE_LOGGERS: Final = ("milvus_lite", "grpc._server")
+_LITE_LOGGERS: Final = ("milvus_lite", "grpc._server", "pymilvus.orm.iterator")
 _AUTH_WORDS: Final = ("auth", "unauthenticated", "permission", "privilege")
 _UNREACHABLE: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
@@ -331,11 +331,12 @@ def _recorded(name: str) -> Iterator[list[BaseException]]:
 
 
 class _HarmlessFilter(logging.Filter):
-    """Drops what Milvus Lite's embedded server logs about calls that it does not offer."""
+    """Drops what is logged about calls and timestamps that Milvus Lite does not offer, and does not need."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not (isinstance(error, NotImplementedError) or "not implemented" in record.getMessage().lower())
+        message = record.getMessage().lower()
+        return not (isinstance(error, NotImplementedError) or "not implemented" in message or "mvccts" in message)
 
 
 _HARMLESS: Final = _HarmlessFilter()

@@ -489,12 +489,13 @@ class TestLedger:
         ledger.delete(nasty)
         assert [entry.doc_id for entry in ledger.list()] == ["n0"]
 
-    def test_thousands(self, ledger):
+    def test_thousands(self, ledger, caplog):
         ledger.put(*(LedgerEntry(doc_id=f"d{number}", source=f"{number:05}") for number in range(4500)))
 
         assert [entry.source for entry in ledger.list()] == [f"{number:05}" for number in range(4500)]
         assert len(ledger.get_many([f"d{number}" for number in range(4500)])) == 4500
         assert ledger.get_many([]) == {}
+        assert [record.getMessage() for record in caplog.records] == []
 
     def test_async(self, ledger):
         async def use():
