@@ -18,7 +18,7 @@ from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import FilterError, IngestionError, RAGAnythingError
 
 if TYPE_CHECKING:
-    from llama_index.core.base.response.schema import Response
+    from llama_index.core.base.response.schema import RESPONSE_TYPE
     from llama_index.core.schema import NodeWithScore
     from llama_index.core.vector_stores import MetadataFilters
 
@@ -268,12 +268,12 @@ def _filters(pairs: Sequence[str]) -> MetadataFilters | None:
     return MetadataFilters(filters=list(filters)) if filters else None
 
 
-def _answer(question: str, response: Response) -> dict[str, Any]:
+def _answer(question: str, response: RESPONSE_TYPE) -> dict[str, Any]:
     metadata = response.metadata or {}
     return {"question": question, "answer": str(response), "citations": metadata.get("citations", [])}
 
 
-def _print_answer(response: Response) -> None:
+def _print_answer(response: RESPONSE_TYPE) -> None:
     print(f"A: {response}")
     for citation in (response.metadata or {}).get("citations", []):
         print(f"   [{citation['n']}] {_place(citation)}")

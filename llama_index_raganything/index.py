@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from llama_index.core.vector_stores import MetadataFilters
 from pydantic import SecretStr
 
 from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ingestion import Ingestion, IngestionReport
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
@@ -44,6 +46,7 @@ class RAGAnythingIndex:
         db_name: Database on the server.
         tenant: Read and write this tenant's documents only.
         working_dir: Folder of the parse cache and the assets; ``RAG_WORKING_DIR`` or ``./rag_storage`` by default.
+            Each knowledge base and each tenant has a folder of its own in it.
         embed_model: Embedding model; ``Settings.embed_model`` if set, else the embedded default.
         llm: LLM that answers; ``Settings.llm`` if set, else answers quote the documents.
         reader: Reader of files; a ``RAGAnythingReader`` over ``working_dir`` by default.
@@ -85,12 +88,13 @@ class RAGAnythingIndex:
         settings = settings or RAGAnythingSettings()
         self.embed_model = resolve_embed_model(embed_model)
         self._llm = llm
-        folder = Path(working_dir or settings.working_dir)
+        collection = collection or settings.milvus_collection
+        folder = _storage_folder(Path(working_dir or settings.working_dir), collection, tenant)
         self.reader = reader or RAGAnythingReader(working_dir=str(folder), **(reader_options or {}))
         self.node_parser = node_parser or RAGAnythingNodeParser(asset_root=str(self.reader.assets.root))
         self.node_store = node_store or MilvusNodeStore(
             uri=uri or settings.milvus_uri,
-            collection_name=collection or settings.milvus_collection,
+            collection_name=collection,
             token=token or settings.milvus_token,
             db_name=db_name if db_name is not None else settings.milvus_db_name,
             tenant=tenant,
@@ -401,6 +405,12 @@ class RAGAnythingIndex:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _storage_folder(working_dir: Path, collection: str, tenant: str | None) -> Path:
+    """Return the folder of one knowledge base, so that deleting from it never takes an asset from another."""
+    folder = working_dir / re.sub(r"\W", "_", collection)
+    return folder if tenant is None else folder / "tenants" / content_id("tenant", tenant)
 
 
 def _dimension(embed_model: BaseEmbedding) -> int:

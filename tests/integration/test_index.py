@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from llama_index.core.schema import Document
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
-from llama_index_raganything.testing import HashEmbedding
 
 from llama_index_raganything import (
     ConfigurationError,
@@ -22,6 +21,7 @@ from llama_index_raganything import (
     SourceError,
 )
 from llama_index_raganything.cli import main
+from llama_index_raganything.testing import HashEmbedding
 
 DEMO = Path(__file__).parents[2] / "llama_index_raganything" / "demo_files"
 FAQ = "# Opening hours\n\nThe harbour office opens at 7 a.m. on weekdays.\n\n# 费用\n\n停泊费是每天二百克朗。\n"

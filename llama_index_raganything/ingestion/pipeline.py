@@ -13,10 +13,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,100 +25,21 @@ from tqdm import tqdm
 
 from llama_index_raganything.documents import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
-from llama_index_raganything.errors import IngestionError, MissingDependencyError, RAGAnythingError, SourceError
+from llama_index_raganything.errors import RAGAnythingError, SourceError
+from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
+from llama_index_raganything.ingestion.report import IngestionReport
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.readers.sources import Source, SourceInput, expand_sources
+from llama_index_raganything.readers.sources import SourceInput, expand_sources
 from llama_index_raganything.stores.clients import Address
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
 from llama_index_raganything.stores.milvus import MilvusNodeStore
-from llama_index_raganything.workers import Failure, map_in_processes
+from llama_index_raganything.workers import Failure
 
 logger = logging.getLogger(__name__)
 
 _STALE_AFTER_MS = 60 * 60 * 1000
 """Age after which another process's unfinished row on a shared server counts as left by a crash."""
-
-
-@dataclass
-class IngestionReport:
-    """What one run did.
-
-    Attributes:
-        added: Sources that were new.
-        updated: Sources whose content or pipeline had changed.
-        unchanged: Sources that were ready already.
-        deleted: Sources that were removed.
-        failures: Pairs of source and reason.
-        nodes: Number of nodes written, by content type.
-        pages: Number of pages written, where formats have pages.
-        seconds: Seconds spent, by stage (``hash parse split enrich embed write``) and in ``total``.
-    """
-
-    added: list[str] = field(default_factory=list)
-    updated: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    nodes: Counter[str] = field(default_factory=Counter)
-    pages: int = 0
-    seconds: Counter[str] = field(default_factory=Counter)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as a JSON-ready dictionary."""
-        return {
-            "added": self.added,
-            "updated": self.updated,
-            "unchanged": self.unchanged,
-            "deleted": self.deleted,
-            "failures": [{"source": source, "reason": reason} for source, reason in self.failures],
-            "nodes": dict(self.nodes),
-            "pages": self.pages,
-            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-        }
-
-    def __str__(self) -> str:
-        """Return the run in a few lines: counts, nodes by type, one line per failure."""
-        counts = ", ".join(
-            f"{len(sources)} {name}"
-            for name, sources in [
-                ("added", self.added),
-                ("updated", self.updated),
-                ("unchanged", self.unchanged),
-                ("deleted", self.deleted),
-                ("failed", self.failures),
-            ]
-            if sources or name == "added"
-        )
-        nodes = ", ".join(f"{count} {kind}" for kind, count in sorted(self.nodes.items()))
-        lines = [f"Documents: {counts} in {self.seconds['total']:.1f} s"]
-        if nodes:
-            lines.append(f"Nodes: {sum(self.nodes.values())} ({nodes})")
-        lines += [f"Failed: {source}: {reason}" for source, reason in self.failures]
-        return "\n".join(lines)
-
-
-@dataclass
-class _Job:
-    """One document on its way in."""
-
-    doc_id: str
-    source: str
-    content_hash: str
-    load: Callable[[], Document]
-    file: Source | None = None
-
-
-@dataclass
-class _Split:
-    """A parsed and split document, as a worker process hands it back."""
-
-    nodes: list[BaseNode]
-    title: str
-    file_name: str
-    content_hash: str
-    parse_seconds: float
-    split_seconds: float
 
 
 class Ingestion:
@@ -189,10 +107,10 @@ class Ingestion:
             IngestionError: ``strict`` is set and documents failed.
         """
         report = IngestionReport()
-        with _stage(report, "total"):
+        with report.stage("total"):
             jobs = self._jobs(paths, report)
             self._run(jobs, report, show_progress=show_progress, num_workers=num_workers)
-        return _finish(report, strict=strict)
+        return report.finish(strict=strict)
 
     def add_documents(
         self, documents: Iterable[Document], *, strict: bool = False, show_progress: bool = False
@@ -211,10 +129,10 @@ class Ingestion:
             IngestionError: ``strict`` is set and documents failed.
         """
         report = IngestionReport()
-        with _stage(report, "total"):
-            jobs = [_document_job(document) for document in documents]
+        with report.stage("total"):
+            jobs = [Job.of_document(document) for document in documents]
             self._run(jobs, report, show_progress=show_progress, num_workers=1)
-        return _finish(report, strict=strict)
+        return report.finish(strict=strict)
 
     def sync(
         self, folder: str | Path, *, strict: bool = False, show_progress: bool = False, num_workers: int = 1
@@ -240,12 +158,15 @@ class Ingestion:
             raise SourceError(message)
         present = {source.location for source in expand_sources(root)[0]}
         report = self.add_paths(root, show_progress=show_progress, num_workers=num_workers)
-        for entry in self.ledger.list():
-            if entry.source not in present and Path(entry.source).is_relative_to(root):
-                self._delete_entry(entry)
-                report.deleted.append(entry.source)
+        gone = [
+            entry
+            for entry in self.ledger.list()
+            if entry.source not in present and Path(entry.source).is_relative_to(root)
+        ]
+        self._delete_entries(gone)
+        report.deleted += [entry.source for entry in gone]
         self.node_store.flush()
-        return _finish(report, strict=strict)
+        return report.finish(strict=strict)
 
     def delete(self, document: str) -> bool:
         """Delete a document with every trace: nodes, vectors, ledger row, assets and cached parse.
@@ -259,7 +180,7 @@ class Ingestion:
         entry = self.ledger.get(document) or self.ledger.get(document_id(document))
         if entry is None:
             return False
-        self._delete_entry(entry)
+        self._delete_entries([entry])
         self.node_store.flush()
         return True
 
@@ -279,26 +200,20 @@ class Ingestion:
         """Async twin of :meth:`delete`; the work runs in a thread."""
         return await asyncio.to_thread(self.delete, document)
 
-    def _jobs(self, paths: SourceInput, report: IngestionReport) -> list[_Job]:
-        jobs: dict[str, _Job] = {}
+    def _jobs(self, paths: SourceInput, report: IngestionReport) -> list[Job]:
+        jobs: dict[str, Job] = {}
         for source in expand_sources(paths)[0]:
             try:
-                with _stage(report, "hash"):
+                with report.stage("hash"):
                     digest = file_hash(Path(source.target)) if source.kind == "file" else ""
             except RAGAnythingError as error:
                 report.failures.append((source.location, str(error)))
                 continue
-            job = _Job(
-                doc_id=document_id(source.location),
-                source=source.location,
-                content_hash=digest,
-                load=partial(self.reader.read_source, source, {}),
-                file=source if source.kind == "file" else None,
-            )
+            job = Job.of_source(source, digest, self.reader)
             jobs[job.doc_id] = job
         return list(jobs.values())
 
-    def _run(self, jobs: list[_Job], report: IngestionReport, *, show_progress: bool, num_workers: int) -> None:
+    def _run(self, jobs: list[Job], report: IngestionReport, *, show_progress: bool, num_workers: int) -> None:
         fingerprint = self.fingerprint()
         known = self.ledger.get_many([job.doc_id for job in jobs])
         self._clean_leftovers({job.doc_id for job in jobs})
@@ -311,34 +226,18 @@ class Ingestion:
                 todo.append(job)
         progress = tqdm(total=len(todo), desc="Documents", unit="doc", disable=not show_progress)
         with progress:
-            for job, outcome in self._parsed(todo, num_workers):
+            for job, outcome in load_and_split(todo, self.reader, self.node_parser, num_workers):
                 progress.set_postfix_str(Path(job.source).name[:40])
                 self._commit(job, outcome, known.get(job.doc_id), fingerprint, report)
                 progress.update()
         if todo:
-            with _stage(report, "write"):
+            with report.stage("write"):
                 self.node_store.flush()
-
-    def _parsed(self, jobs: list[_Job], num_workers: int) -> Iterator[tuple[_Job, _Split | Failure]]:
-        files = [job for job in jobs if job.file is not None]
-        if num_workers > 1 and len(files) > 1:
-            work = [(self.reader, self.node_parser, job.file) for job in files]
-            yield from zip(files, map_in_processes(_read_and_split, work, num_workers), strict=True)
-            jobs = [job for job in jobs if job.file is None]
-        for job in jobs:
-            try:
-                yield job, _split(job.load, self.node_parser)
-            except MissingDependencyError as error:
-                if self.reader.parser != "auto":
-                    raise  # The named parser would fail for every file.
-                yield job, Failure.of(error)
-            except Exception as error:  # noqa: BLE001  # one bad file never stops a batch; the reason is reported
-                yield job, Failure.of(error)
 
     def _commit(
         self,
-        job: _Job,
-        outcome: _Split | Failure,
+        job: Job,
+        outcome: SplitDocument | Failure,
         known: LedgerEntry | None,
         fingerprint: str,
         report: IngestionReport,
@@ -360,13 +259,13 @@ class Ingestion:
         (report.updated if known and known.state == "ready" else report.added).append(job.source)
 
     def _write(
-        self, job: _Job, split: _Split, known: LedgerEntry | None, fingerprint: str, report: IngestionReport
+        self, job: Job, split: SplitDocument, known: LedgerEntry | None, fingerprint: str, report: IngestionReport
     ) -> None:
         nodes = split.nodes
-        with _stage(report, "enrich"):
+        with report.stage("enrich"):
             for transformation in self.transformations:
                 nodes = list(transformation(nodes))
-        with _stage(report, "embed"):
+        with report.stage("embed"):
             texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
             for node, vector in zip(nodes, self.embed_model.get_text_embedding_batch(texts), strict=True):
                 node.embedding = vector
@@ -383,18 +282,18 @@ class Ingestion:
             node_counts=dict(counts),
             pages=len(pages) or None,
         )
-        with _stage(report, "write"):
+        with report.stage("write"):
             self.ledger.put(entry)
             self.node_store.add(nodes)
             if known is not None:
                 # Last, so that a reader finds the old version or the new one at any time.
-                self._delete_stale(known.doc_id, keep={node.node_id for node in nodes})
+                self._delete_stale(known, job.content_hash, keep={node.node_id for node in nodes})
             self.ledger.put(entry.model_copy(update={"state": "ready", "updated_at": _now_ms()}))
         report.nodes.update(counts)
         report.pages += len(pages)
 
     def _record_failure(
-        self, job: _Job, known: LedgerEntry | None, fingerprint: str, reason: str, report: IngestionReport
+        self, job: Job, known: LedgerEntry | None, fingerprint: str, reason: str, report: IngestionReport
     ) -> None:
         report.failures.append((job.source, reason))
         logger.warning("Failed: %s: %s", job.source, reason)
@@ -414,10 +313,10 @@ class Ingestion:
 
     def _clean_leftovers(self, in_this_run: set[str]) -> None:
         """Remove what a crash left of documents that this run does not bring in again."""
-        for entry in self.ledger.list():
-            if entry.state in {"writing", "deleting"} and entry.doc_id not in in_this_run and self._is_stale(entry):
+        for entry in self.ledger.list(state=["writing", "deleting"]):
+            if entry.doc_id not in in_this_run and self._is_stale(entry):
                 logger.warning("Removing what an interrupted run left of %s", entry.source)
-                self._delete_entry(entry)
+                self._delete_entries([entry])
 
     def _is_stale(self, entry: LedgerEntry) -> bool:
         # Milvus Lite has one process: a row older than this object cannot belong to a run that still lives.
@@ -428,54 +327,45 @@ class Ingestion:
     def _document_nodes(self, doc_id: str) -> list[BaseNode]:
         return self.node_store.get_nodes(filters=_where("doc_id", doc_id))
 
-    def _delete_stale(self, doc_id: str, keep: set[str]) -> None:
-        gone = [node.node_id for node in self._document_nodes(doc_id) if node.node_id not in keep]
-        self.node_store.delete_nodes(gone)
+    def _delete_stale(self, entry: LedgerEntry, content_hash: str, keep: set[str]) -> None:
+        """Delete what a document's earlier version left: nodes, assets, and the cached parse of other content."""
+        gone = [node for node in self._document_nodes(entry.doc_id) if node.node_id not in keep]
+        self.node_store.delete_nodes([node.node_id for node in gone])
+        self._discard_assets(gone)
+        if entry.content_hash != content_hash:
+            self._forget(entry.content_hash, self._hashes())
 
-    def _delete_entry(self, entry: LedgerEntry) -> None:
-        self.ledger.put(entry.model_copy(update={"state": "deleting", "updated_at": _now_ms()}))
-        nodes = self._document_nodes(entry.doc_id)
-        assets = {str(node.metadata["asset"]) for node in nodes if node.metadata.get("asset")}
-        self.node_store.delete(entry.doc_id)
-        for asset in assets:
+    def _delete_entries(self, entries: Sequence[LedgerEntry]) -> None:
+        hashes = self._hashes() if entries else Counter()
+        for entry in entries:
+            self.ledger.put(entry.model_copy(update={"state": "deleting", "updated_at": _now_ms()}))
+            nodes = self._document_nodes(entry.doc_id)
+            self.node_store.delete(entry.doc_id)
+            self._discard_assets(nodes)
+            hashes[entry.content_hash] -= 1
+            self._forget(entry.content_hash, hashes)
+            self.ledger.delete(entry.doc_id)
+
+    def _hashes(self) -> Counter[str]:
+        return Counter(entry.content_hash for entry in self.ledger.list())
+
+    def _forget(self, content_hash: str, hashes: Counter[str]) -> None:
+        """Drop cached parses that no document of the knowledge base has any more."""
+        if content_hash and hashes[content_hash] <= 0:
+            self.reader.forget(content_hash)
+
+    def _discard_assets(self, nodes: Sequence[BaseNode]) -> None:
+        """Delete the assets of deleted nodes, but for those that other nodes show too."""
+        for asset in {str(node.metadata["asset"]) for node in nodes if node.metadata.get("asset")}:
             if not self.node_store.count(_where("asset", asset)):
                 self.reader.assets.discard(asset)
-        twins = [other for other in self.ledger.list() if other.content_hash == entry.content_hash]
-        if entry.content_hash and len(twins) <= 1:
-            self.reader.forget(entry.content_hash)
-        self.ledger.delete(entry.doc_id)
 
 
 def _where(key: str, value: str) -> MetadataFilters:
     return MetadataFilters(filters=[MetadataFilter(key=key, value=value)])
 
 
-def _read_and_split(work: tuple[RAGAnythingReader, NodeParser, Source]) -> _Split:
-    reader, node_parser, source = work
-    return _split(partial(reader.read_source, source, {}), node_parser)
-
-
-def _split(load: Callable[[], Document], node_parser: NodeParser) -> _Split:
-    started = time.perf_counter()
-    document = load()
-    parsed = time.perf_counter()
-    nodes = node_parser.get_nodes_from_documents([document])
-    return _Split(
-        nodes=nodes,
-        title=str(document.metadata.get("title", "")),
-        file_name=str(document.metadata.get("file_name", "")),
-        content_hash=str(document.metadata.get("content_hash", "")),
-        parse_seconds=parsed - started,
-        split_seconds=time.perf_counter() - parsed,
-    )
-
-
-def _document_job(document: Document) -> _Job:
-    source = str(document.metadata.get("source") or document.metadata.get("file_path") or document.doc_id)
-    return _Job(document.doc_id, source, content_hash=document.hash, load=lambda: document)
-
-
-def _same(entry: LedgerEntry, job: _Job, fingerprint: str) -> bool:
+def _same(entry: LedgerEntry, job: Job, fingerprint: str) -> bool:
     """Tell whether the document is in already, as this pipeline would make it."""
     wanted = ("ready", job.content_hash, fingerprint)
     return bool(job.content_hash) and (entry.state, entry.content_hash, entry.fingerprint) == wanted
@@ -484,23 +374,6 @@ def _same(entry: LedgerEntry, job: _Job, fingerprint: str) -> bool:
 def _stable(settings: dict[str, Any]) -> dict[str, Any]:
     """Leave out what does not change the output: callbacks and functions with addresses in their repr."""
     return {key: value for key, value in settings.items() if key != "callback_manager" and " at 0x" not in str(value)}
-
-
-def _finish(report: IngestionReport, *, strict: bool) -> IngestionReport:
-    if strict and report.failures:
-        count = len(report.failures)
-        message = f"{count} document{'s' if count > 1 else ''} failed; the others are in."
-        raise IngestionError(message, report.failures)
-    return report
-
-
-@contextmanager
-def _stage(report: IngestionReport, name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        report.seconds[name] += time.perf_counter() - started
 
 
 def _now_ms() -> int:

@@ -1,0 +1,101 @@
+"""What one run of ingestion did, and how long each stage took."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from llama_index_raganything.errors import IngestionError
+
+
+@dataclass
+class IngestionReport:
+    """What one run did.
+
+    Attributes:
+        added: Sources that were new.
+        updated: Sources whose content or pipeline had changed.
+        unchanged: Sources that were ready already.
+        deleted: Sources that were removed.
+        failures: Pairs of source and reason.
+        nodes: Number of nodes written, by content type.
+        pages: Number of pages written, where formats have pages.
+        seconds: Seconds spent, by stage (``hash parse split enrich embed write``) and in ``total``.
+    """
+
+    added: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    nodes: Counter[str] = field(default_factory=Counter)
+    pages: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a JSON-ready dictionary."""
+        return {
+            "added": self.added,
+            "updated": self.updated,
+            "unchanged": self.unchanged,
+            "deleted": self.deleted,
+            "failures": [{"source": source, "reason": reason} for source, reason in self.failures],
+            "nodes": dict(self.nodes),
+            "pages": self.pages,
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+        }
+
+    def __str__(self) -> str:
+        """Return the run in a few lines: counts, nodes by type, one line per failure."""
+        sizes = {
+            "added": len(self.added),
+            "updated": len(self.updated),
+            "unchanged": len(self.unchanged),
+            "deleted": len(self.deleted),
+            "failed": len(self.failures),
+        }
+        counts = ", ".join(f"{size} {name}" for name, size in sizes.items() if size or name == "added")
+        nodes = ", ".join(f"{count} {kind}" for kind, count in sorted(self.nodes.items()))
+        lines = [f"Documents: {counts} in {self.seconds['total']:.1f} s"]
+        if nodes:
+            lines.append(f"Nodes: {sum(self.nodes.values())} ({nodes})")
+        lines += [f"Failed: {source}: {reason}" for source, reason in self.failures]
+        return "\n".join(lines)
+
+    def finish(self, *, strict: bool) -> IngestionReport:
+        """Return the report, or raise where failures are not acceptable.
+
+        Args:
+            strict: Raise when a document failed.
+
+        Returns:
+            The report itself.
+
+        Raises:
+            IngestionError: ``strict`` is set and documents failed.
+        """
+        if strict and self.failures:
+            count = len(self.failures)
+            message = f"{count} document{'s' if count > 1 else ''} failed; the others are in."
+            raise IngestionError(message, self.failures)
+        return self
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time that a block takes to a stage.
+
+        Args:
+            name: Name of the stage.
+
+        Yields:
+            None.
+        """
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - started
