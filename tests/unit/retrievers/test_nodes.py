@@ -5,7 +5,7 @@ import json
 import pytest
 from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 from llama_index.core.vector_stores import SimpleVectorStore
-from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
+from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters, VectorStoreQuery
 
 from llama_index_raganything.documents import elements_to_document
 from llama_index_raganything.elements import Element
@@ -156,3 +156,28 @@ def test_nodes_of_other_parsers_rank_by_themselves(uri):
         nodes[1].text, nodes[2].text = "sour lemons", "green pears"
         store.add(nodes)
         assert ask(store, "green pears")[0].node.node_id == "n2"
+
+
+@pytest.mark.parametrize("mode", ["default", "text_search", "hybrid"])
+def test_a_store_asked_for_no_fields_gives_the_same_ids_without_nodes(store, mode):
+    query = {"query_str": "glacier", "query_embedding": MODEL.get_text_embedding("glacier"), "similarity_top_k": 3}
+    whole = store.query(VectorStoreQuery(mode=mode, **query))
+    bare = store.query(VectorStoreQuery(mode=mode, output_fields=[], **query))
+    assert not bare.nodes
+    assert bare.ids == whole.ids != []
+    assert bare.similarities == pytest.approx(whole.similarities)
+
+
+def test_a_second_question_reads_only_what_it_returns(store):
+    memory = NodeMemory()
+    retriever = NodeRetriever(store, MODEL, memory=memory, similarity_top_k=2)
+    first = retriever.retrieve("sales in the north")
+    known = len(memory)
+    read = []
+    fetch = retriever._answer
+    retriever._answer = lambda request: read.append(request) or fetch(request)
+    second = retriever.retrieve("sales in the north")
+    fetched = [request.node_ids for request in read if not isinstance(request, VectorStoreQuery)]
+    assert fetched == [[item.node.node_id for item in second]]
+    assert [item.node.node_id for item in first] == [item.node.node_id for item in second]
+    assert len(memory) == known > 2
