@@ -33,6 +33,9 @@ MIN_PROSE_LINES: Final = 3
 MIN_SHATTERED: Final = 6
 """Number of single figures ("46,298") from which a page is taken to hold a shattered table."""
 
+TITLE_DISTANCE: Final = 60
+"""A header at most this far above a shattered table, in thousandths of the page, is the table's title."""
+
 _WORDED: Final = frozenset({"text", "list", "heading", "furniture", "code"})
 _WORD = re.compile(r"\w+")
 _LETTER = re.compile(r"[^\W\d_]{2}")
@@ -90,7 +93,8 @@ def without_shattered(elements: Sequence[Element]) -> list[Element]:
         The elements that have nothing to do with the shattered table.
     """
     figures = [element.bbox for element in elements if _is_single_figure(element) and element.bbox]
-    return [element for element in elements if not _is_part_of_rows(element, figures)]
+    top = min((box[1] for box in figures), default=0)
+    return [e for e in elements if not _is_part_of_rows(e, figures) and not _is_title_above(e, top)]
 
 
 def place_lines(
@@ -223,6 +227,13 @@ def _is_single_figure(element: Element) -> bool:
     if element.type not in {"text", "furniture"} or element.subtype == "page_number" or len(element.text) > 20:
         return False
     return _LETTER.search(element.text) is None
+
+
+def _is_title_above(element: Element, top: int) -> bool:
+    """Tell whether a line just above a table is its title, taken for a running header because it is repeated."""
+    if element.subtype != "header" or element.bbox is None:
+        return False
+    return 0 <= top - element.bbox[3] <= TITLE_DISTANCE
 
 
 def _is_part_of_rows(element: Element, figures: Sequence[Box]) -> bool:

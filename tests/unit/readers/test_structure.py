@@ -213,9 +213,17 @@ def test_single_figures_give_way_to_rows():
     ]
     names = Element(type="text", text="Revenue Cost Profit", page=1, bbox=(100, 100, 200, 155))
     prose = Element(type="text", text="prose far below", page=1, bbox=(100, 500, 600, 520))
+    title = Element(type="furniture", subtype="header", text="Statement", page=1, bbox=(100, 70, 200, 85))
+    running = Element(type="furniture", subtype="header", text="Annual report", page=1, bbox=(100, 10, 200, 25))
     rows = [line("Revenue 10 20", 100), line("Cost 30 40", 120), line("Profit 50 60", 140)]
-    found = with_lost_words(page, [*figures, names, prose], lambda: rows)
-    assert [e.text for e in found] == ["Revenue 10 20\nCost 30 40\nProfit 50 60", "prose far below"]
+    rows = [Line("Annual report", (100, 12, 200, 24)), line("Statement", 70), *rows]
+    found = with_lost_words(page, [running, title, *figures, names, prose], lambda: rows)
+    assert [(e.type, e.text) for e in found] == [
+        ("furniture", "Annual report"),
+        ("text", "Statement"),
+        ("text", "Revenue 10 20\nCost 30 40\nProfit 50 60"),
+        ("text", "prose far below"),
+    ]
 
 
 def test_empty_formulas_get_plain_characters():
