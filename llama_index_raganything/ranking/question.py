@@ -133,8 +133,8 @@ _ANSWERS: Final = (
 )
 _FORMAT_REQUEST = re.compile(
     r"(?<=[.?!,;])\s*(?:please\s+)?(?:(?:give|write|return|save|format|round|list|provide|report|answer|express|represent)\b"
-    r"[^.?!]*\b(?:format(?:ted)?|integer|decimals?|list|percent(?:age)?|order|int|float|string|million|answer|dates?)\b"
-    r"(?:[^.?!]|\.(?=\d))*|your (?:report|answer)[^.?!]*)[.?!]?",
+    r"[^.?!]{0,200}\b(?:format(?:ted)?|integer|decimals?|list|percent(?:age)?|order|int|float|string|million|answer|dates?)\b"
+    r"(?:[^.?!]|\.(?=\d)){0,200}|your (?:report|answer)[^.?!]{0,200})[.?!]?",
     re.IGNORECASE,
 )
 """A sentence that says in which form the answer is wanted, and nothing about what to look for."""

@@ -24,8 +24,8 @@ _MAX_SCOPE: Final = 6
 _LONE_NUMBER = re.compile(r"^\W*(?:page|p\.|slide)?\s*(\d{1,4})(?:\s*(?:of|/)\s*\d+)?\W*$", re.IGNORECASE)
 _EDGE_NUMBER = re.compile(r"^\s*(\d{1,4})\b|\b(\d{1,4})\s*$")
 _ANSWER_PATTERNS: Final = {
-    "email": re.compile(r"[\w.+-]+\s?@\s?[\w-]+\.\w+"),
-    "url": re.compile(r"https?://|\bwww\.|\b[\w-]+\.(?:com|org|net|gov|edu|info|io|cn|eu)\b", re.IGNORECASE),
+    "email": re.compile(r"(?<![\w.+-])[\w.+-]{1,64}\s?@\s?[\w-]{1,63}\.\w"),
+    "url": re.compile(r"https?://|\bwww\.|\b[\w-]{1,63}\.(?:com|org|net|gov|edu|info|io|cn|eu)\b", re.IGNORECASE),
     "phone": re.compile(
         r"(?:\+\d{1,3}[\s.-]?)?\(?\d{2,4}\)?[\s.-]\d{3,4}[\s.-]\d{3,4}\b|\b(?:tel|fax|phone)\b\W{0,3}[\d(+]",
         re.IGNORECASE,
