@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -152,7 +153,7 @@ class Ingestion:
             SourceError: The folder does not exist; nothing is deleted.
             IngestionError: ``strict`` is set and documents failed.
         """
-        root = Path(folder).expanduser().absolute()
+        root = Path(os.path.abspath(Path(folder).expanduser()))  # As the reader names its sources.
         if not root.is_dir():
             message = f"{str(root)!r} is not a folder; nothing was changed. Name an existing folder to sync."
             raise SourceError(message)

@@ -26,6 +26,7 @@ from llama_index.core.schema import NodeWithScore
 from llama_index_raganything.query_engine.citations import MARKER, node_text
 from llama_index_raganything.query_engine.passages import Passage, passages_of
 from llama_index_raganything.query_engine.superlatives import extreme_rows, superlatives_in
+from llama_index_raganything.query_engine.vocabulary import in_words_of
 from llama_index_raganything.ranking.lexical import PAIR_WINDOW, content_tokens, window_pairs
 from llama_index_raganything.ranking.question import Question, understand
 
@@ -121,7 +122,10 @@ def find_quotes(question: str, sources: Sequence[NodeWithScore], ranks: Sequence
         passages.extend(found)
     if not passages or not asked.all_terms:
         return []
-    scorer = _Scorer(_with_table_words(asked, passages), passages, sources)
+    asked = _with_table_words(asked, passages)
+    words = {token for passage in passages for token in [*passage.tokens, *content_tokens(" ".join(passage.header))]}
+    asked = replace(asked, terms=in_words_of(asked.terms, words))
+    scorer = _Scorer(asked, passages, sources)
     ranked = sorted(((scorer.score(passage), passage) for passage in passages), key=lambda pair: -pair[0])
     chosen = _choose(ranked, scorer, 1 if _SHORT_ANSWER.search(question) else _QUOTES)
     if scorer.coverage([passage for _, passage in chosen]) < ENOUGH_COVERAGE:

@@ -16,16 +16,20 @@ _VISION = re.compile(
 
 
 def supports_images(llm: LLM) -> bool:
-    """Tell whether an LLM takes images: by its own word, else by its name.
+    """Tell whether an LLM takes images: by its own word, by its name, or because it is a class of the caller's.
 
     Args:
         llm: Any LLM. An attribute ``supports_images`` decides when it has one; LlamaIndex declares none.
 
     Returns:
-        True for a chat model that is known to look at images. Pass ``multimodal=...`` where the guess is wrong.
+        True for a chat model that is known to look at images, and for chat models that are no LlamaIndex
+        integration, whose names say nothing. Pass ``multimodal=...`` where the guess is wrong.
     """
     own_word = getattr(llm, "supports_images", None)
     if isinstance(own_word, bool):
         return own_word
     metadata = llm.metadata
-    return bool(metadata.is_chat_model and _VISION.search(metadata.model_name or ""))
+    if not metadata.is_chat_model:
+        return False
+    is_integration = type(llm).__module__.split(".", 1)[0] == "llama_index"
+    return not is_integration or bool(_VISION.search(metadata.model_name or ""))
