@@ -14,6 +14,12 @@ _VISION = re.compile(
     re.IGNORECASE,
 )
 
+_TEXT_ONLY = re.compile(
+    r"gpt-3\.5|gpt-4(?:-\d{4})?$|o1-mini|o3-mini|deepseek|qwen-?(?:max|plus|turbo|long|coder)|qwen[\d.]+-\d"
+    r"|mi[sx]tral-(?:\d|large|nemo)|llama-?[23](?!\.2-vision)|phi-[23](?!.*vision)|command|kimi-k2|glm-4(?![.\d]*v)",
+    re.IGNORECASE,
+)
+
 
 def supports_images(llm: LLM) -> bool:
     """Tell whether an LLM takes images: by its own word, by its name, or because it is a class of the caller's.
@@ -31,5 +37,8 @@ def supports_images(llm: LLM) -> bool:
     metadata = llm.metadata
     if not metadata.is_chat_model:
         return False
+    name = metadata.model_name or ""
+    if _VISION.search(name):
+        return True
     is_integration = type(llm).__module__.split(".", 1)[0] == "llama_index"
-    return not is_integration or bool(_VISION.search(metadata.model_name or ""))
+    return not is_integration and not _TEXT_ONLY.search(name)

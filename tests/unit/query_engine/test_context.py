@@ -421,7 +421,8 @@ class TestChoices:
             ("deepseek-chat", False),
             ("gpt-3.5-turbo", False),
             ("mistral-7b", False),
-            ("evolve-1", False),
+            ("evolve-1", True),
+            ("unknown", True),
         ],
     )
     def test_vision_is_told_by_the_name(self, name, expected):
@@ -431,3 +432,12 @@ class TestChoices:
                 return super().metadata.model_copy(update={"model_name": name, "is_chat_model": True})
 
         assert supports_images(Named()) is expected
+
+    def test_an_integration_with_an_unknown_name_is_not_sent_images(self):
+        class Integration(MockLLM):
+            @property
+            def metadata(self):
+                return super().metadata.model_copy(update={"model_name": "my-local-model", "is_chat_model": True})
+
+        Integration.__module__ = "llama_index.llms.openai_like.base"
+        assert not supports_images(Integration())
