@@ -7,7 +7,7 @@ import re
 from llama_index.core.llms import LLM
 
 _VISION = re.compile(
-    r"gpt-4o|gpt-4\.[1-9]|gpt-4-(?:turbo|vision)|gpt-[5-9]|(?<![a-z])o[134](?:-|$)|claude-(?:3|[4-9]|opus|sonnet|haiku)"
+    r"gpt-4o|gpt-4\.[1-9]|gpt-4-(?:turbo|vision)|gpt-[5-9]|(?<![a-z])o(?:[13](?:-(?!mini)|$)|4)|claude-(?:3|[4-9]|opus|sonnet|haiku)"
     r"|gemini|gemma-?3|pixtral|llava|internvl|minicpm-(?:v|o)|moondream|phi-(?:3|3\.5|4)-(?:vision|multimodal)"
     r"|llama-?3\.2-vision|llama-?4|grok-(?:2-vision|4)|mistral-(?:small-3|medium-3)|glm-4(?:\.\d)?v"
     r"|(?:^|[-_/.:])(?:vl|vlm|vision|omni)(?:[-_.:\d]|$)|qwen[\d.]*-?vl|qvq",
