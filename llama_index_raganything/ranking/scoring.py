@@ -33,7 +33,13 @@ from llama_index_raganything.ranking.references import Candidate
 class EvidenceWeights(BaseModel):
     """How much each signal counts; 0 switches one off.
 
-    The numbers are round on purpose: weights fitted on one set of documents did worse on the next.
+    The numbers are round on purpose: weights fitted on one set of documents did worse on the next. What each is worth
+    on 100 questions over 13 PDFs, as recall@5 inside the document (.921) and over all documents (.803) when it is left
+    out (``python -m benchmarks.pages``; one standard error is about .03): words .897/.807, adjacent .921/.815, near
+    .921/.813, head .921/.793, prior .926/.812, lexicon .851/.733, neighbours .919/.803, document -/.802, within -/.770,
+    printed_page .911/.788, page .911/.793, cover .921/.793, first_page .916/.803, label .921/.798, answer .914/.803,
+    counted .912/.799. Without ``adjacent`` recall@1 falls from .606 to .591, without ``cover`` to .576, without
+    ``lexicon`` to .581. ``prior`` pays with neural embeddings only and is small because static vectors cost a little.
 
     Attributes:
         words: BM25 over single words.
