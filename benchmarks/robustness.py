@@ -24,10 +24,10 @@ OUTCOMES = ("ok", "typed", "untyped", "hang", "crash")
 _POLL_SECONDS = 0.1
 _PRELOAD = [
     "llama_index_raganything.readers.reader",
-    "llama_index_raganything.readers.pdf",
+    "llama_index_raganything.readers.pdf.parser",
     "llama_index_raganything.readers.images",
-    "llama_index_raganything.readers.office",
-    "llama_index_raganything.readers.plain",
+    "llama_index_raganything.readers.office.parser",
+    "llama_index_raganything.readers.text.plain",
     "docvortex",
 ]
 

@@ -141,8 +141,8 @@ def write_report(path: Path) -> None:
         Paragraph("1 Summary", heading),
         Paragraph(
             "Nordlys Wind runs four onshore sites in Denmark, Sweden and Germany. In 2024 the company generated "
-            "836 GWh of electricity and earned EUR 142.7 million. Sweden grew fastest, because the Halland site came on "
-            "line in March 2024. Table 1 gives the revenue by region, Figure 1 the electricity by site.",
+            "836 GWh of electricity and earned EUR 142.7 million. Sweden grew fastest, because the Halland site "
+            "came on line in March 2024. Table 1 gives the revenue by region, Figure 1 the electricity by site.",
             body,
         ),
         Paragraph("2 Revenue", heading),

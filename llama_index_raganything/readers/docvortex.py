@@ -2,7 +2,7 @@
 
 docvortex (MIT) reads office files, old and new, OpenDocument, RTF, EPUB, HTML and CSV without
 models and without a subprocess. PDF files take their own way, see
-:mod:`llama_index_raganything.readers.pdf`.
+:mod:`llama_index_raganything.readers.pdf.parser`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llama_index_raganything.errors import (
 )
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.structure import Block, attach_loose_captions, blocks_to_elements
+from llama_index_raganything.readers.docvortex_blocks import Block, attach_loose_captions, blocks_to_elements
 
 PAGED_SUFFIXES: Final = frozenset({"ppt", "pptx", "odp", "xls", "xlsx", "ods", "ofd"})
 """Formats whose page numbers mean something: slides, sheets and fixed pages."""

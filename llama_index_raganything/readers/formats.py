@@ -22,7 +22,7 @@ from llama_index_raganything.errors import (
     SourceError,
     UnsupportedFormatError,
 )
-from llama_index_raganything.readers.encoding import decode_text
+from llama_index_raganything.readers.text.encoding import decode_text
 
 Kind = Literal["pdf", "image", "office", "plain", "email", "audio", "video", "content_list"]
 

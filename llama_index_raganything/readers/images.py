@@ -17,9 +17,9 @@ from llama_index_raganything.errors import (
 )
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.crops import has_ink
-from llama_index_raganything.readers.layout import paragraphs
 from llama_index_raganything.readers.ocr import recognise
+from llama_index_raganything.readers.pdf.crops import has_ink
+from llama_index_raganything.readers.pdf.layout import paragraphs
 
 MAX_IMAGE_PIXELS: Final = 100_000_000
 """Pixels of the largest image that is decoded (300 MB in RGB)."""

@@ -14,10 +14,10 @@ from llama_index_raganything.errors import CorruptFileError, MissingDependencyEr
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.docvortex import PAGED_SUFFIXES, SLIDE_SUFFIXES, store_body_image
+from llama_index_raganything.readers.docvortex_blocks import attach_loose_captions, blocks_to_elements, deepen_headings
 from llama_index_raganything.readers.formats import KIND_OF_SUFFIX
-from llama_index_raganything.readers.office import add_pages
+from llama_index_raganything.readers.office.parser import add_pages
 from llama_index_raganything.readers.routing import package_version
-from llama_index_raganything.readers.structure import attach_loose_captions, blocks_to_elements, deepen_headings
 
 _CROPPED: Final = frozenset({"image", "table", "equation"})
 _OCR_MODES: Final = {"auto": "auto", "off": "txt", "always": "ocr"}
@@ -101,8 +101,8 @@ def _elements(path: Path, pages: list[dict[str, Any]], options: ParseOptions, as
 
 def _with_crops(path: Path, elements: list[Element], options: ParseOptions, assets: AssetStore) -> list[Element]:
     """Crop figures, tables and equations, which MinerU's in-memory result does not hold for PDFs."""
-    from llama_index_raganything.readers.crops import crop_box, render_page, store_jpeg
-    from llama_index_raganything.readers.pdf_text import PDFIUM_LOCK, open_pdf
+    from llama_index_raganything.readers.pdf.crops import crop_box, render_page, store_jpeg
+    from llama_index_raganything.readers.pdf.text import PDFIUM_LOCK, open_pdf
 
     document = open_pdf(path)
     try:

@@ -12,7 +12,7 @@ import threading
 from typing import Any, Final
 
 from llama_index_raganything.errors import MissingDependencyError
-from llama_index_raganything.readers.layout import Line
+from llama_index_raganything.readers.pdf.layout import Line
 
 OCR_SCALE: Final = 1.5
 """Pixels per point (1/72 inch) at which pages are recognised."""

@@ -29,10 +29,10 @@ from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.content_list import content_list_to_elements
 from llama_index_raganything.readers.docling_document import docling_items
+from llama_index_raganything.readers.docvortex_blocks import attach_loose_captions, deepen_headings
 from llama_index_raganything.readers.formats import detect_format
-from llama_index_raganything.readers.office import add_pages
+from llama_index_raganything.readers.office.parser import add_pages
 from llama_index_raganything.readers.routing import package_version, run_parser
-from llama_index_raganything.readers.structure import attach_loose_captions, deepen_headings
 
 logger = logging.getLogger(__name__)
 

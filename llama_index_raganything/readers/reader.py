@@ -346,7 +346,7 @@ class _Read:
 def _with_pages(parsed: ParsedFile) -> ParsedFile:
     """Give the pages of a content list a whole text each; page 1 alone is what unpaged formats say."""
     if len({element.page for element in parsed.elements} - {None}) > 1:
-        from llama_index_raganything.readers.office import add_pages
+        from llama_index_raganything.readers.office.parser import add_pages
 
         parsed.elements = add_pages(parsed.elements)
     return parsed

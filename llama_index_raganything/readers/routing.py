@@ -23,11 +23,11 @@ EMBEDDED: Final = frozenset({"auto", "docvortex"})
 """Names of the embedded parsers: no download, no subprocess."""
 
 PARSERS: Final[dict[Kind, str]] = {
-    "pdf": "llama_index_raganything.readers.pdf:parse_pdf",
+    "pdf": "llama_index_raganything.readers.pdf.parser:parse_pdf",
     "image": "llama_index_raganything.readers.images:parse_image",
-    "office": "llama_index_raganything.readers.office:parse_office",
-    "plain": "llama_index_raganything.readers.plain:parse_plain",
-    "email": "llama_index_raganything.readers.plain:parse_plain",
+    "office": "llama_index_raganything.readers.office.parser:parse_office",
+    "plain": "llama_index_raganything.readers.text.plain:parse_plain",
+    "email": "llama_index_raganything.readers.text.plain:parse_plain",
     "audio": "llama_index_raganything.readers.media:parse_media",
     "video": "llama_index_raganything.readers.media:parse_media",
 }

@@ -8,11 +8,11 @@ import pytest
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, FileTooLargeError
-from llama_index_raganything.readers import delimited
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParseOptions
-from llama_index_raganything.readers.delimited import find_delimiter, is_header
-from llama_index_raganything.readers.office import parse_office
+from llama_index_raganything.readers.office.parser import parse_office
+from llama_index_raganything.readers.text import delimited
+from llama_index_raganything.readers.text.delimited import find_delimiter, is_header
 
 
 def read(tmp_path: Path, data: str | bytes, name: str = "t.csv") -> Element:

@@ -10,8 +10,8 @@ import pytest
 from llama_index_raganything.errors import CorruptFileError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParseOptions
-from llama_index_raganything.readers.email import parse_mail
-from llama_index_raganything.readers.plain import parse_plain
+from llama_index_raganything.readers.text.email import parse_mail
+from llama_index_raganything.readers.text.plain import parse_plain
 
 
 def read(data: bytes, tmp_path: Path) -> str:

@@ -20,7 +20,7 @@ from llama_index_raganything.readers.formats import (
     image_suffix,
     is_content_list_file,
 )
-from llama_index_raganything.readers.plain import PLAIN_SUFFIXES
+from llama_index_raganything.readers.text.plain import PLAIN_SUFFIXES
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
 

@@ -12,8 +12,8 @@ from PIL import Image
 from llama_index_raganything.errors import CorruptFileError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParseOptions
-from llama_index_raganything.readers.html import html_elements
-from llama_index_raganything.readers.office import parse_office
+from llama_index_raganything.readers.office.parser import parse_office
+from llama_index_raganything.readers.web.html import html_elements
 
 
 def png() -> bytes:

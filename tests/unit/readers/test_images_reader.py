@@ -10,9 +10,9 @@ from llama_index_raganything.errors import CorruptFileError, FileTooLargeError, 
 from llama_index_raganything.readers import images
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParseOptions
-from llama_index_raganything.readers.crops import crop_box, has_ink
 from llama_index_raganything.readers.images import parse_image
 from llama_index_raganything.readers.ocr import recognise
+from llama_index_raganything.readers.pdf.crops import crop_box, has_ink
 
 WITHOUT_OCR = ParseOptions(ocr="off")
 

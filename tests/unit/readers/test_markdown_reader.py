@@ -10,8 +10,8 @@ from PIL import Image
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParseOptions
-from llama_index_raganything.readers.markdown import parse_markdown
-from llama_index_raganything.readers.plain import parse_plain
+from llama_index_raganything.readers.text.markdown import parse_markdown
+from llama_index_raganything.readers.text.plain import parse_plain
 
 
 def of_type(elements: list[Element], kind: str) -> list[Element]:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from pdf_files import pages_of_lines
 
-from llama_index_raganything.readers.layout import Line, join_lines, paragraphs, reading_order
-from llama_index_raganything.readers.pdf_labels import page_labels
-from llama_index_raganything.readers.pdf_text import (
+from llama_index_raganything.readers.pdf.labels import page_labels
+from llama_index_raganything.readers.pdf.layout import Line, join_lines, paragraphs, reading_order
+from llama_index_raganything.readers.pdf.text import (
     PageText,
     clean_text,
     is_garbled,

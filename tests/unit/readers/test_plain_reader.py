@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from llama_index_raganything.errors import CorruptFileError, FileTooLargeError
-from llama_index_raganything.readers import plain
-from llama_index_raganything.readers.asciidoc import parse_asciidoc
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.encoding import declared_encoding, decode_text
-from llama_index_raganything.readers.latex import parse_latex
-from llama_index_raganything.readers.prose import parse_prose, parse_source, parse_subtitles
+from llama_index_raganything.readers.text import plain
+from llama_index_raganything.readers.text.asciidoc import parse_asciidoc
+from llama_index_raganything.readers.text.encoding import declared_encoding, decode_text
+from llama_index_raganything.readers.text.latex import parse_latex
+from llama_index_raganything.readers.text.prose import parse_prose, parse_source, parse_subtitles
 
 
 def parse(tmp_path: Path, name: str, data: bytes) -> ParsedFile:

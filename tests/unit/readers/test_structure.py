@@ -3,10 +3,7 @@ from __future__ import annotations
 import pytest
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.layout import Line
-from llama_index_raganything.readers.pdf_text import PageText
-from llama_index_raganything.readers.pdf_words import joined_text, place_lines, with_lost_words
-from llama_index_raganything.readers.structure import (
+from llama_index_raganything.readers.docvortex_blocks import (
     attach_loose_captions,
     blocks_to_elements,
     deepen_headings,
@@ -14,6 +11,9 @@ from llama_index_raganything.readers.structure import (
     numbered_level,
     to_box,
 )
+from llama_index_raganything.readers.pdf.layout import Line
+from llama_index_raganything.readers.pdf.text import PageText
+from llama_index_raganything.readers.pdf.words import joined_text, place_lines, with_lost_words
 
 
 def words(text):

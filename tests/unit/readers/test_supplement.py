@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.supplement import add_missing, ground_text
+from llama_index_raganything.readers.office.supplement import add_missing, ground_text
 
 
 def texts(elements: list[Element]) -> list[str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from llama_index_raganything.readers.pdf_text import PageText
+from llama_index_raganything.readers.pdf.text import PageText
 
 MIN_SHARE: Final = 0.3
 """Share of pages whose printed number must lie at the same distance from their place in the file."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
-from llama_index_raganything.readers.html import ImageResolver, first_heading
-from llama_index_raganything.readers.markdown import parse_markdown
-from llama_index_raganything.readers.prose import parse_source
+from llama_index_raganything.readers.text.markdown import parse_markdown
+from llama_index_raganything.readers.text.prose import parse_source
+from llama_index_raganything.readers.web.html import ImageResolver, first_heading
 
 
 def parse_notebook(text: str, source: str, resolve_image: ImageResolver | None) -> tuple[list[Element], str | None]:

@@ -11,8 +11,8 @@ from typing import Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, FileTooLargeError
-from llama_index_raganything.readers.encoding import decode_text
 from llama_index_raganything.readers.tables import MAX_CELLS, MAX_COLUMNS, rows_to_markdown
+from llama_index_raganything.readers.text.encoding import decode_text
 
 MAX_BYTES: Final = 256 * 1024**2
 _DELIMITERS: Final = ",;\t|"

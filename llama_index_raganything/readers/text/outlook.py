@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
-from llama_index_raganything.readers.encoding import declared_encoding, decode_text
-from llama_index_raganything.readers.html import html_elements
-from llama_index_raganything.readers.prose import parse_prose
+from llama_index_raganything.readers.text.encoding import declared_encoding, decode_text
+from llama_index_raganything.readers.text.prose import parse_prose
+from llama_index_raganything.readers.web.html import html_elements
 
 _SUBJECT: Final = "0037"
 _HEADERS: Final = (("From", "0C1A"), ("From", "0042"), ("To", "0E04"), ("Cc", "0E03"), ("Subject", _SUBJECT))

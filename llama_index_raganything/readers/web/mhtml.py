@@ -10,9 +10,9 @@ from pathlib import Path
 from llama_index_raganything.errors import CorruptFileError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile
-from llama_index_raganything.readers.email import inline_images, part_text
-from llama_index_raganything.readers.html import page_to_parsed
-from llama_index_raganything.readers.local_images import LocalImages
+from llama_index_raganything.readers.text.email import inline_images, part_text
+from llama_index_raganything.readers.web.html import page_to_parsed
+from llama_index_raganything.readers.web.local_images import LocalImages
 
 
 def parse_mhtml(path: Path, assets: AssetStore | None) -> ParsedFile:

@@ -17,11 +17,11 @@ from llama_index_raganything.errors import ConfigurationError, CorruptFileError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.docvortex import docvortex_version
-from llama_index_raganything.readers.pdf_labels import page_labels
-from llama_index_raganything.readers.pdf_pages import PageParser
-from llama_index_raganything.readers.pdf_structure import analyse_pages
-from llama_index_raganything.readers.pdf_text import PDFIUM_LOCK, PageText, open_pdf, read_page
-from llama_index_raganything.readers.structure import attach_loose_captions, blocks_to_elements, deepen_headings
+from llama_index_raganything.readers.docvortex_blocks import attach_loose_captions, blocks_to_elements, deepen_headings
+from llama_index_raganything.readers.pdf.labels import page_labels
+from llama_index_raganything.readers.pdf.pages import PageParser
+from llama_index_raganything.readers.pdf.structure import analyse_pages
+from llama_index_raganything.readers.pdf.text import PDFIUM_LOCK, PageText, open_pdf, read_page
 
 MAX_PAGES: Final = 20_000
 """Pages read of one file; damaged files claim billions."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from llama_index_raganything.readers.docvortex import docvortex_version, load_docvortex
-from llama_index_raganything.readers.pdf_text import PDFIUM_LOCK
-from llama_index_raganything.readers.structure import Block
+from llama_index_raganything.readers.docvortex_blocks import Block
+from llama_index_raganything.readers.pdf.text import PDFIUM_LOCK
 
 PAGES_AT_ONCE: Final = 32
 """Pages analysed together: enough to recognise repeated headers, few enough to bound memory."""

@@ -23,7 +23,7 @@ def is_large(path: Path) -> bool:
     """Tell whether a workbook is too large for docvortex.
 
     Args:
-        path: A workbook that :func:`~llama_index_raganything.readers.containers.check_container` passed.
+        path: A workbook that :func:`~llama_index_raganything.readers.office.containers.check_container` passed.
 
     Returns:
         True when its sheets unpack to more than :data:`LARGE_SHEET_BYTES`.

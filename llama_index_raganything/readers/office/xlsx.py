@@ -8,10 +8,10 @@ from typing import Any
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.charts import chart_parts, name_charts
-from llama_index_raganything.readers.ooxml import Package, paragraphs
-from llama_index_raganything.readers.sheets import name_sheet
-from llama_index_raganything.readers.supplement import Ground, add_missing, ground_text
+from llama_index_raganything.readers.office.charts import chart_parts, name_charts
+from llama_index_raganything.readers.office.ooxml import Package, paragraphs
+from llama_index_raganything.readers.office.sheets import name_sheet
+from llama_index_raganything.readers.office.supplement import Ground, add_missing, ground_text
 
 
 def repair_xlsx(path: Path, elements: list[Element], _assets: AssetStore | None) -> list[Element]:

@@ -35,7 +35,7 @@ class Package:
     """An opened package whose missing or damaged parts read as nothing.
 
     Args:
-        path: A file that :func:`~llama_index_raganything.readers.containers.check_container` passed.
+        path: A file that :func:`~llama_index_raganything.readers.office.containers.check_container` passed.
     """
 
     def __init__(self, path: Path) -> None:

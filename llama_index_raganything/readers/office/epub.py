@@ -9,10 +9,10 @@ from urllib.parse import unquote
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.encoding import declared_encoding, decode_text
-from llama_index_raganything.readers.html import html_elements
-from llama_index_raganything.readers.ooxml import Package
-from llama_index_raganything.readers.supplement import Ground, add_missing
+from llama_index_raganything.readers.office.ooxml import Package
+from llama_index_raganything.readers.office.supplement import Ground, add_missing
+from llama_index_raganything.readers.text.encoding import declared_encoding, decode_text
+from llama_index_raganything.readers.web.html import html_elements
 
 
 def repair_epub(path: Path, elements: list[Element], _assets: AssetStore | None) -> list[Element]:

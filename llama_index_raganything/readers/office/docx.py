@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.charts import chart_parts, name_charts
-from llama_index_raganything.readers.ooxml import Package, paragraphs
-from llama_index_raganything.readers.supplement import Ground, add_missing, ground_text
+from llama_index_raganything.readers.office.charts import chart_parts, name_charts
+from llama_index_raganything.readers.office.ooxml import Package, paragraphs
+from llama_index_raganything.readers.office.supplement import Ground, add_missing, ground_text
 
 _SIDE_PARTS: Final = ("header", "footer", "footnotes", "endnotes", "diagramData")
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParseOptions
-from llama_index_raganything.readers.crops import crop_box, has_ink, render_page, store_jpeg
-from llama_index_raganything.readers.layout import Line, covered_share
 from llama_index_raganything.readers.ocr import OCR_SCALE, recognise
-from llama_index_raganything.readers.pdf_text import PageText, page_lines, picture_boxes
-from llama_index_raganything.readers.pdf_words import joined_text, place_lines, rounded, with_lost_words
+from llama_index_raganything.readers.pdf.crops import crop_box, has_ink, render_page, store_jpeg
+from llama_index_raganything.readers.pdf.layout import Line, covered_share
+from llama_index_raganything.readers.pdf.text import PageText, page_lines, picture_boxes
+from llama_index_raganything.readers.pdf.words import joined_text, place_lines, rounded, with_lost_words
 
 MIN_PAGE_CHARACTERS: Final = 200
 """A page with fewer characters is recognised from its pixels, if there is more on it than those characters."""

@@ -8,18 +8,18 @@ from typing import Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, FileTooLargeError
-from llama_index_raganything.readers.asciidoc import parse_asciidoc
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.email import parse_mail, parse_mailbox
-from llama_index_raganything.readers.encoding import decode_text
-from llama_index_raganything.readers.html import first_heading
-from llama_index_raganything.readers.latex import parse_latex
-from llama_index_raganything.readers.local_images import LocalImages
-from llama_index_raganything.readers.markdown import parse_markdown
-from llama_index_raganything.readers.notebook import parse_notebook
-from llama_index_raganything.readers.outlook import parse_outlook
-from llama_index_raganything.readers.prose import parse_prose, parse_source, parse_subtitles
+from llama_index_raganything.readers.text.asciidoc import parse_asciidoc
+from llama_index_raganything.readers.text.email import parse_mail, parse_mailbox
+from llama_index_raganything.readers.text.encoding import decode_text
+from llama_index_raganything.readers.text.latex import parse_latex
+from llama_index_raganything.readers.text.markdown import parse_markdown
+from llama_index_raganything.readers.text.notebook import parse_notebook
+from llama_index_raganything.readers.text.outlook import parse_outlook
+from llama_index_raganything.readers.text.prose import parse_prose, parse_source, parse_subtitles
+from llama_index_raganything.readers.web.html import first_heading
+from llama_index_raganything.readers.web.local_images import LocalImages
 
 PARSER: Final = "text 1"
 """Name and version for cache keys; raise the number when the output changes."""

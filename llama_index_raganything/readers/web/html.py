@@ -15,9 +15,6 @@ from llama_index_raganything.elements import Element, label_of
 from llama_index_raganything.errors import FileTooLargeError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile
-from llama_index_raganything.readers.encoding import declared_encoding, decode_text
-from llama_index_raganything.readers.html_lists import list_text
-from llama_index_raganything.readers.local_images import LocalImages
 from llama_index_raganything.readers.tables import (
     SKIPPED_TAGS,
     element_text,
@@ -25,6 +22,9 @@ from llama_index_raganything.readers.tables import (
     parse_html_fragment,
     rows_to_markdown,
 )
+from llama_index_raganything.readers.text.encoding import declared_encoding, decode_text
+from llama_index_raganything.readers.web.html_lists import list_text
+from llama_index_raganything.readers.web.local_images import LocalImages
 
 PARSER: Final = "html 1"
 """Name and version for cache keys; raise the number when the output changes."""

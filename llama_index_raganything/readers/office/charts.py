@@ -8,7 +8,7 @@ from typing import Any
 from lxml import etree
 
 from llama_index_raganything.elements import Element, label_of
-from llama_index_raganything.readers.ooxml import Package, paragraphs
+from llama_index_raganything.readers.office.ooxml import Package, paragraphs
 
 _KINDS = {
     "barChart": "Bar chart",

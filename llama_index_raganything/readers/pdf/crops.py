@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from llama_index_raganything.elements import Box
 from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.pdf_text import PDFIUM_LOCK
+from llama_index_raganything.readers.pdf.text import PDFIUM_LOCK
 
 MAX_RENDER_PIXELS: Final = 20_000_000
 """Pixels of one rendered page; larger pages are rendered at a lower resolution. A4 at 300 dpi has 8.7 million."""

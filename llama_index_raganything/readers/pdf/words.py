@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from llama_index_raganything.elements import Box, Element
-from llama_index_raganything.readers.layout import Line, covered_share, is_row, paragraphs
-from llama_index_raganything.readers.pdf_text import PageText
+from llama_index_raganything.readers.pdf.layout import Line, covered_share, is_row, paragraphs
+from llama_index_raganything.readers.pdf.text import PageText
 
 MIN_STRUCTURE_WORDS: Final = 0.5
 """Share of a page's words below which its structure is not trusted with text."""

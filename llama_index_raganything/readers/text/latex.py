@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from llama_index_raganything.elements import Element, label_of
-from llama_index_raganything.readers.prose import parse_prose
 from llama_index_raganything.readers.tables import rows_to_markdown
+from llama_index_raganything.readers.text.prose import parse_prose
 
 _LEVELS: Final = {
     "title": 1,

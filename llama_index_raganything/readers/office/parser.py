@@ -11,18 +11,18 @@ from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.containers import check_container
-from llama_index_raganything.readers.delimited import parse_delimited
 from llama_index_raganything.readers.docvortex import docvortex_version, parse_with_docvortex
-from llama_index_raganything.readers.docx_repair import repair_docx
-from llama_index_raganything.readers.epub_repair import repair_epub
-from llama_index_raganything.readers.html import first_heading, parse_html
-from llama_index_raganything.readers.mhtml import parse_mhtml
-from llama_index_raganything.readers.odf_repair import repair_odp, repair_ods, repair_odt
-from llama_index_raganything.readers.pptx_repair import repair_pptx
-from llama_index_raganything.readers.sheets import caption_tables, tidy_sheet_table
-from llama_index_raganything.readers.xlsx_repair import repair_xlsx
-from llama_index_raganything.readers.xlsx_stream import is_large, parse_large_workbook
+from llama_index_raganything.readers.office.containers import check_container
+from llama_index_raganything.readers.office.docx import repair_docx
+from llama_index_raganything.readers.office.epub import repair_epub
+from llama_index_raganything.readers.office.odf import repair_odp, repair_ods, repair_odt
+from llama_index_raganything.readers.office.pptx import repair_pptx
+from llama_index_raganything.readers.office.sheets import caption_tables, tidy_sheet_table
+from llama_index_raganything.readers.office.xlsx import repair_xlsx
+from llama_index_raganything.readers.office.xlsx_stream import is_large, parse_large_workbook
+from llama_index_raganything.readers.text.delimited import parse_delimited
+from llama_index_raganything.readers.web.html import first_heading, parse_html
+from llama_index_raganything.readers.web.mhtml import parse_mhtml
 
 _Parser = Callable[[Path, ParseOptions, AssetStore], ParsedFile]
 

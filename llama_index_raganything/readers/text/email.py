@@ -13,10 +13,10 @@ from typing import Final
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
 from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.encoding import declared_encoding, decode_text
-from llama_index_raganything.readers.html import html_elements
-from llama_index_raganything.readers.local_images import LocalImages
-from llama_index_raganything.readers.prose import parse_prose
+from llama_index_raganything.readers.text.encoding import declared_encoding, decode_text
+from llama_index_raganything.readers.text.prose import parse_prose
+from llama_index_raganything.readers.web.html import html_elements
+from llama_index_raganything.readers.web.local_images import LocalImages
 
 _HEADERS: Final = ("From", "To", "Cc", "Date", "Subject")
 _MAX_PARTS: Final = 1000

@@ -10,8 +10,8 @@ import re
 from typing import Any, Final
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.html import ImageResolver, first_heading, html_elements
-from llama_index_raganything.readers.prose import parse_prose
+from llama_index_raganything.readers.text.prose import parse_prose
+from llama_index_raganything.readers.web.html import ImageResolver, first_heading, html_elements
 
 _MAX_NESTING: Final = 60
 _MAX_CHARACTERS: Final = 4_000_000
@@ -30,7 +30,7 @@ def parse_markdown(text: str, resolve_image: ImageResolver | None = None) -> tup
     Args:
         text: CommonMark with tables, footnotes, front matter and ``$``-delimited mathematics.
         resolve_image: Stores the image behind a reference; see
-            :class:`~llama_index_raganything.readers.local_images.LocalImages`.
+            :class:`~llama_index_raganything.readers.web.local_images.LocalImages`.
 
     Returns:
         The elements in document order, and the title that the front matter or the first heading gives, or None.

@@ -1,0 +1,1 @@
+"""PDF: the page's own text, joined with structure, crops and OCR."""

@@ -1,0 +1,1 @@
+"""Text, markup, mail and notebooks."""
