@@ -37,13 +37,16 @@ _DATA_URI = re.compile(r"data:image/([a-z0-9.+-]+);base64,(.+)", re.IGNORECASE |
 _ENCRYPTED = re.compile(r"encrypt|password|protected|irm|rights management", re.IGNORECASE)
 
 
-def parse_with_docvortex(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
+def parse_with_docvortex(
+    path: Path, options: ParseOptions, assets: AssetStore, data: bytes | None = None
+) -> ParsedFile:
     """Parse a file that is not a PDF with docvortex.
 
     Args:
         path: An existing local file: docx, pptx, xlsx, doc, ppt, xls, odt, odp, ods, rtf, epub, html or csv.
         options: Only ``profile`` matters: ``"fast"`` stores no images.
         assets: Where embedded images go.
+        data: Content to parse in place of the file's own.
 
     Returns:
         The elements; pages are slides or sheets, and None for formats without pages.
@@ -54,7 +57,7 @@ def parse_with_docvortex(path: Path, options: ParseOptions, assets: AssetStore) 
         FileTooLargeError: The file exceeds a limit of docvortex.
         UnsupportedFormatError: docvortex does not read this format.
     """
-    result = run_docvortex(path)
+    result = run_docvortex(path, data)
     suffix = result.middle_json.metadata.file_suffix
     resolve = functools.partial(store_body_image, sources=result.assets, assets=assets)
     elements: list[Element] = []
@@ -75,11 +78,12 @@ def parse_with_docvortex(path: Path, options: ParseOptions, assets: AssetStore) 
     )
 
 
-def run_docvortex(path: Path) -> Any:
+def run_docvortex(path: Path, data: bytes | None = None) -> Any:
     """Run docvortex on a file that is not a PDF.
 
     Args:
         path: The file.
+        data: Content to parse in place of the file's own.
 
     Returns:
         docvortex's ``DocumentResult``.
@@ -89,7 +93,7 @@ def run_docvortex(path: Path) -> Any:
     """
     docvortex = load_docvortex()
     try:
-        return docvortex.parse(path)
+        return docvortex.parse(path if data is None else data)
     except OSError:
         raise
     except Exception as error:

@@ -15,6 +15,7 @@ from llama_index_raganything.readers.docvortex import docvortex_version, parse_w
 from llama_index_raganything.readers.office.containers import check_container
 from llama_index_raganything.readers.office.docx import repair_docx
 from llama_index_raganything.readers.office.epub import repair_epub
+from llama_index_raganything.readers.office.number_formats import workbook_as_shown
 from llama_index_raganything.readers.office.odf import repair_odp, repair_ods, repair_odt
 from llama_index_raganything.readers.office.pptx import repair_pptx
 from llama_index_raganything.readers.office.sheets import caption_tables, tidy_sheet_table
@@ -76,9 +77,11 @@ def _parsed(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile
     if suffix in _PARSERS:
         return _PARSERS[suffix](path, options, assets)
     try:
-        if suffix in _XLSX_SUFFIXES and is_large(path):
+        if suffix not in _XLSX_SUFFIXES:
+            return parse_with_docvortex(path, options, assets)
+        if is_large(path):
             return parse_large_workbook(path)
-        return parse_with_docvortex(path, options, assets)
+        return parse_with_docvortex(path, options, assets, workbook_as_shown(path))
     except CorruptFileError as error:
         # The text alone can often be read where one damaged part stops docvortex.
         bare = ParsedFile(elements=[], parser=docvortex_version())

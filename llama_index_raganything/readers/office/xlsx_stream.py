@@ -11,6 +11,7 @@ from typing import Any, Final
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
 from llama_index_raganything.readers.base import ParsedFile
+from llama_index_raganything.readers.office.number_formats import GENERAL, shown_date, shown_number
 from llama_index_raganything.readers.tables import MAX_CELLS, MAX_COLUMNS, rows_to_markdown
 
 PARSER: Final = "openpyxl stream 1"
@@ -68,7 +69,7 @@ def parse_large_workbook(path: Path) -> ParsedFile:
 def _elements(sheets: list[Any], name: str, warnings: list[str]) -> Iterator[Element]:
     left = MAX_CELLS
     for number, sheet in enumerate(sheets, start=1):
-        for rows in _regions(sheet.iter_rows(values_only=True, max_col=MAX_COLUMNS)):
+        for rows in _regions(sheet.iter_rows(max_col=MAX_COLUMNS)):
             kept = rows[: max(left // len(rows[0]), 0)]
             left -= len(kept) * len(rows[0])
             if kept:
@@ -81,8 +82,8 @@ def _elements(sheets: list[Any], name: str, warnings: list[str]) -> Iterator[Ele
 def _regions(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[list[str]]]:
     """Yield blocks of rows between blank rows, all rows of a block of one length."""
     block: list[list[str]] = []
-    for values in rows:
-        row = [_text(value) for value in values]
+    for cells in rows:
+        row = [_text(cell.value, cell.number_format) for cell in cells]
         while row and not row[-1]:
             row.pop()
         if row:
@@ -99,11 +100,13 @@ def _padded(block: list[list[str]]) -> list[list[str]]:
     return [row + [""] * (width - len(row)) for row in block]
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, code: str | None) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
-        return value.date().isoformat()
-    if isinstance(value, float):
-        return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.15g}"
+        return shown_date(value.date(), code or "") or value.date().isoformat()
+    if isinstance(value, datetime.timedelta):
+        value /= datetime.timedelta(days=1)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return shown_number(value, code or GENERAL)
     return " ".join(str(value).split())
