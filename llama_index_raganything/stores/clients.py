@@ -47,6 +47,10 @@ _AUTH_WORDS: Final = ("auth", "unauthenticated", "permission", "privilege")
 _UNREACHABLE: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
+_NO_PINGS: Final = {"grpc.keepalive_time_ms": 2_147_483_647, "grpc.keepalive_permit_without_calls": False}
+"""pymilvus pings every 10 s, which Milvus Lite's server answers with GOAWAY "too_many_pings", printed to stderr."""
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a Milvus is, without secrets.
@@ -259,6 +263,8 @@ def _translate(message: str, address: Address) -> StoreError:
 
 def _arguments(address: Address, timeout: float) -> dict[str, Any]:
     arguments: dict[str, Any] = {"uri": address.uri, "db_name": address.db_name, "timeout": timeout}
+    if address.is_local:
+        arguments["grpc_options"] = _NO_PINGS
     if address.token is not None:
         arguments["token"] = address.token.get_secret_value()
     return arguments
