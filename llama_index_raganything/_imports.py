@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _UNSET_DURING_IMPORT = ("MILVUS_URI",)
+_SET_DURING_IMPORT = {"PYTHON_DOTENV_DISABLED": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 @contextmanager
@@ -15,14 +16,15 @@ def guarded_import() -> Iterator[None]:
 
     ``pymilvus`` and ``lightrag`` call ``load_dotenv()`` when imported, and
     ``MILVUS_URI=/path/x.db`` in the environment makes ``import pymilvus`` raise
-    ``ConnectionConfigException`` because it is taken for a server address.
+    ``ConnectionConfigException`` because it is taken for a server address. ``onnxruntime`` writes a
+    device id for its telemetry below the home folder (seen with 1.32).
 
     Yields:
-        None, with ``.env`` loading disabled and ``MILVUS_URI`` hidden. Both are as before afterwards.
+        None, with ``.env`` loading and telemetry disabled and ``MILVUS_URI`` hidden. All are as before afterwards.
     """
     saved = {name: os.environ.pop(name, None) for name in _UNSET_DURING_IMPORT}
-    saved["PYTHON_DOTENV_DISABLED"] = os.environ.get("PYTHON_DOTENV_DISABLED")
-    os.environ["PYTHON_DOTENV_DISABLED"] = "1"
+    saved |= {name: os.environ.get(name) for name in _SET_DURING_IMPORT}
+    os.environ.update(_SET_DURING_IMPORT)
     try:
         yield
     finally:

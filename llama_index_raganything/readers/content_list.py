@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,11 @@ _EQUATIONS: Final = frozenset({"equation", "interline_equation", "equation_inter
 _IMAGES: Final = frozenset({"image", "chart", "figure", "picture"})
 _PLAIN: Final = frozenset({"text", "paragraph", "ref_text", "abstract", "phonetic"})
 
+# "12", "- iv -", "Page A-3", "第 7 页"
+_PAGE_NUMBER = re.compile(
+    r"\W*(?:page|p\.|第)?\W*(?P<number>\d{1,4}|[ivxlcdm]{1,8}|[A-Z]-?\d{1,4})\W*页?\W*", re.IGNORECASE
+)
+
 Item = Mapping[str, Any]
 
 
@@ -70,8 +76,29 @@ def content_list_to_elements(
         The elements, with a warning for each file that was not taken and each unknown type.
     """
     normaliser = _Normaliser(assets, asset_root, base)
-    elements = [element for item in items for element in normaliser.elements(item)]
+    elements = label_pages([element for item in items for element in normaliser.elements(item)])
     return ParsedFile(elements, parser="content_list", title=_title(elements), warnings=normaliser.warnings)
+
+
+def label_pages(elements: list[Element]) -> list[Element]:
+    """Give the elements of a page the number that is printed on it, where a parser found one.
+
+    Args:
+        elements: Elements of one document, page numbers among its furniture.
+
+    Returns:
+        The elements; a label that is the page's place in the document, or that is no number, is left out.
+    """
+    printed: dict[int, str] = {}
+    for element in elements:
+        match = _PAGE_NUMBER.fullmatch(element.text) if element.subtype == "page_number" else None
+        if match is not None and element.page is not None:
+            printed.setdefault(element.page, match["number"])
+    labels = {page: label for page, label in printed.items() if label != str(page)}
+    return [
+        element.model_copy(update={"page_label": labels[element.page]}) if element.page in labels else element
+        for element in elements
+    ]
 
 
 def read_content_list_file(path: Path, *, assets: AssetStore, asset_root: Path | None) -> ParsedFile:

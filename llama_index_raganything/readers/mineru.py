@@ -9,10 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, MissingDependencyError, ParseError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
+from llama_index_raganything.readers.content_list import label_pages
 from llama_index_raganything.readers.docvortex import PAGED_SUFFIXES, SLIDE_SUFFIXES, store_body_image
 from llama_index_raganything.readers.docvortex_blocks import attach_loose_captions, blocks_to_elements, deepen_headings
 from llama_index_raganything.readers.formats import KIND_OF_SUFFIX
@@ -40,7 +42,8 @@ def parse_with_mineru(path: Path, options: ParseOptions, assets: AssetStore) -> 
     """
     arguments = _arguments(path, options)
     try:
-        import mineru
+        with guarded_import():
+            import mineru
     except ImportError as error:
         msg = f"MinerU cannot be imported ({error}): pip install mineru"
         raise MissingDependencyError(msg) from error
@@ -60,7 +63,7 @@ def parse_with_mineru(path: Path, options: ParseOptions, assets: AssetStore) -> 
     if not elements:
         message = f"MinerU returned nothing for {str(path)!r}; if it is a scan, use parser='auto'."
         raise CorruptFileError(message, str(path))
-    return ParsedFile(add_pages(elements), parser=f"mineru {package_version('mineru')}")
+    return ParsedFile(add_pages(label_pages(elements)), parser=f"mineru {package_version('mineru')}")
 
 
 def _arguments(path: Path, options: ParseOptions) -> dict[str, Any]:

@@ -6,11 +6,13 @@ short side of at least 736 pixels, lines with a score of at least one half.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 import threading
 from typing import Any, Final
 
+from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import MissingDependencyError
 from llama_index_raganything.readers.pdf.layout import Line
 
@@ -105,7 +107,9 @@ def _build_engine() -> Any:
     global _engine  # noqa: PLW0603 - one engine per process: building it takes seconds and 300 MB.
     if _engine is None:
         try:
-            from rapidocr import RapidOCR
+            with guarded_import():
+                importlib.import_module("onnxruntime")  # rapidocr imports it later, unguarded.
+                from rapidocr import RapidOCR
         except ImportError as error:
             message = (
                 f"OCR needs rapidocr and onnxruntime ({error}); install them with: pip install rapidocr onnxruntime"

@@ -54,6 +54,25 @@ def test_text_headings_and_pages(assets: AssetStore) -> None:
 
 
 @pytest.mark.parametrize(
+    ("printed", "label"),
+    [
+        ("12", "12"),
+        ("- iv -", "iv"),
+        ("Page A-3", "A-3"),
+        ("第 7 页", "7"),
+        ("1", None),
+        ("1/20 draft", None),
+        ("", None),
+    ],
+)
+def test_printed_page_numbers_label_their_page(assets: AssetStore, printed: str, label: str | None) -> None:
+    number = {"type": "page_number", "text": printed, "page_idx": 0}
+    items = [{"type": "text", "text": "words", "page_idx": 0}, number, {"type": "text", "text": "more", "page_idx": 1}]
+    elements = content_list_to_elements(items, assets=assets, asset_root=None).elements
+    assert [(e.page_label) for e in elements if e.type == "text"] == [label, None]
+
+
+@pytest.mark.parametrize(
     ("page_idx", "page"),
     [(0, 1), ("3", 4), (None, None), (-1, None), (True, None), ("x", None), (2.5, None), ([], None)],
 )
@@ -301,8 +320,10 @@ def test_round_trip_keeps_what_a_content_list_can_say(assets: AssetStore, images
             "</tbody></table>",
         ),
         Element(type="equation", text="E=mc^2", page=2, asset=asset),
-        Element(type="code", text="x = 1", subtype="python", caption="Listing 1", label="Listing 1", page=3),
-        Element(type="furniture", text="7", subtype="page_number", page=3),
+        Element(
+            type="code", text="x = 1", subtype="python", caption="Listing 1", label="Listing 1", page=3, page_label="7"
+        ),
+        Element(type="furniture", text="7", subtype="page_number", page=3, page_label="7"),
     ]  # fmt: skip
     items = elements_to_content_list(elements, assets=assets)
     json.dumps(items)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import subprocess
 import sys
 
@@ -284,19 +285,27 @@ def test_same_file_gives_the_same_elements_in_threads(tmp_path, assets):
     assert results[0] == results[1] == results[2]
 
 
-def test_script_without_main_guard_parses(tmp_path):
+def test_script_without_main_guard_parses_and_writes_assets_only(tmp_path):
     path = report(tmp_path / "r.pdf")
-    script = tmp_path / "script.py"
-    script.write_text(
+    home = tmp_path / "home"
+    home.mkdir()
+    script = (
         "from pathlib import Path\n"
+        "from PIL import Image\n"
+        "from llama_index_raganything.readers.ocr import recognise\n"
         "from llama_index_raganything.readers.pdf.parser import parse_pdf\n"
         "from llama_index_raganything.readers.base import ParseOptions\n"
         "from llama_index_raganything.readers.assets import AssetStore\n"
         f"p = parse_pdf(Path({str(path)!r}), ParseOptions(), AssetStore({str(tmp_path / 'a')!r}))\n"
+        "recognise(Image.new('RGB', (64, 64), 'white'))\n"
         "print(len(p.elements))\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    environment = os.environ | {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
+    done = subprocess.run(
+        [sys.executable, "-"], input=script, cwd=home, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 5
-    # Nothing chatters on stderr.
+    # Nothing chatters on stderr, and neither engine leaves anything at home, such as an id for telemetry.
     assert done.stderr == ""
+    assert list(home.iterdir()) == []
