@@ -129,4 +129,5 @@ def _render(element: Element) -> str:
     if element.type == "code":
         body = f"```{element.subtype or ''}\n{element.text}\n```" if element.text else ""
         return "\n".join(part for part in (element.caption, body) if part)
-    return "\n".join(part for part in (element.caption, element.text, element.footnote) if part)
+    # An image's alternative text is often its caption as well.
+    return "\n".join(dict.fromkeys(part for part in (element.caption, element.text, element.footnote) if part))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -121,7 +122,8 @@ def label_of(caption: str) -> str | None:
     if match is None:
         return None
     kind = match["kind"].lower()
-    number = match["number"].replace("\u2013", "-")
+    # Chinese and Japanese captions also write full-width digits.
+    number = unicodedata.normalize("NFKC", match["number"]).replace("\u2013", "-")
     return f"{_LABEL_NAMES.get(kind, kind.capitalize())} {number}"
 
 

@@ -108,6 +108,7 @@ class DraftBuilder:
         if element.type == "heading":
             self._flush()
             self._path.enter(element)
+            self._last_text = ""
             if element.text.strip():
                 self._headings.append(element)
         elif element.type in ATOMIC_TYPES:
@@ -173,7 +174,8 @@ class DraftBuilder:
         section = str(self._path)
         for body in self._bodies(element):
             parts = [*heads, element.caption, body, element.footnote, *mentions]
-            text = "\n\n".join(part.strip() for part in parts if part.strip())
+            # An image's alternative text is often its caption as well.
+            text = "\n\n".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
             for piece in split_bytes(text or _placeholder(element, section)):
                 self._drafts.append(
                     Draft(
@@ -242,7 +244,8 @@ def _page_draft(page: int, elements: Sequence[Element]) -> Iterator[Draft]:
 
 
 def _page_part(element: Element) -> str:
-    return "\n".join(part.strip() for part in (element.caption, element.text, element.footnote) if part.strip())
+    parts = (element.caption, element.text, element.footnote)
+    return "\n".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
 def _with_pages(drafts: list[Draft], pages: list[Draft]) -> list[Draft]:

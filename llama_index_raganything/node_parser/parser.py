@@ -101,6 +101,11 @@ class RAGAnythingNodeParser(NodeParser):
             )
             raise ConfigurationError(message)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the splitter, which is made anew: core warns of each function in it that it cannot pickle."""
+        self._splitter = None
+        return super().__getstate__()
+
     @classmethod
     def class_name(cls) -> str:
         """Return the name used for serialisation."""

@@ -111,6 +111,12 @@ class NodeParserSuite:
             for child in node.child_nodes or []:
                 assert nodes[child.node_id].parent_node.node_id == node.node_id
 
+    def test_pickling_a_used_parser_warns_of_nothing(self, caplog):
+        parser = self.make_parser()
+        parser.get_nodes_from_documents(self.make_documents())
+        pickle.dumps(parser)
+        assert caplog.text == ""
+
     def test_settings_survive_to_dict_and_pickle(self):
         parser = self.make_parser(chunk_size=77, chunk_overlap=7)
         for copy in (type(parser).from_dict(parser.to_dict()), pickle.loads(pickle.dumps(parser))):

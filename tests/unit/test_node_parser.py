@@ -6,8 +6,8 @@ import pytest
 from llama_index.core.schema import Document, ImageDocument, ImageNode, NodeRelationship, ObjectType, TextNode
 from PIL import Image
 
-from llama_index_raganything.documents import elements_to_document
-from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, Element
+from llama_index_raganything.documents import elements_to_document, elements_to_text
+from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, Element, label_of
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.node_parser.tokens import simple_tokens
@@ -207,6 +207,22 @@ class TestAtomicElements:
         )
         (equation,) = by_type(nodes, "equation")
         assert equation.text == "$$\nE=mc^2\n$$\n\nThe energy is"
+
+    def test_words_before_a_heading_introduce_no_equation_after_it(self):
+        nodes = nodes_of(
+            text("Costs fell."), Element(type="heading", text="Energy"), Element(type="equation", text="E=mc^2")
+        )
+        (equation,) = by_type(nodes, "equation")
+        assert "Costs" not in equation.text
+
+    def test_words_that_are_caption_and_alternative_text_stand_once(self):
+        image = Element(type="image", text="Figure 1: Harbour", caption="Figure 1: Harbour", page=1)
+        nodes = nodes_of(image, text("x"))
+        assert [node.text.count("Harbour") for node in nodes if "Harbour" in node.text] == [1, 1]
+        assert elements_to_text([image]) == "Figure 1: Harbour"
+
+    def test_full_width_digits_are_digits(self):
+        assert label_of("表１２ 结果") == "表 12"
 
     def test_an_equation_does_not_cut_its_paragraph(self):
         nodes = nodes_of(
