@@ -89,6 +89,7 @@ class DraftBuilder:
         self._options = options
         self._path = SectionPath()
         self._mentions = label_mentions(elements)
+        self._page_labels = page_labels(elements)
         self._headings: list[Element] = []
         self._run = _Run()
         self._last_text = ""
@@ -158,7 +159,7 @@ class DraftBuilder:
                     content_type="text",
                     text=piece,
                     page=place.page,
-                    page_label=place.page_label,
+                    page_label=place.page_label or self._page_labels.get(place.page),
                     bbox=union_of(boxes),
                     section=str(self._path),
                     element_id=_element_id(elements),
@@ -182,7 +183,7 @@ class DraftBuilder:
                         content_type=element.type,
                         text=piece,
                         page=element.page,
-                        page_label=element.page_label,
+                        page_label=element.page_label or self._page_labels.get(element.page),
                         bbox=element.bbox,
                         section=section,
                         caption=" ".join(element.caption.split())[:_CAPTION_CHARS],
@@ -207,6 +208,22 @@ class DraftBuilder:
         return [text]
 
 
+def page_labels(elements: Sequence[Element]) -> dict[int | None, str]:
+    """Return the printed label of each page, which parsers may state on its ``page`` element alone.
+
+    Args:
+        elements: Elements of one document.
+
+    Returns:
+        Labels by page number, for pages that have one.
+    """
+    labels: dict[int | None, str] = {}
+    for element in elements:
+        if element.page is not None and element.page_label:
+            labels.setdefault(element.page, element.page_label)
+    return labels
+
+
 def page_drafts(elements: Sequence[Element]) -> list[Draft]:
     """Make the drafts of whole pages.
 
@@ -229,7 +246,7 @@ def page_drafts(elements: Sequence[Element]) -> list[Draft]:
 
 def _page_draft(page: int, elements: Sequence[Element]) -> Iterator[Draft]:
     own = [element for element in elements if element.type == "page"]
-    label = next((element.page_label for element in elements if element.page_label), None)
+    label = page_labels(elements).get(page)
     if own:
         text = "\n\n".join(element.text.strip() for element in own if element.text.strip())
     elif len(elements) > 1:

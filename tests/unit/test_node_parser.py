@@ -221,6 +221,15 @@ class TestAtomicElements:
         assert [node.text.count("Harbour") for node in nodes if "Harbour" in node.text] == [1, 1]
         assert elements_to_text([image]) == "Figure 1: Harbour"
 
+    def test_all_nodes_of_a_page_carry_its_printed_label(self):
+        nodes = nodes_of(
+            Element(type="page", text="All of it", page=3, page_label="iv"),
+            text("Words.", 3),
+            Element(type="image", caption="Harbour", page=3),
+            text("Other page.", 4),
+        )
+        assert [node.metadata.get("page_label") for node in nodes] == ["iv", "iv", "iv", None]
+
     def test_full_width_digits_are_digits(self):
         assert label_of("表１２ 结果") == "表 12"
 
