@@ -17,9 +17,9 @@ from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.content_list import label_pages
 from llama_index_raganything.readers.docvortex import PAGED_SUFFIXES, SLIDE_SUFFIXES, store_body_image
 from llama_index_raganything.readers.docvortex_blocks import attach_loose_captions, blocks_to_elements, deepen_headings
+from llama_index_raganything.readers.embedded import package_version
 from llama_index_raganything.readers.formats import KIND_OF_SUFFIX
 from llama_index_raganything.readers.office.parser import add_pages
-from llama_index_raganything.readers.routing import package_version
 
 _CROPPED: Final = frozenset({"image", "table", "equation"})
 _OCR_MODES: Final = {"auto": "auto", "off": "txt", "always": "ocr"}

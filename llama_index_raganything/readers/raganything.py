@@ -30,9 +30,9 @@ from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.content_list import content_list_to_elements
 from llama_index_raganything.readers.docling_document import docling_items
 from llama_index_raganything.readers.docvortex_blocks import attach_loose_captions, deepen_headings
+from llama_index_raganything.readers.embedded import package_version, run_embedded
 from llama_index_raganything.readers.formats import detect_format
 from llama_index_raganything.readers.office.parser import add_pages
-from llama_index_raganything.readers.routing import package_version, run_parser
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def parse_with_raganything(name: str, path: Path, options: ParseOptions, assets:
     """
     suffix = path.suffix.lower()
     if suffix not in _TAKEN.get(name, {suffix}):
-        parsed = run_parser(path, detect_format(path), "auto", options, assets)
+        parsed = run_embedded(path, detect_format(path), options, assets)
         parsed.warnings.append(f"{name} does not read {suffix}; the embedded parser did.")
         return parsed
     arguments = dict(options.parser_kwargs)

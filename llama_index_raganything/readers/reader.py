@@ -28,9 +28,10 @@ from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import OcrMode, ParsedFile, ParseOptions, Profile
 from llama_index_raganything.readers.cache import READER_VERSION, ParseCache, file_hash, parse_key
 from llama_index_raganything.readers.content_list import content_list_to_elements, read_content_list_file
+from llama_index_raganything.readers.embedded import EMBEDDED, package_version
 from llama_index_raganything.readers.events import ParseEndEvent, ParseStartEvent
 from llama_index_raganything.readers.formats import detect_format
-from llama_index_raganything.readers.routing import EMBEDDED, package_version, parser_for, parser_id, run_parser
+from llama_index_raganything.readers.routing import parser_for, parser_id, run_parser
 from llama_index_raganything.readers.sources import Source, SourceInput, expand_sources, local_file
 from llama_index_raganything.readers.urls import UrlPolicy
 from llama_index_raganything.workers import Failure, map_in_processes

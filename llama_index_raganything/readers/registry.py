@@ -17,6 +17,7 @@ from llama_index_raganything.errors import ConfigurationError, MissingDependency
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import FileParser, ParseOptions
 from llama_index_raganything.readers.content_list import FURNITURE_TYPES, NOTE_TYPES, elements_to_content_list
+from llama_index_raganything.readers.embedded import package_version, run_embedded
 from llama_index_raganything.readers.formats import FileFormat, detect_format
 
 EMBEDDED_NAME: Final = "docvortex"
@@ -98,9 +99,7 @@ def parse_to_content_list(
         SourceError: The file cannot be read.
     """
     # Imported here: routing asks this module for named parsers.
-    from llama_index_raganything.readers.routing import run_parser
-
-    parsed = run_parser(path, _parseable_format(path), EMBEDDED_NAME, options, assets)
+    parsed = run_embedded(path, _parseable_format(path), options, assets)
     items = elements_to_content_list(parsed.elements, assets=assets)
     if include_layout_blocks:
         return items
@@ -128,8 +127,6 @@ def _raganything() -> Any:
 
 
 def _major_version(package: str) -> int:
-    from llama_index_raganything.readers.routing import package_version
-
     first = package_version(package).split(".")[0]
     return int(first) if first.isdecimal() else 0
 

@@ -6,32 +6,14 @@ office files, while text, mail, media and content lists are always read directly
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.metadata
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-from llama_index_raganything.errors import CorruptFileError, ParseError, RAGAnythingError, SourceError
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import FileParser, ParsedFile, ParseOptions
+from llama_index_raganything.readers.embedded import EMBEDDED, embedded_parser, package_version, run_safely
 from llama_index_raganything.readers.formats import FileFormat, Kind
-from llama_index_raganything.readers.sources import with_suffix
-
-EMBEDDED: Final = frozenset({"auto", "docvortex"})
-"""Names of the embedded parsers: no download, no subprocess."""
-
-PARSERS: Final[dict[Kind, str]] = {
-    "pdf": "llama_index_raganything.readers.pdf.parser:parse_pdf",
-    "image": "llama_index_raganything.readers.images:parse_image",
-    "office": "llama_index_raganything.readers.office.parser:parse_office",
-    "plain": "llama_index_raganything.readers.text.plain:parse_plain",
-    "email": "llama_index_raganything.readers.text.plain:parse_plain",
-    "audio": "llama_index_raganything.readers.media:parse_media",
-    "video": "llama_index_raganything.readers.media:parse_media",
-}
-"""The embedded parser of each kind of file, imported when first needed."""
+from llama_index_raganything.readers.registry import named_parser
 
 _NAMED_KINDS: Final = frozenset({"pdf", "image", "office"})
 _VERSIONED: Final[dict[str, tuple[str, ...]]] = {
@@ -56,10 +38,8 @@ def parser_for(kind: Kind, parser: str) -> FileParser:
         MissingDependencyError: The named parser lacks its package or weights.
     """
     if parser not in EMBEDDED and kind in _NAMED_KINDS:
-        from llama_index_raganything.readers.registry import named_parser
-
         return named_parser(parser)
-    return _load(PARSERS[kind])
+    return embedded_parser(kind)
 
 
 def parser_id(kind: Kind, parser: str) -> str:
@@ -74,22 +54,6 @@ def parser_id(kind: Kind, parser: str) -> str:
     """
     packages = _VERSIONED.get(kind, ()) if parser in EMBEDDED or kind not in _NAMED_KINDS else (parser, "raganything")
     return " ".join([parser, *(f"{name}={package_version(name)}" for name in packages)])
-
-
-@functools.cache
-def package_version(name: str) -> str:
-    """Return the version of an installed distribution, or ``"none"``; looked up once, as it reads the disk.
-
-    Args:
-        name: Name of the distribution.
-
-    Returns:
-        Its version.
-    """
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
 
 
 def run_parser(
@@ -108,42 +72,7 @@ def run_parser(
         Its elements.
 
     Raises:
-        ParseError: The file cannot be parsed. Errors that a parser did not foresee become a
-            :class:`CorruptFileError` with the cause attached.
+        ParseError: The file cannot be parsed; see :func:`~.embedded.run_safely`.
         MissingDependencyError: The parser lacks its package or weights.
     """
-    parse = parser_for(file_format.kind, parser)
-    with with_suffix(path, file_format) as named:
-        try:
-            parsed = parse(named, options, assets)
-        except RAGAnythingError as error:
-            raise _about(error, named, path) from error.__cause__
-        except OSError as error:
-            # The file was readable a moment ago, so this is the disk, a permission or the asset folder.
-            message = f"{str(path)!r} could not be read, or its assets not written below {assets.root}: {error}."
-            raise SourceError(message) from error
-        except (MemoryError, RecursionError) as error:
-            message = f"{str(path)!r} needs more memory or nesting than allowed; it may be built to do harm."
-            raise CorruptFileError(message, str(path)) from error
-        # Parsers of damaged files fail in ways that nobody foresees; the batch must go on.
-        except Exception as error:
-            message = (
-                f"{str(path)!r} could not be parsed as {file_format.suffix}: {type(error).__name__}: {error}. "
-                "The file may be damaged; open it in its program and save it again."
-            )
-            raise CorruptFileError(message, str(path)) from error
-    if file_format.mislabelled:
-        parsed.warnings.append(f"{path.name!r} holds {file_format.suffix} data and was read as such")
-    return parsed
-
-
-def _about(error: RAGAnythingError, named: Path, path: Path) -> RAGAnythingError:
-    """Name the real file in the message of an error about a temporary alias of it."""
-    if isinstance(error, ParseError) and named != path:
-        return type(error)(error.message.replace(str(named), str(path)).replace(named.name, path.name), str(path))
-    return error
-
-
-def _load(target: str) -> FileParser:
-    module, name = target.split(":")
-    return cast("Callable[..., ParsedFile]", getattr(importlib.import_module(module), name))
+    return run_safely(parser_for(file_format.kind, parser), path, file_format, options, assets)

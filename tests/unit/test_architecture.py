@@ -1,0 +1,71 @@
+"""Imports run one way: no circles, and no room knows a room above it."""
+
+import ast
+from pathlib import Path
+
+import llama_index_raganything
+
+ROOT = Path(llama_index_raganything.__file__).parent
+PACKAGE = ROOT.name
+FLOORS = (
+    {"errors", "_imports"},
+    {"elements", "config"},
+    {"documents", "workers", "models", "ranking"},
+    {"readers", "stores"},
+    {"node_parser"},
+    {"retrievers", "query_engine", "ingestion"},
+    {"index"},
+    {"cli", "testing"},
+)
+
+
+def imports():
+    """Map every module to the package's modules that it imports, inside functions too, types aside."""
+    graph = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        name = ".".join((PACKAGE, *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        typing_only = {
+            id(node)
+            for branch in ast.walk(tree)
+            if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
+            for node in ast.walk(branch)
+        }
+        graph[name] = {
+            node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            and id(node) not in typing_only
+            and (node.module or "").startswith(PACKAGE)
+        }
+    return graph
+
+
+def test_no_import_circles():
+    graph = imports()
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module in done:
+            return
+        path.append(module)
+        for target in sorted(graph.get(module, ())):
+            visit(target)
+        path.pop()
+        done.add(module)
+
+    for module in graph:
+        visit(module)
+
+
+def test_no_room_knows_a_room_above_it():
+    floor = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+    for module, targets in imports().items():
+        room = module.split(".")[1] if "." in module else None
+        if room in (None, "__main__"):
+            continue
+        for target in targets:
+            below = target.split(".")[1] if "." in target else None
+            if below is not None and below != room:
+                assert floor[below] <= floor[room], f"{module} imports {target}"
