@@ -19,6 +19,15 @@ FLOORS = (
 )
 
 
+def is_module(name):
+    path = ROOT.joinpath(*name.split(".")[1:])
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def package_of(name, path):
+    return name if path.name == "__init__.py" else name.rpartition(".")[0]
+
+
 def imports():
     """Map every module to the package's modules that it imports, inside functions too, types aside."""
     graph = {}
@@ -31,12 +40,13 @@ def imports():
             if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
             for node in ast.walk(branch)
         }
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and id(node) not in typing_only]
         graph[name] = {
-            node.module
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom)
-            and id(node) not in typing_only
-            and (node.module or "").startswith(PACKAGE)
+            target
+            for node in froms
+            for alias in node.names
+            for target in [f"{node.module}.{alias.name}", node.module]
+            if (node.module or "").startswith(PACKAGE) and is_module(target) and target != package_of(name, path)
         }
     return graph
 
