@@ -44,9 +44,13 @@ def parse_with_mineru(path: Path, options: ParseOptions, assets: AssetStore) -> 
     try:
         with guarded_import():
             import mineru
+            from loguru import logger
     except ImportError as error:
         msg = f"MinerU cannot be imported ({error}): pip install mineru"
         raise MissingDependencyError(msg) from error
+    # Both tell the time of every step on stderr through loguru.
+    for name in ("mineru", "docvortex"):
+        logger.disable(name)
     try:
         result = mineru.parse(str(path), **arguments)
     except (ConnectionError, EOFError) as error:

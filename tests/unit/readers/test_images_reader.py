@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import pytest
 from pdf_files import picture_of
@@ -123,7 +125,10 @@ def test_missing_image(tmp_path, assets):
 
 def test_decompression_bombs_are_refused_before_decoding(tmp_path, assets):
     path = tmp_path / "bomb.png"
-    Image.new("1", (30_000, 30_000)).save(path)
+    # A header that states 30,000 x 30,000 pixels, before the data of one.
+    stated = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
+    data = png_bytes()
+    path.write_bytes(data[:12] + stated + struct.pack(">I", zlib.crc32(stated)) + data[33:])
     with pytest.raises(FileTooLargeError, match="pixels"):
         parse_image(path, WITHOUT_OCR, assets)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import docx
 import pytest
+from loguru import logger
 from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
@@ -241,7 +242,11 @@ def test_weights_are_looked_for_and_not_downloaded(tmp_path: Path, monkeypatch: 
 
 def test_mineru_4_reads_a_pdf_with_crops(figure_pdf: Path, tmp_path: Path) -> None:
     reader = RAGAnythingReader(parser="mineru", working_dir=str(tmp_path / "w"))
+    chatter: list[str] = []
+    sink = logger.add(chatter.append)
     (document,) = reader.load_data(figure_pdf)
+    logger.remove(sink)
+    assert chatter == []
     assert document.metadata["parser"].startswith("mineru 4")
     elements = document_elements(document)
     assert elements[0].type == "page"
