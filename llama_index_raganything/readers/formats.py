@@ -322,7 +322,8 @@ def is_content_list_file(path: Path) -> bool:
         path: A JSON file.
 
     Returns:
-        True when it parses and its items have a ``type``; False for any other file, and for one over 100 MB.
+        True when it parses and its items are dictionaries that have a ``type``, under the key at least one of them;
+        False for any other file, and for one over 100 MB.
     """
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
@@ -330,5 +331,9 @@ def is_content_list_file(path: Path) -> bool:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return False
-    items = content.get("content_list") if isinstance(content, dict) else content
-    return isinstance(items, list) and bool(items) and all(isinstance(i, dict) and "type" in i for i in items)
+    named = isinstance(content, dict)
+    items = content.get("content_list") if named else content
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        return False
+    typed = ["type" in item for item in items]
+    return any(typed) if named else bool(typed) and all(typed)

@@ -194,6 +194,9 @@ def test_folders_missing_files_and_pipes(tmp_path: Path) -> None:
     [
         ('[{"type": "text", "text": "x"}]', True),
         ('{"content_list": [{"type": "text"}]}', True),
+        ('{"content_list": [{"text": "x"}, {"type": "text"}]}', True),
+        ('{"content_list": [{"text": "x"}]}', False),
+        ('[{"text": "x"}, {"type": "text"}]', False),
         ("\ufeff" + '[{"type": "text"}]', True),
         ("[]", False),
         ('[{"name": "x"}]', False),
