@@ -289,13 +289,21 @@ def _place(metadata: dict[str, Any]) -> str:
     box = metadata.get("bbox")
     parts = [
         str(metadata.get("file_name") or metadata.get("source") or metadata.get("doc_id") or "?"),
-        f"page {metadata.get('page_label') or metadata['page']}" if metadata.get("page") else "",
+        _page(metadata),
         f"box {box if isinstance(box, str) else json.dumps(box)}" if box else "",
         str(metadata.get("content_type") or ""),
         str(metadata.get("label") or ""),
         f"in {metadata['section']!r}" if metadata.get("section") else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _page(metadata: dict[str, Any]) -> str:
+    """Say which page, with the label printed on it where that is another."""
+    page, label = metadata.get("page"), metadata.get("page_label")
+    if not page:
+        return ""
+    return f"page {page} ({label})" if label and label != str(page) else f"page {page}"
 
 
 def _shorten(text: str, limit: int = 200) -> str:
