@@ -57,36 +57,12 @@ METADATA_KEYS: Final = (
 )
 """Metadata keys that a node made by this package may have; all values are strings or integers."""
 
-EXCLUDED_EMBED_KEYS: Final = (
-    "doc_id",
-    "source",
-    "file_name",
-    "title",
-    "content_type",
-    "page",
-    "page_label",
-    "bbox",
-    "section",
-    "caption",
-    "label",
-    "element_id",
-    "asset",
-    "content_hash",
-    "parser",
-)
+EXCLUDED_EMBED_KEYS: Final = (*METADATA_KEYS, "content_hash", "parser")
 """Metadata keys hidden from embedding models: a chunk's own text already carries what it means."""
 
-EXCLUDED_LLM_KEYS: Final = (
-    "doc_id",
-    "source",
-    "content_type",
-    "bbox",
-    "caption",
-    "element_id",
-    "asset",
-    "content_hash",
-    "parser",
-)
+_SHOWN_TO_LLM: Final = frozenset({"file_name", "title", "page", "page_label", "section", "label"})
+
+EXCLUDED_LLM_KEYS: Final = tuple(key for key in EXCLUDED_EMBED_KEYS if key not in _SHOWN_TO_LLM)
 """Metadata keys hidden from LLMs; file name, title, page, section and label stay visible."""
 
 Box = tuple[int, int, int, int]
