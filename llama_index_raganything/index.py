@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -82,33 +81,48 @@ class RAGAnythingIndex:
         overwrite: bool = False,
         settings: RAGAnythingSettings | None = None,
     ) -> None:
-        if reader is not None and reader_options:
-            message = f"reader and reader_options={reader_options!r} were both given; set the options on the reader."
-            raise ConfigurationError(message)
+        _check_arguments(
+            reader=reader,
+            reader_options=reader_options,
+            node_store=node_store,
+            of_store={
+                "uri": uri,
+                "collection": collection,
+                "token": token,
+                "db_name": db_name,
+                "tenant": tenant,
+                "overwrite": overwrite or None,
+            },
+        )
         settings = settings or RAGAnythingSettings()
         self.embed_model = resolve_embed_model(embed_model)
         self._llm = llm
-        collection = collection or settings.milvus_collection
-        folder = _storage_folder(Path(working_dir or settings.working_dir), collection, tenant)
-        self.reader = reader or RAGAnythingReader(working_dir=str(folder), **(reader_options or {}))
-        self.node_parser = node_parser or RAGAnythingNodeParser(asset_root=str(self.reader.assets.root))
         self.node_store = node_store or MilvusNodeStore(
             uri=uri or settings.milvus_uri,
-            collection_name=collection,
+            collection_name=collection or settings.milvus_collection,
             token=token or settings.milvus_token,
             db_name=db_name if db_name is not None else settings.milvus_db_name,
             tenant=tenant,
             dim=_dimension(self.embed_model),
             overwrite=overwrite,
         )
-        self.ledger = Ledger(
-            uri=self.node_store.uri,
-            collection_name=self.node_store.collection_name,
-            token=self.node_store.token,
-            db_name=self.node_store.db_name,
-            tenant=self.node_store.tenant,
-            overwrite=overwrite,
-        )
+        try:
+            self.ledger = Ledger(
+                uri=self.node_store.uri,
+                collection_name=self.node_store.collection_name,
+                token=self.node_store.token,
+                db_name=self.node_store.db_name,
+                tenant=self.node_store.tenant,
+                overwrite=overwrite,
+            )
+        except BaseException:
+            # Nobody would have the store to close, and the Lite folder would stay locked.
+            if node_store is None:
+                self.node_store.close()
+            raise
+        folder = _storage_folder(Path(working_dir or settings.working_dir), self.node_store)
+        self.reader = reader or RAGAnythingReader(working_dir=str(folder), **(reader_options or {}))
+        self.node_parser = node_parser or RAGAnythingNodeParser(asset_root=str(self.reader.assets.root))
         self.ingestion = Ingestion(
             reader=self.reader,
             node_parser=self.node_parser,
@@ -407,10 +421,26 @@ class RAGAnythingIndex:
         self.close()
 
 
-def _storage_folder(working_dir: Path, collection: str, tenant: str | None) -> Path:
+def _check_arguments(
+    *,
+    reader: RAGAnythingReader | None,
+    reader_options: dict[str, Any] | None,
+    node_store: MilvusNodeStore | None,
+    of_store: dict[str, Any],
+) -> None:
+    if reader is not None and reader_options:
+        message = f"reader and reader_options={reader_options!r} were both given; set the options on the reader."
+        raise ConfigurationError(message)
+    given = [name for name, value in of_store.items() if value is not None]
+    if node_store is not None and given:
+        message = f"node_store and {', '.join(given)} were both given; an open store has its own."
+        raise ConfigurationError(message)
+
+
+def _storage_folder(working_dir: Path, store: MilvusNodeStore) -> Path:
     """Return the folder of one knowledge base, so that deleting from it never takes an asset from another."""
-    folder = working_dir / re.sub(r"\W", "_", collection)
-    return folder if tenant is None else folder / "tenants" / content_id("tenant", tenant)
+    folder = working_dir / store.collection_name  # Milvus allows letters, digits and _ only.
+    return folder if store.tenant is None else folder / "tenants" / content_id("tenant", store.tenant)
 
 
 def _dimension(embed_model: BaseEmbedding) -> int:

@@ -16,6 +16,7 @@ from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from llama_index_raganything import (
     ConfigurationError,
     IngestionError,
+    MilvusNodeStore,
     RAGAnythingIndex,
     SchemaMismatchError,
     SourceError,
@@ -311,6 +312,23 @@ def test_contradicting_arguments_and_missing_llm(index, tmp_path):
         RAGAnythingIndex(reader=index.reader, reader_options={"ocr": "off"}, uri=str(tmp_path / "x.db"))
     with pytest.raises(ConfigurationError, match="LLM"):
         index.as_chat_engine()
+    with pytest.raises(ConfigurationError, match="tenant"):
+        RAGAnythingIndex(node_store=index.node_store, tenant="a")
+
+
+def test_knowledge_bases_do_not_share_assets(tmp_path):
+    picture = DEMO / "milvus_architecture.png"
+    uri, working_dir = str(tmp_path / "milvus.db"), tmp_path / "storage"
+    embed_model = HashEmbedding(dimension=16)
+    stores = [MilvusNodeStore(uri=uri, collection_name=name, dim=16) for name in ("one", "two")]
+    one, two = (RAGAnythingIndex(node_store=s, working_dir=working_dir, embed_model=embed_model) for s in stores)
+    for index in (one, two):
+        index.add(picture)
+    one.delete(str(picture))
+    (node,) = [node for node in two.node_store.get_nodes() if node.metadata["content_type"] == "image"]
+    assert Path(node.image_path).exists()
+    one.close()
+    two.close()
 
 
 def test_nothing_found_in_an_empty_index(index):
