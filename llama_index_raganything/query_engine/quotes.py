@@ -53,6 +53,7 @@ _GAIN: Final = 0.1
 _RIVAL: Final = 0.5
 _QUOTES: Final = 3
 _QUOTE_CHARS: Final = 500
+_CAPTION_CHARS: Final = 120
 _COLUMNS: Final = 6
 
 _IS_YES_NO = re.compile(
@@ -91,7 +92,7 @@ class Quote:
 
     Attributes:
         number: Number of the source, from 1.
-        text: Words to quote, or a table row with its header cells.
+        text: Words to quote, or a table row with its header cells and caption.
         kind: Kind of passage it comes from.
         score: How well it answers, for comparison within one question.
     """
@@ -130,7 +131,7 @@ def find_quotes(question: str, sources: Sequence[NodeWithScore], ranks: Sequence
     chosen = _choose(ranked, scorer, 1 if _SHORT_ANSWER.search(question) else _QUOTES)
     if scorer.coverage([passage for _, passage in chosen]) < ENOUGH_COVERAGE:
         return []
-    return [_cite_element(_quote(score, passage, scorer), sources) for score, passage in chosen]
+    return [_with_caption(_cite_element(_quote(score, passage, scorer), sources), sources) for score, passage in chosen]
 
 
 def _understand(question: str) -> Question:
@@ -336,9 +337,19 @@ def _repeats(passage: Passage, chosen: Sequence[Passage]) -> bool:
 
 def _quote(score: float, passage: Passage, scorer: _Scorer) -> Quote:
     text = _row_text(passage, scorer.columns(passage)) if passage.kind == "row" else passage.text
-    if len(text) > _QUOTE_CHARS:
-        text = text[:_QUOTE_CHARS].rsplit(" ", 1)[0] + " …"
-    return Quote(passage.number, text, passage.kind, score)
+    return Quote(passage.number, _shortened(text, _QUOTE_CHARS), passage.kind, score)
+
+
+def _shortened(text: str, size: int) -> str:
+    return text if len(text) <= size else text[:size].rsplit(" ", 1)[0] + " …"
+
+
+def _with_caption(quote: Quote, sources: Sequence[NodeWithScore]) -> Quote:
+    """Add the caption of its table to a row, because units and what the numbers count often stand only there."""
+    caption = " ".join(str(sources[quote.number - 1].node.metadata.get("caption") or "").split())
+    if quote.kind != "row" or not caption:
+        return quote
+    return replace(quote, text=f"{quote.text} ({_shortened(caption, _CAPTION_CHARS)})")
 
 
 def _row_text(passage: Passage, columns: Sequence[int]) -> str:

@@ -271,7 +271,7 @@ class TestNeighbours:
         store.add_documents(nodes)
         made = RAGAnythingQueryEngine(ListRetriever([nodes[retrieved]]), ExtractiveSynthesizer(page_store=store))
         for response in (made.query("How many litres has pump A?"), await made.aquery("How many litres has pump A?")):
-            assert str(response) == "Pump: A; Litres: 4.2 [2]"
+            assert str(response) == "Pump: A; Litres: 4.2 (Table 1: Flow) [2]"
             assert [source.node.node_id for source in response.source_nodes] == [
                 nodes[retrieved].node_id,
                 nodes[2].node_id,

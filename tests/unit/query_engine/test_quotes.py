@@ -179,13 +179,24 @@ class TestTables:
         ],
     )
     def test_the_cell_is_named_by_row_and_column(self, question, expected):
-        assert first(question, table(REVENUE, caption="Table 1: Revenue by region, in millions")) == expected
+        caption = "Table 1: Revenue by region, in millions"
+        assert first(question, table(REVENUE, caption=caption)) == f"{expected} ({caption})"
+
+    def test_a_table_without_caption_adds_nothing_to_its_rows(self):
+        assert first("Revenue of the South region in 2022?", table(REVENUE)) == "Region: South; 2022: 5.0"
+
+    def test_a_long_caption_is_cut_between_words_and_put_on_one_line(self):
+        caption = "Table 1: Revenue by region,\nin millions. " + "More words follow. " * 50
+        quote = first("What was the revenue of the North region in 2023?", table(REVENUE, caption=caption))
+        assert quote.startswith("Region: North; 2023: 4.2 (Table 1: Revenue by region, in millions. More words")
+        assert quote.endswith(" …)")
+        assert len(quote) < len("Region: North; 2023: 4.2") + 130
 
     def test_a_chinese_table(self):
         rows = [["地区", "2022年", "2023年"], ["北方", "3.1", "4.2"], ["南方", "5.0", "4.9"]]
         chinese = table(rows, caption="表1 各地区收入（亿元）")
-        assert first("2023年北方的收入是多少？", chinese) == "地区: 北方; 2023年: 4.2"
-        assert first("2022年收入最高的地区是哪里？", chinese) == "地区: 南方; 2022年: 5.0"
+        assert first("2023年北方的收入是多少？", chinese) == "地区: 北方; 2023年: 4.2 (表1 各地区收入（亿元）)"
+        assert first("2022年收入最高的地区是哪里？", chinese) == "地区: 南方; 2022年: 5.0 (表1 各地区收入（亿元）)"
 
     def test_a_row_is_found_by_any_of_its_cells(self):
         stock = table(
@@ -218,7 +229,7 @@ class TestTables:
     def test_the_table_that_the_question_names_wins(self):
         one = table([["Item", "Cost"], ["Seal", "3"]], caption="Table 1", label="Table 1")
         two = table([["Item", "Cost"], ["Seal", "8"]], caption="Table 2", label="Table 2")
-        assert first("What is the cost of the seal in Table 2?", one, two).endswith("8")
+        assert first("What is the cost of the seal in Table 2?", one, two).endswith("8 (Table 2)")
 
 
 class TestFigures:
