@@ -23,7 +23,11 @@ from llama_index_raganything.readers.formats import FileFormat, detect_format
 EMBEDDED_NAME: Final = "docvortex"
 """Name of our embedded parser in RAG-Anything's registry."""
 
-_EXTRAS: Final = {"docling": "docling", "paddleocr": "paddleocr", "mineru": "mineru3"}
+_PACKAGES: Final = {
+    "docling": "llama-index-raganything[docling]",
+    "paddleocr": "llama-index-raganything[paddleocr]",
+    "mineru": "mineru>=4",
+}
 
 
 def register_parsers() -> None:
@@ -53,8 +57,8 @@ def named_parser(name: str) -> FileParser:
         MissingDependencyError: Its package is not installed.
     """
     known = name.strip().lower()
-    if known in _EXTRAS and importlib.util.find_spec(known) is None:
-        message = f"parser={name!r} needs a package: pip install 'llama-index-raganything[{_EXTRAS[known]}]'"
+    if known in _PACKAGES and importlib.util.find_spec(known) is None:
+        message = f"parser={name!r} needs a package: pip install '{_PACKAGES[known]}'"
         raise MissingDependencyError(message)
     if known == "mineru" and _major_version("mineru") >= 4:
         # RAG-Anything 1.4.3 calls the command line of MinerU 3, which MinerU 4 no longer has.
@@ -68,7 +72,7 @@ def named_parser(name: str) -> FileParser:
             f"No parser is named {name!r}; use 'auto' or one of {', '.join(sorted(parser_module.list_parsers()))}."
         )
         raise ConfigurationError(message)
-    if known not in _EXTRAS and not parser_module.get_parser(known).check_installation():
+    if known not in _PACKAGES and not parser_module.get_parser(known).check_installation():
         message = f"parser={name!r} says that it is not installed; see what its own documentation asks for."
         raise MissingDependencyError(message)
     from llama_index_raganything.readers.raganything import parse_with_raganything
