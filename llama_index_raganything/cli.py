@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import sys
 import tempfile
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_raganything import __version__
 from llama_index_raganything.config import RAGAnythingSettings
-from llama_index_raganything.errors import FilterError, IngestionError, RAGAnythingError
+from llama_index_raganything.errors import ConfigurationError, FilterError, IngestionError, RAGAnythingError
 
 if TYPE_CHECKING:
     from llama_index.core.base.response.schema import RESPONSE_TYPE
@@ -128,7 +129,12 @@ def _add_query_options(parser: argparse.ArgumentParser) -> None:
 
 def _settings(arguments: argparse.Namespace) -> RAGAnythingSettings:
     env_file = arguments.env_file
-    return RAGAnythingSettings.from_env_file(env_file) if env_file else RAGAnythingSettings()
+    if not env_file:
+        return RAGAnythingSettings()
+    if not Path(env_file).is_file():
+        message = f"--env-file {env_file!r} is not a file; check the path, or leave it out."
+        raise ConfigurationError(message)
+    return RAGAnythingSettings.from_env_file(env_file)
 
 
 def _open(arguments: argparse.Namespace, **reader_options: Any) -> RAGAnythingIndex:
@@ -264,7 +270,7 @@ def _filters(pairs: Sequence[str]) -> MetadataFilters | None:
         if not separator or not key:
             message = f"--filter {pair!r} is not KEY=VALUE; for example --filter content_type=table."
             raise FilterError(message)
-        filters.append(MetadataFilter(key=key, value=int(value) if value.lstrip("-").isdigit() else value))
+        filters.append(MetadataFilter(key=key, value=int(value) if re.fullmatch(r"-?[0-9]+", value) else value))
     return MetadataFilters(filters=list(filters)) if filters else None
 
 

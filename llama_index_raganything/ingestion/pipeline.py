@@ -26,11 +26,13 @@ from tqdm import tqdm
 
 from llama_index_raganything.documents import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
-from llama_index_raganything.errors import RAGAnythingError, SourceError
+from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
 from llama_index_raganything.ingestion.report import IngestionReport
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.reader import RAGAnythingReader
+from llama_index_raganything.readers.registry import named_parser
+from llama_index_raganything.readers.routing import EMBEDDED
 from llama_index_raganything.readers.sources import SourceInput, expand_sources
 from llama_index_raganything.stores.clients import Address
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
@@ -105,8 +107,15 @@ class Ingestion:
             What was done. One bad file never stops the others.
 
         Raises:
+            ConfigurationError: ``num_workers`` is below 1, or the reader's parser has a name that is not known.
+            MissingDependencyError: The parser that the reader names is not installed.
             IngestionError: ``strict`` is set and documents failed.
         """
+        if num_workers < 1:
+            message = f"num_workers must be 1 or more, not {num_workers}."
+            raise ConfigurationError(message)
+        if self.reader.parser not in EMBEDDED:
+            named_parser(self.reader.parser)  # Fails before anything is written, not once for every file.
         report = IngestionReport()
         with report.stage("total"):
             jobs = self._jobs(paths, report)
@@ -158,11 +167,15 @@ class Ingestion:
             message = f"{str(root)!r} is not a folder; nothing was changed. Name an existing folder to sync."
             raise SourceError(message)
         present = {source.location for source in expand_sources(root)[0]}
+        # By id too: the ledger writes what is no Unicode in a file's name as "?".
+        present_ids = {document_id(location) for location in present}
         report = self.add_paths(root, show_progress=show_progress, num_workers=num_workers)
         gone = [
             entry
             for entry in self.ledger.list()
-            if entry.source not in present and Path(entry.source).is_relative_to(root)
+            if entry.source not in present
+            and entry.doc_id not in present_ids
+            and Path(entry.source).is_relative_to(root)
         ]
         self._delete_entries(gone)
         report.deleted += [entry.source for entry in gone]

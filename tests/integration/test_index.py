@@ -159,6 +159,27 @@ def test_sync_adds_updates_and_deletes_only_below_the_folder(index, files, tmp_p
     assert len(index.documents()) == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems only allow Unicode file names")
+def test_sync_keeps_a_file_whose_name_is_no_unicode(index, tmp_path):
+    folder = tmp_path / "bytes"
+    folder.mkdir()
+    Path(os.fsdecode(os.path.join(os.fsencode(folder), b"b\xff.md"))).write_text(FAQ, encoding="utf-8")
+    index.sync(folder)
+    report = index.sync(folder)
+    assert (len(report.unchanged), report.deleted) == (1, [])
+    assert len(index.documents()) == 1
+
+
+def test_an_unknown_parser_or_no_worker_changes_nothing(tmp_path, files):
+    options = {"reader_options": {"parser": "no such parser"}}
+    with RAGAnythingIndex(uri=str(tmp_path / "milvus.db"), working_dir=tmp_path / "storage", **options) as index:
+        with pytest.raises(ConfigurationError, match="no such parser"):
+            index.add(files)
+        with pytest.raises(ConfigurationError, match="num_workers"):
+            index.add(files, num_workers=0)
+        assert index.documents() == []
+
+
 def test_delete_leaves_no_trace(index, tmp_path):
     index.add(DEMO / "annual_report.pdf")
     assert stored_files(tmp_path)
@@ -376,6 +397,11 @@ def test_cli_strict_and_errors(cli, files):
     assert "bad.docx" in out
     assert cli("ingest", files, "--strict", "--no-progress")[0] == 1
     assert cli("search", "x", "--filter", "nonsense")[0] == 1
+    code, out, err = cli("search", "x", "--filter", "page=²")  # A digit for isdigit(), not for int().
+    assert (code, out.strip(), err) == (0, "Nothing found.", "")
+    code, _, err = cli("status", "--env-file", files / "none.env")
+    assert code == 1
+    assert "none.env" in err
     with pytest.raises(SystemExit) as stop:
         main(["ask"])
     assert stop.value.code == 2
