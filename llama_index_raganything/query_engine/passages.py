@@ -29,6 +29,7 @@ _BLOCK_TYPES: Final = frozenset({"equation", "code"})
 _BLOCK_CHARS: Final = 600
 _LIST_ITEMS: Final = 10
 _SHORT_WORDS: Final = 3
+_SHORT_CHARACTERS: Final = 4
 _HEADING_WORDS: Final = 12
 _LABEL_WORDS: Final = 15
 
@@ -174,8 +175,9 @@ class _Walker:
                 self._set_above(sentence)
                 waiting = ""
                 continue
-            sentence = f"{waiting} {sentence}".strip()  # noqa: PLW2901  # "Yes." says nothing without what follows.
-            waiting = sentence if len(sentence.split()) < _SHORT_WORDS and not _CJK_EDGE.search(sentence) else ""
+            gap = "" if _CJK_EDGE.search(waiting) else " "
+            sentence = f"{waiting}{gap}{sentence}".strip()  # noqa: PLW2901  # "Yes." says nothing without what follows.
+            waiting = sentence if _is_short(sentence) else ""
             if not waiting:
                 self._add("sentence", sentence)
         if waiting:
@@ -299,6 +301,13 @@ def printed_row(line: str) -> list[str] | None:
     if not (len(values) >= 2 or (values and marked)) or not 0 < len(words) <= _LABEL_WORDS:
         return None
     return [name, *reversed(values)] if any(char.isalpha() for char in name) else None
+
+
+def _is_short(sentence: str) -> bool:
+    """Tell whether a sentence is too short to say something by itself ("Yes.", "不支持。")."""
+    if _CJK_EDGE.search(sentence):
+        return len(sentence) <= _SHORT_CHARACTERS
+    return len(sentence.split()) < _SHORT_WORDS
 
 
 def _introduces_list(blocks: Sequence[str], index: int) -> bool:

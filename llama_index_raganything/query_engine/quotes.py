@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
@@ -26,7 +26,7 @@ from llama_index.core.schema import NodeWithScore
 from llama_index_raganything.query_engine.citations import MARKER, node_text
 from llama_index_raganything.query_engine.passages import Passage, passages_of
 from llama_index_raganything.query_engine.superlatives import extreme_rows, superlatives_in
-from llama_index_raganything.query_engine.vocabulary import in_words_of
+from llama_index_raganything.query_engine.vocabulary import in_words_of, names_in, names_kind
 from llama_index_raganything.ranking.lexical import PAIR_WINDOW, content_tokens, window_pairs
 from llama_index_raganything.ranking.question import Question, understand
 
@@ -126,7 +126,8 @@ def find_quotes(question: str, sources: Sequence[NodeWithScore], ranks: Sequence
     asked = _with_table_words(asked, passages)
     words = {token for passage in passages for token in [*passage.tokens, *content_tokens(" ".join(passage.header))]}
     asked = replace(asked, terms=in_words_of(asked.terms, words))
-    scorer = _Scorer(asked, passages, sources)
+    missing = {name for name in names_in(question) - words if not any(passage.held(name) for passage in passages)}
+    scorer = _Scorer(asked, passages, sources, missing)
     ranked = sorted(((scorer.score(passage), passage) for passage in passages), key=lambda pair: -pair[0])
     chosen = _choose(ranked, scorer, 1 if _SHORT_ANSWER.search(question) else _QUOTES)
     if scorer.coverage([passage for _, passage in chosen]) < ENOUGH_COVERAGE:
@@ -156,9 +157,11 @@ def _with_table_words(asked: Question, passages: Sequence[Passage]) -> Question:
 class _Scorer:
     """Scores the passages of one answer."""
 
-    def __init__(self, question: Question, passages: Sequence[Passage], sources: Sequence[NodeWithScore]) -> None:
+    def __init__(
+        self, question: Question, passages: Sequence[Passage], sources: Sequence[NodeWithScore], missing: Set[str]
+    ) -> None:
         self.question = question
-        self.weights = term_weights(question.terms, passages)
+        self.weights = term_weights(question.terms, passages, missing)
         self._sources = sources
         self._total = sum(self.weights.values()) or 1.0
         self._pairs = [(a, b) for a, b in pairwise(question.terms) if a != b]
@@ -250,8 +253,9 @@ class _Scorer:
     def _answer_type(self, passage: Passage) -> float:
         text, asked = passage.text, self.question.text
         bonus = 0.0
-        if (_IS_YES_NO.match(asked) or _IS_YES_NO_CJK.search(asked)) and _SAYS_YES_NO.match(text):
-            bonus += _YES_NO
+        if _IS_YES_NO.match(asked) or _IS_YES_NO_CJK.search(asked):
+            # The words in a picture neither affirm nor deny.
+            bonus += _YES_NO * (bool(_SAYS_YES_NO.match(text)) - (passage.kind == "figure"))
         if _WANTS_DATE.search(asked):
             bonus += _ANSWER_TYPE * bool(_HAS_DATE.search(text))
         elif _WANTS_NUMBER.search(asked):
@@ -274,7 +278,7 @@ class _Scorer:
         label = str(metadata.get("label") or "").casefold()
         bonus = 0.0
         if label and any(
-            label.endswith(f" {number.casefold()}") and _same_kind(label, kind) for kind, number in self.question.labels
+            label.endswith(f" {number.casefold()}") and names_kind(label, kind) for kind, number in self.question.labels
         ):
             bonus += _LABEL
         if metadata.get("page") in self.question.pages:
@@ -294,12 +298,15 @@ class _Scorer:
         return precision**2 * math.sqrt(covered / self._total)
 
 
-def term_weights(terms: Sequence[str], passages: Sequence[Passage]) -> dict[str, float]:
+def term_weights(
+    terms: Sequence[str], passages: Sequence[Passage], missing: Set[str] = frozenset()
+) -> dict[str, float]:
     """Weight the words of a question by how few passages have them.
 
     Args:
         terms: Content words of the question.
         passages: All passages.
+        missing: Names that stand nowhere; unlike other words, they are not paraphrased, so they keep their weight.
 
     Returns:
         ln(1 + (N - df + .5) / (df + .5)) for each word, where a word that one passage or none has counts like
@@ -311,7 +318,7 @@ def term_weights(terms: Sequence[str], passages: Sequence[Passage]) -> dict[str,
     size = len(passages)
     weights: dict[str, float] = {}
     for term in dict.fromkeys(terms):
-        known = min(max(2, frequency[term]), size)
+        known = 0 if term in missing else min(max(2, frequency[term]), size)
         weights[term] = max(0.1, math.log1p((size - known + 0.5) / (known + 0.5)))
     return weights
 
@@ -353,11 +360,9 @@ def _with_caption(quote: Quote, sources: Sequence[NodeWithScore]) -> Quote:
 
 
 def _row_text(passage: Passage, columns: Sequence[int]) -> str:
-    parts: list[str] = []
-    for column in columns:
-        name = passage.header[column] if column < len(passage.header) else ""
-        parts.append(f"{name}: {passage.cells[column]}" if name else passage.cells[column])
-    return "; ".join(parts)
+    names = {column: passage.header[column] for column in columns if column < len(passage.header)}
+    cells = (f"{names[n]}: {passage.cells[n]}" if names.get(n) else passage.cells[n] for n in columns)
+    return "; ".join(cells)
 
 
 def _cite_element(quote: Quote, sources: Sequence[NodeWithScore]) -> Quote:
@@ -386,14 +391,8 @@ def without_markers(text: str) -> str:
     return MARKER.sub(lambda match: f"{match['space']}({match['list']})", text)
 
 
-def _same_kind(label: str, kind: str) -> bool:
-    names = {"figure": ("figure", "图", "chart"), "table": ("table", "表"), "equation": ("equation", "式", "公式")}
-    return label.startswith(names.get(kind, (kind,)))
-
-
 def _has_wrong_length(passage: Passage) -> bool:
-    words = len(passage.tokens)
-    return words < 2 or (passage.kind == "sentence" and words > 45)
+    return len(passage.tokens) < 2 or (passage.kind == "sentence" and len(passage.tokens) > 45)
 
 
 def _letters(text: str) -> str:

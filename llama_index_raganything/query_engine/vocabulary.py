@@ -1,12 +1,19 @@
-"""Say a question in the words of the passages where they differ by an ending only."""
+"""The words of a question: which are names, and which passages say with another ending. Pure functions."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
+from llama_index_raganything.ranking.lexical import content_tokens
+from llama_index_raganything.ranking.question import LABEL_KINDS
+
 _SHORTEST: Final = 5
 _ENDING: Final = 3
+_MOST_NAMES: Final = 0.5
+_WORD = re.compile(r"[^\W\d_]+")
+_NAME = re.compile(r"(?<=[a-z0-9,] )[A-Z][A-Za-z]+")
 
 
 def in_words_of(terms: Iterable[str], vocabulary: Iterable[str]) -> tuple[str, ...]:
@@ -36,3 +43,29 @@ def _nearest(term: str, words: set[str]) -> str:
         and (word.startswith(term) or term.startswith(word))
     ]
     return min(near, key=lambda word: (abs(len(word) - len(term)), word), default=term)
+
+
+def names_in(question: str) -> frozenset[str]:
+    """Return the names in a question: words with a capital that open no sentence.
+
+    Args:
+        question: The question, in English.
+
+    Returns:
+        Their stems; empty where most words have a capital, as in a title.
+    """
+    names = [name for name in _NAME.findall(question) if name.lower() not in LABEL_KINDS]
+    if len(names) > _MOST_NAMES * len(_WORD.findall(question)):
+        return frozenset()
+    return frozenset(content_tokens(" ".join(names)))
+
+
+def names_kind(label: str, kind: str) -> bool:
+    """Tell whether a label is of the kind that a question names.
+
+    Args:
+        label: Label of an element in lower case, such as "figure 4" or "图 4".
+        kind: Kind of labelled part, such as "figure".
+    """
+    names = {"figure": ("figure", "图", "chart"), "table": ("table", "表"), "equation": ("equation", "式", "公式")}
+    return label.startswith(names.get(kind, (kind,)))

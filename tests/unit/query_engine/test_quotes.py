@@ -139,6 +139,8 @@ class TestSentences:
         [
             "What is the capital of Mongolia?",
             "Who won the world cup in 1998?",
+            "Who is the CEO of Milvus?",
+            "What was the revenue of Finland in 2023?",
             "蒙古的首都是哪里？",
             "",
             "???",
@@ -147,6 +149,12 @@ class TestSentences:
     )
     def test_what_the_sources_do_not_say_is_not_answered(self, question):
         assert find_quotes(question, [source(FAQ), table(REVENUE)]) == []
+
+    @pytest.mark.parametrize("question", ["Does Milvus run for free?", "Do I pay for Milvus?", "Is Milvus free?"])
+    def test_a_picture_does_not_answer_yes_or_no(self, question):
+        figure = source("Milvus Architecture\n\nQuery Node\nMessage Queue", content_type="image")
+        faq = source("Is Milvus free of charge?\nYes. The community edition costs nothing.")
+        assert "Architecture" not in first(question, figure, faq)
 
     def test_nothing_comes_from_nothing(self):
         assert find_quotes("What is this?", []) == []
@@ -291,6 +299,10 @@ class TestPassages:
     def test_a_yes_is_kept_with_what_follows(self):
         texts = [passage.text for passage in passages_of(1, source("Yes. It does run. No more."))]
         assert texts == ["Yes. It does run.", "No more."]
+
+    def test_a_chinese_yes_is_kept_with_what_follows(self):
+        texts = [passage.text for passage in passages_of(1, source("支持。用户可以远程关闭阀门。总部位于上海。"))]
+        assert texts == ["支持。用户可以远程关闭阀门。", "总部位于上海。"]
 
 
 @pytest.mark.parametrize(
