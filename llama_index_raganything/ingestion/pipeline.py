@@ -30,9 +30,9 @@ from llama_index_raganything.errors import ConfigurationError, RAGAnythingError,
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
 from llama_index_raganything.ingestion.report import IngestionReport
 from llama_index_raganything.readers.cache import file_hash
+from llama_index_raganything.readers.embedded import EMBEDDED
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.registry import named_parser
-from llama_index_raganything.readers.routing import EMBEDDED
 from llama_index_raganything.readers.sources import SourceInput, expand_sources
 from llama_index_raganything.stores.clients import Address
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
@@ -107,13 +107,15 @@ class Ingestion:
             What was done. One bad file never stops the others.
 
         Raises:
-            ConfigurationError: ``num_workers`` is below 1, or the reader's parser has a name that is not known.
+            ConfigurationError: ``num_workers`` is below 1, the reader's parser has a name that is not known, or its
+                ``working_dir`` cannot be written.
             MissingDependencyError: The parser that the reader names is not installed.
             IngestionError: ``strict`` is set and documents failed.
         """
         if num_workers < 1:
             message = f"num_workers must be 1 or more, not {num_workers}."
             raise ConfigurationError(message)
+        _check_writable(self.reader.working_dir)
         if self.reader.parser not in EMBEDDED:
             named_parser(self.reader.parser)  # Fails before anything is written, not once for every file.
         report = IngestionReport()
@@ -383,6 +385,17 @@ def _same(entry: LedgerEntry, job: Job, fingerprint: str) -> bool:
     """Tell whether the document is in already, as this pipeline would make it."""
     wanted = ("ready", job.content_hash, fingerprint)
     return bool(job.content_hash) and (entry.state, entry.content_hash, entry.fingerprint) == wanted
+
+
+def _check_writable(working_dir: str) -> None:
+    """Raise unless the folder, or the nearest one above it that exists, may be written; makes nothing."""
+    folder = Path(os.path.abspath(working_dir))
+    # os.path.exists() instead of Path.exists(), which raises below a folder that may not be entered.
+    nearest = next((place for place in (folder, *folder.parents) if os.path.exists(place)), folder)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "may not be written" if nearest.is_dir() else "is not a folder"
+        message = f"working_dir {working_dir!r} cannot be used: {str(nearest)!r} {reason}; choose another folder."
+        raise ConfigurationError(message)
 
 
 def _stable(settings: dict[str, Any]) -> dict[str, Any]:

@@ -180,6 +180,16 @@ def test_an_unknown_parser_or_no_worker_changes_nothing(tmp_path, files):
         assert index.documents() == []
 
 
+def test_a_working_dir_that_cannot_be_written_is_named(tmp_path, files):
+    taken = tmp_path / "taken"
+    taken.write_text("a file", encoding="utf-8")
+    with (
+        RAGAnythingIndex(uri=str(tmp_path / "milvus.db"), working_dir=taken / "storage") as index,
+        pytest.raises(ConfigurationError, match="taken"),
+    ):
+        index.add(files)
+
+
 def test_delete_leaves_no_trace(index, tmp_path):
     index.add(DEMO / "annual_report.pdf")
     assert stored_files(tmp_path)
