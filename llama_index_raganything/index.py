@@ -26,7 +26,7 @@ from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ingestion import Ingestion, IngestionReport
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
-from llama_index_raganything.query_engine import RAGAnythingQueryEngine
+from llama_index_raganything.query_engine import ImageTextPostprocessor, RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.vision import supports_images
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import SourceInput
@@ -358,8 +358,13 @@ class RAGAnythingIndex:
             raise ConfigurationError(message)
         retriever = self.as_retriever(similarity_top_k=similarity_top_k, filters=filters)
         if supports_images(chosen):
+            own = options.pop("node_postprocessors", None) or []
             return MultiModalCondensePlusContextChatEngine.from_defaults(
-                retriever, multi_modal_llm=chosen, chat_history=chat_history, **options
+                retriever,
+                multi_modal_llm=chosen,
+                chat_history=chat_history,
+                node_postprocessors=[*own, ImageTextPostprocessor()],
+                **options,
             )
         return CondensePlusContextChatEngine.from_defaults(retriever, llm=chosen, chat_history=chat_history, **options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.postprocessors import (
+    ImageTextPostprocessor,
     MultimodalContextPostprocessor,
     PageContextPostprocessor,
 )
@@ -13,6 +14,7 @@ from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 __all__ = [
     "CitingSynthesizer",
     "ExtractiveSynthesizer",
+    "ImageTextPostprocessor",
     "MultimodalContextPostprocessor",
     "PageContextPostprocessor",
     "RAGAnythingQueryEngine",

@@ -253,3 +253,38 @@ def _with_image(node: ImageNode, resource: MediaResource | None) -> BaseNode:
     if resource is None:
         return TextNode(text=node.text, **shared)
     return Node(text_resource=MediaResource(text=node.text), image_resource=resource, **shared)
+
+
+class ImageTextPostprocessor(BaseNodePostprocessor):
+    """Put a text node with the words of each image node before it, and drop images whose file is gone.
+
+    LlamaIndex's multimodal chat engines (core 0.14) send the picture of an ``ImageNode`` only, without its caption,
+    its recognised text and its place, and fail as a whole when one file is missing.
+    """
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "ImageTextPostprocessor"
+
+    def _postprocess_nodes(
+        self,
+        nodes: list[NodeWithScore],
+        query_bundle: QueryBundle | None = None,  # noqa: ARG002  # core's signature
+    ) -> list[NodeWithScore]:
+        result: list[NodeWithScore] = []
+        for scored in nodes:
+            node = scored.node
+            if isinstance(node, ImageNode) and node.text:
+                twin = TextNode(
+                    id_=f"{node.node_id}-text",
+                    text=node.text,
+                    metadata=node.metadata,
+                    excluded_llm_metadata_keys=node.excluded_llm_metadata_keys,
+                    excluded_embed_metadata_keys=node.excluded_embed_metadata_keys,
+                )
+                result.append(NodeWithScore(node=twin, score=scored.score))
+                if node.image_path and not Path(node.image_path).is_file():
+                    continue
+            result.append(scored)
+        return result

@@ -31,7 +31,7 @@ GARBLED_DOCUMENT_SHARE: Final = 0.25
 
 _RANGE = re.compile(r"\s*(\d{1,9})\s*(?:(-)\s*(\d{1,9})?\s*)?")
 _JUNK_TITLE = re.compile(
-    r"microsoft (?:word|powerpoint)|powerpoint presentation|untitled|slide \d|document\d*$|[\W\d_]*$"
+    r"microsoft (?:word|powerpoint)|powerpoint presentation|untitled|\(?anonymous\)?$|slide \d|document\d*$|[\W\d_]*$"
     r"|.*\.(?:docx?|pptx?|xlsx?|indd|qxd|pdf)$",
     re.IGNORECASE,
 )
