@@ -193,7 +193,9 @@ class Ingestion:
         Returns:
             True when the document was known.
         """
-        entry = self.ledger.get(document) or self.ledger.get(document_id(document))
+        names = [document, document_id(document), document_id(os.path.abspath(document))]
+        found = self.ledger.get_many(names)
+        entry = next((found[name] for name in names if name in found), None)
         if entry is None:
             return False
         self._delete_entries([entry])

@@ -200,6 +200,13 @@ def test_delete_leaves_no_trace(index, tmp_path):
     assert not index.delete(str(DEMO / "annual_report.pdf"))
 
 
+def test_delete_takes_a_relative_path(index, files, monkeypatch):
+    index.add(files)
+    monkeypatch.chdir(files)
+    assert index.delete("hours.md")
+    assert [entry.file_name for entry in index.documents()] == ["ferries.csv"]
+
+
 def test_delete_keeps_assets_that_a_twin_still_needs(index, tmp_path):
     for name in ("one.png", "two.png"):
         shutil.copy(DEMO / "milvus_architecture.png", tmp_path / name)
