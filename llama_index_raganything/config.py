@@ -27,7 +27,6 @@ class RAGAnythingSettings(BaseSettings):
         milvus_collection: Name of the knowledge base (``MILVUS_COLLECTION``).
         milvus_db_name: Database on the server (``MILVUS_DB_NAME``).
         working_dir: Folder for parse cache and assets (``RAG_WORKING_DIR``).
-        dashscope_api_key: Key of Alibaba Cloud Model Studio (``DASHSCOPE_API_KEY``); never printed.
     """
 
     model_config = SettingsConfigDict(extra="ignore", env_file=None, populate_by_name=True)
@@ -37,7 +36,6 @@ class RAGAnythingSettings(BaseSettings):
     milvus_collection: str = Field(default=DEFAULT_COLLECTION, alias="MILVUS_COLLECTION")
     milvus_db_name: str = Field(default="", alias="MILVUS_DB_NAME")
     working_dir: Path = Field(default=DEFAULT_WORKING_DIR, alias="RAG_WORKING_DIR")
-    dashscope_api_key: SecretStr | None = Field(default=None, alias="DASHSCOPE_API_KEY")
 
     @classmethod
     def from_env_file(cls, path: str | Path = ".env", **values: Any) -> RAGAnythingSettings:

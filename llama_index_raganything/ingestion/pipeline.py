@@ -7,7 +7,6 @@ Unchanged documents (same content hash, same pipeline fingerprint) cost one hash
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -201,22 +200,6 @@ class Ingestion:
         self._delete_entries([entry])
         self.node_store.flush()
         return True
-
-    async def aadd_paths(self, paths: SourceInput, **options: Any) -> IngestionReport:
-        """Async twin of :meth:`add_paths`; the work runs in a thread."""
-        return await asyncio.to_thread(self.add_paths, paths, **options)
-
-    async def aadd_documents(self, documents: Iterable[Document], **options: Any) -> IngestionReport:
-        """Async twin of :meth:`add_documents`; the work runs in a thread."""
-        return await asyncio.to_thread(self.add_documents, documents, **options)
-
-    async def async_sync(self, folder: str | Path, **options: Any) -> IngestionReport:
-        """Async twin of :meth:`sync`; the work runs in a thread."""
-        return await asyncio.to_thread(self.sync, folder, **options)
-
-    async def adelete(self, document: str) -> bool:
-        """Async twin of :meth:`delete`; the work runs in a thread."""
-        return await asyncio.to_thread(self.delete, document)
 
     def _jobs(self, paths: SourceInput, report: IngestionReport) -> list[Job]:
         jobs: dict[str, Job] = {}

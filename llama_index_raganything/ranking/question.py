@@ -174,11 +174,6 @@ class Question:
     counted: str = ""
     about_document: bool = False
 
-    @property
-    def names_pages(self) -> bool:
-        """Whether the question names pages in any way."""
-        return bool(self.pages or self.positions or self.last_pages or self.page_labels)
-
 
 @lru_cache(maxsize=256)
 def understand(text: str) -> Question:

@@ -114,6 +114,19 @@ def test_sync_async_and_two_event_loops_agree(demo):
     assert answers == {str(engine.query(question))}
 
 
+async def test_async_twins_do_what_the_methods_do(tmp_path, files):
+    index = await RAGAnythingIndex.afrom_paths(
+        files / "hours.md", uri=str(tmp_path / "milvus.db"), working_dir=tmp_path / "storage"
+    )
+    with index:
+        assert len((await index.aadd(files)).added) == 1
+        assert len((await index.aadd_documents([Document(text="Tea at four.", id_="tea")])).added) == 1
+        (files / "ferries.csv").unlink()
+        assert len((await index.async_sync(files)).deleted) == 1
+        assert await index.adelete("tea")
+        assert [entry.file_name for entry in index.documents()] == ["hours.md"]
+
+
 async def test_works_inside_a_running_loop(demo):
     question = "What was the revenue of Sweden in 2024?"
     engine = demo.as_query_engine()

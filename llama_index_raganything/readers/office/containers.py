@@ -49,40 +49,6 @@ def check_container(path: Path) -> None:
         _check_ole(path)
 
 
-def read_members(path: Path, pattern: str) -> dict[str, bytes]:
-    """Read the members of a zip container whose names match; unreadable ones are left out.
-
-    Args:
-        path: A container that :func:`check_container` passed.
-        pattern: Regular expression for the whole member name.
-
-    Returns:
-        Bytes by name, in natural order of the numbers in the names ("slide2" before "slide10").
-    """
-    wanted = re.compile(pattern)
-    found: dict[str, bytes] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist(), key=_natural):
-                if wanted.fullmatch(name):
-                    found[name] = _member(archive, name)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return {}
-    return {name: data for name, data in found.items() if data}
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        return archive.read(name)
-    # zipfile lets zlib, struct and encoding errors of damaged members through as they come.
-    except Exception:  # noqa: BLE001
-        return b""
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d{1,9})", name)]
-
-
 def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
