@@ -210,6 +210,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
 
 def _ask(arguments: argparse.Namespace) -> int:
     with _open(arguments) as index:
+        _hint_if_empty(index)
         engine = index.as_query_engine(similarity_top_k=arguments.top_k, filters=_filters(arguments.filter))
         response = engine.query(arguments.question)
     if arguments.json:
@@ -221,6 +222,7 @@ def _ask(arguments: argparse.Namespace) -> int:
 
 def _search(arguments: argparse.Namespace) -> int:
     with _open(arguments) as index:
+        _hint_if_empty(index)
         retriever = index.as_retriever(similarity_top_k=arguments.top_k, filters=_filters(arguments.filter))
         results = retriever.retrieve(arguments.query)
     if arguments.json:
@@ -232,6 +234,14 @@ def _search(arguments: argparse.Namespace) -> int:
     if not results:
         print("Nothing found.")
     return 0
+
+
+def _hint_if_empty(index: RAGAnythingIndex) -> None:
+    """Tell a mistyped ``--uri`` or ``--collection`` from a question without an answer."""
+    if not index.documents():
+        status = index.status()
+        place = f"{status['collection']!r} at {status['uri']}"
+        print(f"The knowledge base {place} is empty; bring files in with `ingest`.", file=sys.stderr)
 
 
 def _status(arguments: argparse.Namespace) -> int:

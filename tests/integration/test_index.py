@@ -420,6 +420,13 @@ def test_cli_ingest_ask_search_status_delete(cli, files):
     assert [entry["file_name"] for entry in json.loads(out)["documents"]] == ["ferries.csv"]
 
 
+@pytest.mark.parametrize("command", ["ask", "search"])
+def test_cli_says_when_the_knowledge_base_is_empty(cli, files, command):
+    assert "is empty" in cli(command, "anything")[2]
+    cli("ingest", files, "--no-progress")
+    assert "is empty" not in cli(command, "anything")[2]
+
+
 def test_cli_strict_and_errors(cli, files):
     (files / "bad.docx").write_bytes(b"PK\x03\x04 not really")
     code, out, _ = cli("ingest", files, "--no-progress")
