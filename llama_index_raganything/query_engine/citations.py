@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 
-from llama_index_raganything.node_parser.sentences import sentences_of
+from llama_index_raganything.sentences import sentences_of
 from llama_index_raganything.ranking.lexical import content_tokens
 
 MARKER = re.compile(

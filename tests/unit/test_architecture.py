@@ -9,8 +9,8 @@ ROOT = Path(llama_index_raganything.__file__).parent
 PACKAGE = ROOT.name
 FLOORS = (
     {"errors", "_imports"},
-    {"elements", "config"},
-    {"documents", "workers", "models", "ranking"},
+    {"elements", "config", "sentences"},
+    {"documents", "workers", "models", "ranking", "graph"},
     {"readers", "stores"},
     {"node_parser"},
     {"retrievers", "query_engine", "ingestion"},

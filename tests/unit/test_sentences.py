@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from llama_index_raganything.node_parser.sections import labels_in
-from llama_index_raganything.node_parser.sentences import sentences_of, split_sentences
+from llama_index_raganything.sentences import sentences_of, split_sentences
 
 
 @pytest.mark.parametrize(

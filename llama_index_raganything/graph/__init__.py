@@ -1,0 +1,1 @@
+"""Entities and facts read from nodes without a model, and the walk from node to node through them."""

@@ -1,0 +1,286 @@
+"""Names in running text, found without a model: capitalised spans, quoted titles, acronyms, identifiers, CJK names.
+
+A name in a longer name ("Barack Obama" in "President Barack Obama") cannot be told from the sentence alone: it is
+one only if some other text knows it. So every sentence yields *candidates*: the longest spans, marked ``whole``, and
+the shorter ones inside them or one or two words beyond them. Which of them are mentions is settled by
+the graph, which knows all titles and all names (:mod:`llama_index_raganything.graph.mirror`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Final
+
+from llama_index_raganything.ranking.lexical import word_list
+
+MAX_NAME_WORDS: Final = 8
+"""Longer spans are lists in capitals, not names."""
+
+MAX_NAME_CHARS: Final = 120
+_EXTENSION_WORDS: Final = 2
+
+_CJK: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_WORD = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:['\u2019][^\W_{_CJK}]+)*")
+_IS_CJK = re.compile(rf"[{_CJK}]")
+_POSSESSIVE = re.compile(r"['\u2019](?:s\b|(?=\s|$))", re.IGNORECASE)
+_QUOTED = re.compile(r"[\"\u201c\u00ab]([^\"\u201c\u201d\u00ab\u00bb\n]{2,60})[\"\u201d\u00bb]|[《「『〈【]([^》」』〉】\n]{2,40})[》」』〉】]")
+
+_ARTICLES: Final = frozenset({"the", "a", "an"})
+_CONNECTORS: Final = frozenset(
+    "of the and & de del della des der den di da do dos du la le les el los las van von zu zum ten ter al bin ibn "
+    "y e et und for in on at to".split()
+)
+_SPLITTERS: Final = frozenset("and & in on for at to of y e et und".split())
+
+# Words that begin sentences or stand for names; capitalised, they are no names. Months and days link nothing.
+_NOT_NAMES: Final = frozenset(
+    "a about above according after again against all also although among an and another any are as at back be because "
+    "been before being below between both but by can could despite did do does due during each either even every few "
+    "for from further had has have he hence her here hers him his how however i if in instead into is it its itself "
+    "just last later let like many may me meanwhile more moreover most much must my near neither nevertheless next no "
+    "nor not now of off often on once one only or other our out over own per perhaps rather same shall she should "
+    "since so some soon still such than that the their them then there therefore these they this those though through "
+    "throughout thus to today together too two three four five six seven eight nine ten toward towards under unlike "
+    "until up upon us very was we were what when where whereas whether which while who whom whose why will with within "
+    "without would yes yet you your first second third several early late recent recently currently originally "
+    "additionally furthermore finally initially subsequently eventually generally usually typically often overall "
+    "please note see table figure fig section chapter appendix page mr mrs ms "
+    "january february march april may june july august september october november december "
+    "monday tuesday wednesday thursday friday saturday sunday "
+    "der die das ein eine er sie es und im am le la les un une il elle en el los las una se der".split()
+)
+
+# Chinese function words and verbs at which a run of characters is cut into candidate names.
+_CJK_CUT = re.compile(
+    "的|了|是|在|和|与|與|及|由|于|於|被|把|从|從|向|等|也|都|而|或|之|其|这|這|该|該|此|我们|他们|她们|它们|他|她|它|"
+    "没有|可以|但|并且|以及|还|還|很|更|最|已经|曾|因为|因|所以|所|如果|若|即|使|让|讓|给|給|"
+    "通过|根据|包括|属于|位于|成立|提供|使用|负责|毕业|担任|任职|出生|就读|获得|发表|"
+    "は|が|を|に|で|と|の|も|へ|から|まで|より|です|ます|した|する|して|される|いる|ある"
+)
+_CJK_MIN: Final = 2
+_CJK_MAX: Final = 12
+_CJK_EDGE: Final = 6
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    return _NOT_NAMES | _CONNECTORS | word_list("stop_words")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A stretch of a sentence that may name something.
+
+    Attributes:
+        key: The name in the form in which names are compared.
+        start: Where it begins in the text, in characters.
+        end: Where it ends.
+        whole: True for the longest span and its parts between connectors; False for what may be a name only if
+            another text knows it.
+    """
+
+    key: str
+    start: int
+    end: int
+    whole: bool
+
+
+@lru_cache(maxsize=65_536)
+def fold(text: str) -> str:
+    """Return text in lower case without accents, in compatibility form.
+
+    Args:
+        text: Any text.
+    """
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text)
+    return unicodedata.normalize("NFKC", "".join(c for c in decomposed if not unicodedata.combining(c))).lower()
+
+
+def name_key(surface: str) -> str:
+    """Return the form in which names are compared: folded words, no possessive, no leading article.
+
+    Args:
+        surface: A name as written, such as ``"The Beatles'"``.
+
+    Returns:
+        The key, such as ``"beatles"``; empty when there is no word in it.
+    """
+    words = [fold(word) for word in _WORD.findall(_POSSESSIVE.sub(" ", surface[: 4 * MAX_NAME_CHARS]))]
+    if len(words) > 1 and words[0] in _ARTICLES:
+        words = words[1:]
+    return " ".join(words)[:MAX_NAME_CHARS]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a text: its characters from ``start`` to ``end``, folded, and whether it looks like part of a name."""
+
+    text: str
+    start: int
+    end: int
+    folded: str
+    capital: bool
+    cjk: bool
+
+
+def words_of(text: str, start: int = 0, end: int | None = None) -> list[Word]:
+    """Return the words of a stretch of text.
+
+    Args:
+        text: The whole text.
+        start: Where the stretch begins.
+        end: Where it ends.
+    """
+    found = []
+    for match in _WORD.finditer(text, start, len(text) if end is None else end):
+        word = match.group()
+        stop = match.end()
+        if word[-2:] in ("'s", "\u2019s", "'S", "\u2019S"):
+            word, stop = word[:-2], stop - 2
+        first = word[0]
+        found.append(
+            Word(word, match.start(), stop, fold(word), first.isupper() or first.isdigit(), bool(_IS_CJK.match(first)))
+        )
+    return found
+
+
+def candidates_of(text: str, words: Sequence[Word]) -> list[Candidate]:
+    """Return the candidate names of one sentence.
+
+    Args:
+        text: The whole text.
+        words: The words of the sentence, from :func:`words_of`.
+
+    Returns:
+        Candidates in order of their position; equal keys may repeat.
+    """
+    found: dict[tuple[int, int], Candidate] = {}
+
+    def add(first: int, last: int, *, whole: bool) -> None:
+        start, end = words[first].start, words[last - 1].end
+        known = found.get((start, end))
+        if known is not None and (known.whole or not whole):
+            return
+        if first + 1 < last and words[first].folded in _ARTICLES:
+            first += 1
+        key = " ".join(word.folded for word in words[first:last])
+        if len(key) <= MAX_NAME_CHARS and _is_name(words[first:last]):
+            found[(start, end)] = Candidate(key, start, end, whole)
+
+    for first, last in _spans(text, words):
+        for part_first, part_last in _parts(words, first, last):
+            add(part_first, part_last, whole=True)
+        for left in range(first, last):
+            if not words[left].capital:
+                continue
+            for right in range(left + 1, min(last, left + MAX_NAME_WORDS) + 1):
+                if words[right - 1].capital:
+                    add(left, right, whole=False)
+        for right in range(last + 1, last + 1 + _EXTENSION_WORDS):
+            if right > len(words) or words[right - 1].cjk or not _close(text, words[right - 2], words[right - 1]):
+                break
+            if words[right - 1].folded in _stop_words():
+                break
+            add(first, right, whole=False)
+    for candidate in (*_quoted(text, words), *_cjk_names(words)):
+        found.setdefault((candidate.start, candidate.end), candidate)
+    return sorted(found.values(), key=lambda item: (item.start, -item.end))
+
+
+def _spans(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int]]:
+    """Yield the longest runs of capitalised words, connectors inside them included."""
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if word.cjk or not word.capital or (word.folded in _NOT_NAMES):
+            index += 1
+            continue
+        last = index + 1
+        probe = last
+        while probe < len(words) and probe - last < 3 and _close(text, words[probe - 1], words[probe]):
+            if words[probe].cjk:
+                break
+            if words[probe].capital:
+                last = probe = probe + 1
+            elif words[probe].folded in _CONNECTORS:
+                probe += 1
+            else:
+                break
+        if any(not w.folded.isdigit() for w in words[index:last]):
+            yield index, last
+        index = last
+
+
+def _parts(words: Sequence[Word], first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Yield a span and its parts between connectors."""
+    if last - first <= MAX_NAME_WORDS:
+        yield first, last
+    start = first
+    for index in range(first, last + 1):
+        if index == last or words[index].folded in _SPLITTERS:
+            left = start
+            while left < index and not words[left].capital:
+                left += 1
+            if left < index and (left, index) != (first, last) and index - left <= MAX_NAME_WORDS:
+                yield left, index
+            start = index + 1
+
+
+def _is_name(words: Sequence[Word]) -> bool:
+    if not words:
+        return False
+    if len(words) == 1:
+        word = words[0]
+        return word.folded not in _NOT_NAMES and not word.folded.isdigit() and len(word.folded) > 1
+    return not all(word.folded in _NOT_NAMES or word.folded.isdigit() for word in words)
+
+
+def _close(text: str, left: Word, right: Word) -> bool:
+    """Whether two words may belong to one name: blanks, hyphens, "&" or the dot of an initial between them."""
+    gap = text[left.end : right.start]
+    if gap in (" ", "-"):
+        return True
+    if gap.startswith(("'s ", "\u2019s ")):
+        return True
+    if gap.startswith("."):
+        return len(left.text) <= 3 and left.capital and gap.strip(". ") == ""
+    return len(gap) <= 3 and gap.strip(" \t\n\u00a0-\u2010\u2011&/'\u2019") == ""
+
+
+def _quoted(text: str, words: Sequence[Word]) -> Iterator[Candidate]:
+    if not words:
+        return
+    for match in _QUOTED.finditer(text, words[0].start and max(0, words[0].start - 1), words[-1].end + 1):
+        group = 1 if match[1] is not None else 2
+        key = name_key(match[group])
+        if key:
+            yield Candidate(key, match.start(group), match.end(group), True)
+
+
+def _cjk_names(words: Sequence[Word]) -> Iterator[Candidate]:
+    for word in words:
+        if not word.cjk:
+            continue
+        start = 0
+        for cut in [*_CJK_CUT.finditer(word.text), None]:
+            stop = cut.start() if cut else len(word.text)
+            if _CJK_MIN <= stop - start:
+                yield from _cjk_pieces(word, start, stop)
+            start = cut.end() if cut else stop
+
+
+def _cjk_pieces(word: Word, start: int, stop: int) -> Iterator[Candidate]:
+    def piece(left: int, right: int, whole: bool) -> Candidate:
+        return Candidate(fold(word.text[left:right]), word.start + left, word.start + right, whole)
+
+    if stop - start <= _CJK_MAX:
+        yield piece(start, stop, True)
+    for size in range(_CJK_MIN, min(_CJK_EDGE, stop - start - 1) + 1):
+        yield piece(start, start + size, False)
+        yield piece(stop - size, stop, False)
