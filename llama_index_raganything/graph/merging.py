@@ -132,7 +132,7 @@ def merge_key(name: str) -> str:
     """
     folded = clean_name(name).casefold()
     key = " ".join(_POSSESSIVE.sub("", folded).split())
-    return _ARTICLE.sub("", key) or folded
+    return _ARTICLE.sub("", key)
 
 
 def merge_chunks(chunks: Iterable[ChunkTriples]) -> ExtractedTriples:

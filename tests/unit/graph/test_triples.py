@@ -187,6 +187,12 @@ def test_the_canonical_name_is_the_most_frequent_spelling_and_the_first_of_equal
     assert [entity.name for entity in found.entities] == ["U.N.", "NATO", "UN"]
 
 
+def test_the_case_of_names_comes_back_from_the_chunk():
+    text = "IBM and AT&T; USA or usa or usa? The ılıca spa."
+    found = simple({"spa": "(IBM, met, AT&T)\n(USA, has, ilica)"}).extract([chunk("n", text)])
+    assert [entity.name for entity in found.entities] == ["IBM", "AT&T", "usa", "Ilica"]
+
+
 def test_types_properties_and_descriptions_survive_and_answers_cannot_forge_a_source():
     props = {"description": "maker of anvils", "doc_id": "forged", TRIPLET_SOURCE_KEY: "forged", "founded": 1990}
     item = triple("ACME", "PRODUCES", "anvil", "COMPANY", "PRODUCT")
@@ -231,9 +237,9 @@ def test_control_characters_and_lone_surrogates_do_not_reach_the_graph():
 
 
 def test_a_triple_with_a_nameless_end_is_dropped_without_its_relation():
-    found = dynamic({"x": json.dumps([triple('"', "KNOWS", "Bob"), triple("Al", "KNOWS", "Bob")])}).extract(
-        [chunk("n", "x")]
-    )
+    found = dynamic(
+        {"x": json.dumps([triple('"', "KNOWS", "Bob"), triple("Bob", "HATES", "''"), triple("Al", "KNOWS", "Bob")])}
+    ).extract([chunk("n", "x")])
     assert [entity.name for entity in found.entities] == ["Bob", "Al"]
     assert [(relation.source_id, relation.target_id) for relation in found.relations] == [("Al", "Bob")]
 
