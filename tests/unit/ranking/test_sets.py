@@ -118,5 +118,5 @@ def test_twenty_thousand_pairs_are_a_matter_of_milliseconds():
         start = time.perf_counter()
         score_sets(coverage, np.zeros(3000), pairs, np.zeros(20_000))
         times.append(time.perf_counter() - start)
-    # 4 ms when measured alone; set by set in Python it takes several hundred.
+    # 5 ms when measured alone; set by set in Python it takes several hundred.
     assert min(times) < 0.05
