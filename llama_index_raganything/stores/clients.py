@@ -115,7 +115,7 @@ class Connection:
         self.address = address
         self.timeout = timeout
         self.users = 0
-        self.client = _open(address, timeout)
+        self.client = open_client(address, timeout)
         self._async_clients: dict[asyncio.AbstractEventLoop, asyncio.Task[AsyncMilvusClient]] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()
@@ -270,7 +270,20 @@ def _arguments(address: Address, timeout: float) -> dict[str, Any]:
     return arguments
 
 
-def _open(address: Address, timeout: float) -> Any:
+def open_client(address: Address, timeout: float = DEFAULT_TIMEOUT) -> Any:
+    """Open a client of the caller's own; hold a :func:`connect` for as long, which stops a Milvus Lite at the end.
+
+    Args:
+        address: Where to connect.
+        timeout: Seconds to wait for the first answer.
+
+    Returns:
+        The client.
+
+    Raises:
+        StoreLockedError: Another process holds the Milvus Lite directory.
+        StoreUnavailableError: The server or directory cannot be reached or written.
+    """
     if not address.is_local:
         with translated(address):
             return MilvusClient(**_arguments(address, timeout), dedicated=True)

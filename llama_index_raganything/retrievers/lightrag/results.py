@@ -1,0 +1,192 @@
+"""What LightRAG answers, read: chunks in its order, each with the entities and relations that led to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llama_index.core.schema import BaseNode, NodeWithScore, TextNode
+from llama_index.core.vector_stores.types import MetadataFilters
+
+from llama_index_raganything.elements import content_id
+from llama_index_raganything.ranking.evidence import annotated_copy
+from llama_index_raganything.ranking.question import understand
+from llama_index_raganything.retrievers.lightrag.sources import NodeSource, passing
+
+GRAPH_PATH_KEY: Final = "graph_path"
+"""Metadata key, hidden from embedding models and LLMs, of the JSON account of what in the graph led to a node."""
+
+RANK_CONSTANT: Final = 60
+"""As in reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): LightRAG gives an order but no scores."""
+
+MODES: Final = ("local", "global", "hybrid", "mix", "naive")
+
+_WHOLE: Final = 1_000_000_000
+"""A budget of tokens that cuts no result: none of this goes into a prompt."""
+
+_LEAST_CHARACTERS: Final = 3
+_SEPARATOR: Final = "<SEP>"
+_SHOWN: Final = 5
+_DESCRIPTION_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkHit:
+    """A chunk that LightRAG found.
+
+    Attributes:
+        chunk_id: Its id in LightRAG.
+        content: Its text.
+        file_path: The file path it was stored under.
+        rank: Its place, counted from 1.
+        path: Entities and relations that name the chunk as a source; empty in mode naive.
+        node_ids: Nodes behind the chunk, or None when it is not one of ours.
+    """
+
+    chunk_id: str
+    content: str
+    file_path: str
+    rank: int
+    path: Mapping[str, Any]
+    node_ids: Sequence[str] | None = None
+
+    @property
+    def score(self) -> float:
+        """The reciprocal of 60 plus the rank."""
+        return 1.0 / (RANK_CONSTANT + self.rank)
+
+    @property
+    def candidates(self) -> Sequence[str]:
+        """Ids that may be nodes of ours; others build directories with ``file_paths=node_ids`` too."""
+        return self.node_ids if self.node_ids is not None else (self.file_path,)
+
+    @property
+    def own_id(self) -> str:
+        """A node id for a chunk that is not one of our nodes."""
+        return content_id("lightrag", self.chunk_id, self.file_path, self.content)
+
+
+def query_arguments(query: str, mode: str, count: int, *, own_keywords: bool) -> list[tuple[str, dict[str, Any]]]:
+    """Return what to ask LightRAG.
+
+    Args:
+        query: The question.
+        mode: LightRAG's mode.
+        count: How many chunks to ask for.
+        own_keywords: Give the question's content words as keywords, so that no LLM is asked for them.
+
+    Returns:
+        A question and the arguments of ``QueryParam``, or nothing when the question is empty.
+    """
+    # Lone surrogates cannot be encoded, and LightRAG hashes the question.
+    text = query.encode("utf-8", "ignore").decode().strip()
+    if not text:
+        return []
+    arguments: dict[str, Any] = {
+        "mode": mode,
+        "top_k": max(40, count),
+        "chunk_top_k": count,
+        "max_entity_tokens": _WHOLE,
+        "max_relation_tokens": _WHOLE,
+        "max_total_tokens": 4 * _WHOLE,
+        "enable_rerank": False,
+    }
+    if own_keywords and mode != "naive":
+        keywords = list(dict.fromkeys(understand(text).keywords)) or [text]
+        arguments |= {"hl_keywords": keywords, "ll_keywords": keywords}
+    if len(text) < _LEAST_CHARACTERS:
+        # LightRAG 1.5 refuses questions of one or two letters.
+        text += " ??"
+    return [(text, arguments)]
+
+
+def read_hits(answer: Mapping[str, Any], mode: str) -> list[ChunkHit]:
+    """Read the answer of ``aquery_data``.
+
+    Args:
+        answer: The answer.
+        mode: The mode asked for.
+
+    Returns:
+        Chunks, best first, each once.
+    """
+    data = answer.get("data") or {}
+    entities, relations = _by_chunk(data.get("entities")), _by_chunk(data.get("relationships"))
+    hits: dict[tuple[str, str], ChunkHit] = {}
+    for chunk in data.get("chunks") or ():
+        chunk_id, content = str(chunk.get("chunk_id") or ""), str(chunk.get("content") or "")
+        path = _path(mode, entities.get(chunk_id, ()), relations.get(chunk_id, ()))
+        file_path = str(chunk.get("file_path") or "")
+        hits.setdefault((chunk_id, content), ChunkHit(chunk_id, content, file_path, len(hits) + 1, path))
+    return list(hits.values())
+
+
+def merge(
+    hits: Sequence[ChunkHit], nodes: Mapping[str, BaseNode], source: NodeSource, filters: MetadataFilters | None
+) -> list[NodeWithScore]:
+    """Return nodes for chunks.
+
+    Args:
+        hits: Chunks, best first.
+        nodes: Nodes that were found and pass the filters, by id.
+        source: Where they are from; says what must not be replaced by a chunk's text.
+        filters: What replacements must pass.
+
+    Returns:
+        Nodes, best first, each once.
+    """
+    result: dict[str, NodeWithScore] = {}
+    for hit in hits:
+        found = [nodes[node_id] for node_id in hit.candidates if node_id in nodes]
+        if not found and not any(source.decides(node_id) for node_id in hit.candidates):
+            found = passing([_chunk_node(hit)], filters)
+        for node in found:
+            shown = annotated_copy(node, GRAPH_PATH_KEY, hit.path) if hit.path else node
+            result.setdefault(node.node_id, NodeWithScore(node=shown, score=hit.score))
+    return list(result.values())
+
+
+def _chunk_node(hit: ChunkHit) -> BaseNode:
+    return TextNode(
+        id_=hit.node_ids[0] if hit.node_ids else hit.own_id,
+        text=hit.content,
+        metadata={"file_path": hit.file_path, "chunk_id": hit.chunk_id},
+        excluded_embed_metadata_keys=["file_path", "chunk_id"],
+        excluded_llm_metadata_keys=["chunk_id"],
+    )
+
+
+def _by_chunk(items: Sequence[Mapping[str, Any]] | None) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for item in items or ():
+        for chunk_id in str(item.get("source_id") or "").split(_SEPARATOR):
+            found.setdefault(chunk_id, []).append(item)
+    return found
+
+
+def _path(mode: str, entities: Sequence[Mapping[str, Any]], relations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not entities and not relations:
+        return {}
+    return {
+        "route": "lightrag",
+        "mode": mode,
+        "entities": [
+            {"name": item.get("entity_name"), "type": item.get("entity_type"), "description": _brief(item)}
+            for item in entities[:_SHOWN]
+        ],
+        "relations": [
+            {
+                "source": item.get("src_id"),
+                "target": item.get("tgt_id"),
+                "keywords": item.get("keywords"),
+                "description": _brief(item),
+            }
+            for item in relations[:_SHOWN]
+        ],
+    }
+
+
+def _brief(item: Mapping[str, Any]) -> str:
+    text = str(item.get("description") or "").replace(_SEPARATOR, " ")
+    return text if len(text) <= _DESCRIPTION_CHARACTERS else text[: _DESCRIPTION_CHARACTERS - 1] + "…"

@@ -1,0 +1,440 @@
+"""A LlamaIndex retriever over a LightRAG or RAG-Anything working directory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import weakref
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
+from llama_index.core.llms import LLM
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
+from pydantic import SecretStr
+from tqdm import tqdm
+
+from llama_index_raganything.errors import ConfigurationError, IngestionError, SourceError
+from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
+from llama_index_raganything.retrievers.lightrag import chunks
+from llama_index_raganything.retrievers.lightrag.results import MODES, ChunkHit, merge, query_arguments
+from llama_index_raganything.retrievers.lightrag.runner import LoopThread, shared_loop_thread
+from llama_index_raganything.retrievers.lightrag.session import BuildReport, Session
+from llama_index_raganything.retrievers.lightrag.settings import SessionSettings, check_workspace, parse_address
+from llama_index_raganything.retrievers.lightrag.sources import NodeSource
+
+dispatcher = get_dispatcher(__name__)
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_FETCH_FACTORS: Final = (1, 5, 25)
+
+
+class LightRAGRetriever(BaseRetriever):
+    """Retrieve through the graph that LightRAG's LLM has built, and get LlamaIndex nodes.
+
+    Opens a working directory that LightRAG or RAG-Anything has made, or builds one from nodes
+    (:meth:`from_nodes`). Works from plain scripts, running event loops, several ``asyncio.run`` and several threads:
+    LightRAG lives on an event-loop thread of its own, which ends when the last retriever is closed.
+
+    By default a question costs no LLM call: its content words are the keywords. Results are the nodes as stored in
+    ``vector_store`` (or as given as ``nodes``, or as kept in the directory by a build without a store); equal texts
+    are all returned. Without them, chunks come as ``TextNode`` with ``file_path`` and ``chunk_id``. With a store,
+    chunks whose node it does not give, or does not give to this tenant, are never returned.
+
+    LightRAG orders chunks without scores: the score is 1 / (60 + rank), equal for equal texts. Metadata ``graph_path``
+    (JSON; hidden from models) names the entities and relations that led to a node.
+
+    One process at a time may write a directory; this is LightRAG's limit.
+
+    Args:
+        working_dir: LightRAG's working directory.
+        vector_store: Holds the nodes; decides filters and tenants.
+        nodes: The nodes, where there is no store.
+        llm: Builds the graph; ``Settings.llm`` where one is set. Not needed to ask.
+        embed_model: The model that the directory was built with; ``Settings.embed_model``, else the embedded default.
+        mode: ``local`` (entities), ``global`` (relations), ``hybrid`` (both), ``mix`` (both and chunks by vector), or
+            ``naive`` (chunks by vector, which needs no graph and no LLM).
+        similarity_top_k: How many nodes to return.
+        filters: What every node must pass.
+        workspace: LightRAG's workspace: letters, digits, ``_`` and ``-``; with Milvus no ``-`` and no digit in front.
+        milvus_uri: Keep LightRAG's vectors in this Milvus, as collections that begin with the workspace's name.
+        milvus_token: ``user:password`` or API key; by default the environment's ``MILVUS_TOKEN``. Not pickled.
+        milvus_db_name: Database on the Milvus server.
+        llm_keywords: Let the LLM extract the question's keywords, one call per new question.
+        num_workers: How many documents and LLM calls run at the same time in a build.
+        lightrag_options: Further arguments of ``LightRAG(...)``, such as ``{"entity_extract_max_gleaning": 0}``,
+            which halves the LLM calls of a build. Keep its functions and tokenizer out of it.
+        query_options: Further arguments of ``QueryParam(...)``.
+        callback_manager: LlamaIndex's callbacks.
+        verbose: Passed on to ``BaseRetriever``.
+
+    Raises:
+        ConfigurationError: An argument cannot work.
+        SourceError: There is no LightRAG data in the working directory.
+    """
+
+    def __init__(
+        self,
+        working_dir: str | Path,
+        vector_store: BasePydanticVectorStore | None = None,
+        nodes: Sequence[BaseNode] | None = None,
+        llm: LLM | None = None,
+        embed_model: BaseEmbedding | None = None,
+        mode: str = "mix",
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        workspace: str = "",
+        milvus_uri: str | Path | None = None,
+        milvus_token: SecretStr | str | None = None,
+        milvus_db_name: str = "",
+        llm_keywords: bool = False,
+        num_workers: int = 4,
+        lightrag_options: Mapping[str, Any] | None = None,
+        query_options: Mapping[str, Any] | None = None,
+        callback_manager: CallbackManager | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.working_dir = Path(working_dir)
+        self.llm = resolve_llm(llm)
+        self.embed_model = resolve_embed_model(embed_model)
+        self.mode = mode
+        self.similarity_top_k = similarity_top_k
+        self.filters = filters
+        self.workspace = workspace
+        self.llm_keywords = llm_keywords
+        self.num_workers = num_workers
+        self.lightrag_options = dict(lightrag_options or {})
+        self.query_options = dict(query_options or {})
+        self._address = parse_address(milvus_uri, milvus_token, milvus_db_name)
+        self._check_arguments()
+        self._check_folder()
+        self._source = NodeSource(vector_store, nodes)
+        self._source.load(self._settings.folder)
+        self._reset()
+        super().__init__(callback_manager=callback_manager, verbose=verbose)
+
+    @classmethod
+    def from_nodes(
+        cls,
+        nodes: Sequence[BaseNode],
+        working_dir: str | Path,
+        *,
+        show_progress: bool = False,
+        strict: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """Build a working directory from nodes, or add them to one, with one LightRAG document per distinct text.
+
+        Costs about two LLM calls per node and further ones where entities meet. Nodes that are in it already with the
+        same text cost nothing.
+
+        Args:
+            nodes: The nodes. Each stays one chunk, whatever its length.
+            working_dir: LightRAG's working directory; made where it is missing.
+            show_progress: Show a progress bar.
+            strict: Raise at the end when a node failed; by default it is logged.
+            **kwargs: Arguments of the constructor.
+
+        Returns:
+            The retriever.
+
+        Raises:
+            ConfigurationError: There is no LLM and the mode needs a graph, or another argument cannot work.
+            IngestionError: A node failed, with ``strict``.
+        """
+        retriever = cls._prepared(working_dir, kwargs)
+        retriever.add_nodes(nodes, show_progress=show_progress, strict=strict)
+        return retriever
+
+    @classmethod
+    async def afrom_nodes(
+        cls,
+        nodes: Sequence[BaseNode],
+        working_dir: str | Path,
+        *,
+        show_progress: bool = False,
+        strict: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """Build a working directory without blocking the event loop; see :meth:`from_nodes`.
+
+        Args:
+            nodes: The nodes.
+            working_dir: LightRAG's working directory.
+            show_progress: Show a progress bar.
+            strict: Raise at the end when a node failed.
+            **kwargs: Arguments of the constructor.
+
+        Returns:
+            The retriever.
+        """
+        retriever = cls._prepared(working_dir, kwargs)
+        await retriever.aadd_nodes(nodes, show_progress=show_progress, strict=strict)
+        return retriever
+
+    def add_nodes(self, nodes: Sequence[BaseNode], *, show_progress: bool = False, strict: bool = False) -> BuildReport:
+        """Add nodes; one that is there with another text is replaced.
+
+        Args:
+            nodes: The nodes.
+            show_progress: Show a progress bar.
+            strict: Raise at the end when a node failed; by default it is logged.
+
+        Returns:
+            What became of them. Failed nodes are not in the graph and may be added again.
+
+        Raises:
+            ConfigurationError: There is no LLM and the mode needs a graph.
+            IngestionError: A node failed, with ``strict``.
+        """
+        texts = self._texts(nodes)
+        with tqdm(total=len(texts), desc="LightRAG", unit="node", disable=not show_progress) as bar:
+            report = self._run(self._session().add(texts, bar.update))
+        self._record(nodes, report)
+        return _told(report, strict=strict)
+
+    async def aadd_nodes(
+        self, nodes: Sequence[BaseNode], *, show_progress: bool = False, strict: bool = False
+    ) -> BuildReport:
+        """Add nodes without blocking the event loop; see :meth:`add_nodes`.
+
+        Args:
+            nodes: The nodes.
+            show_progress: Show a progress bar.
+            strict: Raise at the end when a node failed.
+
+        Returns:
+            What became of them.
+        """
+        texts = self._texts(nodes)
+        with tqdm(total=len(texts), desc="LightRAG", unit="node", disable=not show_progress) as bar:
+            report = await self._arun(self._session().add(texts, bar.update))
+        await asyncio.to_thread(self._record, nodes, report)
+        return _told(report, strict=strict)
+
+    def delete_nodes(self, node_ids: Sequence[str]) -> None:
+        """Take nodes out of the graph; a text that other nodes share stays.
+
+        LightRAG rebuilds the entities that other documents share: from its cache, and with further LLM calls where
+        many descriptions have to be summarised. The nodes in ``vector_store`` are not touched.
+
+        Args:
+            node_ids: Ids; unknown ones are passed over.
+        """
+        self._run(self._session().delete(list(node_ids)))
+        self._source.record(self._settings.folder, dropped=node_ids)
+
+    async def adelete_nodes(self, node_ids: Sequence[str]) -> None:
+        """Take nodes out without blocking the event loop; see :meth:`delete_nodes`.
+
+        Args:
+            node_ids: Ids.
+        """
+        await self._arun(self._session().delete(list(node_ids)))
+        await asyncio.to_thread(partial(self._source.record, self._settings.folder, dropped=node_ids))
+
+    def close(self) -> None:
+        """Close LightRAG and end its thread, if this is the last user; asking again opens it again."""
+        session, runner = self._detach()
+        if session is not None:
+            try:
+                runner.run(session.close())
+            finally:
+                runner.release()
+
+    async def aclose(self) -> None:
+        """Close LightRAG without blocking the event loop; see :meth:`close`."""
+        session, runner = self._detach()
+        if session is not None:
+            try:
+                await runner.arun(session.close())
+            finally:
+                await asyncio.to_thread(runner.release)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name not in ("_guard", "_live", "_finalizer")}
+        if self._address is not None:
+            state["_address"] = (self._address.uri, None, self._address.db_name)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        address = state.pop("_address")
+        vars(self).update(state, _address=address and parse_address(*address))
+        self._reset()
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        result: list[NodeWithScore] = []
+        seen = 0
+        for arguments in self._rounds(query_bundle.query_str):
+            hits = self._run(self._session().query(**arguments))
+            result = self._merge(hits)
+            if len(result) >= self.similarity_top_k or len(hits) <= seen:
+                break
+            seen = len(hits)
+        return result
+
+    @dispatcher.span
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        result: list[NodeWithScore] = []
+        seen = 0
+        for arguments in self._rounds(query_bundle.query_str):
+            hits = await self._arun(self._session().query(**arguments))
+            result = await asyncio.to_thread(self._merge, hits)
+            if len(result) >= self.similarity_top_k or len(hits) <= seen:
+                break
+            seen = len(hits)
+        return result
+
+    def _rounds(self, query: str) -> list[dict[str, Any]]:
+        """Return the questions to LightRAG, each for more chunks, as long as too few pass the filters."""
+        return [
+            {"text": text, "arguments": arguments | self.query_options}
+            for factor in _FETCH_FACTORS
+            for text, arguments in query_arguments(
+                query, self.mode, max(20, 4 * self.similarity_top_k) * factor, own_keywords=not self.llm_keywords
+            )
+        ]
+
+    def _merge(self, hits: Sequence[ChunkHit]) -> list[NodeWithScore]:
+        wanted = dict.fromkeys(node_id for hit in hits for node_id in hit.candidates)
+        nodes = self._source.get(list(wanted), self.filters)
+        return merge(hits, nodes, self._source, self.filters)[: self.similarity_top_k]
+
+    @property
+    def _settings(self) -> SessionSettings:
+        return SessionSettings(
+            working_dir=self.working_dir,
+            workspace=self.workspace,
+            llm=self.llm,
+            embed_model=self.embed_model,
+            address=self._address,
+            options=self.lightrag_options,
+            num_workers=self.num_workers,
+            vectors_only=self.llm is None and self.mode == "naive",
+        )
+
+    @classmethod
+    def _prepared(cls, working_dir: str | Path, kwargs: dict[str, Any]) -> Self:
+        """Return a retriever over a folder that may be new."""
+        workspace = str(kwargs.get("workspace", ""))
+        check_workspace(workspace, with_milvus=kwargs.get("milvus_uri") is not None)
+        if kwargs.get("milvus_uri") is not None and not workspace:
+            raise ConfigurationError(
+                "Name a workspace, such as workspace='my_graph': LightRAG's collections in Milvus begin with it, and "
+                "without it all directories would share the collections chunks, entities and relationships."
+            )
+        table = chunks.ChunkTable.load(Path(working_dir) / workspace)
+        if not table.path.exists():
+            try:
+                table.save()
+            except OSError as error:
+                message = f"The working directory {working_dir} cannot be written: {error.strerror or error}."
+                raise SourceError(message) from error
+        return cls(working_dir, **kwargs)
+
+    def _check_arguments(self) -> None:
+        check_workspace(self.workspace, with_milvus=self._address is not None)
+        if self.mode not in MODES:
+            message = f"Unknown mode {self.mode!r}; choose one of {', '.join(MODES)}."
+            raise ConfigurationError(message)
+        for name in ("similarity_top_k", "num_workers"):
+            if getattr(self, name) < 1:
+                message = f"{name} must be 1 or more, not {getattr(self, name)}."
+                raise ConfigurationError(message)
+        if self.llm_keywords and self.llm is None:
+            raise ConfigurationError("llm_keywords=True needs an LLM; pass llm=... or set Settings.llm.")
+
+    def _check_folder(self) -> None:
+        folder = self._settings.folder
+        if "kv_storage" in self.lightrag_options:
+            return
+        if not (folder / chunks.FILE_NAME).exists() and not any(folder.glob("kv_store_*.json")):
+            message = (
+                f"There is no LightRAG data in {folder}. Check working_dir and workspace, or build it with "
+                "LightRAGRetriever.from_nodes(nodes, working_dir)."
+            )
+            raise SourceError(message)
+
+    def _texts(self, nodes: Sequence[BaseNode]) -> dict[str, str]:
+        if self.llm is None and self.mode != "naive":
+            raise ConfigurationError(
+                "LightRAG builds its graph with an LLM and there is none: pass llm=... or set Settings.llm, or use "
+                "mode='naive', which keeps vectors only."
+            )
+        return {node.node_id: node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes}
+
+    def _record(self, nodes: Sequence[BaseNode], report: BuildReport) -> None:
+        self._source.record(self._settings.folder, [node for node in nodes if node.node_id not in report.failed])
+
+    def _reset(self) -> None:
+        self._guard = threading.Lock()
+        self._live: Session | None = None
+        self._finalizer: weakref.finalize[[LoopThread, Session], Any] | None = None
+
+    def _session(self) -> Session:
+        with self._guard:
+            if self._live is None:
+                runner = shared_loop_thread()
+                runner.acquire()
+                self._live = Session(self._settings)
+                self._finalizer = weakref.finalize(self, _abandon, runner, self._live)
+                self._finalizer.atexit = False
+            return self._live
+
+    def _detach(self) -> tuple[Session | None, LoopThread]:
+        with self._guard:
+            session, self._live = self._live, None
+            if self._finalizer is not None:
+                self._finalizer.detach()
+            return session, shared_loop_thread()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return shared_loop_thread().run(work)
+
+    async def _arun(self, work: Coroutine[Any, Any, T]) -> T:
+        return await shared_loop_thread().arun(work)
+
+
+def _abandon(runner: LoopThread, session: Session) -> None:
+    """Close what a retriever that nobody holds any more has left open, without waiting for it."""
+    try:
+        closing = runner.submit(session.close())
+    except RuntimeError:
+        runner.release()
+    else:
+        closing.add_done_callback(lambda _: runner.release())
+
+
+def _told(report: BuildReport, *, strict: bool) -> BuildReport:
+    if report.failed:
+        message = f"{len(report.failed)} nodes are not in the LightRAG graph:"
+        if strict:
+            raise IngestionError(message, list(report.failed.items()))
+        node_id, reason = next(iter(report.failed.items()))
+        logger.warning("%s %r (%s) and so on", message, node_id, reason)
+    return report

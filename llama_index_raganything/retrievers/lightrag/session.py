@@ -1,0 +1,384 @@
+"""One LightRAG object: opened, filled, asked and closed by coroutines that run on LightRAG's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from llama_index_raganything.errors import RAGAnythingError, SchemaMismatchError, StoreError
+from llama_index_raganything.retrievers.lightrag.adapters import (
+    embedding_function,
+    language_function,
+    lightrag_tokenizer,
+)
+from llama_index_raganything.retrievers.lightrag.chunks import ChunkTable, Entry, document_id, text_key
+from llama_index_raganything.retrievers.lightrag.environment import lightrag_imports, milvus_environment
+from llama_index_raganything.retrievers.lightrag.results import ChunkHit, read_hits
+from llama_index_raganything.retrievers.lightrag.settings import SessionSettings
+
+if TYPE_CHECKING:
+    from llama_index_raganything.stores.clients import Address, Connection
+
+_WHOLE: Final = 1_000_000_000
+"""More tokens than any text has: a node stays one chunk, and no result is cut for want of room in a prompt."""
+
+_STORAGES: Final = (
+    *("full_docs", "text_chunks", "full_entities", "full_relations", "entity_chunks", "relation_chunks"),
+    *("entities_vdb", "relationships_vdb", "chunks_vdb", "chunk_entity_relation_graph", "llm_response_cache"),
+    "doc_status",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What became of the nodes of one build.
+
+    Attributes:
+        added: Ids of nodes that are in the graph now.
+        unchanged: Ids of nodes that were there already, with the same text.
+        failed: Reasons by id of the nodes that are not in it.
+    """
+
+    added: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Folder:
+    """What all sessions of one folder share; used on LightRAG's loop only."""
+
+    table: ChunkTable
+    key: str
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+_folders: dict[str, _Folder] = {}
+_generation = 0
+
+
+class Session:
+    """An open LightRAG object. All methods run on LightRAG's event loop.
+
+    Args:
+        settings: What to open.
+    """
+
+    def __init__(self, settings: SessionSettings) -> None:
+        self.settings = settings
+        self._opening = asyncio.Lock()
+        self._place = os.path.realpath(settings.folder)
+        self._folder: _Folder | None = None
+        self._rag: Any = None
+        self._connection: Connection | None = None
+
+    async def open(self) -> Any:
+        """Return the LightRAG object, opening it on the first call.
+
+        Raises:
+            MissingDependencyError: LightRAG, or what its storage needs, is not installed.
+            SchemaMismatchError: The stored vectors have another dimension.
+            StoreError: LightRAG cannot open its storages.
+        """
+        async with self._opening:
+            if self._rag is None:
+                self._folder = _enter(self._place, self.settings.folder)
+                try:
+                    self._connection = _connected(self.settings.address)
+                    self._rag = await _open(self.settings, self._folder.key)
+                except BaseException:
+                    _leave(self._place)
+                    self._folder = None
+                    self._disconnect()
+                    raise
+            return self._rag
+
+    async def close(self) -> None:
+        """Close the object, write what it holds back, and end its workers."""
+        async with self._opening:
+            rag, self._rag, self._folder = self._rag, None, None
+            if rag is None:
+                return
+            last = _leave(self._place)
+            await rag.finalize_storages()
+            for function in (rag.llm_model_func, getattr(rag.embedding_func, "func", None)):
+                shutdown = getattr(function, "shutdown", None)
+                if shutdown is not None:
+                    await shutdown()
+            for name in _STORAGES:
+                _let_go(getattr(rag, name, None), forget=last)
+            self._disconnect()
+
+    async def query(self, text: str, arguments: Mapping[str, Any]) -> list[ChunkHit]:
+        """Ask for chunks.
+
+        Args:
+            text: The question.
+            arguments: Arguments of ``QueryParam``.
+
+        Returns:
+            Chunks, best first, with the nodes behind them.
+
+        Raises:
+            StoreError: LightRAG failed.
+        """
+        rag = await self.open()
+        with lightrag_imports():
+            from lightrag import QueryParam
+        with _translated("query", self.settings):
+            answer = await rag.aquery_data(text, QueryParam(**arguments))
+        table = self._shared().table
+        return [
+            replace(hit, node_ids=table.nodes_of(hit.chunk_id, hit.file_path))
+            for hit in read_hits(answer, str(arguments["mode"]))
+        ]
+
+    async def add(self, texts: Mapping[str, str], progress: Callable[[int], object]) -> BuildReport:
+        """Add nodes; a node that is there with another text is replaced.
+
+        Args:
+            texts: Texts by node id.
+            progress: Called with the number of nodes done, now and then.
+
+        Returns:
+            What became of them. A failed document is taken out again, so that the next build tries it anew.
+        """
+        rag = await self.open()
+        report = BuildReport()
+        async with self._shared().writing:
+            waiting = await self._plan(rag, texts, report)
+            progress(len(texts) - sum(len(nodes) for _, nodes in waiting.values()))
+            names, size = list(waiting), 4 * self.settings.num_workers
+            for start in range(0, len(names), size):
+                batch = {name: waiting[name] for name in names[start : start + size]}
+                await self._insert(rag, batch, report)
+                progress(sum(len(nodes) for _, nodes in batch.values()))
+            self._shared().table.save()
+        return report
+
+    async def delete(self, node_ids: Sequence[str]) -> None:
+        """Take nodes out; a text that other nodes share stays.
+
+        Args:
+            node_ids: Ids; unknown ones are passed over.
+
+        Raises:
+            StoreError: LightRAG refused.
+        """
+        rag = await self.open()
+        async with self._shared().writing:
+            await self._drop(rag, node_ids)
+
+    async def _drop(self, rag: Any, node_ids: Sequence[str]) -> None:
+        table = self._shared().table
+        try:
+            for name in table.drop_nodes(node_ids):
+                with _translated("deletion", self.settings):
+                    result = await rag.adelete_by_doc_id(name)
+                if result.status not in ("success", "not_found"):
+                    message = f"LightRAG did not delete {name}: {result.message}"
+                    raise StoreError(message)
+                del table.entries[name]
+        finally:
+            table.save()
+
+    async def _plan(self, rag: Any, texts: Mapping[str, str], report: BuildReport) -> dict[str, tuple[str, list[str]]]:
+        """Return the documents to insert, as text and node ids, and settle the nodes that need no insertion."""
+        with lightrag_imports():
+            from lightrag.utils import sanitize_text_for_encoding
+        table = self._shared().table
+        cleaned = {node_id: sanitize_text_for_encoding(text) for node_id, text in texts.items()}
+        owners = table.by_node()
+        changed = [i for i, text in cleaned.items() if i in owners and table.entries[owners[i]].key != text_key(text)]
+        await self._drop(rag, changed)
+        owners, keys = table.by_node(), table.by_key()
+        waiting: dict[str, tuple[str, list[str]]] = {}
+        for node_id, text in cleaned.items():
+            name = keys.get(text_key(text))
+            if node_id in owners:
+                report.unchanged.append(node_id)
+            elif not text:
+                report.failed[node_id] = "The node has no text that LightRAG could store."
+            elif name in waiting:
+                waiting[name][1].append(node_id)
+            elif name is not None:
+                table.entries[name].nodes.append(node_id)
+                report.added.append(node_id)
+            else:
+                name = _free_name(node_id, {*table.entries, *waiting})
+                keys[text_key(text)] = name
+                waiting[name] = (text, [node_id])
+        return waiting
+
+    async def _insert(self, rag: Any, batch: Mapping[str, tuple[str, list[str]]], report: BuildReport) -> None:
+        table, names = self._shared().table, list(batch)
+        with _translated("insertion", self.settings):
+            # What an interrupted build left behind would make LightRAG take these for duplicates.
+            for name in await rag.aget_docs_by_ids(names):
+                await rag.adelete_by_doc_id(name)
+            await rag.ainsert([batch[name][0] for name in names], ids=names, file_paths=names)
+            statuses = await rag.aget_docs_by_ids(names)
+            for name, (text, nodes) in batch.items():
+                status = statuses.get(name)
+                if _status(status, "status") == "processed":
+                    chunks = [str(chunk) for chunk in _status(status, "chunks_list") or ()]
+                    table.entries[name] = Entry(text_key(text), nodes, chunks)
+                    report.added.extend(nodes)
+                    continue
+                reason = str(_status(status, "error_msg") or "LightRAG did not process the document.")
+                report.failed.update(dict.fromkeys(nodes, reason))
+                await rag.adelete_by_doc_id(name)
+        table.save()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            from llama_index_raganything.stores.clients import release
+
+            release(connection)
+
+    def _shared(self) -> _Folder:
+        if self._folder is None:
+            raise StoreError("The LightRAG retriever was closed while it was in use.")
+        return self._folder
+
+
+def _enter(place: str, folder: Path) -> _Folder:
+    """Count one session of a folder more."""
+    global _generation  # noqa: PLW0603  # A number that is used once per process.
+    if place not in _folders:
+        _generation += 1
+        _folders[place] = _Folder(ChunkTable.load(folder), f"{place}#{_generation}")
+    _folders[place].users += 1
+    return _folders[place]
+
+
+def _leave(place: str) -> bool:
+    """Count one session of a folder less, and tell whether it was the last."""
+    _folders[place].users -= 1
+    if _folders[place].users:
+        return False
+    del _folders[place]
+    return True
+
+
+def _connected(address: Address | None) -> Connection | None:
+    """Count a user of the Milvus more: LightRAG's clients would leave a Milvus Lite directory locked."""
+    if address is None:
+        return None
+    from llama_index_raganything.stores.clients import connect
+
+    return connect(address)
+
+
+async def _open(settings: SessionSettings, key: str) -> Any:
+    """Build the LightRAG object and open its storages."""
+    dimension = len(await asyncio.to_thread(settings.embed_model.get_text_embedding, "dimension"))
+    with lightrag_imports():
+        from lightrag import LightRAG
+        from lightrag.kg.shared_storage import get_default_workspace, set_default_workspace
+    arguments = _arguments(settings, dimension)
+    known = {item.name for item in fields(LightRAG)}
+    with _translated("opening", settings):
+        # No await in here: the environment belongs to the whole process.
+        with lightrag_imports(), milvus_environment(settings.address):
+            rag = LightRAG(**{name: value for name, value in arguments.items() if name in known})
+        rag.workspace = key
+        for name in _STORAGES:
+            _prepare(getattr(rag, name, None), key, settings.address)
+        if get_default_workspace() is None:
+            set_default_workspace("")
+        await rag.initialize_storages()
+    return rag
+
+
+def _arguments(settings: SessionSettings, dimension: int) -> dict[str, Any]:
+    own: dict[str, Any] = {
+        "working_dir": str(settings.working_dir),
+        "workspace": settings.workspace,
+        "llm_model_func": language_function(settings.llm, vectors_only=settings.vectors_only),
+        "llm_model_max_async": settings.num_workers,
+        "max_parallel_insert": settings.num_workers,
+        "embedding_func": embedding_function(settings.embed_model, dimension),
+        "embedding_batch_num": 100,
+        "tokenizer": lightrag_tokenizer(),
+        "chunk_token_size": _WHOLE,
+        # Ranks decide, not LightRAG's threshold of 0.2, which would leave fewer results than were asked for.
+        "cosine_better_than_threshold": 0.0,
+        # Answers that no LLM gave must not be remembered.
+        "enable_llm_cache": settings.llm is not None,
+    }
+    if settings.address is not None:
+        own["vector_storage"] = "MilvusVectorDBStorage"
+    return own | dict(settings.options)
+
+
+@contextmanager
+def _translated(action: str, settings: SessionSettings) -> Iterator[None]:
+    """Turn what LightRAG raises into this package's errors."""
+    try:
+        yield
+    except RAGAnythingError:
+        raise
+    except Exception as error:
+        text = str(error)
+        if action == "opening" and "dim" in text.lower():
+            message = (
+                f"The vectors in {settings.folder} have another dimension than {type(settings.embed_model).__name__} "
+                f"gives; pass the embedding model that they were made with, or build a new folder. ({text})"
+            )
+            raise SchemaMismatchError(message) from error
+        message = f"LightRAG's {action} in {settings.folder} failed: {type(error).__name__}: {text}"
+        raise StoreError(message) from error
+
+
+def _prepare(storage: Any, key: str, address: Address | None) -> None:
+    """Settle what LightRAG takes from the process for one of its storages.
+
+    Its memory is shared by all objects of a process under the workspace's name alone: two folders would read and
+    overwrite each other. The paths are settled by now, so the name can tell folders apart. Milvus clients read the
+    environment whenever they connect.
+    """
+    if storage is None:
+        return
+    storage.workspace = key
+    if address is not None and hasattr(storage, "_create_milvus_client"):
+        storage._create_milvus_client = partial(_milvus_client, address)
+
+
+def _milvus_client(address: Address) -> Any:
+    from llama_index_raganything.stores.clients import open_client
+
+    return open_client(address)
+
+
+def _let_go(storage: Any, *, forget: bool) -> None:
+    """Close a Milvus client, and empty the process-wide memory of a folder that no session has open any more."""
+    client, data = getattr(storage, "_client", None), getattr(storage, "_data", None)
+    if client is not None and hasattr(client, "close"):
+        with suppress(Exception):
+            client.close()
+    if forget and isinstance(data, dict):
+        data.clear()
+
+
+def _free_name(node_id: str, taken: set[str]) -> str:
+    """Return a document id for a node; another one where a node with another text has taken it before."""
+    name, number = document_id(node_id), 1
+    while name in taken:
+        number += 1
+        name = f"{document_id(node_id)}-{number}"
+    return name
+
+
+def _status(status: Any, name: str) -> Any:
+    """Return a field of a document's status, which is a dictionary or an object, by LightRAG's storage."""
+    value = status.get(name) if isinstance(status, dict) else getattr(status, name, None)
+    return getattr(value, "value", value)
