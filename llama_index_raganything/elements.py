@@ -67,10 +67,24 @@ EXCLUDED_LLM_KEYS: Final = tuple(key for key in EXCLUDED_EMBED_KEYS if key not i
 
 Box = tuple[int, int, int, int]
 
+_CHINESE_DIGITS: Final = "零一二三四五六七八九"
+# 一 is also "a" and "one": 表一个 and 图一般 name nothing.
+_CHINESE_NUMBER: Final = (
+    "(?:[一二三四五六七八九]?十[一二三四五六七八九]?|[一二三四五六七八九])"
+    "(?![一二三四五六七八九十百千万个個样樣些般种種起次定切直时時位只名条條])"
+)
 _LABEL = re.compile(
     r"^\W{0,3}(?P<kind>fig(?:ure|\.)?|table|tab\.|chart|exhibit|scheme|algorithm|listing|equation|eq\.|"
     r"图表|图|表|式|圖)\s*"
-    r"(?P<number>(?:[A-Z]{1,2}[.\-]?)?\d+(?:[.\-\u2013]\d+)*[a-z]?(?![a-z])|[IVXL]+\b)",
+    r"(?P<number>(?:[A-Z]{1,2}[.\-]?)?\d+(?:[.\-\u2013]\d+)*[a-z]?(?![a-z])|[IVXL]+\b|" + _CHINESE_NUMBER + ")",
+    re.IGNORECASE,
+)
+_CITED_LABEL = re.compile(
+    r"(?<![A-Za-z])(?P<kind>fig(?:ure|\.)?|table|tab\.|chart|exhibit|scheme|algorithm|listing|equation|eq\.)s?\.?\s*"
+    r"\(?(?P<number>(?:[A-Z][.\-]?)?\d+(?:[.\-]\d+)*[a-z]?)\)?"
+    r"(?:\s*(?:,|and|&|to|\u2013)\s*(?P<second>(?:[A-Z][.\-]?)?\d+(?:[.\-]\d+)*[a-z]?)(?!\w))?"
+    # 代表, 发表 and the like are verbs, not tables.
+    r"|(?<![代发發外])(?P<cjk>图表|图|表|式|圖)\s*(?P<cjk_number>\d+(?:[.\-\u2013]\d+)*|" + _CHINESE_NUMBER + ")",
     re.IGNORECASE,
 )
 _LABEL_NAMES: Final = {
@@ -100,7 +114,36 @@ def label_of(caption: str) -> str | None:
     kind = match["kind"].lower()
     # Chinese and Japanese captions also write full-width digits.
     number = unicodedata.normalize("NFKC", match["number"]).replace("\u2013", "-")
-    return f"{_LABEL_NAMES.get(kind, kind.capitalize())} {number}"
+    return f"{_LABEL_NAMES.get(kind, kind.capitalize())} {_arabic(number)}"
+
+
+def labels_in(text: str) -> set[str]:
+    """Return the normalised labels that a text cites.
+
+    Args:
+        text: Running text, such as ``"see Figs. 3 and 4"``.
+
+    Returns:
+        Labels as :func:`label_of` writes them: ``{"Figure 3", "Figure 4"}``.
+    """
+    labels: set[str | None] = set()
+    for match in _CITED_LABEL.finditer(text):
+        kind = match["kind"] or match["cjk"]
+        for number in (match["number"], match["second"], match["cjk_number"]):
+            if number:
+                labels.add(label_of(f"{kind} {number}"))
+    return {label for label in labels if label}
+
+
+def _arabic(number: str) -> str:
+    """Write a Chinese number from 1 to 99 in digits; leave any other number as it is."""
+    if not set(number) <= {*_CHINESE_DIGITS, "十"}:
+        return number
+    tens, ten, ones = number.rpartition("十")
+    value = _CHINESE_DIGITS.index(ones) if ones else 0
+    if ten:
+        value += 10 * (_CHINESE_DIGITS.index(tens) if tens else 1)
+    return str(value)
 
 
 class Element(BaseModel):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from llama_index_raganything.elements import Element, label_of
+from llama_index_raganything.elements import Element, labels_in
 from llama_index_raganything.sentences import sentences_of
 
 SECTION_SEPARATOR: Final = " > "
@@ -15,14 +14,6 @@ _HEADING_CHARS: Final = 120
 _SECTION_CHARS: Final = 480
 _MENTION_CHARS: Final = 400
 _MENTIONS: Final = 2
-
-_REFERENCE = re.compile(
-    r"(?<![A-Za-z])(?P<kind>fig(?:ure|\.)?|table|tab\.|chart|exhibit|scheme|algorithm|listing|equation|eq\.)s?\.?\s*"
-    r"\(?(?P<number>(?:[A-Z][.\-]?)?\d+(?:[.\-]\d+)*[a-z]?)\)?"
-    r"(?:\s*(?:,|and|&|to|\u2013)\s*(?P<second>(?:[A-Z][.\-]?)?\d+(?:[.\-]\d+)*[a-z]?)(?!\w))?"
-    r"|(?P<cjk>图表|图|表|式|圖)\s*(?P<cjk_number>\d+(?:[.\-\u2013]\d+)*)",
-    re.IGNORECASE,
-)
 
 
 class SectionPath:
@@ -68,28 +59,10 @@ def label_mentions(elements: Iterable[Element]) -> dict[str, list[str]]:
     if not labels:
         return found
     for element in kept:
-        if element.type not in {"text", "list"} or _REFERENCE.search(element.text) is None:
+        if element.type not in {"text", "list"} or not labels.intersection(labels_in(element.text)):
             continue
         for sentence in sentences_of(element.text):
             for label in labels.intersection(labels_in(sentence)):
                 if len(found[label]) < _MENTIONS and sentence not in found[label]:
                     found[label].append(sentence[:_MENTION_CHARS])
     return found
-
-
-def labels_in(text: str) -> set[str]:
-    """Return the normalised labels that a text cites.
-
-    Args:
-        text: Running text, such as ``"see Figs. 3 and 4"``.
-
-    Returns:
-        Labels as :func:`~llama_index_raganything.elements.label_of` writes them: ``{"Figure 3", "Figure 4"}``.
-    """
-    labels: set[str | None] = set()
-    for match in _REFERENCE.finditer(text):
-        kind = match["kind"] or match["cjk"]
-        for number in (match["number"], match["second"], match["cjk_number"]):
-            if number:
-                labels.add(label_of(f"{kind} {number}"))
-    return {label for label in labels if label}

@@ -9,11 +9,11 @@ from typing import Any, Final, Literal
 
 from llama_index.core.schema import NodeWithScore
 
-from llama_index_raganything.node_parser.sections import labels_in
-from llama_index_raganything.sentences import sentences_of
+from llama_index_raganything.elements import labels_in
 from llama_index_raganything.node_parser.tables import split_rows
 from llama_index_raganything.query_engine.citations import node_text
 from llama_index_raganything.ranking.lexical import content_tokens
+from llama_index_raganything.sentences import sentences_of
 
 Kind = Literal["sentence", "list", "row", "figure", "block", "heading"]
 

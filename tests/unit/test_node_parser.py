@@ -232,6 +232,9 @@ class TestAtomicElements:
 
     def test_full_width_digits_are_digits(self):
         assert label_of("表１２ 结果") == "表 12"
+        assert label_of("表十二：结果") == "表 12"
+        assert label_of("图三 概览") == "图 3"
+        assert label_of("表一般用于") is None
 
     def test_an_equation_does_not_cut_its_paragraph(self):
         nodes = nodes_of(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llama_index_raganything.node_parser.sections import labels_in
+from llama_index_raganything.elements import labels_in
 from llama_index_raganything.sentences import sentences_of, split_sentences
 
 
@@ -51,6 +51,8 @@ def test_a_long_text_takes_linear_time():
         ("Tables A.2 & A.3", {"Table A.2", "Table A.3"}),
         ("(see Eq. (5))", {"Equation 5"}),
         ("如图 2 和表3 所示", {"图 2", "表 3"}),
+        ("见表一、图十二和表二十。", {"表 1", "图 12", "表 20"}),
+        ("代表一个，发表二次，图一般，表一百", set()),
         ("configure 3 tablets", set()),
         ("nothing", set()),
     ],
