@@ -311,7 +311,7 @@ def _arguments(settings: SessionSettings, dimension: int) -> dict[str, Any]:
         "tokenizer": lightrag_tokenizer(),
         "chunk_token_size": _WHOLE,
         # Ranks decide, not LightRAG's threshold of 0.2, which would leave fewer results than were asked for.
-        "cosine_better_than_threshold": 0.0,
+        "cosine_better_than_threshold": -1.0,
         # Answers that no LLM gave must not be remembered.
         "enable_llm_cache": settings.llm is not None,
     }
