@@ -1,0 +1,514 @@
+"""The graph of one knowledge base in memory: flat arrays, under a kilobyte per node, changed in place.
+
+What a sentence mentions depends on all other texts: of its candidate names those are mentions that are a node's title
+or stand as a longest span in two nodes or more, the longest first. So a new document may turn words of an old sentence
+into a mention. :class:`GraphMirror` keeps that exact: adding and then asking gives what building anew would give.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_index_raganything.graph.arrays import Column, Integers, InvertedLists, Keys, Rows, SortedLists, ranges
+from llama_index_raganything.graph.facts import OWN_TITLE, WHOLE, NodeFacts
+
+MIN_NODES_OF_A_NAME: Final = 2
+"""A longest span is a name when it stands in so many nodes."""
+
+_TAIL_NODES: Final = 2048
+_TAIL_SHARE: Final = 0.1
+_DEAD_SHARE: Final = 0.25
+_ID_BYTES: Final = 32
+_SKIP: Final = 0x7F
+_NOTHING: Final = np.zeros(0, np.int32)
+
+
+class GraphMirror:
+    """Facts of all nodes as arrays.
+
+    Rows number the nodes, from 0 in the order in which they came; removing leaves a gap until the next compaction.
+    Thread-safe: every public method takes the lock; a walk takes it for its whole length through :attr:`lock`.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._clear()
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many nodes are alive."""
+        with self.lock:
+            return int(self.alive.values.sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        with self.lock:
+            self.settle()
+            parts = [part for part in vars(self).values() if isinstance(part, (Column, InvertedLists))]
+            loose: list[Any] = [self._mention_base, self._mention_tail, self._mention_base_nodes, self._mention_tail_nodes]
+            overflow = sum(len(node_id) + 120 for node_id in self._long_ids.values())
+            return sum(part.nbytes for part in [*parts, *loose]) + overflow
+
+    def rows_of(self, node_ids: Sequence[str]) -> Rows:
+        """Return the row of each node, -1 for those that are not here.
+
+        Args:
+            node_ids: Ids of nodes.
+        """
+        with self.lock:
+            self.settle()
+            keys = np.array([_hash(node_id) for node_id in node_ids], np.uint32)
+            owners, rows = self.ids.look_up(keys)
+            found = np.full(len(node_ids), -1, np.int32)
+            for owner, row in zip(owners.tolist(), rows.tolist(), strict=True):
+                if self.alive.values[row] and self._id(row) == node_ids[owner]:
+                    found[owner] = row
+            return found
+
+    def node_ids(self, rows: Iterable[int]) -> list[str]:
+        """Return the ids of the nodes in some rows.
+
+        Args:
+            rows: Rows.
+        """
+        with self.lock:
+            return [self._id(int(row)) for row in rows]
+
+    def document_rows(self, doc_id: str) -> Rows:
+        """Return the rows of a document's nodes.
+
+        Args:
+            doc_id: The document.
+        """
+        with self.lock:
+            self.settle()
+            rows = self.documents.of(_hash(doc_id))
+            return rows[self.alive.values[rows]]
+
+    def is_known(self, keys: Keys) -> npt.NDArray[np.bool_]:
+        """Return which keys are names: a title, or a longest span in two nodes or more.
+
+        Args:
+            keys: Hashes of keys.
+        """
+        return (self.aliases.counts(keys) > 0) | (self._nodes_with(keys) >= MIN_NODES_OF_A_NAME)
+
+    def mentions_of(self, sentences: Integers) -> tuple[Keys, Integers]:
+        """Return the names that sentences mention, without those that are titles of their own node.
+
+        Args:
+            sentences: Numbers of sentences.
+
+        Returns:
+            Keys and the sentence of each; no pair twice.
+        """
+        starts = self.sentence_names.values[sentences]
+        lengths = self.sentence_names.values[sentences + 1] - starts
+        places = ranges(starts, lengths)
+        owners = np.repeat(sentences, lengths)
+        keys = self.names.values[places]
+        kept = self._longest(keys, self.skips.values[places] & _SKIP, np.cumsum(lengths))
+        keys, owners = keys[kept], owners[kept]
+        own = self._own_titles(self.sentence_node.values[owners])
+        pairs = _pair(self.sentence_node.values[owners], keys)
+        foreign = ~_member(pairs, own)
+        keys, owners = keys[foreign], owners[foreign]
+        _, first = np.unique(_pair(owners, keys), return_index=True)
+        return keys[first], owners[first]
+
+    def sentences_mentioning(self, keys: Keys) -> tuple[Integers, Integers]:
+        """Return the sentences that mention names: for each the place of its key, and its number.
+
+        Args:
+            keys: Distinct hashes of keys.
+        """
+        owners, found = [], []
+        for lists, base in ((self._mention_base, True), (self._mention_tail, False)):
+            starts, lengths = lists.places(keys)
+            sentences = lists.values[ranges(starts, lengths)]
+            places = np.repeat(np.arange(len(keys)), lengths)
+            kept = self.alive.values[self.sentence_node.values[sentences]]
+            if base and self._stale.size:
+                kept &= ~self._stale.values[sentences]
+            owners.append(places[kept])
+            found.append(sentences[kept].astype(np.int64))
+        return np.concatenate(owners), np.concatenate(found)
+
+    def mention_counts(self, keys: Keys) -> Integers:
+        """Return how many nodes mention each name, removed ones included until the next rebuild.
+
+        Args:
+            keys: Hashes of keys.
+        """
+        base = _count_of(self._mention_base.keys, self._mention_base_nodes, keys)
+        return base + _count_of(self._mention_tail.keys, self._mention_tail_nodes, keys)
+
+    def title_holders(self, keys: Keys) -> tuple[Integers, Rows, npt.NDArray[np.float32]]:
+        """Return the nodes that bear names as title: the place of the key, the row, and the weight.
+
+        Args:
+            keys: Hashes of keys.
+        """
+        owners, places = self.aliases.look_up(keys)
+        rows = self.alias_node.values[places]
+        kept = self.alive.values[rows]
+        return owners[kept], rows[kept], self.alias_weight.values[places[kept]].astype(np.float32) / 100
+
+    def titles_of(self, rows: npt.NDArray[Any]) -> tuple[Integers, Keys, npt.NDArray[np.float32]]:
+        """Return the titles that nodes bear: the place of the row, the key, and the weight.
+
+        Args:
+            rows: Rows.
+        """
+        starts = self.node_alias.values[rows]
+        lengths = self.node_alias.values[rows + 1] - starts
+        places = ranges(starts, lengths)
+        owners = np.repeat(np.arange(len(rows)), lengths)
+        return owners, self.alias_key.values[places], self.alias_weight.values[places].astype(np.float32) / 100
+
+    def sentences_of(self, rows: npt.NDArray[Any]) -> Integers:
+        """Return the numbers of all sentences of some nodes.
+
+        Args:
+            rows: Rows.
+        """
+        starts = self.node_sentence.values[rows]
+        return ranges(starts, self.node_sentence.values[rows + 1] - starts)
+
+    def frequencies(self, term: int, rows: npt.NDArray[Any]) -> Integers:
+        """Return how often a word occurs in nodes, each occurrence in the title counted twice.
+
+        Args:
+            term: Hash of the word.
+            rows: Rows.
+        """
+        starts, ends = self.node_sentence.values[rows], self.node_sentence.values[rows + 1]
+        count = np.zeros(len(rows), np.int64)
+        for lists in (self.terms.base, self.terms.tail):
+            posting = lists.of(term)
+            count += np.searchsorted(posting, ends) - np.searchsorted(posting, starts)
+        titles = self.title_terms.of(term)
+        return count + 2 * np.isin(rows, titles) if len(titles) else count
+
+    def document_frequency(self, term: int) -> int:
+        """Return how many nodes have a word.
+
+        Args:
+            term: Hash of the word.
+        """
+        nodes = np.concatenate([self.sentence_node.values[self.terms.of(term)], self.title_terms.of(term)])
+        return len(np.unique(nodes))
+
+    def sentences_with(self, term: int, sentences: Integers) -> npt.NDArray[np.bool_]:
+        """Return which of some sentences have a word, in themselves or in the title of their node.
+
+        Args:
+            term: Hash of the word.
+            sentences: Numbers of sentences.
+        """
+        found = np.zeros(len(sentences), bool)
+        for lists in (self.terms.base, self.terms.tail):
+            found |= _contains(lists.of(term), sentences)
+        titles = self.title_terms.of(term)
+        if len(titles):
+            found |= _contains(titles, self.sentence_node.values[sentences])
+        return found
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def add(self, facts: Sequence[NodeFacts]) -> None:
+        """Add nodes; those that are here already are replaced.
+
+        Args:
+            facts: Their facts.
+        """
+        if not facts:
+            return
+        with self.lock:
+            latest = list({item.node_id: item for item in facts}.values())
+            if self._count:
+                self.remove([item.node_id for item in latest])
+            self._append(latest)
+            self._unsettled = True
+
+    def remove(self, node_ids: Sequence[str]) -> None:
+        """Remove nodes.
+
+        Args:
+            node_ids: Their ids; unknown ones are ignored.
+        """
+        with self.lock:
+            rows = self.rows_of(node_ids)
+            self._kill(rows[rows >= 0])
+
+    def remove_document(self, doc_id: str) -> None:
+        """Remove all nodes of a document.
+
+        Args:
+            doc_id: The document.
+        """
+        with self.lock:
+            self._kill(self.document_rows(doc_id))
+
+    def clear(self) -> None:
+        """Remove everything."""
+        with self.lock:
+            self._clear()
+
+    def settle(self) -> None:
+        """Make everything added so far part of what is found; called by every reader."""
+        with self.lock:
+            if not self._unsettled:
+                return
+            self._unsettled = False
+            tail = self._count - self._base_nodes
+            if tail > max(_TAIL_NODES, _TAIL_SHARE * self._base_nodes):
+                self._rebuild()
+                return
+            for lists in self._inverted():
+                lists.settle()
+            self._settle_names()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _clear(self) -> None:
+        self._count = 0
+        self._base_nodes = 0
+        self._base_sentences = 0
+        self._dead = 0
+        self._unsettled = False
+        self._long_ids: dict[int, str] = {}
+        self.node_id = Column(f"S{_ID_BYTES}")
+        self.alive = Column(bool)
+        self.defines = Column(bool)
+        self.length = Column(np.float32)
+        self.document_hash = Column(np.uint32)
+        self.node_sentence = _pointers()
+        self.node_alias = _pointers()
+        self.alias_key = Column(np.uint32)
+        self.alias_node = Column(np.int32)
+        self.alias_weight = Column(np.uint8)
+        self.sentence_node = Column(np.int32)
+        self.sentence_names = _pointers()
+        self.names = Column(np.uint32)
+        self.skips = Column(np.uint8)
+        self.ids = InvertedLists()
+        self.documents = InvertedLists()
+        self.terms = InvertedLists()
+        self.title_terms = InvertedLists()
+        self.aliases = InvertedLists()
+        self._name_keys = Column(np.uint32)
+        self._name_nodes = Column(np.uint16)
+        self._stale = Column(bool)
+        self._mention_base = SortedLists()
+        self._mention_tail = SortedLists()
+        self._mention_base_nodes, self._mention_tail_nodes = _NOTHING, _NOTHING
+        self._tail_keys = np.zeros(0, np.uint32)
+        self._tail_nodes = np.zeros(0, np.int64)
+
+    def _inverted(self) -> tuple[InvertedLists, ...]:
+        return (self.ids, self.documents, self.terms, self.title_terms, self.aliases)
+
+    def _id(self, row: int) -> str:
+        return self._long_ids.get(row) or bytes(self.node_id.values[row]).decode("ascii")
+
+    def _append(self, facts: Sequence[NodeFacts]) -> None:
+        first = self._count
+        rows = np.arange(first, first + len(facts), dtype=np.int32)
+        ids = [item.node_id for item in facts]
+        for row, node_id in zip(rows.tolist(), ids, strict=True):
+            if not node_id.isascii() or len(node_id) > _ID_BYTES or node_id.endswith("\0"):
+                self._long_ids[row] = node_id
+        short = [b"" if row in self._long_ids else i.encode() for row, i in zip(rows.tolist(), ids, strict=True)]
+        self.node_id.extend(np.array(short, f"S{_ID_BYTES}"))
+        documents = np.array([_hash(item.doc_id) for item in facts], np.uint32)
+        self.document_hash.extend(documents)
+        self.alive.extend(np.ones(len(facts), bool))
+        self.defines.extend(np.array([item.defines for item in facts], bool))
+        self.length.extend(np.array([item.terms.size + 2 * item.title_terms.size for item in facts], np.float32))
+        self.ids.append(np.array([_hash(node_id) for node_id in ids], np.uint32), rows)
+        self.documents.append(documents, rows)
+        self._append_titles(facts, rows)
+        self._append_sentences(facts, rows)
+        self._count += len(facts)
+
+    def _append_titles(self, facts: Sequence[NodeFacts], rows: Rows) -> None:
+        counts = np.array([item.subject_names.size for item in facts])
+        first = self.alias_key.size
+        _extend_pointers(self.node_alias, counts)
+        keys = np.concatenate([item.subject_names for item in facts])
+        self.alias_key.extend(keys)
+        self.alias_node.extend(np.repeat(rows, counts))
+        self.alias_weight.extend(np.concatenate([item.subject_weights for item in facts]))
+        self.aliases.append(keys, np.arange(first, first + len(keys), dtype=np.int32))
+        terms = [item.title_terms for item in facts]
+        self.title_terms.append(np.concatenate(terms), np.repeat(rows, [len(item) for item in terms]))
+
+    def _append_sentences(self, facts: Sequence[NodeFacts], rows: Rows) -> None:
+        first = self.sentence_node.size
+        counts = np.array([item.term_counts.size for item in facts])
+        _extend_pointers(self.node_sentence, counts)
+        self.sentence_node.extend(np.repeat(rows, counts))
+        sentences = np.arange(first, first + int(counts.sum()), dtype=np.int32)
+        per_sentence = np.concatenate([item.term_counts for item in facts])
+        self.terms.append(np.concatenate([item.terms for item in facts]), np.repeat(sentences, per_sentence))
+        _extend_pointers(self.sentence_names, np.concatenate([item.name_counts for item in facts]))
+        self.names.extend(np.concatenate([item.names for item in facts]))
+        self.skips.extend(np.concatenate([item.skips for item in facts]))
+
+    def _kill(self, rows: Rows) -> None:
+        self.alive.values[rows] = False
+        self._dead += len(rows)
+        if self._dead > max(_TAIL_NODES, _DEAD_SHARE * self._count):
+            self._compact()
+
+    def _rebuild(self) -> None:
+        """Merge all tails, and settle anew which candidates are mentions."""
+        for lists in self._inverted():
+            lists.merge()
+        self._base_nodes, self._base_sentences = self._count, self.sentence_node.size
+        keys, nodes = self._name_pairs(0)
+        self._name_keys, self._name_nodes = Column(np.uint32), Column(np.uint16)
+        self._name_keys.extend(keys)
+        self._name_nodes.extend(np.minimum(nodes, 65_535).astype(np.uint16))
+        self._tail_keys, self._tail_nodes = np.zeros(0, np.uint32), np.zeros(0, np.int64)
+        self._stale = Column(bool)
+        self._mention_base = self._mentions(np.arange(self._base_sentences))
+        self._mention_base_nodes = self._nodes_per_key(self._mention_base)
+        self._mention_tail, self._mention_tail_nodes = SortedLists(), _NOTHING
+
+    def _settle_names(self) -> None:
+        """Find out which names the tail makes known, and read the base's sentences with them again."""
+        self._tail_keys, self._tail_nodes = self._name_pairs(self._base_sentences)
+        first_alias = int(self.node_alias.values[self._base_nodes])
+        candidates = np.unique(np.concatenate([self._tail_keys, self.alias_key.values[first_alias:]]))
+        before = (self.aliases.base.places(candidates)[1] > 0) | (self._base_nodes_with(candidates) >= 2)
+        new = candidates[~before & self.is_known(candidates)]
+        again = self._base_sentences_with(new)
+        self._stale = Column(bool)
+        if len(again):
+            stale = np.zeros(self.sentence_node.size, bool)
+            stale[again] = True
+            self._stale.extend(stale)
+        tail = np.arange(self._base_sentences, self.sentence_node.size)
+        self._mention_tail = self._mentions(np.concatenate([again, tail]))
+        self._mention_tail_nodes = self._nodes_per_key(self._mention_tail)
+
+    def _name_pairs(self, first_sentence: int) -> tuple[Keys, Integers]:
+        """Return the longest spans from a sentence on, and in how many nodes each stands."""
+        first = int(self.sentence_names.values[first_sentence])
+        whole = (self.skips.values[first:] & WHOLE) > 0
+        lengths = np.diff(self.sentence_names.values[first_sentence:])
+        nodes = np.repeat(self.sentence_node.values[first_sentence:], lengths)[whole]
+        pairs = np.unique(_pair(self.names.values[first:][whole], nodes))
+        keys, counts = np.unique((pairs >> np.uint64(32)).astype(np.uint32), return_counts=True)
+        return keys, counts
+
+    def _base_sentences_with(self, keys: Keys) -> Integers:
+        """Return the base's sentences that have one of some candidates."""
+        if not len(keys) or not self._base_sentences:
+            return np.zeros(0, np.int64)
+        names = self.names.values[: self.sentence_names.values[self._base_sentences]]
+        table = np.zeros(65_536, bool)
+        table[keys & 0xFFFF] = True
+        places = np.flatnonzero(table[names & 0xFFFF])
+        places = places[np.isin(names[places], keys)]
+        sentences = np.searchsorted(self.sentence_names.values, places, side="right") - 1
+        return np.unique(sentences)
+
+    def _base_nodes_with(self, keys: Keys) -> Integers:
+        return _count_of(self._name_keys.values, self._name_nodes.values, keys)
+
+    def _nodes_with(self, keys: Keys) -> Integers:
+        return self._base_nodes_with(keys) + _count_of(self._tail_keys, self._tail_nodes, keys)
+
+    def _mentions(self, sentences: Integers) -> SortedLists:
+        keys, owners = self.mentions_of(sentences)
+        return SortedLists(keys, owners.astype(np.int32))
+
+    def _nodes_per_key(self, lists: SortedLists) -> Rows:
+        """Return in how many nodes the sentences of each key stand."""
+        if not len(lists.values):
+            return _NOTHING
+        nodes = self.sentence_node.values[lists.values]
+        first = np.ones(len(nodes), bool)
+        first[1:] = nodes[1:] != nodes[:-1]
+        first[lists.starts[:-1]] = True
+        return np.add.reduceat(first, lists.starts[:-1], dtype=np.int32)
+
+    def _longest(self, keys: Keys, skips: npt.NDArray[np.uint8], ends: Integers) -> Integers:
+        """Return the places of the candidates that are mentions: known ones, from the left, the longest first."""
+        if not len(keys):
+            return np.zeros(0, np.int64)
+        unique, inverse = np.unique(keys, return_inverse=True)
+        known = np.flatnonzero(self.is_known(unique)[inverse])
+        following = np.searchsorted(known, known + 1 + skips[known])
+        stops = np.searchsorted(known, ends)
+        current = np.searchsorted(known, np.concatenate([[0], ends[:-1]]))
+        taken = np.zeros(len(known), bool)
+        running = current < stops
+        while running.any():
+            current, stops = current[running], stops[running]
+            taken[current] = True
+            current = following[current]
+            running = current < stops
+        return known[taken]
+
+    def _own_titles(self, nodes: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+        """Return sorted pairs of node and title for the nodes' own titles."""
+        rows = np.unique(nodes)
+        owners, keys, weights = self.titles_of(rows)
+        own = weights >= OWN_TITLE
+        return np.sort(_pair(rows[owners[own]], keys[own]))
+
+    def _compact(self) -> None:
+        """Drop the rows of removed nodes."""
+        raise NotImplementedError
+
+
+def _hash(text: str) -> int:
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
+
+
+def _pointers() -> Column:
+    column = Column(np.int32)
+    column.extend(np.zeros(1, np.int32))
+    return column
+
+
+def _extend_pointers(column: Column, counts: npt.NDArray[Any]) -> None:
+    column.extend((column.values[-1] + np.cumsum(counts, dtype=np.int64)).astype(np.int32))
+
+
+def _pair(high: npt.NDArray[Any], low: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    packed: npt.NDArray[np.uint64] = (high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64)
+    return packed
+
+
+def _member(values: npt.NDArray[np.uint64], ordered: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    return _contains(ordered, values)
+
+
+def _contains(ordered: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which values are in a sorted array."""
+    if not len(ordered):
+        return np.zeros(len(values), bool)
+    found = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    same: npt.NDArray[np.bool_] = ordered[found] == values
+    return same
+
+
+def _count_of(ordered: npt.NDArray[Any], counts: npt.NDArray[Any], keys: Keys) -> Integers:
+    if not len(ordered):
+        return np.zeros(len(keys), np.int64)
+    found = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    return np.where(ordered[found] == keys, counts[found], 0).astype(np.int64)
