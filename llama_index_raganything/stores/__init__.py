@@ -1,4 +1,4 @@
-"""Stores: nodes and the ledger of ingested documents, both in one Milvus.
+"""Stores: nodes, the graph, and the ledger of ingested documents, all in one Milvus.
 
 Importing this package imports no Milvus client; the classes load on first use.
 """
@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
     from llama_index_raganything.stores.milvus import MilvusNodeStore
+    from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
 
-__all__ = ["Ledger", "LedgerEntry", "MilvusNodeStore"]
+__all__ = ["Ledger", "LedgerEntry", "MilvusNodeStore", "MilvusPropertyGraphStore"]
 
-_HOMES = {"Ledger": "ledger", "LedgerEntry": "ledger", "MilvusNodeStore": "milvus"}
+_HOMES = {
+    "Ledger": "ledger",
+    "LedgerEntry": "ledger",
+    "MilvusNodeStore": "milvus",
+    "MilvusPropertyGraphStore": "property_graph",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -74,7 +74,7 @@ class RowCodec:
             row[schema.TENANT] = self.tenant
         if self.dim is not None:
             row[self.dense_field] = check_vector(node.embedding, self.dim, f"Node {node.node_id!r}")
-        text = _storable(node.get_content(metadata_mode=MetadataMode.NONE))
+        text = storable(node.get_content(metadata_mode=MetadataMode.NONE))
         row |= _content(node, text) | _metadata_fields(node)
         if self.keywords:
             row[schema.KEYWORDS] = keyword_terms(text, schema.MAX_VARCHAR_BYTES)
@@ -185,7 +185,12 @@ def _weight(value: Any) -> int:
     return 16
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """Return text with lone surrogates replaced by question marks.
+
+    Args:
+        text: Any text.
+    """
     # Lone surrogates cannot be encoded as UTF-8, which gRPC demands.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
@@ -194,16 +199,18 @@ def _content(node: BaseNode, text: str) -> dict[str, Any]:
     content = node.model_dump(mode="json")
     for key in ("text", "embedding", "text_resource"):
         content.pop(key, None)
-    packed = _storable(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
-    if _bytes(text) <= schema.MAX_VARCHAR_BYTES and _bytes(packed) <= schema.MAX_VARCHAR_BYTES:
+    packed = storable(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+    if byte_length(text) <= schema.MAX_VARCHAR_BYTES and byte_length(packed) <= schema.MAX_VARCHAR_BYTES:
         return {schema.TEXT: text, schema.NODE: packed, schema.OVERFLOW: []}
     whole = json.dumps({"text": text, "node": json.loads(packed)}, ensure_ascii=False, separators=(",", ":"))
-    pieces = _pieces(whole, schema.MAX_VARCHAR_BYTES)
+    pieces = pieces_of(whole, schema.MAX_VARCHAR_BYTES)
     if len(pieces) > schema.MAX_OVERFLOW_PIECES:
         limit = schema.MAX_OVERFLOW_PIECES * schema.MAX_VARCHAR_BYTES
-        message = f"Node {node.node_id!r} has {_bytes(whole)} bytes, the limit is {limit}; split it into chunks first."
+        size = byte_length(whole)
+        message = f"Node {node.node_id!r} has {size} bytes, the limit is {limit}; split it into chunks first."
         raise NodeValueError(message)
-    return {schema.TEXT: _pieces(text, schema.MAX_VARCHAR_BYTES)[0], schema.NODE: _OVERFLOWED, schema.OVERFLOW: pieces}
+    beginning = pieces_of(text, schema.MAX_VARCHAR_BYTES)[0]
+    return {schema.TEXT: beginning, schema.NODE: _OVERFLOWED, schema.OVERFLOW: pieces}
 
 
 def _metadata_fields(node: BaseNode) -> dict[str, Any]:
@@ -216,7 +223,7 @@ def _metadata_fields(node: BaseNode) -> dict[str, Any]:
         if is_filterable(key) and key not in COLUMNS and value is not None and value != []
     }
     row: dict[str, Any] = {schema.CONTENT_TYPE: "", schema.PAGE: NO_PAGE}
-    if isinstance(content_type, str) and _bytes(content_type) <= schema.MAX_VARCHAR_BYTES:
+    if isinstance(content_type, str) and byte_length(content_type) <= schema.MAX_VARCHAR_BYTES:
         row[schema.CONTENT_TYPE] = content_type
     elif content_type is not None:
         dynamic[overflow_name(schema.CONTENT_TYPE)] = content_type
@@ -227,14 +234,15 @@ def _metadata_fields(node: BaseNode) -> dict[str, Any]:
     doc_id = node.ref_doc_id or node.metadata.get("doc_id") or ""
     dynamic |= shadows({**dynamic, schema.DOC_ID: str(doc_id), schema.CONTENT_TYPE: row[schema.CONTENT_TYPE]})
     packed = json.dumps(dynamic, ensure_ascii=False)
-    if _bytes(packed) > schema.MAX_DYNAMIC_BYTES:
+    size = byte_length(packed)
+    if size > schema.MAX_DYNAMIC_BYTES:
         largest = max(dynamic, key=lambda key: len(json.dumps(dynamic[key])))
         message = (
-            f"Node {node.node_id!r} has {_bytes(packed)} bytes of metadata, Milvus takes {schema.MAX_DYNAMIC_BYTES} "
+            f"Node {node.node_id!r} has {size} bytes of metadata, Milvus takes {schema.MAX_DYNAMIC_BYTES} "
             f"(the largest key is {largest!r}); move payloads into the text or a file."
         )
         raise NodeValueError(message)
-    row.update(json.loads(_storable(packed)))
+    row.update(json.loads(storable(packed)))
     return row
 
 
@@ -250,12 +258,25 @@ def _build(content: dict[str, Any], text: str, vector: Any) -> BaseNode:
     return node
 
 
-def _bytes(text: str) -> int:
+def byte_length(text: str) -> int:
+    """Return how many bytes a text takes in UTF-8.
+
+    Args:
+        text: Any text.
+    """
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def _pieces(text: str, size: int) -> list[str]:
-    """Cut text into pieces of at most so many bytes of UTF-8, never inside a character."""
+def pieces_of(text: str, size: int) -> list[str]:
+    """Cut text into pieces of at most so many bytes of UTF-8, never inside a character.
+
+    Args:
+        text: Valid Unicode.
+        size: Bytes per piece.
+
+    Returns:
+        The pieces, at least one.
+    """
     if text.isascii():
         return [text[start : start + size] for start in range(0, len(text), size)] or [""]
     raw = text.encode("utf-8")

@@ -1,0 +1,158 @@
+"""Triples of the graph: written one row per source, read as one, walked breadth first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY, EntityNode, LabelledNode, Relation, Triplet
+
+from llama_index_raganything.stores.expressions import all_of, any_of
+from llama_index_raganything.stores.graph_entities import (
+    MAX_ROWS_PER_READ,
+    EntityRows,
+    row_matches,
+)
+from llama_index_raganything.stores.graph_rows import (
+    TRIPLE_FIELDS,
+    Clock,
+    Provenance,
+    Row,
+    StoredTriple,
+    merged_triples,
+    shortened,
+    triple_row,
+)
+from llama_index_raganything.stores.graph_tables import GraphTables
+
+IS_TRIPLE: Final = 'kind == "triple"'
+_MAX_FRONTIER: Final = 2000
+
+
+class TripleRows:
+    """The triples of one graph.
+
+    Args:
+        tables: Its collections.
+        entities: Its entities.
+        clock: Stamps the rows.
+    """
+
+    def __init__(self, tables: GraphTables, entities: EntityRows, clock: Clock) -> None:
+        self._tables = tables
+        self._entities = entities
+        self._clock = clock
+
+    def add(self, relations: Sequence[Relation]) -> None:
+        """Write triples, and the entities at their ends for each source that has them.
+
+        Args:
+            relations: Triples.
+
+        Raises:
+            NodeValueError: One of them cannot be stored; nothing was written.
+        """
+        origins = self._entities.located([Provenance.of(relation) for relation in relations])
+        rows: dict[str, Row] = {}
+        for relation, origin in zip(relations, origins, strict=True):
+            row = triple_row(self._tables.tenant, relation, origin, self._clock.now())
+            rows[row["id"]] = row
+        self._entities.add_ends(relations, origins)
+        self._tables.facts.write(list(rows.values()))
+
+    def find(
+        self,
+        entities: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> list[StoredTriple]:
+        """Return the triples that meet all of some conditions.
+
+        Args:
+            entities: One of these is at one of its ends.
+            labels: It has one of these labels.
+            properties: A source of it, or of one of its ends, has one of these properties.
+            ids: As ``entities``.
+        """
+        expression = all_of(
+            IS_TRIPLE,
+            "" if entities is None else _touching(entities),
+            "" if labels is None else any_of("label", [shortened(label) for label in labels]),
+            "" if ids is None else _touching(ids),
+        )
+        rows = list(self._tables.facts.rows(expression, TRIPLE_FIELDS))
+        if properties:
+            ends = {row[end] for row in rows for end in ("subject", "object")}
+            within = sorted(ends) if len(ends) <= _MAX_FRONTIER else None
+            matching = set(self._entities.matching(properties, within))
+            kept = {
+                _identity(row)
+                for row in rows
+                if matching & {row["subject"], row["object"]} or row_matches(row, properties)
+            }
+            rows = [row for row in rows if _identity(row) in kept]
+        return merged_triples(rows)
+
+    def walk(self, ids: Sequence[str], depth: int, limit: int, ignored: Iterable[str]) -> list[StoredTriple]:
+        """Return the triples around some entities, the nearest first.
+
+        One query per level; no more rows of a level are read than an answer of ``limit`` triples can need.
+
+        Args:
+            ids: Where to begin.
+            depth: How many triples away, at most.
+            limit: How many triples, at most.
+            ignored: Labels that are neither returned nor walked.
+        """
+        skipped = [shortened(label) for label in ignored]
+        extra = f"not ({any_of('label', skipped)})" if skipped else ""
+        frontier = list(dict.fromkeys(shortened(entity) for entity in ids))
+        seen: set[tuple[str, str, str]] = set()
+        reached = set(frontier)
+        found: list[StoredTriple] = []
+        for _ in range(depth):
+            if not frontier or len(found) >= limit:
+                break
+            expression = all_of(IS_TRIPLE, _touching(frontier[:_MAX_FRONTIER]), extra)
+            level = merged_triples(self._tables.facts.rows(expression, TRIPLE_FIELDS, MAX_ROWS_PER_READ))
+            fresh = [triple for triple in level if triple.identity not in seen]
+            seen.update(triple.identity for triple in fresh)
+            found += fresh
+            ends = dict.fromkeys(end for triple in fresh for end in (triple.subject, triple.object))
+            frontier = [end for end in ends if end not in reached]
+            reached.update(frontier)
+        return found[:limit]
+
+    def triplets(self, triples: Sequence[StoredTriple]) -> list[Triplet]:
+        """Return triples as LlamaIndex has them, with the entities at their ends.
+
+        The entity a triple begins with tells the triple's source as its own, because LlamaIndex's retrievers look
+        there for the text that says so (``BasePGRetriever._get_nodes_with_score``).
+
+        Args:
+            triples: Triples.
+        """
+        nodes = self._entities.by_ids(end for triple in triples for end in (triple.subject, triple.object))
+        found: list[Triplet] = []
+        for triple in triples:
+            subject = nodes.get(triple.subject) or EntityNode(name=triple.relation.source_id)
+            target = nodes.get(triple.object) or EntityNode(name=triple.relation.target_id)
+            found.append((_with_source(subject, triple.relation), triple.relation, target))
+        return found
+
+
+def _touching(entities: Sequence[str]) -> str:
+    names = [shortened(str(entity)) for entity in entities]
+    return f"{any_of('subject', names)} or {any_of('object', names)}"
+
+
+def _identity(row: Row) -> tuple[str, str, str]:
+    return row["subject"], row["label"], row["object"]
+
+
+def _with_source(node: LabelledNode, relation: Relation) -> LabelledNode:
+    source = relation.properties.get(TRIPLET_SOURCE_KEY)
+    if source is None or not isinstance(node, EntityNode):
+        return node
+    return node.model_copy(update={"properties": node.properties | {TRIPLET_SOURCE_KEY: source}})
