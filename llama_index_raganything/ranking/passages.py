@@ -43,6 +43,7 @@ _UNKNOWN: Final = 0.5
 
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _ABSENT: Final = -1
+_LAST_BITS: Final = 0xFFFF
 
 
 class PassageWeights(BaseModel):
@@ -188,6 +189,9 @@ class _Matches:
         hashes = hash_words(self.numbers)
         self._order = np.argsort(hashes)
         self._sorted = hashes[self._order]
+        # Most words are none of the question's; their last 16 bits say so faster than a search does.
+        self._possible = np.zeros(_LAST_BITS + 1, dtype=np.bool_)
+        self._possible[hashes & _LAST_BITS] = True
         tokens = np.concatenate([unit.tokens for unit in units])
         content = np.concatenate([unit.content for unit in units])
         ends = np.cumsum([unit.tokens.size for unit in units])
@@ -202,10 +206,11 @@ class _Matches:
 
     def find(self, tokens: Hashes) -> tuple[Integers, Integers]:
         """Return where in ``tokens`` a word of the question stands, and its number."""
-        place = np.searchsorted(self._sorted, tokens)
+        position = np.flatnonzero(self._possible[tokens & _LAST_BITS])
+        place = np.searchsorted(self._sorted, tokens[position])
         place[place == self._sorted.size] = 0
-        position = np.flatnonzero(self._sorted[place] == tokens)
-        return position, self._order[place[position]]
+        same = self._sorted[place] == tokens[position]
+        return position[same], self._order[place[same]]
 
     def count(self, features: Integers, size: int, owner: Integers | None = None) -> Floats:
         """Return how often each unit has each of ``size`` features; ``features`` has one or none for each match."""

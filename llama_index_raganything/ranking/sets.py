@@ -110,6 +110,40 @@ def single_sets(count: int) -> Sets:
     return np.arange(count, dtype=np.int64)[:, None]
 
 
+def tied_pairs(
+    around: Sequence[int] | Integers,
+    groups: Sequence[int] | Integers,
+    left: npt.NDArray[np.bool_],
+    places: Sequence[int] | Integers | None = None,
+    reach: int | None = None,
+) -> tuple[Sets, Integers]:
+    """Pair units of one group that complete each other, such as a table and a paragraph of one section.
+
+    Args:
+        around: Rows of units of which one must be in each pair, such as the best 40 by themselves. This bounds the
+            work; pairing all instead changed nothing.
+        groups: Number of the group of each unit, such as its section; units with a negative number are in none.
+        left: Which units can be the first of a pair (tables); the others can be the second.
+        places: Place of each unit in reading order, the same scale for all of a group; 0 for all by default.
+        reach: The largest distance in ``places`` within a pair; any by default.
+
+    Returns:
+        Pairs of rows, each once, and the distance within each, by which the caller may weigh its link bonus.
+    """
+    group = np.asarray(groups, dtype=np.int64)
+    place = np.zeros(group.size, dtype=np.int64) if places is None else np.asarray(places, dtype=np.int64)
+    seeds = np.asarray(around, dtype=np.int64)
+    seeds = seeds[group[seeds] >= 0]
+    tied = (group[seeds][:, None] == group) & (left[seeds][:, None] != left)
+    if reach is not None:
+        tied &= np.abs(place[seeds][:, None] - place) <= reach
+    seed, partner = np.nonzero(tied)
+    seed = seeds[seed]
+    first, second = np.where(left[seed], seed, partner), np.where(left[seed], partner, seed)
+    pairs = np.unique(np.stack([first, second], axis=1), axis=0)
+    return pairs, np.abs(place[pairs[:, 0]] - place[pairs[:, 1]])
+
+
 def score_sets(
     coverage: npt.NDArray[np.floating],
     extras: Floats,

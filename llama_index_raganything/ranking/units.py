@@ -89,7 +89,7 @@ class Unit:
 
 
 def hash_words(tokens: Iterable[str]) -> Hashes:
-    """Return the hashes that units keep: 32 bits, equal for equal tokens within this process, never :data:`BREAK`.
+    """Return the hashes that units keep: 32 bits, equal for equal tokens within this process.
 
     Args:
         tokens: Tokens as :func:`~llama_index_raganything.ranking.lexical.tokenize` makes them.

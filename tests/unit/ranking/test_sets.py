@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from llama_index_raganything.ranking.sets import NO_MEMBER, score_sets, single_sets, stack_sets
+from llama_index_raganything.ranking.sets import NO_MEMBER, score_sets, single_sets, stack_sets, tied_pairs
 
 
 def slow_scores(coverage, extras, sets, links):
@@ -107,6 +107,30 @@ def test_far_scores_do_not_overflow():
 def test_unknown_units_are_refused():
     with pytest.raises(IndexError):
         score_sets(np.zeros((2, 1)), np.zeros(2), [(0, 2)])
+
+
+def test_units_of_one_group_are_paired_across_kinds_around_the_best():
+    tables = np.array([True, False, False, True, False, True, False])
+    groups = [0, 0, 0, 1, 1, -1, -1]
+    pairs, distances = tied_pairs([0, 1, 4, 5], groups, tables)
+    assert pairs.tolist() == [[0, 1], [0, 2], [3, 4]]
+    assert distances.tolist() == [0, 0, 0]
+    assert tied_pairs([2], groups, tables)[0].tolist() == [[0, 2]]
+
+
+def test_pairs_can_be_limited_to_neighbours():
+    tables = np.array([False, True, False, False])
+    pairs, distances = tied_pairs([1], [7, 7, 7, 7], tables, places=[3, 5, 6, 9], reach=2)
+    assert pairs.tolist() == [[1, 0], [1, 2]]
+    assert distances.tolist() == [2, 1]
+
+
+def test_no_pairs_is_an_empty_array_of_pairs():
+    nothing = np.zeros(0, dtype=bool)
+    for pairs, distances in (tied_pairs([], [], nothing), tied_pairs([0], [0, 0], np.array([True, True]))):
+        assert pairs.shape == (0, 2)
+        assert distances.size == 0
+        assert score_sets(np.zeros((2, 1)), np.zeros(2), pairs).totals.size == 0
 
 
 def test_twenty_thousand_pairs_are_a_matter_of_milliseconds():
