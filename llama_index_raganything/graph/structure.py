@@ -124,18 +124,24 @@ def reading_order(nodes: Sequence[BaseNode]) -> list[BaseNode]:
         nodes: Nodes of one document; of equal ids the first is kept.
 
     Returns:
-        Chains in the order of their first nodes, circular ones too.
+        The nodes as they are when no relationship contradicts their order; else chain after chain, in the order of
+        their first nodes, circular ones too.
     """
     known: dict[str, BaseNode] = {}
     for node in nodes:
         known.setdefault(node.node_id, node)
+    places = {node_id: place for place, node_id in enumerate(known)}
+    following = ((node.node_id, node.next_node.node_id) for node in known.values() if node.next_node is not None)
+    # A parser's chains, of pages and of elements, are interleaved; one chain after the other would part them.
+    if all(places[first] < places.get(second, len(places)) for first, second in following):
+        return list(known.values())
     ordered: dict[str, BaseNode] = {}
     heads = [node for node in known.values() if node.prev_node is None or node.prev_node.node_id not in known]
     for head in (*heads, *known.values()):  # The rest are nodes of circles.
-        node: BaseNode | None = head
-        while node is not None and node.node_id not in ordered:
-            ordered[node.node_id] = node
-            node = known.get(node.next_node.node_id) if node.next_node is not None else None
+        place: BaseNode | None = head
+        while place is not None and place.node_id not in ordered:
+            ordered[place.node_id] = place
+            place = known.get(place.next_node.node_id) if place.next_node is not None else None
     return list(ordered.values())
 
 

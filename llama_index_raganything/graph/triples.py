@@ -8,7 +8,6 @@ the last one.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
@@ -29,6 +28,7 @@ from llama_index.core.schema import BaseComponent, BaseNode, MetadataMode, TextN
 from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny
 
 from llama_index_raganything.errors import IngestionError
+from llama_index_raganything.graph.attempts import attempt
 from llama_index_raganything.graph.merging import ChunkTriples, ExtractedTriples, TripleSource, merge_chunks
 from llama_index_raganything.workers import Failure
 
@@ -200,14 +200,8 @@ class TripleExtractor(TransformComponent):
         return await run_jobs(jobs, show_progress=show_progress, workers=self.num_workers, desc="Extracting triples")
 
     async def _achunk(self, extractor: TransformComponent, node: BaseNode) -> ChunkTriples | tuple[str, str]:
-        for attempt in range(self.max_retries + 1):
-            if attempt:
-                await asyncio.sleep(self.retry_seconds * 2 ** (attempt - 1))
-            try:
-                return await _extract_one(extractor, node)
-            except Exception as error:  # noqa: BLE001  # LLM clients raise anything; the reason is reported
-                reason = Failure.of(error).reason
-        return node.node_id, reason
+        found = await attempt(lambda: _extract_one(extractor, node), self.max_retries, self.retry_seconds)
+        return (node.node_id, found.reason) if isinstance(found, Failure) else found
 
 
 async def _extract_one(extractor: TransformComponent, node: BaseNode) -> ChunkTriples:
