@@ -22,6 +22,7 @@ from llama_index_raganything.stores.graph_tables import GraphTables
 from llama_index_raganything.stores.graph_triples import IS_TRIPLE, TripleRows
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,230}")
+_MAX_SPELLINGS: Final = 200
 
 
 class FactStore(PropertyGraphStore):
@@ -119,12 +120,16 @@ class FactStore(PropertyGraphStore):
         """Return the entities that go by some names, however they are written.
 
         Args:
-            names: Names.
+            names: Names, in any spelling that :func:`name_key` makes equal.
 
         Returns:
-            For each name ids of entities.
+            For each name ids of entities; of those that texts only mention, the spellings in the first texts.
         """
-        return self._entities.named(names)
+        wanted = list(dict.fromkeys(names))
+        found = {name: set(ids) for name, ids in self._entities.named(wanted).items()}
+        for name, spelling, _ in self._facts.naming(wanted, _MAX_SPELLINGS):
+            found[name].add(spelling.replace('"', " "))
+        return {name: sorted(ids) for name, ids in found.items()}
 
     def sources(self, ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
         """Return where entities come from.
@@ -133,9 +138,14 @@ class FactStore(PropertyGraphStore):
             ids: Ids of entities.
 
         Returns:
-            For each id pairs of node id and document id, either "" when unknown.
+            For each id pairs of node id and document id, either "" when unknown: what says so in triples, and the
+            texts in which the name stands, however it is written.
         """
-        return self._entities.sources(ids)
+        wanted = list(dict.fromkeys(ids))
+        found = {entity: set(origins) for entity, origins in self._entities.sources(wanted).items()}
+        for name, _, facts in self._facts.naming(wanted):
+            found[name].add((facts.node_id, facts.doc_id))
+        return {entity: sorted(origins) for entity, origins in found.items()}
 
     def stats(self) -> dict[str, int]:
         """Return how much there is, which reads the ids of all entities.

@@ -1,13 +1,17 @@
-"""What is known of nodes without a model: one packed row per node, and one row per name and document."""
+"""What is known of nodes without a model: one packed row per node, and an entity for what a document is about.
+
+The names that a text only mentions are kept with the node, as hashes that can be searched.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from llama_index_raganything.elements import content_id
-from llama_index_raganything.graph.facts import NodeFacts
+from llama_index_raganything.graph.facts import NodeFacts, name_hash
+from llama_index_raganything.graph.names import name_key
 from llama_index_raganything.stores.expressions import all_of, any_of
 from llama_index_raganything.stores.graph_rows import (
     PAYLOAD_FIELDS,
@@ -24,13 +28,19 @@ from llama_index_raganything.stores.graph_tables import GraphTables
 
 IS_NODE: Final = 'kind == "node"'
 IS_NAME: Final = 'kind == "name"'
+MENTIONED: Final = "name"
+"""Label of names that a text only mentions."""
 
 MAX_NODES_PER_NAME: Final = 1000
 """Of the nodes of one document that have one name, so many are listed with it."""
 
+MAX_NAMES_PER_NODE: Final = 7000
+"""Of the names in one node, so many can be searched."""
+
 _FIELDS: Final = ("source", "doc_id", *PAYLOAD_FIELDS)
 _NAME_FIELDS: Final = ("source", "doc_id", "entity", "name_key", "label", "updated_at", *PAYLOAD_FIELDS)
 _PER_QUERY: Final = 2000
+_NAMES_PER_QUERY: Final = 50
 _MICROSECONDS_PER_MILLISECOND: Final = 1000
 
 
@@ -100,6 +110,31 @@ class FactRows:
         self._forget(node_ids)
         self._tables.facts.delete_any("id", [self._key(node_id) for node_id in dict.fromkeys(node_ids)])
 
+    def naming(self, names: Iterable[str], limit: int | None = None) -> Iterator[tuple[str, str, NodeFacts]]:
+        """Yield the nodes that have names, however these are written.
+
+        Args:
+            names: Names.
+            limit: Look at so many nodes at most.
+
+        Yields:
+            The name asked for, the name as the node has it, and what is known of the node.
+        """
+        keys: dict[str, list[str]] = {}
+        for name in names:
+            if key := name_key(name):
+                keys.setdefault(key, []).append(name)
+        wanted = list(keys)
+        for start in range(0, len(wanted), _NAMES_PER_QUERY):
+            part = wanted[start : start + _NAMES_PER_QUERY]
+            # Hexadecimal digits only: nothing in the pattern needs an escape, which LIKE on Milvus Lite has not.
+            like = " or ".join(f'names like "%|{name_hash(key):08x}|%"' for key in part)
+            for row in self._tables.facts.rows(all_of(IS_NODE, like), _FIELDS, limit):
+                facts = _facts_of(row)
+                for text, key, _ in facts.entity_names():
+                    for name in keys.get(key, ()) if key in part else ():
+                        yield name, text, facts
+
     def _forget(self, node_ids: Sequence[str]) -> None:
         """Take nodes off the lists of the names they have, and delete the names that are left without a node."""
         keys = [self._key(node_id) for node_id in dict.fromkeys(node_ids)]
@@ -125,6 +160,8 @@ class FactRows:
         for item in facts:
             origin = item.doc_id or item.node_id
             for text, key, label in item.entity_names():
+                if label == MENTIONED:
+                    continue
                 row_key = entity_key(self._tables.tenant, shortened(key), origin, "name")
                 known = names.get(row_key)
                 if known is None:
@@ -139,8 +176,6 @@ class FactRows:
                         "nodes": [],
                         "more": False,
                     }
-                if label != "name" and known["label"] == "name":
-                    known["label"] = label
                 known["nodes"].append(item.node_id)
         return names
 
@@ -162,6 +197,7 @@ class FactRows:
             "subject": "",
             "label": "",
             "object": "",
+            "names": _hashes(key for _, key, _ in facts.entity_names()),
             "source": check_id(facts.node_id, "node"),
             "doc_id": check_id(facts.doc_id, "document"),
             "updated_at": self._clock.now(),
@@ -187,6 +223,12 @@ def _name_row(tenant: str, key: str, name: Mapping[str, Any]) -> Row:
         "vector": DUMMY_VECTOR,
         **packed(content, f"Name {name['name'][:80]!r}"),
     }
+
+
+def _hashes(keys: Iterable[str]) -> str:
+    """Return the hashes of names, as many as fit into the column."""
+    hashes = list(dict.fromkeys(f"{name_hash(key):08x}" for key in keys))[:MAX_NAMES_PER_NODE]
+    return f"|{'|'.join(hashes)}|" if hashes else ""
 
 
 def _facts_of(row: Row) -> NodeFacts:

@@ -211,6 +211,7 @@ def triple_row(tenant: str, relation: Relation, origin: Provenance, now: int) ->
         "id": content_id(tenant, "triple", *columns.values(), origin.source),
         "tenant": tenant,
         "kind": "triple",
+        "names": "",
         **columns,
         "source": origin.source,
         "doc_id": origin.doc_id,

@@ -8,7 +8,7 @@ field           type     holds
 ==============  =======  ==============================================================================
 ``id``          VARCHAR  hash of tenant, entity and source
 ``tenant``      VARCHAR  whose row it is, "" without tenants
-``kind``        VARCHAR  "entity", "chunk", "implied" (only named by a triple), "name" (read by no model)
+``kind``        VARCHAR  "entity", "chunk", "implied" (only in a triple), "name" (found without a model)
 ``entity``      VARCHAR  id of the entity, shortened when it is long
 ``name_key``    VARCHAR  its name in the form in which names are compared
 ``label``       VARCHAR  its label
@@ -21,8 +21,11 @@ field           type     holds
 
 ``<knowledge base>__facts`` is alike, with ``kind`` "triple" (one row per triple and source), "node" (all that is
 known of one node without a model, packed) or "meta", and ``subject``, ``label`` and ``object`` in place of the
-entity. Embeddings of entities are kept by a :class:`MilvusNodeStore` called ``<knowledge base>__entity_vectors``,
-made when the first one arrives: nearly all entities have none, and Milvus would store a vector for each.
+entity. ``names`` of a node are hashes of the names in it, ``|0a1b2c3d|...|``, to be found with LIKE: a row for each
+name would make writing five times slower, and an ARRAY would make finding five times slower (Milvus Lite 3.2).
+
+Embeddings of entities are kept by a :class:`MilvusNodeStore` called ``<knowledge base>__entity_vectors``, made when
+the first one arrives: nearly all entities have none, and Milvus would store a vector for each.
 """
 
 from __future__ import annotations
@@ -44,12 +47,12 @@ FACTS_SUFFIX: Final = "__facts"
 VECTORS_SUFFIX: Final = "__entity_vectors"
 
 ENTITY_COLUMNS: Final = ("tenant", "kind", "entity", "name_key", "label", "source", "doc_id")
-FACT_COLUMNS: Final = ("tenant", "kind", "subject", "label", "object", "source", "doc_id")
+FACT_COLUMNS: Final = ("tenant", "kind", "subject", "label", "object", "source", "doc_id", "names")
 
 DUMMY_VECTOR: Final = [0.0, 1.0]
 """Milvus has no collection without a vector."""
 
-_UNINDEXED: Final = frozenset({"label", "kind"})
+_UNINDEXED: Final = frozenset({"label", "kind", "names"})
 _COMMON: Final = frozenset({"id", "updated_at", "payload", "overflow"})
 
 
