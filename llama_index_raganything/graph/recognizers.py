@@ -116,7 +116,7 @@ class SpacyRecognizer(BaseComponent):
             For each text its names, by position.
         """
         pipeline = _load_spacy(self.model) if isinstance(self.model, str) else self.model
-        windows = list(_all_windows(texts, _SPACY_CHARS, len))
+        windows = list(_all_windows(texts, min(_SPACY_CHARS, getattr(pipeline, "max_length", _SPACY_CHARS)), len))
         documents = pipeline.pipe((window.text for window in windows), batch_size=self.batch_size)
         spans: list[list[EntitySpan]] = [[] for _ in texts]
         for window, document in zip(windows, documents, strict=True):
