@@ -114,6 +114,7 @@ def test_near_words_count_in_any_order_within_a_sentence():
     ).signals["windows"]
     assert signal[0] > 0
     assert not signal[1:].any()
+    assert features("hedge gains", "Gains on every hedge.").signals["windows"][0] > 0
     assert not features(question, "Gains hedge recognised", kind=TABLE).signals["windows"].any()
 
 
@@ -130,6 +131,13 @@ def test_a_label_must_be_covered_nearly_whole():
     ).signals["labels"]
     assert signal[0] > 2 * signal[1] > 0
     assert not signal[2:].any()
+
+
+def test_words_of_calculation_need_not_stand_in_a_label():
+    rows = [*units(table(["", "2019"], ["Sales", "3"]), kind=TABLE), *units("The average was low.", *NOISE)]
+    plain = passage_features("sales", rows).signals["labels"][0]
+    assert passage_features("average sales", rows).signals["labels"][0] == pytest.approx(plain)
+    assert passage_features("pumps sales", rows).signals["labels"][0] < 0.8 * plain
 
 
 def test_a_label_is_found_below_its_parent_row():

@@ -64,6 +64,7 @@ def test_text_around_a_markdown_table_is_no_row():
 def test_escaped_pipes_stay_in_their_cell():
     rows, _ = split_table(as_markdown([["a|b", "c"], ["d", "e|"]]))
     assert rows == [["a|b", "c"], ["d", "e|"]]
+    assert split_table("| a | b |\n| --- | --- |\n| c | d\\|")[0][1] == ["c", "d|"]
 
 
 def test_lines_without_pipes_are_cut_before_numbers():
