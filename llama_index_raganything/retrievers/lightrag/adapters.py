@@ -29,23 +29,22 @@ _PIECE = re.compile(rf"\s{{0,12}}(?:[{_CJK}]|[^\W{_CJK}]{{1,12}}|[^\w\s])|\s{{1,
 class ReversibleTokenizer:
     """Words, CJK characters and marks as tokens; needs no data and gives every text back unchanged.
 
-    LightRAG's default tokenizer downloads its vocabulary, and it uses a tokenizer only to count and to cut. A token
-    is the number whose bytes are the piece of text, so that no vocabulary is needed.
+    LightRAG's default tokenizer downloads its vocabulary. LightRAG only counts tokens, cuts lists of them and joins
+    them again, and never looks at one, so a token is its piece of text.
     """
 
-    def encode(self, content: str) -> list[int]:
+    def encode(self, content: str) -> list[str]:
         """Return the tokens of a text.
 
         Args:
             content: Any text.
 
         Returns:
-            Tokens.
+            Pieces of up to twelve letters with the white space before them.
         """
-        # The byte in front keeps leading zero bytes.
-        return [int.from_bytes(b"\x01" + piece.encode("utf-8", "surrogatepass")) for piece in _PIECE.findall(content)]
+        return _PIECE.findall(content)
 
-    def decode(self, tokens: Sequence[int]) -> str:
+    def decode(self, tokens: Sequence[str]) -> str:
         """Return the text of some tokens.
 
         Args:
@@ -54,9 +53,7 @@ class ReversibleTokenizer:
         Returns:
             The text.
         """
-        return "".join(
-            token.to_bytes((token.bit_length() + 7) // 8)[1:].decode("utf-8", "surrogatepass") for token in tokens
-        )
+        return "".join(tokens)
 
 
 def language_function(llm: LLM | None, *, vectors_only: bool = False) -> LanguageFunction:

@@ -147,16 +147,12 @@ class ChunkTable:
             node_ids: Their ids; unknown ones are passed over.
 
         Returns:
-            Ids of the documents that no node has any more; they are still in the table.
+            Ids of the documents that no node has any more, earlier ones whose deletion failed among them; they stay in
+            the table until they are deleted.
         """
         owners = self.by_node()
-        emptied = []
         for node_id in node_ids:
             name = owners.pop(node_id, None)
-            if name is None:
-                continue
-            entry = self.entries[name]
-            entry.nodes.remove(node_id)
-            if not entry.nodes:
-                emptied.append(name)
-        return emptied
+            if name is not None:
+                self.entries[name].nodes.remove(node_id)
+        return [name for name, entry in self.entries.items() if not entry.nodes]

@@ -139,7 +139,8 @@ def merge(
     result: dict[str, NodeWithScore] = {}
     for hit in hits:
         found = [nodes[node_id] for node_id in hit.candidates if node_id in nodes]
-        if not found and not any(source.decides(node_id) for node_id in hit.candidates):
+        # A chunk of ours without nodes is one whose deletion has failed.
+        if not found and hit.candidates and not any(source.decides(node_id) for node_id in hit.candidates):
             found = passing([_chunk_node(hit)], filters)
         for node in found:
             shown = annotated_copy(node, GRAPH_PATH_KEY, hit.path) if hit.path else node
