@@ -41,9 +41,11 @@ class Deletion:
         """Delete entities or chunks with all their sources, and the triples at whose ends they are.
 
         Args:
-            ids: Ids, whole or shortened.
+            ids: Ids.
         """
-        names = [shortened(str(entity)) for entity in ids]
+        self._delete_entities([shortened(str(entity)) for entity in ids])
+
+    def _delete_entities(self, names: Sequence[str]) -> None:
         for end in ("subject", "object"):
             self._tables.facts.delete_any(end, names, IS_TRIPLE)
         self._delete_rows("entity", names)
@@ -74,7 +76,8 @@ class Deletion:
                 self.documents([doc_id])
         if not own:
             return
-        self.entities(self._entities.matching(own, ids))
+        within = None if ids is None else [shortened(entity) for entity in ids]
+        self._delete_entities(self._entities.matching(own, within))
         if ids is None:
             rows = self._tables.facts.rows(IS_TRIPLE, ["id", *TRIPLE_FIELDS])
             self._tables.facts.delete_any("id", [row["id"] for row in rows if row_matches(row, own)])

@@ -125,9 +125,17 @@ class EntityRows:
         """Return entities and chunks by shortened id, in the order asked for.
 
         Args:
-            ids: Ids, whole or shortened.
+            ids: Ids.
         """
-        wanted = list(dict.fromkeys(shortened(str(entity)) for entity in ids))
+        return self.by_columns(shortened(str(entity)) for entity in ids)
+
+    def by_columns(self, entities: Iterable[str]) -> dict[str, LabelledNode]:
+        """Return entities and chunks by shortened id, in the order asked for.
+
+        Args:
+            entities: Shortened ids, as they stand in the collection.
+        """
+        wanted = list(dict.fromkeys(entities))
         found: dict[str, LabelledNode] = {}
         for start in range(0, len(wanted), _PER_QUERY):
             expression = any_of("entity", wanted[start : start + _PER_QUERY])
@@ -151,11 +159,11 @@ class EntityRows:
 
         Args:
             properties: Names and values.
-            within: Only among these ids.
+            within: Only among these shortened ids.
         """
         if not properties:
             return []
-        limits = [] if within is None else [any_of("entity", [shortened(entity) for entity in within])]
+        limits = [] if within is None else [any_of("entity", within)]
         columns = provenance_expression(properties)
         rows = self._tables.entities.rows(all_of(*limits, columns), ENTITY_FIELDS)
         return list(dict.fromkeys(row["entity"] for row in rows if row_matches(row, properties)))

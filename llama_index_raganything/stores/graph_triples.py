@@ -77,9 +77,9 @@ class TripleRows:
         """
         expression = all_of(
             IS_TRIPLE,
-            "" if entities is None else _touching(entities),
+            "" if entities is None else _touching([shortened(entity) for entity in entities]),
             "" if labels is None else any_of("label", [shortened(label) for label in labels]),
-            "" if ids is None else _touching(ids),
+            "" if ids is None else _touching([shortened(entity) for entity in ids]),
         )
         rows = list(self._tables.facts.rows(expression, TRIPLE_FIELDS))
         if properties:
@@ -133,7 +133,7 @@ class TripleRows:
         Args:
             triples: Triples.
         """
-        nodes = self._entities.by_ids(end for triple in triples for end in (triple.subject, triple.object))
+        nodes = self._entities.by_columns(end for triple in triples for end in (triple.subject, triple.object))
         found: list[Triplet] = []
         for triple in triples:
             subject = nodes.get(triple.subject) or EntityNode(name=triple.relation.source_id)
@@ -143,8 +143,7 @@ class TripleRows:
 
 
 def _touching(entities: Sequence[str]) -> str:
-    names = [shortened(str(entity)) for entity in entities]
-    return f"{any_of('subject', names)} or {any_of('object', names)}"
+    return f"{any_of('subject', entities)} or {any_of('object', entities)}"
 
 
 def _identity(row: Row) -> tuple[str, str, str]:

@@ -14,6 +14,7 @@ from llama_index.core.vector_stores.types import VectorStoreQuery
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
 from llama_index_raganything.stores.graph_base import FactStore
+from llama_index_raganything.stores.graph_rows import shortened
 from llama_index_raganything.stores.graph_triples import IS_TRIPLE
 
 _OVERFETCH: Final = 4
@@ -63,8 +64,8 @@ class MilvusPropertyGraphStore(FactStore):
             Entities, put together from all their sources, and chunks. Embeddings are not read.
         """
         if properties:
-            found = self._entities.matching(properties, ids)
-            return list(self._entities.by_ids(found).values())
+            within = None if ids is None else [shortened(entity) for entity in ids]
+            return list(self._entities.by_columns(self._entities.matching(properties, within)).values())
         return list((self._entities.everything() if ids is None else self._entities.by_ids(ids)).values())
 
     def get_triplets(
@@ -226,7 +227,7 @@ class MilvusPropertyGraphStore(FactStore):
                 break
             fetch *= _OVERFETCH
         chosen = dict(sorted(best.items(), key=lambda item: -item[1])[:wanted])
-        nodes = self._entities.by_keys(keys) if restricted else self._entities.by_ids(chosen)
+        nodes = self._entities.by_keys(keys) if restricted else self._entities.by_columns(chosen)
         return [nodes[entity] for entity in chosen], [chosen[entity] for entity in chosen]
 
     def structured_query(self, query: str, param_map: dict[str, Any] | None = None) -> Any:  # LlamaIndex's signature.
