@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from llama_index_raganything.graph.arrays import Integers, Keys, Rows
 from llama_index_raganything.graph.facts import OWN_TITLE, hash_names
 from llama_index_raganything.graph.mirror import GraphMirror
-from llama_index_raganything.graph.names import MAX_NAME_WORDS, candidates_of, words_of
+from llama_index_raganything.graph.names import MAX_NAME_WORDS, candidates_of, name_key, words_of
 from llama_index_raganything.ranking.lexical import BM25_B, BM25_K1, Floats
 from llama_index_raganything.ranking.sets import SetScores, score_sets, stack_sets
 
@@ -43,6 +43,8 @@ class LinkWeights(BaseModel):
 
     Attributes:
         title_match: A name in the question is the node's title.
+        pseudo_match: Factor of the former for a title that was read from the text.
+        pseudo_title: Factor for links over a title that was read from the text.
         forward: A sentence of the source mentions the target's title.
         backward: A sentence of the target mentions the source's title.
         shared: Both mention a name that is neither's title.
@@ -60,9 +62,11 @@ class LinkWeights(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title_match: float = 0.3
+    pseudo_match: float = 1.3
+    pseudo_title: float = 0.85
     forward: float = 0.35
     backward: float = 0.3
-    shared: float = 0.4
+    shared: float = 0.45
     same_title: float = 0.05
     in_question: float = 0.3
     third: float = 0.3
@@ -186,7 +190,8 @@ class LinkBeam:
             return np.zeros(0, np.int32), np.zeros(0)
         keys = np.array([key for key, _ in self.names], np.uint32)
         shares = np.array([1.0 if words > 1 else 0.6 for _, words in self.names])
-        owners, rows, weights = self.mirror.title_holders(keys)
+        owners, rows, weights, given = self.mirror.title_holders(keys)
+        weights = np.where(given, weights, self.weights.pseudo_match * weights)
         holders = np.bincount(owners, minlength=len(keys))
         value = weights * shares[owners] / (1 + 0.3 * np.log(np.maximum(holders[owners], 1)))
         crowded = holders[owners] > self.weights.near
@@ -325,14 +330,15 @@ class LinkBeam:
 
     def _from_titles(self, sources: Integers, near: Integers) -> list[_Part]:
         """Links over the sources' own titles: to who mentions them, to who bears them too."""
-        owners, keys, own_weights = self.mirror.titles_of(sources)
+        owners, keys, own_weights, given = self.mirror.titles_of(sources)
         own = own_weights >= OWN_TITLE
-        owners, keys, own_weights = owners[own], keys[own], own_weights[own]
+        owners, keys = owners[own], keys[own]
+        sure = np.where(given[own], 1.0, self.weights.pseudo_title)
         unique, inverse = np.unique(keys, return_inverse=True)
         rarity = self._rarity(unique)
         places, found = self._mentioning(unique, near)
         mine, theirs = _join(inverse, places)
-        backward = self.weights.backward * (0.5 + 0.5 * rarity[places[theirs]])
+        backward = self.weights.backward * (0.5 + 0.5 * rarity[places[theirs]]) * sure[mine]
         node = self.mirror.sentence_node.values
         mentioned = (
             sources[owners[mine]], node[found[theirs]].astype(np.int64), np.full(len(mine), -1),
@@ -353,7 +359,8 @@ class LinkBeam:
         return 1.0 / np.log2(1.0 + counts)
 
     def _holders(self, keys: Keys, near: Integers) -> tuple[Integers, Rows, Floats]:
-        owners, rows, weights = self.mirror.title_holders(keys)
+        owners, rows, weights, given = self.mirror.title_holders(keys)
+        weights = np.where(given, weights, self.weights.pseudo_title * weights)
         crowded = np.bincount(owners, minlength=len(keys)) > self.weights.max_holders
         kept = ~crowded[owners] | np.isin(rows, near)
         return owners[kept], rows[kept], weights[kept].astype(np.float64)
@@ -452,7 +459,7 @@ def _names_in_question(mirror: GraphMirror, text: str) -> list[tuple[int, int]]:
     }
     for first in range(len(words)):
         for last in range(first + 2, min(len(words), first + MAX_NAME_WORDS) + 1):
-            key = " ".join(word.folded for word in words[first:last])
+            key = name_key(" ".join(word.folded for word in words[first:last]))
             spans.setdefault((words[first].start, words[last - 1].end), key)
     for item in candidates_of(text, words):
         spans.setdefault((item.start, item.end), item.key)

@@ -29,6 +29,9 @@ FACTS_VERSION: Final = 1
 WHOLE: Final = 0x80
 """Bit of ``NodeFacts.skips`` that marks a longest span."""
 
+GUESSED: Final = 0x80
+"""Bit of ``NodeFacts.subject_weights`` that marks titles read from the text."""
+
 MAX_FACTS: Final = 2000
 """Sentences of one node that are read; a chunk has a handful, a whole page about a hundred."""
 
@@ -123,7 +126,7 @@ class NodeFacts:
         skips: For each how many of the candidates that follow it overlap it; the top bit marks longest spans.
         title_terms: Hashes of the content words of the strongest subject.
         subject_names: Hashes of the subjects by which other texts can name this node; labels are none of them.
-        subject_weights: Their weights, in hundredths.
+        subject_weights: Their weights, in hundredths; the top bit marks those read from the text.
     """
 
     node_id: str

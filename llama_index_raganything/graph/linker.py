@@ -12,6 +12,7 @@ from llama_index.core.graph_stores.types import KG_NODES_KEY, KG_RELATIONS_KEY, 
 from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
 
 from llama_index_raganything.graph.facts import (
+    GUESSED,
     MAX_FACTS,
     OWN_TITLE,
     WHOLE,
@@ -22,7 +23,7 @@ from llama_index_raganything.graph.facts import (
     name_hash,
     pack_counts,
 )
-from llama_index_raganything.graph.names import Candidate, candidates_of, name_key, words_of
+from llama_index_raganything.graph.names import Candidate, Word, candidates_of, name_key, words_of
 from llama_index_raganything.graph.recognizers import EntityRecognizer
 from llama_index_raganything.graph.structure import structural_links
 from llama_index_raganything.graph.subjects import FirstSentence, heading_name, subjects_of, title_forms
@@ -154,7 +155,7 @@ class EntityLinker(TransformComponent):
             entities |= {item.key: text[item.start : item.end] for item in candidates if item.whole}
             terms.append(hash_names(content_tokens(text[start:end])))
             names.append(hash_names(item.key for item in candidates))
-            skips.append(_skips(candidates))
+            skips.append(_skips(candidates, words[0] if words else None))
         if not facts.spans:
             facts.subjects = titles
         facts.entities = list(entities.values())[:_MAX_ENTITIES]
@@ -216,7 +217,9 @@ def _add_forms(subjects: dict[str, Subject], title: str, weight: float, kind: st
 
 def _hash_subjects(facts: NodeFacts, label: str) -> None:
     facts.subject_names = hash_names(subject.key for subject in facts.subjects)
-    facts.subject_weights = np.array([round(100 * subject.weight) for subject in facts.subjects], dtype=np.uint8)
+    facts.subject_weights = np.array(
+        [round(100 * item.weight) | (GUESSED if item.kind == "subject" else 0) for item in facts.subjects], np.uint8
+    )
     if facts.subjects and facts.subjects[0].weight >= OWN_TITLE:
         facts.title_terms = hash_names(dict.fromkeys(content_tokens(facts.subjects[0].name)))
     if label:
@@ -261,14 +264,18 @@ def _with_recognized(
     return sorted(found.values(), key=lambda item: (item.start, -item.end))
 
 
-def _skips(candidates: Sequence[Candidate]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return for each candidate how many of those after it overlap it, with the mark of longest spans."""
+def _skips(candidates: Sequence[Candidate], first: Word | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return for each candidate how many of those after it overlap it, with the mark of longest spans.
+
+    The first word of a sentence has a capital whatever it is, so alone it bears no mark.
+    """
     values = np.zeros(len(candidates), dtype=np.uint8)
     for index, item in enumerate(candidates):
         after = index + 1
         while after < len(candidates) and candidates[after].start < item.end:
             after += 1
-        values[index] = min(_MAX_SKIP, after - index - 1) | (WHOLE if item.whole else 0)
+        begins = first is not None and not first.cjk and (item.start, item.end) == (first.start, first.end)
+        values[index] = min(_MAX_SKIP, after - index - 1) | (WHOLE if item.whole and not begins else 0)
     return values
 
 

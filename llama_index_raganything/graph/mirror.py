@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_index_raganything.graph.arrays import Column, Integers, InvertedLists, Keys, Rows, SortedLists, ranges
-from llama_index_raganything.graph.facts import OWN_TITLE, WHOLE, NodeFacts
+from llama_index_raganything.graph.facts import GUESSED, OWN_TITLE, WHOLE, NodeFacts
 
 MIN_NODES_OF_A_NAME: Final = 2
 """A longest span is a name when it stands in so many nodes."""
@@ -26,7 +26,11 @@ _TAIL_SHARE: Final = 0.1
 _DEAD_SHARE: Final = 0.25
 _ID_BYTES: Final = 32
 _SKIP: Final = 0x7F
+_WEIGHT: Final = 0x7F
 _NOTHING: Final = np.zeros(0, np.int32)
+
+
+Weights = npt.NDArray[np.float64]
 
 
 class GraphMirror:
@@ -152,8 +156,8 @@ class GraphMirror:
         base = _count_of(self._mention_base.keys, self._mention_base_nodes, keys)
         return base + _count_of(self._mention_tail.keys, self._mention_tail_nodes, keys)
 
-    def title_holders(self, keys: Keys) -> tuple[Integers, Rows, npt.NDArray[np.float32]]:
-        """Return the nodes that bear names as title: the place of the key, the row, and the weight.
+    def title_holders(self, keys: Keys) -> tuple[Integers, Rows, Weights, npt.NDArray[np.bool_]]:
+        """Return who bears names as title: the place of the key, the row, the weight, and whether it was given.
 
         Args:
             keys: Hashes of keys.
@@ -161,10 +165,10 @@ class GraphMirror:
         owners, places = self.aliases.look_up(keys)
         rows = self.alias_node.values[places]
         kept = self.alive.values[rows]
-        return owners[kept], rows[kept], self.alias_weight.values[places[kept]].astype(np.float32) / 100
+        return owners[kept], rows[kept], *_weights(self.alias_weight.values[places[kept]])
 
-    def titles_of(self, rows: npt.NDArray[Any]) -> tuple[Integers, Keys, npt.NDArray[np.float32]]:
-        """Return the titles that nodes bear: the place of the row, the key, and the weight.
+    def titles_of(self, rows: npt.NDArray[Any]) -> tuple[Integers, Keys, Weights, npt.NDArray[np.bool_]]:
+        """Return the titles of nodes: the place of the row, the key, the weight, and whether it was given.
 
         Args:
             rows: Rows.
@@ -173,7 +177,7 @@ class GraphMirror:
         lengths = self.node_alias.values[rows + 1] - starts
         places = ranges(starts, lengths)
         owners = np.repeat(np.arange(len(rows)), lengths)
-        return owners, self.alias_key.values[places], self.alias_weight.values[places].astype(np.float32) / 100
+        return owners, self.alias_key.values[places], *_weights(self.alias_weight.values[places])
 
     def sentences_of(self, rows: npt.NDArray[Any]) -> Integers:
         """Return the numbers of all sentences of some nodes.
@@ -466,13 +470,17 @@ class GraphMirror:
     def _own_titles(self, nodes: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
         """Return sorted pairs of node and title for the nodes' own titles."""
         rows = np.unique(nodes)
-        owners, keys, weights = self.titles_of(rows)
+        owners, keys, weights, _ = self.titles_of(rows)
         own = weights >= OWN_TITLE
         return np.sort(_pair(rows[owners[own]], keys[own]))
 
     def _compact(self) -> None:
         """Drop the rows of removed nodes."""
         raise NotImplementedError
+
+
+def _weights(packed: npt.NDArray[np.uint8]) -> tuple[Weights, npt.NDArray[np.bool_]]:
+    return (packed & _WEIGHT).astype(np.float64) / 100, (packed & GUESSED) == 0
 
 
 def _hash(text: str) -> int:

@@ -112,9 +112,14 @@ def name_key(surface: str) -> str:
         The key, such as ``"beatles"``; empty when there is no word in it.
     """
     words = [fold(word) for word in _WORD.findall(_POSSESSIVE.sub(" ", surface[: 4 * MAX_NAME_CHARS]))]
+    return _key(words)[:MAX_NAME_CHARS]
+
+
+def _key(words: Sequence[str]) -> str:
     if len(words) > 1 and words[0] in _ARTICLES:
         words = words[1:]
-    return " ".join(words)[:MAX_NAME_CHARS]
+    # "Thelma & Louise" is "Thelma and Louise".
+    return " ".join([word for word in words if word != "and"] if len(words) > 2 else words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,7 @@ def candidates_of(text: str, words: Sequence[Word]) -> list[Candidate]:
             return
         if first + 1 < last and words[first].folded in _ARTICLES:
             first += 1
-        key = " ".join(word.folded for word in words[first:last])
+        key = _key([word.folded for word in words[first:last]])
         if len(key) <= MAX_NAME_CHARS and _is_name(words[first:last]):
             found[(start, end)] = Candidate(key, start, end, whole)
 
@@ -188,6 +193,12 @@ def candidates_of(text: str, words: Sequence[Word]) -> list[Candidate]:
             if words[right - 1].folded in _stop_words():
                 break
             add(first, right, whole=False)
+        # "On Broadway", "La Valentina": a name may begin with a word that usually only begins a sentence.
+        left = _lead(text, words, first)
+        if left < first:
+            for right in range(first + 1, min(last, left + MAX_NAME_WORDS) + 1):
+                if words[right - 1].capital:
+                    add(left, right, whole=False)
     for candidate in (*_quoted(text, words), *_cjk_names(words)):
         found.setdefault((candidate.start, candidate.end), candidate)
     return sorted(found.values(), key=lambda item: (item.start, -item.end))
@@ -215,6 +226,16 @@ def _spans(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int]]:
         if any(not w.folded.isdigit() for w in words[index:last]):
             yield index, last
         index = last
+
+
+def _lead(text: str, words: Sequence[Word], first: int) -> int:
+    """Return where a span begins when capitalised function words before it are counted in, at most two."""
+    left = first
+    while left > max(0, first - 2) and words[left - 1].capital and _close(text, words[left - 1], words[left]):
+        if words[left - 1].folded not in _NOT_NAMES or words[left - 1].folded in _ARTICLES:
+            break
+        left -= 1
+    return left
 
 
 def _parts(words: Sequence[Word], first: int, last: int) -> Iterator[tuple[int, int]]:

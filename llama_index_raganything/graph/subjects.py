@@ -17,6 +17,7 @@ from llama_index_raganything.graph.names import Candidate, Word, name_key
 _BEGINS_WITHIN: Final = 4
 _EXTENDED_CHARS: Final = 90
 _EXTENDED_WORDS: Final = 10
+_LEAD_CHARS: Final = 12
 
 DEFINED: Final = 1.0
 BEGINS: Final = 0.9
@@ -38,9 +39,15 @@ _DEFINES = re.compile(
     re.IGNORECASE,
 )
 _VERB = re.compile(
-    r"\b(?:is|was|are|were|has|had|have|refers|means|became|began|took|can|may|will|would|stands|consists|ist|war|est"
-    r"|es|fue|è)\b|[(;:]|是|为|為|指",
+    r"\b(?:is|was|are|were|has|had|have|refers|means|became|began|took|won|can|may|will|would|stands|consists|ist|war"
+    r"|est|es|fue|è|[a-z]{3,}ed)\b|[(;]|:(?!\s[A-Z])|是|为|為|指",
 )
+_SUFFIXES: Final = frozenset(
+    "jr sr ii iii iv limited ltd inc incorporated corp corporation co company llc plc gmbh ag sa nv bv kg".split()
+)
+_CIRCUMSTANCE = re.compile(r"\s(?:in|on|at|for|to)\s")
+_NICKNAME = re.compile(r"[\"\u201c](?P<nick>[^\"\u201c\u201d]{2,30})[\"\u201d]\s+(?P<last>\w[\w'\u2019-]+)\s*$")
+_ALTERNATIVE = re.compile(r",?\s+or\s+(?:the\s+)?")
 _HONORIFICS: Final = frozenset(
     "sir dr prof professor queen king prince princess lord lady saint st pope president general captain major colonel "
     "admiral emperor empress duke duchess count baron rev reverend father sister mother brother mr mrs ms dame "
@@ -139,12 +146,14 @@ def subjects_of(first: FirstSentence) -> tuple[list[Subject], bool]:
     rest = first.text[leading.end : first.end]
     defines = place <= _BEGINS_WITHIN and _DEFINES.match(_after_name(rest)) is not None
     add(name, DEFINED if defines else BEGINS if place <= _BEGINS_WITHIN else LATER)
+    if defines and 0 < place <= 2 and leading.start - first.start <= _LEAD_CHARS:
+        add(first.text[first.start : leading.end], DEFINED)
     if place <= _BEGINS_WITHIN:
-        for form, weight in _extended(first, leading):
+        for form, weight in (*_extended(first, leading), *_shorter(name)):
             add(form, weight)
         for form, weight in _personal_forms(name, rest, defines=defines):
             add(form, weight)
-    for form in _also_known(first):
+    for form in _also_known(first, leading):
         add(form, KNOWN_AS)
     return sorted(found.values(), key=lambda item: -item.weight), defines
 
@@ -173,9 +182,24 @@ def _extended(first: FirstSentence, leading: Candidate) -> Iterator[tuple[str, f
             yield head, 0.95
 
 
+def _shorter(name: str) -> Iterator[tuple[str, float]]:
+    """Yield a name without the circumstances after it, and without "Jr." or "Limited"."""
+    head = _CIRCUMSTANCE.split(name, maxsplit=1)[0]
+    if head != name:
+        yield head, BEGINS
+    words = name.split()
+    if len(words) > 1 and words[-1].strip(".,").lower() in _SUFFIXES:
+        yield " ".join(words[:-1]), BEGINS
+    nickname = _NICKNAME.search(name)
+    if nickname:
+        yield f"{nickname['nick']} {nickname['last']}", KNOWN_AS
+
+
 def _personal_forms(name: str, rest: str, *, defines: bool) -> Iterator[tuple[str, float]]:
     """Yield forms of a person's name: first and last word, last word, without an honorific."""
     words = name.split()
+    if len(words) > 2 and words[-1].strip(".,").lower() in _SUFFIXES:
+        words = words[:-1]
     capital = [word for word in words if word[:1].isupper()]
     if len(capital) != len(words):
         return
@@ -191,12 +215,16 @@ def _personal_forms(name: str, rest: str, *, defines: bool) -> Iterator[tuple[st
             yield f"{words[1]} {words[-1]}", TITLED * TITLED
 
 
-def _also_known(first: FirstSentence) -> Iterator[str]:
+def _also_known(first: FirstSentence, leading: Candidate) -> Iterator[str]:
     limit = first.start + _ALSO_WITHIN
     for match in _ALSO.finditer(first.text, first.start, min(first.end, limit)):
         following = [item for item in first.candidates if item.whole and 0 <= item.start - match.end() <= 1]
         if following:
             best = max(following, key=lambda item: item.end)
             yield first.text[best.start : best.end]
+    alternative = _ALTERNATIVE.match(first.text, leading.end, first.end)
+    if alternative:
+        starting = [item for item in first.candidates if item.whole and item.start == alternative.end()]
+        yield from (first.text[item.start : item.end] for item in starting[:1])
     for match in _ACRONYM.finditer(first.text, first.start, min(first.end, limit)):
         yield match["short"].rstrip(".")
