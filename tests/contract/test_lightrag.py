@@ -207,6 +207,32 @@ def test_one_failed_text_is_reported_the_others_are_in_and_it_may_be_tried_again
         assert ids(retriever.retrieve("Delta Epsilon"))[0] == "n5"
 
 
+def test_what_an_interrupted_build_left_is_done_again(tmp_path):
+    arguments = {"llm": GraphScript().llm(), "embed_model": TokenEmbedding()}
+    LightRAGRetriever.from_nodes(story(), tmp_path, **arguments).close()
+    table = json.loads((tmp_path / "raganything_chunks.json").read_text())
+    del table["documents"]["n5"]
+    (tmp_path / "raganything_chunks.json").write_text(json.dumps(table))
+    with LightRAGRetriever(tmp_path, **arguments) as retriever:
+        report = retriever.add_nodes(story())
+        assert (report.added, report.failed) == (["n5"], {})
+        assert ids(retriever.retrieve("Delta meets Epsilon"))[0] == "n5"
+    statuses = json.loads((tmp_path / "kv_store_doc_status.json").read_text())
+    assert len(statuses) == 5
+    assert {status["status"] for status in statuses.values()} == {"processed"}
+
+
+def test_more_is_fetched_when_the_filter_lets_little_pass(tmp_path):
+    nodes = [TextNode(id_=f"a{i}", text=f"Siemens report {i}", metadata={"tenant": "a"}) for i in range(90)]
+    nodes.append(TextNode(id_="b", text="something else entirely", metadata={"tenant": "b"}))
+    for mode in ("naive", "mix"):
+        arguments = {"mode": mode, "embed_model": TokenEmbedding(), "llm": GraphScript().llm(), "similarity_top_k": 2}
+        with LightRAGRetriever.from_nodes(
+            nodes, tmp_path / mode, filters=only("tenant", "b"), **arguments
+        ) as retriever:
+            assert ids(retriever.retrieve("Siemens report tenant a")) == ["b"]
+
+
 def test_nodes_without_text_are_reported(tmp_path):
     nodes = [TextNode(id_="blank", text=" \x00 "), ImageNode(id_="figure", text="Figure One shows Rome.")]
     with LightRAGRetriever.from_nodes([], tmp_path, llm=GraphScript().llm(), embed_model=TokenEmbedding()) as retriever:

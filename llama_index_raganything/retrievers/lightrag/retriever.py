@@ -22,13 +22,18 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from pydantic import SecretStr
 from tqdm import tqdm
 
-from llama_index_raganything.errors import ConfigurationError, IngestionError, SourceError
+from llama_index_raganything.errors import ConfigurationError, IngestionError
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
-from llama_index_raganything.retrievers.lightrag import chunks
 from llama_index_raganything.retrievers.lightrag.results import MODES, ChunkHit, merge, query_arguments
 from llama_index_raganything.retrievers.lightrag.runner import LoopThread, shared_loop_thread
 from llama_index_raganything.retrievers.lightrag.session import BuildReport, Session
-from llama_index_raganything.retrievers.lightrag.settings import SessionSettings, check_workspace, parse_address
+from llama_index_raganything.retrievers.lightrag.settings import (
+    SessionSettings,
+    check_folder,
+    check_workspace,
+    parse_address,
+    prepare_folder,
+)
 from llama_index_raganything.retrievers.lightrag.sources import NodeSource
 
 dispatcher = get_dispatcher(__name__)
@@ -116,7 +121,8 @@ class LightRAGRetriever(BaseRetriever):
         self.query_options = dict(query_options or {})
         self._address = parse_address(milvus_uri, milvus_token, milvus_db_name)
         self._check_arguments()
-        self._check_folder()
+        if "kv_storage" not in self.lightrag_options:
+            check_folder(self._settings.folder)
         self._source = NodeSource(vector_store, nodes)
         self._source.load(self._settings.folder)
         self._reset()
@@ -341,20 +347,7 @@ class LightRAGRetriever(BaseRetriever):
     @classmethod
     def _prepared(cls, working_dir: str | Path, kwargs: dict[str, Any]) -> Self:
         """Return a retriever over a folder that may be new."""
-        workspace = str(kwargs.get("workspace", ""))
-        check_workspace(workspace, with_milvus=kwargs.get("milvus_uri") is not None)
-        if kwargs.get("milvus_uri") is not None and not workspace:
-            raise ConfigurationError(
-                "Name a workspace, such as workspace='my_graph': LightRAG's collections in Milvus begin with it, and "
-                "without it all directories would share the collections chunks, entities and relationships."
-            )
-        table = chunks.ChunkTable.load(Path(working_dir) / workspace)
-        if not table.path.exists():
-            try:
-                table.save()
-            except OSError as error:
-                message = f"The working directory {working_dir} cannot be written: {error.strerror or error}."
-                raise SourceError(message) from error
+        prepare_folder(working_dir, str(kwargs.get("workspace", "")), with_milvus=kwargs.get("milvus_uri") is not None)
         return cls(working_dir, **kwargs)
 
     def _check_arguments(self) -> None:
@@ -368,17 +361,6 @@ class LightRAGRetriever(BaseRetriever):
                 raise ConfigurationError(message)
         if self.llm_keywords and self.llm is None:
             raise ConfigurationError("llm_keywords=True needs an LLM; pass llm=... or set Settings.llm.")
-
-    def _check_folder(self) -> None:
-        folder = self._settings.folder
-        if "kv_storage" in self.lightrag_options:
-            return
-        if not (folder / chunks.FILE_NAME).exists() and not any(folder.glob("kv_store_*.json")):
-            message = (
-                f"There is no LightRAG data in {folder}. Check working_dir and workspace, or build it with "
-                "LightRAGRetriever.from_nodes(nodes, working_dir)."
-            )
-            raise SourceError(message)
 
     def _texts(self, nodes: Sequence[BaseNode]) -> dict[str, str]:
         if self.llm is None and self.mode != "naive":

@@ -29,7 +29,8 @@ class LoopThread:
     """
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        # Reentrant: the finalizer of a retriever may run on any thread, in the middle of a call.
+        self._guard = threading.RLock()
         self._users = 0
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None

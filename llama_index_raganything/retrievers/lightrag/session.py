@@ -5,35 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from llama_index_raganything.errors import RAGAnythingError, SchemaMismatchError, StoreError
-from llama_index_raganything.retrievers.lightrag.adapters import (
-    embedding_function,
-    language_function,
-    lightrag_tokenizer,
-)
+from llama_index_raganything.errors import StoreError
 from llama_index_raganything.retrievers.lightrag.chunks import ChunkTable, Entry, document_id, text_key
-from llama_index_raganything.retrievers.lightrag.environment import lightrag_imports, milvus_environment
+from llama_index_raganything.retrievers.lightrag.environment import lightrag_imports
+from llama_index_raganything.retrievers.lightrag.opening import (
+    STORAGES,
+    connect_milvus,
+    let_go,
+    open_lightrag,
+    translated,
+)
 from llama_index_raganything.retrievers.lightrag.results import ChunkHit, read_hits
 from llama_index_raganything.retrievers.lightrag.settings import SessionSettings
 
 if TYPE_CHECKING:
-    from llama_index_raganything.stores.clients import Address, Connection
-
-_WHOLE: Final = 1_000_000_000
-"""More tokens than any text has: a node stays one chunk, and no result is cut for want of room in a prompt."""
-
-_STORAGES: Final = (
-    *("full_docs", "text_chunks", "full_entities", "full_relations", "entity_chunks", "relation_chunks"),
-    *("entities_vdb", "relationships_vdb", "chunks_vdb", "chunk_entity_relation_graph", "llm_response_cache"),
-    "doc_status",
-)
+    from llama_index_raganything.stores.clients import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +84,8 @@ class Session:
             if self._rag is None:
                 self._folder = _enter(self._place, self.settings.folder)
                 try:
-                    self._connection = _connected(self.settings.address)
-                    self._rag = await _open(self.settings, self._folder.key)
+                    self._connection = connect_milvus(self.settings.address)
+                    self._rag = await open_lightrag(self.settings, self._folder.key)
                 except BaseException:
                     _leave(self._place)
                     self._folder = None
@@ -111,11 +103,12 @@ class Session:
             try:
                 await rag.finalize_storages()
                 for function in (rag.llm_model_func, getattr(rag.embedding_func, "func", None)):
-                    if hasattr(function, "shutdown"):
-                        await function.shutdown()
+                    shutdown = getattr(function, "shutdown", None)
+                    if shutdown is not None:
+                        await shutdown()
             finally:
-                for name in _STORAGES:
-                    _let_go(getattr(rag, name, None), forget=last)
+                for name in STORAGES:
+                    let_go(getattr(rag, name, None), forget=last)
                 self._disconnect()
 
     async def query(self, text: str, arguments: Mapping[str, Any]) -> list[ChunkHit]:
@@ -134,7 +127,7 @@ class Session:
         rag = await self.open()
         with lightrag_imports():
             from lightrag import QueryParam
-        with _translated("query", self.settings):
+        with translated("query", self.settings):
             answer = await rag.aquery_data(text, QueryParam(**arguments))
         table = self._shared().table
         return [
@@ -196,7 +189,7 @@ class Session:
             nonlocal last, cost
             started = time.monotonic()
             if now or started - last >= 20 * cost:
-                with _translated("writing", self.settings):
+                with translated("writing", self.settings):
                     await write()
                 self._shared().table.save()
                 last = time.monotonic()
@@ -216,7 +209,7 @@ class Session:
     async def _drop(self, rag: Any, node_ids: Sequence[str], save: Callable[[], Awaitable[None]]) -> None:
         table = self._shared().table
         for name in table.drop_nodes(node_ids):
-            with _translated("deletion", self.settings):
+            with translated("deletion", self.settings):
                 result = await rag.adelete_by_doc_id(name)
             if result.status not in ("success", "not_found"):
                 message = f"LightRAG did not delete {name}: {result.message}"
@@ -258,7 +251,7 @@ class Session:
 
     async def _insert(self, rag: Any, batch: Mapping[str, tuple[str, list[str]]], report: BuildReport) -> None:
         table, names = self._shared().table, list(batch)
-        with _translated("insertion", self.settings):
+        with translated("insertion", self.settings):
             # What an interrupted build left behind would make LightRAG take these for duplicates.
             for name in await rag.aget_docs_by_ids(names):
                 await rag.adelete_by_doc_id(name)
@@ -305,106 +298,6 @@ def _leave(place: str) -> bool:
         return False
     del _folders[place]
     return True
-
-
-def _connected(address: Address | None) -> Connection | None:
-    """Count a user of the Milvus more: LightRAG's clients would leave a Milvus Lite directory locked."""
-    if address is None:
-        return None
-    from llama_index_raganything.stores.clients import connect
-
-    return connect(address)
-
-
-async def _open(settings: SessionSettings, key: str) -> Any:
-    """Build the LightRAG object and open its storages."""
-    dimension = len(await asyncio.to_thread(settings.embed_model.get_text_embedding, "dimension"))
-    with lightrag_imports():
-        from lightrag import LightRAG
-        from lightrag.kg.shared_storage import get_default_workspace, set_default_workspace
-    arguments = _arguments(settings, dimension)
-    known = {item.name for item in fields(LightRAG)}
-    with _translated("opening", settings):
-        # No await in here: the environment belongs to the whole process.
-        with lightrag_imports(), milvus_environment(settings.address):
-            rag = LightRAG(**{name: value for name, value in arguments.items() if name in known})
-        rag.workspace = key
-        for name in _STORAGES:
-            _prepare(getattr(rag, name, None), key, settings.address)
-        if get_default_workspace() is None:
-            set_default_workspace("")
-        await rag.initialize_storages()
-    return rag
-
-
-def _arguments(settings: SessionSettings, dimension: int) -> dict[str, Any]:
-    own: dict[str, Any] = {
-        "working_dir": str(settings.working_dir),
-        "workspace": settings.workspace,
-        "llm_model_func": language_function(settings.llm, vectors_only=settings.vectors_only),
-        "llm_model_max_async": settings.num_workers,
-        "max_parallel_insert": settings.num_workers,
-        "embedding_func": embedding_function(settings.embed_model, dimension),
-        "embedding_batch_num": 100,
-        "tokenizer": lightrag_tokenizer(),
-        "chunk_token_size": _WHOLE,
-        # Ranks decide, not LightRAG's threshold of 0.2, which would leave fewer results than were asked for.
-        "cosine_better_than_threshold": -1.0,
-        # Answers that no LLM gave must not be remembered.
-        "enable_llm_cache": settings.llm is not None,
-    }
-    if settings.address is not None:
-        own["vector_storage"] = "MilvusVectorDBStorage"
-    return own | dict(settings.options)
-
-
-@contextmanager
-def _translated(action: str, settings: SessionSettings) -> Iterator[None]:
-    """Turn what LightRAG raises into this package's errors."""
-    try:
-        yield
-    except RAGAnythingError:
-        raise
-    except Exception as error:
-        text = str(error)
-        if action == "opening" and "dim" in text.lower():
-            message = (
-                f"The vectors in {settings.folder} have another dimension than {type(settings.embed_model).__name__} "
-                f"gives; pass the embedding model that they were made with, or build a new folder. ({text})"
-            )
-            raise SchemaMismatchError(message) from error
-        message = f"LightRAG's {action} in {settings.folder} failed: {type(error).__name__}: {text}"
-        raise StoreError(message) from error
-
-
-def _prepare(storage: Any, key: str, address: Address | None) -> None:
-    """Settle what LightRAG takes from the process for one of its storages.
-
-    Its memory is shared by all objects of a process under the workspace's name alone: two folders would read and
-    overwrite each other. The paths are settled by now, so the name can tell folders apart. Milvus clients read the
-    environment whenever they connect.
-    """
-    if storage is None:
-        return
-    storage.workspace = key
-    if address is not None and hasattr(storage, "_create_milvus_client"):
-        storage._create_milvus_client = partial(_milvus_client, address)
-
-
-def _milvus_client(address: Address) -> Any:
-    from llama_index_raganything.stores.clients import open_client
-
-    return open_client(address)
-
-
-def _let_go(storage: Any, *, forget: bool) -> None:
-    """Close a Milvus client, and empty the process-wide memory of a folder that no session has open any more."""
-    client, data = getattr(storage, "_client", None), getattr(storage, "_data", None)
-    if client is not None and hasattr(client, "close"):
-        with suppress(Exception):
-            client.close()
-    if forget and isinstance(data, dict):
-        data.clear()
 
 
 def _free_name(node_id: str, taken: set[str]) -> str:

@@ -12,7 +12,8 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 from pydantic import SecretStr
 
-from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.errors import ConfigurationError, SourceError
+from llama_index_raganything.retrievers.lightrag.chunks import FILE_NAME, ChunkTable
 
 if TYPE_CHECKING:
     from llama_index_raganything.stores.clients import Address
@@ -83,3 +84,47 @@ def check_workspace(workspace: str, *, with_milvus: bool) -> None:
         allowed = "letters, digits and _, not beginning with a digit" if with_milvus else "letters, digits, _ and -"
         message = f"The workspace {workspace!r} may have up to 64 {allowed}."
         raise ConfigurationError(message)
+
+
+def prepare_folder(working_dir: str | Path, workspace: str, *, with_milvus: bool) -> None:
+    """Make the folder of a workspace, with an empty table where there is none.
+
+    Args:
+        working_dir: LightRAG's working directory.
+        workspace: The workspace.
+        with_milvus: Whether the vectors are kept in Milvus.
+
+    Raises:
+        ConfigurationError: The workspace's name cannot be one.
+        SourceError: The folder cannot be written.
+    """
+    check_workspace(workspace, with_milvus=with_milvus)
+    if with_milvus and not workspace:
+        raise ConfigurationError(
+            "Name a workspace, such as workspace='my_graph': LightRAG's collections in Milvus begin with it, and "
+            "without it all directories would share the collections chunks, entities and relationships."
+        )
+    table = ChunkTable.load(Path(working_dir) / workspace)
+    if not table.path.exists():
+        try:
+            table.save()
+        except OSError as error:
+            message = f"The working directory {working_dir} cannot be written: {error.strerror or error}."
+            raise SourceError(message) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds nothing of LightRAG.
+
+    Args:
+        folder: Folder of the workspace.
+
+    Raises:
+        SourceError: There is neither our table nor a file of LightRAG.
+    """
+    if not (folder / FILE_NAME).exists() and not any(folder.glob("kv_store_*.json")):
+        message = (
+            f"There is no LightRAG data in {folder}. Check working_dir and workspace, or build it with "
+            "LightRAGRetriever.from_nodes(nodes, working_dir)."
+        )
+        raise SourceError(message)
