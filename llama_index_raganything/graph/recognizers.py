@@ -125,7 +125,7 @@ class SpacyRecognizer(BaseComponent):
                 for entity in document.ents
                 if entity.label_ not in self.ignored_labels
             )
-        return [found for found, text in zip(spans, texts, strict=True)]
+        return [_tidy(found, text) for found, text in zip(spans, texts, strict=True)]
 
 
 class GLiNERRecognizer(BaseComponent):

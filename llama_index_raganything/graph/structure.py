@@ -107,8 +107,8 @@ def structural_links(nodes: Sequence[BaseNode]) -> list[StructuralLink]:
     """
     members = _members(nodes)
     links = _Links()
-    captions = _link_captions(members, links)
-    _link_citations([member for member in members if member.place not in captions], links)
+    _link_captions(members, links)
+    _link_citations(members, links)
     _link_continuations(members, links)
     _link_sections(members, links)
     for first, second in pairwise(members):
@@ -176,14 +176,12 @@ def _member(place: int, node: BaseNode) -> _Member:
 # Captions
 
 
-def _link_captions(members: Sequence[_Member], links: _Links) -> set[int]:
-    """Link texts that only repeat a caption, and return their places."""
+def _link_captions(members: Sequence[_Member], links: _Links) -> None:
     bearers: dict[str, list[_Member]] = defaultdict(list)
     for member in members:
         if not member.running and (member.caption or member.label):
             for key in {_words(member.caption), member.label or ""} - {""}:
                 bearers[key].append(member)
-    places = set()
     for member in members:
         if not member.running or len(member.text) > _CAPTION_CHARS:
             continue
@@ -197,8 +195,6 @@ def _link_captions(members: Sequence[_Member], links: _Links) -> set[int]:
         if same:
             bearer = _nearest(same, member.place)
             links.add(member, bearer, "caption", bearer.label)
-            places.add(member.place)
-    return places
 
 
 def _words(text: str) -> str:
@@ -206,9 +202,9 @@ def _words(text: str) -> str:
 
 
 def _same_caption(first: str, second: str, label: str) -> bool:
-    """Tell whether one begins with the other; "Table 2" alone also begins "Table 2 shows that"."""
+    """Tell whether one begins with the other and is not much shorter; "Table 2" also begins "Table 2 shows that"."""
     shorter, longer = sorted((first, second), key=len)
-    return longer.startswith(shorter) and len(shorter) > len(_words(label))
+    return longer.startswith(shorter) and len(shorter) > len(_words(label)) and len(longer) <= 2 * len(shorter)
 
 
 # Citations

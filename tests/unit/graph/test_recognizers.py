@@ -183,6 +183,17 @@ def test_batches_are_no_larger_than_asked_and_earlier_versions_serve():
     assert names_in(GLiNERRecognizer(model=OldModel()), "by ACME") == ["ACME"]
 
 
+def test_spans_are_trimmed_sorted_and_kept_inside_the_text():
+    class Sloppy:
+        def inference(self, texts, labels, threshold):
+            places = [(7, 99), (0, 3), (1, 5), (3, 3), (5, 6), (1, 5), (-4, 2)]
+            return [[{"start": start, "end": end, "label": "x"} for start, end in places] for _ in texts]
+
+    assert GLiNERRecognizer(model=Sloppy()).recognize([" ab c  def "]) == [
+        [EntitySpan(1, 2, "x"), EntitySpan(1, 3, "x"), EntitySpan(1, 5, "x"), EntitySpan(7, 10, "x")]
+    ]
+
+
 def test_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
     class GLiNER:
         @classmethod
@@ -211,6 +222,7 @@ def recognized(answer, text, **settings):
         ('[{"name": "ACME [old]"}]', ["ACME [old]"]),
         ('[{"name": 5}, {"type": "x"}, null, "", " ", {"name": "Old"}]', ["old"]),
         ('["ACME", "ACME [old]", "ME"]', ["ACME [old]"]),
+        ('["AC", "CME", "by AC"]', []),
         ("[]", []),
         ('["Nobody", "(", "[a-", "\\\\"]', []),
     ],

@@ -94,6 +94,14 @@ def test_a_citation_reaches_the_first_parts_of_a_long_table():
     assert [target for _, target, _ in links_of(nodes, "cites")] == [f"p{number}" for number in range(MAX_PARTS)]
 
 
+def test_a_citation_behind_a_long_table_reaches_its_first_parts_too():
+    nodes = [
+        *(table(f"p{number}", "Table 1", element_id="e", section="B") for number in range(9)),
+        node("t", "Table 1"),
+    ]
+    assert links_of(nodes, "cites")[0] == ("t", "p0", "Table 1")
+
+
 def test_where_a_parser_found_no_table_the_text_that_begins_with_the_label_bears_it():
     nodes = [
         node("t", "The sums stand in Table 4.", page=1, section="A"),
@@ -106,7 +114,15 @@ def test_where_a_parser_found_no_table_the_text_that_begins_with_the_label_bears
 # Captions and continuations
 
 
-@pytest.mark.parametrize("text", ["Table 2: Revenue by region", "TABLE 2 – Revenue  by region.", "Table 2: Revenue"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Table 2: Revenue by region",
+        "TABLE 2 – Revenue  by region.",
+        "Table 2: Revenue",
+        "Table 2: Revenue by region, 2019",
+    ],
+)
 def test_a_text_that_only_repeats_a_caption(text):
     nodes = [table("x", "Table 2", caption="Table 2: Revenue by region"), *fillers(9), node("c", text)]
     assert links_of(nodes, "caption") == [("c", "x", "Table 2")]
@@ -118,9 +134,16 @@ def test_a_caption_without_a_label():
     assert links_of(nodes, "caption") == [("c", "x", None)]
 
 
-@pytest.mark.parametrize("text", ["Table 2 shows that revenue fell.", "Table 2: Revenue by region. " + "More. " * 200])
-def test_a_text_that_says_more_cites_instead(text):
-    nodes = [table("x", "Table 2", caption="Table 2"), node("c", text)]
+@pytest.mark.parametrize(
+    ("caption", "text"),
+    [
+        ("Table 2", "Table 2 shows that revenue fell."),
+        ("Table 2: Revenue by region", "Table 2: Revenue by region. The north grew most and the south least."),
+        ("Table 2: Revenue " * 30, "Table 2: Revenue " * 40),
+    ],
+)
+def test_a_text_that_says_more_cites_instead(caption, text):
+    nodes = [table("x", "Table 2", caption=caption), node("c", text)]
     assert links_of(nodes, "caption") == []
     assert links_of(nodes, "cites") == [("c", "x", "Table 2")]
 
@@ -148,8 +171,9 @@ def test_a_table_goes_on(first, second, continues):
 def test_a_table_goes_on_behind_a_page_header_but_pieces_of_one_element_stand_together():
     nodes = [table("x", "Table 1", page=1), node("h", "Header"), table("y", "Table 1", page=2)]
     assert links_of(nodes, "continues") == [("y", "x", "Table 1")]
-    nodes = [node("x", element_id="e"), node("h"), node("y", element_id="e")]
+    nodes = [table("x", element_id="e"), node("h"), table("y", element_id="e")]
     assert links_of(nodes, "continues") == []
+    assert links_of([node("x"), node("y", caption="(continued)")], "continues") == []
 
 
 # Sections, neighbours, pages
@@ -162,6 +186,13 @@ def test_a_table_is_linked_to_the_nearest_paragraphs_of_its_section():
     assert sorted(found) == sorted(f"fA{number}" for number in range(11, 19))
     assert found[:2] == ["fA15", "fA14"]
     assert len(found) == SECTION_PARAGRAPHS
+    found = [target for source, target, _ in links_of([table("x"), *fillers(30)], "section") if source == "x"]
+    assert found == [f"f{number}" for number in range(SECTION_PARAGRAPHS)]
+
+
+def test_paragraphs_are_linked_to_the_two_that_follow():
+    found = [link[:2] for link in links_of(fillers(4), "section")]
+    assert found == [("f0", "f1"), ("f0", "f2"), ("f1", "f2"), ("f1", "f3"), ("f2", "f3")]
 
 
 def test_paragraphs_are_linked_to_the_next_ones_of_their_section_though_others_stand_between():
@@ -196,6 +227,9 @@ def test_pages_whose_elements_are_nodes_have_no_links_and_other_pages_do():
     page.relationships[NodeRelationship.CHILD] = [RelatedNodeInfo(node_id="x")]
     scan = node("q", "see Table 1", "page", page=2)
     assert links_of([page, table("x", "Table 1", page=1), scan], "cites") == [("q", "x", "Table 1")]
+    page.relationships[NodeRelationship.CHILD] = [RelatedNodeInfo(node_id="gone")]
+    assert links_of([page, table("x", "Table 1", page=1)], "cites") == [("p", "x", "Table 1")]
+    page.relationships[NodeRelationship.CHILD] = [RelatedNodeInfo(node_id="x")]
     assert all("p" not in (link.source, link.target) for link in structural_links([page, table("x"), scan]))
 
 
