@@ -6,7 +6,7 @@ documents share stay through their other rows, and those that nobody else knows 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY
@@ -14,11 +14,9 @@ from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY
 from llama_index_raganything.stores.expressions import all_of, any_of
 from llama_index_raganything.stores.graph_entities import EntityRows, row_matches
 from llama_index_raganything.stores.graph_facts import FactRows
-from llama_index_raganything.stores.graph_rows import TRIPLE_FIELDS, shortened
+from llama_index_raganything.stores.graph_rows import DOCUMENT_KEYS, TRIPLE_FIELDS, shortened
 from llama_index_raganything.stores.graph_tables import GraphTables
 from llama_index_raganything.stores.graph_triples import IS_TRIPLE, TripleRows
-
-_DOCUMENT_KEY = "ref_doc_id"
 
 
 class Deletion:
@@ -69,11 +67,8 @@ class Deletion:
         """
         own = dict(properties)
         if ids is None:
-            node_id, doc_id = own.pop(TRIPLET_SOURCE_KEY, None), own.pop(_DOCUMENT_KEY, None)
-            if isinstance(node_id, str) and node_id:
-                self.sources([node_id], chunks=False)
-            if isinstance(doc_id, str) and doc_id:
-                self.documents([doc_id])
+            self.sources(_named(own, [TRIPLET_SOURCE_KEY]), chunks=False)
+            self.documents(_named(own, DOCUMENT_KEYS))
         if not own:
             return
         within = None if ids is None else [shortened(entity) for entity in ids]
@@ -90,6 +85,8 @@ class Deletion:
             chunks: The nodes themselves too.
         """
         sources = [node_id for node_id in dict.fromkeys(node_ids) if node_id]
+        if not sources:
+            return
         self._facts.delete(sources)
         self._tables.facts.delete_any("source", sources)
         # Chunks last: they tell a deletion that has to be done again which nodes there were.
@@ -118,3 +115,9 @@ class Deletion:
             expression = all_of(any_of(column, values), extra, any_of("kind", ["entity"]))
             self._tables.delete_vectors([row["id"] for row in self._tables.entities.rows(expression, ["id"])])
         self._tables.entities.delete_any(column, values, extra)
+
+
+def _named(properties: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    """Take the properties that say where something comes from out of others, and return their values."""
+    values = [properties.pop(key, None) for key in keys]
+    return [value for value in values if isinstance(value, str)]

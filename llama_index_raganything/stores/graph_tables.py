@@ -173,16 +173,17 @@ class GraphTables:
                     table.delete("")
                 else:
                     table.drop()
-        store = self.vectors()
-        if store is not None:
-            store.clear()
+        if self.tenant:
+            store = self.vectors()
+            if store is not None:
+                store.clear()
+        else:
+            self._drop_vectors()
         self.changed("put", "delete")
 
     def close(self) -> None:
         """Give the connections back."""
-        store, self._vectors = self._vectors, None
-        if store is not None:
-            store.close()
+        self._close_vectors()
         connection, self._connection = self._connection, None
         if connection is not None:
             release(connection)
@@ -197,15 +198,26 @@ class GraphTables:
 
     def _replace(self) -> None:
         """Delete the graph without looking into it, unless that would delete tenants' rows that can be read."""
-        client = self.connected().client
-        if client.has_collection(self._vectors_name):
-            client.drop_collection(self._vectors_name)
+        self._drop_vectors()
         try:
             if self.entities.exists() or self.facts.exists():
                 self.clear()
         except SchemaMismatchError:
             self.entities.drop()
             self.facts.drop()
+
+    def _close_vectors(self) -> None:
+        store, self._vectors = self._vectors, None
+        if store is not None:
+            store.close()
+
+    def _drop_vectors(self) -> None:
+        """Delete the embeddings' collection, so that embeddings of another dimension can follow."""
+        connection = self.connected()
+        self._close_vectors()
+        with connection.writing(self._vectors_name):
+            if connection.client.has_collection(self._vectors_name):
+                connection.client.drop_collection(self._vectors_name)
 
     def _check_version(self, table: GraphTable) -> None:
         """Compare the version in a collection with this one, or note it in one that is new."""

@@ -163,8 +163,8 @@ class MilvusPropertyGraphStore(FactStore):
             entity_names: Delete these entities with all their triples.
             relation_names: Delete triples with these labels, of those that meet the other conditions too; entities
                 stay.
-            properties: Delete entities and triples with one of these properties. ``triplet_source_id`` and
-                ``ref_doc_id`` delete what comes from there, and leave what comes from elsewhere too.
+            properties: Delete entities and triples with one of these properties. ``triplet_source_id``,
+                ``ref_doc_id`` and ``doc_id`` delete what comes from there, and leave what comes from elsewhere too.
             ids: Delete these entities with all their triples, and these nodes with all that comes from them.
         """
         if relation_names:

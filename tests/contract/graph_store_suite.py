@@ -283,8 +283,7 @@ class DeletionSuite:
     """Deleting what is asked for and nothing else; ``SimplePropertyGraphStore`` deletes more."""
 
     @pytest.fixture
-    def filled(self, make_store):
-        store = make_store()
+    def filled(self, store):
         fill(store)
         return store
 
@@ -347,8 +346,7 @@ class DeletionSuite:
         assert ids(filled.get()) == {"Acme", "Bob", "Carol"}
         assert filled.get_triplets(relation_names=["BASED_IN"]) == []
 
-    def test_delete_of_a_node_that_came_with_its_document(self, make_store):
-        store = make_store()
+    def test_delete_of_a_node_that_came_with_its_document(self, store):
         node = TextNode(
             id_="n1", text="Bob works at Acme.", relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id="d1")}
         )
@@ -364,8 +362,7 @@ class DeletionSuite:
         assert ids(store.get()) == {"Bob", "Tea"}
 
     @pytest.mark.parametrize("name", [*NASTY, "\x00\x01 control"], ids=brief)
-    def test_nasty_documents_and_names_delete_only_themselves(self, make_store, name):
-        store = make_store()
+    def test_nasty_documents_and_names_delete_only_themselves(self, store, name):
         fill(store)
         nasty = entity(name, name, name)
         store.upsert_nodes([nasty, entity("x", "n9", name)])
@@ -383,8 +380,7 @@ class DeletionSuite:
 class ProvenanceSuite:
     """The same entity and the same triple from several sources; ``SimplePropertyGraphStore`` keeps the last one."""
 
-    def test_sources_are_all_kept(self, make_store):
-        store = make_store()
+    def test_sources_are_all_kept(self, store):
         fill(store)
         store.upsert_nodes([entity("Acme", "n3", "d2", label="COMPANY", founded=1990)])
         store.upsert_relations([relation("Bob", "WORKS_AT", "Acme", "n3", "d2", since=2002)])
@@ -407,15 +403,13 @@ class ProvenanceSuite:
         assert link.properties == {"since": 2001} | origin("n1", "d1")
         assert store.get(ids=["Acme"])[0].label == "ORG"
 
-    def test_triples_with_most_sources_come_first(self, make_store):
-        store = make_store()
+    def test_triples_with_most_sources_come_first(self, store):
         store.upsert_relations([relation("A", "R", f"B{i}", "n1") for i in range(5)])
         store.upsert_relations([relation("A", "R", "B3", "n2")])
 
         assert store.get_rel_map([entity("A")], limit=1)[0][2].id == "B3"
 
-    def test_rel_map_walks_both_ways_and_round_circles(self, make_store):
-        store = make_store()
+    def test_rel_map_walks_both_ways_and_round_circles(self, store):
         store.upsert_relations([relation(f"E{i}", "NEXT", f"E{(i + 1) % 6}", "n1") for i in range(6)])
         store.upsert_relations([relation("E0", "SKIP", "far", "n1"), relation("far", "NEXT", "farther", "n1")])
         start = [entity("E0")]
@@ -427,8 +421,7 @@ class ProvenanceSuite:
         assert len(found) == 6
         assert len(store.get_rel_map(start, depth=50)) == 8
 
-    def test_an_entity_in_every_node(self, make_store):
-        store = make_store()
+    def test_an_entity_in_every_node(self, store):
         store.upsert_nodes([entity("hub", f"n{i}", f"d{i}") for i in range(300)])
         store.upsert_relations([relation("hub", "R", f"E{i}", f"n{i}", f"d{i}") for i in range(300)])
 
@@ -492,8 +485,7 @@ class VectorSuite:
 
         assert asyncio.run(vectors.avector_query(query)) == vectors.vector_query(query)
 
-    def test_vectors_go_with_their_entities(self, make_store):
-        store = make_store()
+    def test_vectors_go_with_their_entities(self, store):
         store.upsert_nodes([entity("A", "n1", "d1", vector=[1, 0, 0, 0]), entity("B", "n2", "d2", vector=[0, 1, 0, 0])])
         store.upsert_relations([relation("A", "R", "B", "n2", "d2")])
 
@@ -504,8 +496,7 @@ class VectorSuite:
         store.upsert_nodes([entity("B", "n2", "d2")])
         assert self.ask(store) == ([], [])
 
-    def test_without_any_vector(self, make_store):
-        store = make_store()
+    def test_without_any_vector(self, store):
         assert self.ask(store) == ([], [])
         store.upsert_nodes([entity("A", "n1")])
         assert self.ask(store) == ([], [])

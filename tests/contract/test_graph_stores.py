@@ -27,8 +27,8 @@ class TestSimplePropertyGraphStore(GraphStoreSuite):
         assert store.get() == []
 
 
-class MilvusGraphSuite(GraphStoreSuite, DeletionSuite, ProvenanceSuite, VectorSuite):
-    """Everything, for one open Milvus."""
+class MilvusGraph:
+    """Stores in one open Milvus."""
 
     tenant = None
 
@@ -44,14 +44,23 @@ class MilvusGraphSuite(GraphStoreSuite, DeletionSuite, ProvenanceSuite, VectorSu
         for store in opened:
             store.close()
 
+    @pytest.fixture(scope="class")
+    def scratch(self, make_store):
+        return make_store()
 
-class TestMilvusGraph(MilvusGraphSuite):
+    @pytest.fixture
+    def store(self, scratch):
+        scratch.clear()
+        return scratch
+
+
+class TestMilvusGraph(MilvusGraph, GraphStoreSuite, DeletionSuite, ProvenanceSuite, VectorSuite):
     @pytest.fixture(scope="class")
     def milvus_uri(self, tmp_path_factory):
         return str(tmp_path_factory.mktemp("milvus") / "m.db")
 
 
-class TestMilvusGraphOfATenant(MilvusGraphSuite):
+class TestMilvusGraphOfATenant(MilvusGraph, ProvenanceSuite, VectorSuite):
     """A tenant's graph is a graph like any other."""
 
     tenant = "tenant a"
