@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from itertools import pairwise
 
 from llama_index_raganything.ranking.lexical import tokenize
@@ -26,10 +27,12 @@ class GraphScript:
 
     Args:
         fail_on: A request to read a text with this word in it fails.
+        pause: Seconds that every answer takes.
     """
 
-    def __init__(self, fail_on: str | None = None) -> None:
+    def __init__(self, fail_on: str | None = None, pause: float = 0.0) -> None:
         self.fail_on = fail_on
+        self.pause = pause
         self.calls: list[str] = []
         self._guard = threading.Lock()
 
@@ -39,6 +42,7 @@ class GraphScript:
     def __call__(self, messages) -> str:
         prompt = messages[-1].content or ""
         kind = self._kind(prompt)
+        time.sleep(self.pause)
         with self._guard:
             self.calls.append(kind)
         if kind == "keywords":

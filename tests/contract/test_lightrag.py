@@ -343,6 +343,21 @@ def test_two_folders_do_not_share_what_lightrag_keeps_in_memory(built, tmp_path)
         assert set(ids(first.retrieve("Siemens"))) == {node.node_id for node in story()}
 
 
+def test_two_folders_are_built_at_the_same_time(tmp_path):
+    script = GraphScript(pause=0.05)
+
+    def build(number):
+        nodes = [TextNode(id_=f"{number}-{i}", text=f"Siemens builds Plant {number} {i}.") for i in range(4)]
+        retriever = LightRAGRetriever.from_nodes(
+            nodes, tmp_path / str(number), strict=True, llm=script.llm(), embed_model=TokenEmbedding()
+        )
+        with retriever:
+            return set(ids(retriever.retrieve("Siemens Plant")))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(build, range(2))) == [{f"{number}-{i}" for i in range(4)} for number in range(2)]
+
+
 def test_two_retrievers_of_one_folder_see_what_one_of_them_writes(tmp_path):
     arguments = {"llm": GraphScript().llm(), "embed_model": TokenEmbedding()}
     with (
@@ -469,6 +484,18 @@ class TestErrors:
         ):
             retriever.retrieve("Siemens")
 
+    @pytest.mark.parametrize("mode", ["local", "naive"])
+    def test_an_embedding_model_that_fails(self, built, mode):
+        class Failing(TokenEmbedding):
+            def _get_query_embedding(self, query):
+                raise RuntimeError("no connection")
+
+        with (
+            LightRAGRetriever(built[0], embed_model=Failing(), mode=mode) as retriever,
+            pytest.raises(StoreError, match="no connection"),
+        ):
+            retriever.retrieve("Siemens")
+
     def test_an_llm_that_fails_to_give_keywords(self, built):
         script = GraphScript()
         llm = script.llm()
@@ -485,6 +512,8 @@ class TestErrors:
         from llama_index_raganything.retrievers.lightrag.environment import lightrag_imports
 
         before = pipmaster.install
+        with pytest.raises(MissingDependencyError, match=r"lightrag\]"), lightrag_imports():
+            import lightrag_that_is_not_installed  # noqa: F401
         with pytest.raises(MissingDependencyError, match="refused"), lightrag_imports():
             pipmaster.install("neo4j")
         assert pipmaster.install is before
@@ -533,6 +562,9 @@ def test_vectors_in_milvus_beside_our_nodes(tmp_path, monkeypatch):
     assert dict(os.environ) == before
     with LightRAGRetriever(tmp_path / "work", **arguments) as retriever:
         assert ids(retriever.retrieve("Who repairs the turbine?"))[0] == "n1"
+        store.client.drop_collection("graph_chunks")
+        with pytest.raises(StoreError):
+            retriever.retrieve("Who repairs the turbine?")
     with (
         LightRAGRetriever(tmp_path / "work", **arguments | {"embed_model": HashEmbedding(dimension=32)}) as retriever,
         pytest.raises(SchemaMismatchError, match="dimension"),

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import fields
-from typing import Any, Final
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import Any, Final, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM, ChatMessage, MessageRole
 
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.retrievers.lightrag.environment import lightrag_imports
+
+T = TypeVar("T")
 
 LanguageFunction = Callable[..., Awaitable[str]]
 
@@ -90,12 +93,48 @@ def language_function(llm: LLM | None, *, vectors_only: bool = False) -> Languag
     return complete
 
 
-def embedding_function(embed_model: BaseEmbedding, dimension: int) -> Any:
+@dataclass(slots=True)
+class Failures:
+    """What embedding models and vector storages have raised.
+
+    In modes naive and mix, LightRAG logs such errors and answers as if nothing had been found.
+
+    Attributes:
+        count: How many calls have failed.
+        last: The last error.
+    """
+
+    count: int = 0
+    last: Exception | None = None
+
+    def watching(self, function: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        """Return a coroutine function that notes what another one raises.
+
+        Args:
+            function: The other one.
+
+        Returns:
+            A function that does the same.
+        """
+
+        @wraps(function)
+        async def watched(*arguments: Any, **named: Any) -> T:
+            try:
+                return await function(*arguments, **named)
+            except Exception as error:
+                self.count, self.last = self.count + 1, error
+                raise
+
+        return watched
+
+
+def embedding_function(embed_model: BaseEmbedding, dimension: int, failures: Failures) -> Any:
     """Return an embedding model as LightRAG's ``EmbeddingFunc``.
 
     Args:
         embed_model: The model.
         dimension: Dimension of its vectors.
+        failures: Is told of every failure.
 
     Returns:
         The ``EmbeddingFunc``; it embeds queries as queries where LightRAG says what they are.
@@ -113,7 +152,7 @@ def embedding_function(embed_model: BaseEmbedding, dimension: int) -> Any:
 
     known = {field.name for field in fields(EmbeddingFunc)}
     options = {"supports_asymmetric": True} if "supports_asymmetric" in known else {}
-    return EmbeddingFunc(embedding_dim=dimension, func=embed, **options)
+    return EmbeddingFunc(embedding_dim=dimension, func=failures.watching(embed), **options)
 
 
 def lightrag_tokenizer() -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llama_index_raganything.errors import RAGAnythingError, SchemaMismatchError, StoreError
 from llama_index_raganything.retrievers.lightrag.adapters import (
+    Failures,
     embedding_function,
     language_function,
     lightrag_tokenizer,
@@ -47,12 +48,13 @@ def connect_milvus(address: Address | None) -> Connection | None:
     return connect(address)
 
 
-async def open_lightrag(settings: SessionSettings, key: str) -> Any:
+async def open_lightrag(settings: SessionSettings, key: str, failures: Failures) -> Any:
     """Build the LightRAG object and open its storages.
 
     Args:
         settings: What to open.
         key: What tells this folder from others in LightRAG's process-wide memory.
+        failures: Is told when the embedding model or a vector storage fails.
 
     Returns:
         The ``LightRAG`` object.
@@ -66,7 +68,7 @@ async def open_lightrag(settings: SessionSettings, key: str) -> Any:
     with lightrag_imports():
         from lightrag import LightRAG
         from lightrag.kg.shared_storage import get_default_workspace, set_default_workspace
-    arguments = _arguments(settings, dimension)
+    arguments = _arguments(settings, dimension, failures)
     known = {item.name for item in fields(LightRAG)}
     with translated("opening", settings):
         # No await in here: the environment belongs to the whole process.
@@ -74,21 +76,21 @@ async def open_lightrag(settings: SessionSettings, key: str) -> Any:
             rag = LightRAG(**{name: value for name, value in arguments.items() if name in known})
         rag.workspace = key
         for name in STORAGES:
-            _prepare(getattr(rag, name, None), key, settings.address)
+            _prepare(getattr(rag, name, None), key, settings.address, failures)
         if get_default_workspace() is None:
             set_default_workspace("")
         await rag.initialize_storages()
     return rag
 
 
-def _arguments(settings: SessionSettings, dimension: int) -> dict[str, Any]:
+def _arguments(settings: SessionSettings, dimension: int, failures: Failures) -> dict[str, Any]:
     own: dict[str, Any] = {
         "working_dir": str(settings.working_dir),
         "workspace": settings.workspace,
         "llm_model_func": language_function(settings.llm, vectors_only=settings.vectors_only),
         "llm_model_max_async": settings.num_workers,
         "max_parallel_insert": settings.num_workers,
-        "embedding_func": embedding_function(settings.embed_model, dimension),
+        "embedding_func": embedding_function(settings.embed_model, dimension, failures),
         "embedding_batch_num": 100,
         "tokenizer": lightrag_tokenizer(),
         "chunk_token_size": _WHOLE,
@@ -133,7 +135,7 @@ def translated(action: str, settings: SessionSettings) -> Iterator[None]:
         raise StoreError(message) from error
 
 
-def _prepare(storage: Any, key: str, address: Address | None) -> None:
+def _prepare(storage: Any, key: str, address: Address | None, failures: Failures) -> None:
     """Settle what LightRAG takes from the process for one of its storages.
 
     Its memory is shared by all objects of a process under the workspace's name alone: two folders would read and
@@ -143,6 +145,8 @@ def _prepare(storage: Any, key: str, address: Address | None) -> None:
     if storage is None:
         return
     storage.workspace = key
+    if hasattr(storage, "query"):
+        storage.query = failures.watching(storage.query)
     if address is not None and hasattr(storage, "_create_milvus_client"):
         storage._create_milvus_client = partial(_milvus_client, address)
 

@@ -144,7 +144,7 @@ class LightRAGRetriever(BaseRetriever):
         same text cost nothing.
 
         Args:
-            nodes: The nodes. Each stays one chunk, whatever its length.
+            nodes: The nodes, which ``vector_store``, where one is given, holds already. Each stays one chunk.
             working_dir: LightRAG's working directory; made where it is missing.
             show_progress: Show a progress bar.
             strict: Raise at the end when a node failed; by default it is logged.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index_raganything.errors import StoreError
+from llama_index_raganything.retrievers.lightrag.adapters import Failures
 from llama_index_raganything.retrievers.lightrag.chunks import ChunkTable, Entry, document_id, text_key
 from llama_index_raganything.retrievers.lightrag.environment import lightrag_imports
 from llama_index_raganything.retrievers.lightrag.opening import (
@@ -70,6 +71,7 @@ class Session:
         self._place = os.path.realpath(settings.folder)
         self._folder: _Folder | None = None
         self._rag: Any = None
+        self._failures = Failures()
         self._connection: Connection | None = None
 
     async def open(self) -> Any:
@@ -85,7 +87,7 @@ class Session:
                 self._folder = _enter(self._place, self.settings.folder)
                 try:
                     self._connection = connect_milvus(self.settings.address)
-                    self._rag = await open_lightrag(self.settings, self._folder.key)
+                    self._rag = await open_lightrag(self.settings, self._folder.key, self._failures)
                 except BaseException:
                     _leave(self._place)
                     self._folder = None
@@ -127,8 +129,11 @@ class Session:
         rag = await self.open()
         with lightrag_imports():
             from lightrag import QueryParam
+        before = self._failures.count
         with translated("query", self.settings):
             answer = await rag.aquery_data(text, QueryParam(**arguments))
+            if self._failures.last is not None and self._failures.count > before:
+                raise self._failures.last
         table = self._shared().table
         return [
             replace(hit, node_ids=table.nodes_of(hit.chunk_id, hit.file_path))
