@@ -213,7 +213,8 @@ def test_a_figure_is_linked_to_paragraphs_of_its_page_in_another_section():
         node("y", "", "image", section="C", page=4),
     ]
     assert [link[:2] for link in links_of(nodes, "page")] == [("x", "fA3")]
-    nodes = [*fillers(5, section="A", page=3), node("b", section="B"), node("x", "", "image", section="B", page=3)]
+    nodes = [*fillers(5, section="A", page=3), node("b", section="B", page=3)]
+    nodes.append(node("x", "", "image", section="B", page=3))
     assert [link[:2] for link in links_of(nodes, "page")] == [("x", "fA4"), ("x", "fA3")][:PAGE_PARAGRAPHS]
 
 

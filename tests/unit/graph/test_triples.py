@@ -32,10 +32,12 @@ from llama_index.core.schema import (
     TextNode,
     TransformComponent,
 )
+from llama_index.core.vector_stores.types import VectorStoreQuery
 
 from llama_index_raganything.errors import IngestionError
 from llama_index_raganything.graph.merging import ChunkTriples, TripleSource, clean_name, merge_chunks, merge_key
 from llama_index_raganything.graph.triples import TripleExtractor
+from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.testing import HashEmbedding, ScriptedTextLLM
 
 
@@ -491,6 +493,28 @@ def test_extract_changes_no_node():
     assert "Zoo" in found.sources
     assert [entity.name for entity in nodes[0].metadata.pop(KG_NODES_KEY)] == ["Zoo"]
     assert [node.metadata for node in nodes] == [node.metadata for node in ACME]
+
+
+def test_in_milvus_a_document_takes_its_sources_with_it_and_leaves_those_of_others(tmp_path):
+    store = MilvusPropertyGraphStore(uri=str(tmp_path / "graph.db"), collection_name="kb")
+    simple(ACME_ANSWERS, embed_model=HashEmbedding(), property_graph_store=store)(
+        [node.model_copy(deep=True) for node in ACME]
+    )
+
+    def triplets():
+        found = store.get_triplets(entity_names=["ACME Corp"])
+        return {(head.id, relation.label, tail.id) for head, relation, tail in found}
+
+    founded = ("ACME Corp", "Founded by", "Ada Lovelace")
+    assert triplets() == {founded, ("ACME Corp", "Has plant in", "Ürümqi"), ("ACME Corp", "Founded in", "1990")}
+    vector = HashEmbedding().get_query_embedding("Ada Lovelace")
+    nearest, _ = store.vector_query(VectorStoreQuery(query_embedding=vector, similarity_top_k=1))
+    assert [entity.id for entity in nearest] == ["Ada Lovelace"]
+    store.delete_document("a")
+    assert triplets() == {founded, ("ACME Corp", "Founded in", "1990")}
+    assert store.get(ids=["Ürümqi"]) == []
+    store.delete_document("b")
+    assert store.get() == []
 
 
 @pytest.mark.parametrize("with_failure", [False, True])
