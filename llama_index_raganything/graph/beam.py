@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from llama_index_raganything.graph.arrays import Integers, Keys, Rows
+from llama_index_raganything.graph.arrays import Integers, Keys, Rows, ranges
 from llama_index_raganything.graph.facts import OWN_TITLE, hash_names
 from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.graph.names import MAX_NAME_WORDS, candidates_of, name_key, words_of
-from llama_index_raganything.ranking.lexical import BM25_B, BM25_K1, Floats
+from llama_index_raganything.ranking.lexical import BM25_B, BM25_K1, Floats, inverse_document_frequency
 from llama_index_raganything.ranking.sets import SetScores, score_sets, stack_sets
 
 MENTIONS_TITLE: Final = 0
@@ -106,14 +106,12 @@ class Walk:
         base: Score of each by itself.
         sets: The sets and each node's membership; members are places in ``rows``.
         links: The links of the sets, for explanation.
-        share_defining: Share of the best candidates whose first sentence defines its subject.
     """
 
     rows: Integers
     base: Floats
     sets: SetScores
     links: list[Links] = field(default_factory=list)
-    share_defining: float = 0.0
 
     def ranked(self) -> list[tuple[int, float]]:
         """Return rows and scores, best first: membership, and far behind it the score by itself."""
@@ -137,34 +135,46 @@ def _flipped(kind: int) -> int:
     return {MENTIONS_TITLE: TITLE_MENTIONED, TITLE_MENTIONED: MENTIONS_TITLE}.get(kind, kind)
 
 
-Check = Generator[Integers, npt.NDArray[np.bool_], Any]
-"""Yields rows and is sent which of them may take part."""
-
-
 class LinkBeam:
     """One question's walk.
+
+    Which words are telling is judged by the candidates, as everywhere in ranking: what they all have in common tells
+    nothing about which to take, and a filter makes statistics of the whole corpus wrong.
 
     Args:
         mirror: The graph; the caller holds its lock while the walk runs.
         text: The question.
-        terms: The question's content words as tokens, without repetition.
+        terms: The question's content words as tokens.
+        candidates: Rows that the search found and that may take part.
+        extras: What else speaks for each of them, such as word order; see
+            :mod:`llama_index_raganything.ranking.passages`.
         weights: How much the parts count.
     """
 
-    def __init__(self, mirror: GraphMirror, text: str, terms: Sequence[str], weights: LinkWeights) -> None:
+    def __init__(
+        self,
+        mirror: GraphMirror,
+        text: str,
+        terms: Sequence[str],
+        candidates: npt.NDArray[Any],
+        extras: Floats | None = None,
+        weights: LinkWeights | None = None,
+    ) -> None:
         mirror.settle()
         self.mirror = mirror
-        self.weights = weights
+        self.weights = weights or LinkWeights()
         self.terms = hash_names(dict.fromkeys(terms)).tolist()
         self.names = _names_in_question(mirror, text)
-        self.size = max(1, mirror.size)
-        frequencies = np.array([mirror.document_frequency(term) for term in self.terms], np.float64)
-        self.idf = np.log1p((self.size - frequencies + 0.5) / (frequencies + 0.5))
-        self._factor = np.where(frequencies > 0, self.idf, 0.0)
-        unknown = 0.5 * np.log1p((self.size + 0.5) / 0.5)
-        self._scale = float(self._factor.sum() + unknown * (frequencies == 0).sum()) or 1.0
-        self._mean_length = float(mirror.length.values.mean()) if mirror.length.size else 1.0
-        self._coverage: dict[int, int] = {}
+        rows, first = np.unique(np.asarray(candidates, np.int64), return_index=True)
+        self.candidates = rows
+        self._extras = np.zeros(len(rows)) if extras is None else np.asarray(extras, np.float64)[first]
+        found = np.array([(mirror.frequencies(term, rows) > 0).sum() for term in self.terms], np.float64)
+        everywhere = np.array([mirror.has_term(term) for term in self.terms], bool)
+        self.idf = inverse_document_frequency(found, max(1, len(rows)))
+        self._factor = np.where(everywhere, self.idf, 0.0)
+        unknown = 0.5 * float(np.log1p((len(rows) + 0.5) / 0.5))
+        self._scale = float(self._factor.sum() + unknown * (~everywhere).sum()) or 1.0
+        self._mean_length = float(mirror.length.values[rows].mean()) if len(rows) else 1.0
 
     # -- nodes by themselves ---------------------------------------------------------------------------------------
 
@@ -197,6 +207,18 @@ class LinkBeam:
         crowded = holders[owners] > self.weights.near
         return rows[~crowded], value[~crowded]
 
+    def extras(self, rows: npt.NDArray[Any]) -> Floats:
+        """Return what else speaks for nodes: that the question names their title, and what the caller knows.
+
+        Args:
+            rows: Rows.
+        """
+        value = self.weights.title_match * self._title_match(rows)
+        if len(self.candidates):
+            places = np.minimum(np.searchsorted(self.candidates, rows), len(self.candidates) - 1)
+            value += np.where(self.candidates[places] == rows, self._extras[places], 0.0)
+        return value
+
     def _title_match(self, rows: npt.NDArray[Any]) -> Floats:
         found, values = self.title_holders()
         best = np.zeros(len(rows))
@@ -210,11 +232,8 @@ class LinkBeam:
 
     # -- the walk --------------------------------------------------------------------------------------------------
 
-    def run(self, candidates: Sequence[int]) -> Generator[Integers, npt.NDArray[np.bool_], Walk]:
-        """Walk from candidates.
-
-        Args:
-            candidates: Rows that the search found and that may take part.
+    def run(self) -> Generator[Integers, npt.NDArray[np.bool_], Walk]:
+        """Walk from the candidates.
 
         Yields:
             Rows of which the caller must say which may take part.
@@ -222,16 +241,15 @@ class LinkBeam:
         Returns:
             What was found.
         """
-        rows = np.array(list(dict.fromkeys(candidates)), np.int64)
+        rows = self.candidates
         titled = np.setdiff1d(self.title_holders()[0].astype(np.int64), rows)
         if len(titled):
             titled = titled[(yield titled)]
         rows = np.concatenate([rows, titled])
-        base = self.coverage(rows).sum(axis=1) + self.weights.title_match * self._title_match(rows)
+        base = self.coverage(rows).sum(axis=1) + self.extras(rows)
         order = np.argsort(-base, kind="stable")
         near = rows[order[: self.weights.near]]
         sources = near[: self.weights.sources]
-        share = float(self.mirror.defines.values[sources].mean()) if len(sources) else 0.0
         first = yield from self._allowed(self._links(sources, near), rows)
         units = _Units(self, rows)
         pairs = self._pairs(first, sources, units)
@@ -239,7 +257,7 @@ class LinkBeam:
         walk_sets = stack_sets(pairs.sets, triples.sets)
         bonus = np.concatenate([pairs.links, triples.links])
         scores = score_sets(units.coverage, units.extras, walk_sets, bonus)
-        return Walk(units.rows, units.coverage.sum(axis=1) + units.extras, scores, [first, second], share)
+        return Walk(units.rows, units.coverage.sum(axis=1) + units.extras, scores, [first, second])
 
     def _allowed(self, links: Links, known: Integers) -> Generator[Integers, npt.NDArray[np.bool_], Links]:
         targets = np.setdiff1d(links.target, known)
@@ -414,8 +432,7 @@ class _Units:
         if len(new):
             self.rows = np.concatenate([self.rows, new])
             self.coverage = np.concatenate([self.coverage, self._beam.coverage(new)])
-            extras = self._beam.weights.title_match * self._beam._title_match(new)
-            self.extras = np.concatenate([self.extras, extras])
+            self.extras = np.concatenate([self.extras, self._beam.extras(new)])
         self._order = np.argsort(self.rows, kind="stable")
 
     def places(self, rows: Integers) -> Integers:
@@ -442,8 +459,6 @@ def _join(left: Integers, right: Integers) -> tuple[Integers, Integers]:
     ordered = right[order]
     low = np.searchsorted(ordered, left, side="left")
     high = np.searchsorted(ordered, left, side="right")
-    from llama_index_raganything.graph.arrays import ranges
-
     places = ranges(low, high - low)
     return np.repeat(np.arange(len(left)), high - low), order[places]
 

@@ -20,7 +20,6 @@ from llama_index_raganything.graph.facts import (
     StructuralTie,
     Subject,
     hash_names,
-    name_hash,
     pack_counts,
 )
 from llama_index_raganything.graph.names import Candidate, Word, candidates_of, name_key, words_of
@@ -133,14 +132,10 @@ class EntityLinker(TransformComponent):
         found = recognizer.recognize([_text(node) for node in nodes])
         return [[(span.start, span.end) for span in spans] for spans in found]
 
-    def _node_facts(
-        self, node: BaseNode, titles: list[Subject], recognized: Sequence[tuple[int, int]]
-    ) -> NodeFacts:
+    def _node_facts(self, node: BaseNode, titles: list[Subject], recognized: Sequence[tuple[int, int]]) -> NodeFacts:
         text = _text(node)
         kind = str(node.metadata.get("content_type") or "text")
-        facts = NodeFacts(
-            node.node_id, document_of(node), kind=kind, section=str(node.metadata.get("section") or "")
-        )
+        facts = NodeFacts(node.node_id, document_of(node), kind=kind, section=str(node.metadata.get("section") or ""))
         title_keys = {subject.key for subject in titles}
         body = _after_title(text, title_keys)
         facts.spans = [(start + body, end + body) for start, end in _sentence_spans(text[body:], kind)]

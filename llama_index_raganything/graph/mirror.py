@@ -37,11 +37,12 @@ class GraphMirror:
     """Facts of all nodes as arrays.
 
     Rows number the nodes, from 0 in the order in which they came; removing leaves a gap until the next compaction.
-    Thread-safe: every public method takes the lock; a walk takes it for its whole length through :attr:`lock`.
+    :attr:`epoch` changes when that gives rows new numbers. Thread-safe: every public method takes the lock; a walk takes it for its whole length through :attr:`lock`.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.epoch = 0
         self._clear()
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -58,7 +59,12 @@ class GraphMirror:
         with self.lock:
             self.settle()
             parts = [part for part in vars(self).values() if isinstance(part, (Column, InvertedLists))]
-            loose: list[Any] = [self._mention_base, self._mention_tail, self._mention_base_nodes, self._mention_tail_nodes]
+            loose: list[Any] = [
+                self._mention_base,
+                self._mention_tail,
+                self._mention_base_nodes,
+                self._mention_tail_nodes,
+            ]
             overflow = sum(len(node_id) + 120 for node_id in self._long_ids.values())
             return sum(part.nbytes for part in [*parts, *loose]) + overflow
 
@@ -203,14 +209,33 @@ class GraphMirror:
         titles = self.title_terms.of(term)
         return count + 2 * np.isin(rows, titles) if len(titles) else count
 
-    def document_frequency(self, term: int) -> int:
-        """Return how many nodes have a word.
+    def has_term(self, term: int) -> bool:
+        """Return whether any node has a word.
 
         Args:
             term: Hash of the word.
         """
-        nodes = np.concatenate([self.sentence_node.values[self.terms.of(term)], self.title_terms.of(term)])
-        return len(np.unique(nodes))
+        key = np.array([term], np.uint32)
+        return bool(self.terms.counts(key)[0] or self.title_terms.counts(key)[0])
+
+    def tied_to(self, rows: npt.NDArray[Any]) -> tuple[Integers, Integers]:
+        """Return the nodes tied to nodes by the document's structure: the place of each row, and the other node.
+
+        Args:
+            rows: Rows.
+        """
+        starts = self.node_tie.values[rows]
+        lengths = self.node_tie.values[rows + 1] - starts
+        owners, others = self.ids.look_up(self.tie_target.values[ranges(starts, lengths)])
+        outward = np.repeat(np.arange(len(rows)), lengths)[owners]
+        ids = np.array([_hash(self._id(int(row))) for row in rows], np.uint32)
+        places, ties = self.ties.look_up(ids)
+        owner = np.concatenate([outward, places])
+        other = np.concatenate([others, self.tie_node.values[ties]]).astype(np.int64)
+        # The hash of another document's node may be the same.
+        same = self.document_hash.values[other] == self.document_hash.values[np.asarray(rows)[owner]]
+        kept = same & self.alive.values[other] & (other != np.asarray(rows)[owner])
+        return owner[kept], other[kept]
 
     def sentences_with(self, term: int, sentences: Integers) -> npt.NDArray[np.bool_]:
         """Return which of some sentences have a word, in themselves or in the title of their node.
@@ -266,6 +291,7 @@ class GraphMirror:
     def clear(self) -> None:
         """Remove everything."""
         with self.lock:
+            self.epoch += 1
             self._clear()
 
     def settle(self) -> None:
@@ -305,6 +331,10 @@ class GraphMirror:
         self.sentence_names = _pointers()
         self.names = Column(np.uint32)
         self.skips = Column(np.uint8)
+        self.node_tie = _pointers()
+        self.tie_target = Column(np.uint32)
+        self.tie_node = Column(np.int32)
+        self.ties = InvertedLists()
         self.ids = InvertedLists()
         self.documents = InvertedLists()
         self.terms = InvertedLists()
@@ -320,7 +350,7 @@ class GraphMirror:
         self._tail_nodes = np.zeros(0, np.int64)
 
     def _inverted(self) -> tuple[InvertedLists, ...]:
-        return (self.ids, self.documents, self.terms, self.title_terms, self.aliases)
+        return (self.ids, self.documents, self.terms, self.title_terms, self.aliases, self.ties)
 
     def _id(self, row: int) -> str:
         return self._long_ids.get(row) or bytes(self.node_id.values[row]).decode("ascii")
@@ -343,6 +373,7 @@ class GraphMirror:
         self.documents.append(documents, rows)
         self._append_titles(facts, rows)
         self._append_sentences(facts, rows)
+        self._append_ties(facts, rows)
         self._count += len(facts)
 
     def _append_titles(self, facts: Sequence[NodeFacts], rows: Rows) -> None:
@@ -368,6 +399,16 @@ class GraphMirror:
         _extend_pointers(self.sentence_names, np.concatenate([item.name_counts for item in facts]))
         self.names.extend(np.concatenate([item.names for item in facts]))
         self.skips.extend(np.concatenate([item.skips for item in facts]))
+
+    def _append_ties(self, facts: Sequence[NodeFacts], rows: Rows) -> None:
+        kept = [[tie for tie in item.ties if _is_evidence(item.kind, tie.kind)] for item in facts]
+        counts = np.array([len(ties) for ties in kept])
+        first = self.tie_target.size
+        _extend_pointers(self.node_tie, counts)
+        targets = np.array([_hash(tie.node_id) for ties in kept for tie in ties], np.uint32)
+        self.tie_target.extend(targets)
+        self.tie_node.extend(np.repeat(rows, counts))
+        self.ties.append(targets, np.arange(first, first + len(targets), dtype=np.int32))
 
     def _kill(self, rows: Rows) -> None:
         self.alive.values[rows] = False
@@ -475,8 +516,64 @@ class GraphMirror:
         return np.sort(_pair(rows[owners[own]], keys[own]))
 
     def _compact(self) -> None:
-        """Drop the rows of removed nodes."""
-        raise NotImplementedError
+        """Drop the rows of removed nodes; rows get new numbers."""
+        self.settle()
+        rows = np.flatnonzero(self.alive.values)
+        sentences = self.sentences_of(rows)
+        titles = ranges(self.node_alias.values[rows], np.diff(self.node_alias.values)[rows])
+        ties = ranges(self.node_tie.values[rows], np.diff(self.node_tie.values)[rows])
+        names = ranges(self.sentence_names.values[sentences], np.diff(self.sentence_names.values)[sentences])
+        old = dict(vars(self))
+        numbers = {
+            "rows": _numbering(self._count, rows),
+            "sentences": _numbering(self.sentence_node.size, sentences),
+            "titles": _numbering(self.alias_key.size, titles),
+            "ties": _numbering(self.tie_target.size, ties),
+        }
+        self._clear()
+        self.epoch = old["epoch"] + 1
+        self._count = len(rows)
+        for name in ("node_id", "alive", "defines", "length", "document_hash"):
+            getattr(self, name).extend(old[name].values[rows])
+        for name, kept in (("alias_key", titles), ("alias_weight", titles), ("tie_target", ties), ("names", names)):
+            getattr(self, name).extend(old[name].values[kept])
+        self.skips.extend(old["skips"].values[names])
+        for name, kept in (("alias_node", titles), ("tie_node", ties), ("sentence_node", sentences)):
+            getattr(self, name).extend(numbers["rows"][old[name].values[kept]])
+        for name, kept in (("node_sentence", rows), ("node_alias", rows), ("node_tie", rows)):
+            _extend_pointers(getattr(self, name), np.diff(old[name].values)[kept])
+        _extend_pointers(self.sentence_names, np.diff(old["sentence_names"].values)[sentences])
+        self._long_ids = {
+            int(numbers["rows"][row]): i for row, i in old["_long_ids"].items() if old["alive"].values[row]
+        }
+        for name, kind in _NUMBERED.items():
+            lists = old[name]
+            lists.renumber(numbers[kind])
+            setattr(self, name, lists)
+        self._rebuild()
+
+
+_NUMBERED: Final = {
+    "ids": "rows",
+    "documents": "rows",
+    "terms": "sentences",
+    "title_terms": "rows",
+    "aliases": "titles",
+    "ties": "ties",
+}
+"""What the values of each inverted list number."""
+
+
+def _numbering(size: int, kept: npt.NDArray[Any]) -> Rows:
+    """Return the new number of each old one, -1 for those that are dropped."""
+    numbers = np.full(size, -1, np.int32)
+    numbers[kept] = np.arange(len(kept), dtype=np.int32)
+    return numbers
+
+
+def _is_evidence(kind: str, tie: str) -> bool:
+    """Whether a tie joins what together may answer a question: a table with its text, a label with who cites it."""
+    return tie in ("cites", "caption", "continues") or (kind == "table" and tie in ("section", "page"))
 
 
 def _weights(packed: npt.NDArray[np.uint8]) -> tuple[Weights, npt.NDArray[np.bool_]]:

@@ -43,15 +43,80 @@ _VERB = re.compile(
     r"|est|es|fue|è|[a-z]{3,}ed)\b|[(;]|:(?!\s[A-Z])|是|为|為|指",
 )
 _SUFFIXES: Final = frozenset(
-    "jr sr ii iii iv limited ltd inc incorporated corp corporation co company llc plc gmbh ag sa nv bv kg".split()
+    [
+        "jr",
+        "sr",
+        "ii",
+        "iii",
+        "iv",
+        "limited",
+        "ltd",
+        "inc",
+        "incorporated",
+        "corp",
+        "corporation",
+        "co",
+        "company",
+        "llc",
+        "plc",
+        "gmbh",
+        "ag",
+        "sa",
+        "nv",
+        "bv",
+        "kg",
+    ]
 )
 _CIRCUMSTANCE = re.compile(r"\s(?:in|on|at|for|to)\s")
 _NICKNAME = re.compile(r"[\"\u201c](?P<nick>[^\"\u201c\u201d]{2,30})[\"\u201d]\s+(?P<last>\w[\w'\u2019-]+)\s*$")
 _ALTERNATIVE = re.compile(r",?\s+or\s+(?:the\s+)?")
 _HONORIFICS: Final = frozenset(
-    "sir dr prof professor queen king prince princess lord lady saint st pope president general captain major colonel "
-    "admiral emperor empress duke duchess count baron rev reverend father sister mother brother mr mrs ms dame "
-    "sheikh sultan shah chief judge justice senator governor mayor".split()
+    [
+        "sir",
+        "dr",
+        "prof",
+        "professor",
+        "queen",
+        "king",
+        "prince",
+        "princess",
+        "lord",
+        "lady",
+        "saint",
+        "st",
+        "pope",
+        "president",
+        "general",
+        "captain",
+        "major",
+        "colonel",
+        "admiral",
+        "emperor",
+        "empress",
+        "duke",
+        "duchess",
+        "count",
+        "baron",
+        "rev",
+        "reverend",
+        "father",
+        "sister",
+        "mother",
+        "brother",
+        "mr",
+        "mrs",
+        "ms",
+        "dame",
+        "sheikh",
+        "sultan",
+        "shah",
+        "chief",
+        "judge",
+        "justice",
+        "senator",
+        "governor",
+        "mayor",
+    ]
 )
 _ALSO = re.compile(
     r"\b(?:(?:also|better|formerly|previously|originally|commonly|professionally|often)\s+(?:known|called|named|referred\s+to)"
@@ -62,14 +127,67 @@ _ALSO = re.compile(
 _ALSO_WITHIN: Final = 260
 _ACRONYM = re.compile(r"\(\s*[\"\u201c]?(?:the\s+)?[\"\u201c]?(?P<short>[A-Z][A-Z\d&.\-]{1,9})[\"\u201d]?s?\s*[);,]")
 _DISAMBIGUATION = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
-_NUMBERING = re.compile(r"^\s*(?:(?:\d+(?:\.\d+)*|[A-Z]|[IVX]+)[.):]?\s+|第[一二三四五六七八九十\d]+[章节節]\s*|[一二三四五六七八九十]+、)")
+_NUMBERING = re.compile(
+    r"^\s*(?:(?:\d+(?:\.\d+)*|[A-Z]|[IVX]+)[.):]?\s+|第[一二三四五六七八九十\d]+[章节節]\s*|[一二三四五六七八九十]+、)"
+)
 
 # Headings that say nothing about what stands below them.
 _GENERIC: Final = frozenset(
-    "introduction overview abstract summary conclusion conclusions discussion results method methods background general "
-    "references bibliography contents notes note appendix other others miscellaneous preface foreword index about "
-    "history description example examples table figure part item section chapter page untitled document report "
-    "引言 摘要 概述 结论 总结 讨论 结果 方法 背景 参考文献 目录 附录 前言 简介".split()
+    [
+        "introduction",
+        "overview",
+        "abstract",
+        "summary",
+        "conclusion",
+        "conclusions",
+        "discussion",
+        "results",
+        "method",
+        "methods",
+        "background",
+        "general",
+        "references",
+        "bibliography",
+        "contents",
+        "notes",
+        "note",
+        "appendix",
+        "other",
+        "others",
+        "miscellaneous",
+        "preface",
+        "foreword",
+        "index",
+        "about",
+        "history",
+        "description",
+        "example",
+        "examples",
+        "table",
+        "figure",
+        "part",
+        "item",
+        "section",
+        "chapter",
+        "page",
+        "untitled",
+        "document",
+        "report",
+        "引言",
+        "摘要",
+        "概述",
+        "结论",
+        "总结",
+        "讨论",
+        "结果",
+        "方法",
+        "背景",
+        "参考文献",
+        "目录",
+        "附录",
+        "前言",
+        "简介",
+    ]
 )
 
 
