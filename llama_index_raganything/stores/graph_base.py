@@ -51,8 +51,8 @@ class FactStore(PropertyGraphStore):
         self._tables = GraphTables(address, collection_name, dim, tenant, timeout, overwrite=overwrite)
         clock = Clock()
         self._entities = EntityRows(self._tables, clock)
-        self._triples = TripleRows(self._tables, self._entities, clock)
         self._facts = FactRows(self._tables, clock)
+        self._triples = TripleRows(self._tables, self._entities, self._facts, clock)
         self._deletion = Deletion(self._tables, self._entities, self._triples, self._facts)
 
     @property

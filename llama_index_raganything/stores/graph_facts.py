@@ -135,6 +135,23 @@ class FactRows:
                     for name in keys.get(key, ()) if key in part else ():
                         yield name, text, facts
 
+    def holders(self, entities: Sequence[str], limit: int) -> dict[tuple[str, str], list[str]]:
+        """Return the nodes that are about some entities.
+
+        Args:
+            entities: Shortened ids of entities.
+            limit: Look at so many documents at most.
+
+        Returns:
+            Ids of nodes by shortened id and name of the entity.
+        """
+        found: dict[tuple[str, str], list[str]] = {}
+        expression = all_of(IS_NAME, any_of("entity", entities[:_PER_QUERY]))
+        for row in self._tables.entities.rows(expression, ["entity", *PAYLOAD_FIELDS], limit):
+            name = json.loads(unpacked(row))
+            found.setdefault((row["entity"], name["name"]), []).extend(name["nodes"])
+        return found
+
     def _forget(self, node_ids: Sequence[str]) -> None:
         """Take nodes off the lists of the names they have, and delete the names that are left without a node."""
         keys = [self._key(node_id) for node_id in dict.fromkeys(node_ids)]

@@ -13,6 +13,8 @@ from llama_index_raganything.stores.graph_entities import (
     EntityRows,
     row_matches,
 )
+from llama_index_raganything.stores.graph_facts import FactRows
+from llama_index_raganything.stores.graph_mentions import MENTIONS, mentions
 from llama_index_raganything.stores.graph_rows import (
     TRIPLE_FIELDS,
     Clock,
@@ -35,12 +37,14 @@ class TripleRows:
     Args:
         tables: Its collections.
         entities: Its entities.
+        facts: Its node facts, which are triples too.
         clock: Stamps the rows.
     """
 
-    def __init__(self, tables: GraphTables, entities: EntityRows, clock: Clock) -> None:
+    def __init__(self, tables: GraphTables, entities: EntityRows, facts: FactRows, clock: Clock) -> None:
         self._tables = tables
         self._entities = entities
+        self._facts = facts
         self._clock = clock
 
     def add(self, relations: Sequence[Relation]) -> None:
@@ -94,10 +98,26 @@ class TripleRows:
             rows = [row for row in rows if _identity(row) in kept]
         return merged_triples(rows)
 
+    def mentioned(
+        self, entities: Sequence[str] | None, labels: Sequence[str] | None, ids: Sequence[str] | None
+    ) -> list[StoredTriple]:
+        """Return what the texts about some entities mention; see :func:`mentions`.
+
+        Args:
+            entities: About these entities.
+            labels: None unless :data:`MENTIONS` is among them.
+            ids: About these entities.
+        """
+        if labels is not None and MENTIONS not in labels:
+            return []
+        chosen = [{shortened(entity) for entity in part} for part in (entities, ids) if part is not None]
+        return mentions(self._facts, sorted(set.intersection(*chosen))) if chosen else []
+
     def walk(self, ids: Sequence[str], depth: int, limit: int, ignored: Iterable[str]) -> list[StoredTriple]:
         """Return the triples around some entities, the nearest first.
 
-        One query per level; no more rows of a level are read than an answer of ``limit`` triples can need.
+        A query per level for triples and two for node facts; no more rows of a level are read than an answer of
+        ``limit`` triples can need.
 
         Args:
             ids: Where to begin.
@@ -116,6 +136,8 @@ class TripleRows:
                 break
             expression = all_of(IS_TRIPLE, _touching(frontier[:_MAX_FRONTIER]), extra)
             level = merged_triples(self._tables.facts.rows(expression, TRIPLE_FIELDS, MAX_ROWS_PER_READ))
+            if MENTIONS not in skipped and len(found) + len(level) < limit:
+                level += mentions(self._facts, frontier, {triple.identity for triple in level})
             fresh = [triple for triple in level if triple.identity not in seen]
             seen.update(triple.identity for triple in fresh)
             found += fresh

@@ -84,12 +84,18 @@ class MilvusPropertyGraphStore(FactStore):
             ids: As ``entity_names``.
 
         Returns:
-            Triplets; none when there is no condition. The first entity's ``triplet_source_id`` is the triplet's, as
-            LlamaIndex's retrievers expect.
+            Triplets; none when there is no condition. After those of :meth:`upsert_relations` come those that are
+            read from node facts: what texts about these entities mention, labelled ``MENTIONS``. The first entity's
+            ``triplet_source_id`` is the triplet's, as LlamaIndex's retrievers expect.
         """
         if not (entity_names or relation_names or properties or ids):
             return []
-        return self._triples.triplets(self._triples.find(entity_names, relation_names, properties, ids))
+        # As in SimplePropertyGraphStore, an empty list is no condition beside others.
+        names, labels, ids = entity_names or None, relation_names or None, ids or None
+        triples = self._triples.find(names, labels, properties, ids)
+        if not properties:
+            triples += self._triples.mentioned(names, labels, ids)
+        return self._triples.triplets(triples)
 
     def get_rel_map(
         self,

@@ -129,7 +129,9 @@ def test_documents_go_without_a_trace(store, llm):
     assert len(llm.requests) == calls
     _, vectors = retrievers(store, llm, include_text=True)
     assert not any("Oslo" in text for text in texts(vectors.retrieve("Oslo Acme")))
-    index.delete_nodes([node_id for node_id, doc_id in store.sources(["Carol"])["Carol"]])
+    # PropertyGraphIndex keeps no record of which nodes a document has; delete_ref_doc() works with one.
+    index.docstore.add_documents(store.get_llama_nodes([node.id for node in store.get()]))
+    index.delete_ref_doc("d2")
     assert facts(store, "Acme") == set()
     store.delete_document("d2")
     store.delete_document("d3")

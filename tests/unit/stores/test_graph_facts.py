@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from llama_index.core.graph_stores.types import EntityNode
+from llama_index.core.graph_stores.types import EntityNode, Relation
 
 from llama_index_raganything.errors import NodeValueError
 from llama_index_raganything.graph.facts import NodeFacts, StructuralTie, Subject
@@ -126,6 +126,34 @@ def test_facts_of_one_document_written_in_parts(store):
     assert [node.id for node in store.get()] == ["Bergen"]
     store.delete_facts(["n2", "missing"])
     assert store.get() == []
+
+
+def test_facts_are_triples_to_llamaindex(store):
+    store.put_facts(
+        [
+            facts_of("n1", "d1", "Bob", "Oslo", subjects=["Acme"]),
+            facts_of("n2", "d2", "Norway", "acme", subjects=["Oslo"]),
+        ]
+    )
+    store.upsert_relations([Relation(label="OWNS", source_id="Bob", target_id="Acme")])
+
+    def found(triplets):
+        return [f"{subject.id} {link.id} {target.id}" for subject, link, target in triplets]
+
+    acme = store.get(ids=["Acme"])
+    assert found(store.get_triplets(entity_names=["Acme"])) == [
+        "Bob OWNS Acme",
+        "Acme MENTIONS Bob",
+        "Acme MENTIONS Oslo",
+    ]
+    assert found(store.get_triplets(ids=["Acme"], relation_names=["MENTIONS"]))[0] == "Acme MENTIONS Bob"
+    assert found(store.get_triplets(ids=["Acme"], relation_names=["OWNS"])) == ["Bob OWNS Acme"]
+    assert found(store.get_triplets(ids=["Acme"], entity_names=["Bob"])) == ["Bob OWNS Acme"]
+    assert found(store.get_rel_map(acme, depth=2))[3:] == ["Oslo MENTIONS Norway", "Oslo MENTIONS acme"]
+    assert found(store.get_rel_map(acme, depth=2, limit=2)) == ["Bob OWNS Acme", "Acme MENTIONS Bob"]
+    assert found(store.get_rel_map(acme, ignore_rels=["MENTIONS"])) == ["Bob OWNS Acme"]
+    (_, link, _) = store.get_triplets(ids=["Oslo"])[0]
+    assert link.properties == {"triplet_source_id": "n2", "ref_doc_id": "d2"}
 
 
 def test_nodes_without_document(store):
