@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -519,11 +521,19 @@ class TestErrors:
         assert pipmaster.install is before
 
 
-def test_the_loggers_of_others_are_left_alone(built):
-    handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
-    with LightRAGRetriever(built[0], embed_model=TokenEmbedding()) as retriever:
-        retriever.retrieve("Siemens")
-    assert (logging.getLogger().handlers, logging.getLogger().level) == (handlers, level)
+def test_importing_is_light_and_leaves_the_loggers_of_others_alone(built):
+    script = """
+import logging, sys
+from llama_index_raganything.retrievers.lightrag import LightRAGRetriever
+assert "lightrag" not in sys.modules and "pymilvus" not in sys.modules
+from llama_index_raganything.testing import HashEmbedding
+before = (list(logging.getLogger().handlers), logging.getLogger().level)
+with LightRAGRetriever(sys.argv[1], embed_model=HashEmbedding()) as retriever:
+    print(len(retriever.retrieve("Siemens")))
+assert (list(logging.getLogger().handlers), logging.getLogger().level) == before
+"""
+    run = subprocess.run([sys.executable, "-c", script, str(built[0])], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("5\n", "")
 
 
 def test_a_pickle_holds_no_token(built, tmp_path):

@@ -62,10 +62,12 @@ def lightrag_imports() -> Iterator[None]:
         # nano-vectordb calls logging.basicConfig(level=INFO) when it is imported.
         root = logging.getLogger()
         level, handlers = root.level, list(root.handlers)
+        if quiet:
+            logging.getLogger("nano-vectordb").setLevel(logging.WARNING)
         try:
             yield
             if quiet and "lightrag" in sys.modules:
-                # It prints several lines per question; who imports it first has settled its logging.
+                # Both print several lines per question; who imports LightRAG first has settled its logging.
                 logging.getLogger("lightrag").setLevel(logging.WARNING)
         except MissingDependencyError:
             raise

@@ -258,7 +258,7 @@ class Session:
         table, names = self._shared().table, list(batch)
         with translated("insertion", self.settings):
             # What an interrupted build left behind would make LightRAG take these for duplicates.
-            for name in await rag.aget_docs_by_ids(names):
+            for name in {*names} - await rag.doc_status.filter_keys({*names}):
                 await rag.adelete_by_doc_id(name)
             await rag.ainsert([batch[name][0] for name in names], ids=names, file_paths=names)
             statuses = await rag.aget_docs_by_ids(names)
