@@ -180,8 +180,8 @@ class Session:
     async def _saving(self, rag: Any) -> AsyncIterator[Callable[[], Awaitable[None]]]:
         """Write files now and then and at the end: LightRAG writes all of them anew after each document.
 
-        That makes a build quadratic (1.4.16, scripted LLM: 70 ms for each of 100 documents, 151 ms for each of 400). The
-        table is written with them, so that what a crash leaves behind is known to be unfinished.
+        That makes a build quadratic (1.4.16, scripted LLM: 70 ms for each of 100 documents, 151 ms for each of 400).
+        The table is written with them, so that what a crash leaves behind is known to be unfinished.
 
         Yields:
             A function that writes when as much time has passed as keeps writing under a twentieth of it.
