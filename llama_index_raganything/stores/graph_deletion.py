@@ -75,7 +75,7 @@ class Deletion:
         self._delete_entities(self._entities.matching(own, within))
         if ids is None:
             rows = self._tables.facts.rows(IS_TRIPLE, ["id", *TRIPLE_FIELDS])
-            self._tables.facts.delete_any("id", [row["id"] for row in rows if row_matches(row, own)])
+            self._tables.facts.delete_keys([row["id"] for row in rows if row_matches(row, own)])
 
     def sources(self, node_ids: Sequence[str], *, chunks: bool = True) -> None:
         """Delete everything that comes from some nodes.
@@ -103,11 +103,15 @@ class Deletion:
         documents = [doc_id for doc_id in dict.fromkeys(doc_ids) if doc_id]
         if not documents:
             return
-        expression = all_of(any_of("doc_id", documents), any_of("kind", ["chunk"]))
-        chunks = [row["source"] for row in self._tables.entities.rows(expression, ["source"])]
-        self._tables.facts.delete_any("doc_id", documents)
-        self.sources(chunks, chunks=False)
-        self._delete_rows("doc_id", documents)
+        # Read once and deleted by primary key: on Milvus Lite every other condition is a walk through all rows.
+        rows = list(self._tables.entities.rows(any_of("doc_id", documents), ["id", "kind", "source"]))
+        facts = self._tables.facts.rows(any_of("doc_id", documents), ["id"])
+        self._tables.facts.delete_keys([row["id"] for row in facts])
+        self.sources([row["source"] for row in rows if row["kind"] == "chunk"], chunks=False)
+        self._tables.delete_vectors([row["id"] for row in rows if row["kind"] == "entity"])
+        # Chunks go with the last request: they tell a deletion that has to be done again which nodes there were.
+        rows.sort(key=lambda row: bool(row["kind"] == "chunk"))
+        self._tables.entities.delete_keys([row["id"] for row in rows])
 
     def _delete_rows(self, column: str, values: Sequence[str], extra: str = "") -> None:
         """Delete rows of entities with their embeddings."""

@@ -108,7 +108,7 @@ class FactRows:
             node_ids: Ids of nodes.
         """
         self._forget(node_ids)
-        self._tables.facts.delete_any("id", [self._key(node_id) for node_id in dict.fromkeys(node_ids)])
+        self._tables.facts.delete_keys([self._key(node_id) for node_id in dict.fromkeys(node_ids)])
 
     def naming(self, names: Iterable[str], limit: int | None = None) -> Iterator[tuple[str, str, NodeFacts]]:
         """Yield the nodes that have names, however these are written.
@@ -168,7 +168,7 @@ class FactRows:
                     empty.append(row["id"])
                 elif len(left) < len(name["nodes"]):
                     changed.append({**row, **name, "nodes": left})
-        self._tables.entities.delete_any("id", empty)
+        self._tables.entities.delete_keys(empty)
         self._tables.entities.write([_name_row(self._tables.tenant, row["id"], row) for row in changed])
 
     def _names(self, facts: Any) -> dict[str, dict[str, Any]]:

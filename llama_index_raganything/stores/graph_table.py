@@ -87,6 +87,8 @@ class GraphTable:
     def get(self, keys: Iterable[str], fields: Sequence[str]) -> dict[str, Row]:
         """Return rows by primary key, which takes milliseconds however large the collection is.
 
+        The tenant is in the key; a second condition would make Milvus Lite walk through all rows.
+
         Args:
             keys: Primary keys.
             fields: Which fields.
@@ -94,8 +96,10 @@ class GraphTable:
         found: dict[str, Row] = {}
         wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), _MAX_KEYS):
-            for row in self.rows(any_of("id", wanted[start : start + _MAX_KEYS]), ["id", *fields]):
-                found[row["id"]] = row
+            if self.exists():
+                expression = any_of("id", wanted[start : start + _MAX_KEYS])
+                for row in scan(self._connection(), self.name, expression, ["id", *fields]):
+                    found[row["id"]] = row
         return found
 
     def delete(self, expression: str) -> None:
@@ -108,6 +112,18 @@ class GraphTable:
             connection = self._connection()
             with connection.writing(self.name):
                 connection.client.delete(self.name, filter=self.scoped(expression))
+
+    def delete_keys(self, keys: Sequence[str]) -> None:
+        """Delete rows by primary key, which takes milliseconds however large the collection is.
+
+        Args:
+            keys: Primary keys.
+        """
+        for start in range(0, len(keys), _MAX_KEYS):
+            if self.exists():
+                connection = self._connection()
+                with connection.writing(self.name):
+                    connection.client.delete(self.name, filter=any_of("id", keys[start : start + _MAX_KEYS]))
 
     def delete_any(self, column: str, values: Sequence[str], extra: str = "") -> None:
         """Delete the rows of this tenant that have one of some values.

@@ -9,7 +9,6 @@ from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY, EntityNode, 
 
 from llama_index_raganything.stores.expressions import all_of, any_of
 from llama_index_raganything.stores.graph_entities import (
-    MAX_ROWS_PER_READ,
     EntityRows,
     row_matches,
 )
@@ -29,6 +28,8 @@ from llama_index_raganything.stores.graph_tables import GraphTables
 
 IS_TRIPLE: Final = 'kind == "triple"'
 _MAX_FRONTIER: Final = 2000
+_LEVEL_ROWS: Final = 1000
+_ROWS_PER_TRIPLE: Final = 20
 
 
 class TripleRows:
@@ -116,8 +117,8 @@ class TripleRows:
     def walk(self, ids: Sequence[str], depth: int, limit: int, ignored: Iterable[str]) -> list[StoredTriple]:
         """Return the triples around some entities, the nearest first.
 
-        A query per level for triples and two for node facts; no more rows of a level are read than an answer of
-        ``limit`` triples can need.
+        A query per level for triples and two for node facts. Of an entity with very many triples not all are read:
+        the first :data:`_LEVEL_ROWS` and :data:`_ROWS_PER_TRIPLE` for each triple of the answer.
 
         Args:
             ids: Where to begin.
@@ -130,12 +131,13 @@ class TripleRows:
         frontier = list(dict.fromkeys(shortened(entity) for entity in ids))
         seen: set[tuple[str, str, str]] = set()
         reached = set(frontier)
+        rows = _LEVEL_ROWS + _ROWS_PER_TRIPLE * max(limit, 0)
         found: list[StoredTriple] = []
         for _ in range(depth):
             if not frontier or len(found) >= limit:
                 break
             expression = all_of(IS_TRIPLE, _touching(frontier[:_MAX_FRONTIER]), extra)
-            level = merged_triples(self._tables.facts.rows(expression, TRIPLE_FIELDS, MAX_ROWS_PER_READ))
+            level = merged_triples(self._tables.facts.rows(expression, TRIPLE_FIELDS, rows))
             if MENTIONS not in skipped and len(found) + len(level) < limit:
                 level += mentions(self._facts, frontier, {triple.identity for triple in level})
             fresh = [triple for triple in level if triple.identity not in seen]
