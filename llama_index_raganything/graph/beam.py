@@ -103,12 +103,14 @@ class Walk:
 
     Attributes:
         rows: The nodes that took part.
+        coverage: Share of the question that each covers.
         base: Score of each by itself.
         sets: The sets and each node's membership; members are places in ``rows``.
         links: The links of the sets, for explanation.
     """
 
     rows: Integers
+    coverage: Floats
     base: Floats
     sets: SetScores
     links: list[Links] = field(default_factory=list)
@@ -257,7 +259,8 @@ class LinkBeam:
         walk_sets = stack_sets(pairs.sets, triples.sets)
         bonus = np.concatenate([pairs.links, triples.links])
         scores = score_sets(units.coverage, units.extras, walk_sets, bonus)
-        return Walk(units.rows, units.coverage.sum(axis=1) + units.extras, scores, [first, second])
+        coverage = units.coverage.sum(axis=1)
+        return Walk(units.rows, coverage, coverage + units.extras, scores, [first, second])
 
     def _allowed(self, links: Links, known: Integers) -> Generator[Integers, npt.NDArray[np.bool_], Links]:
         targets = np.setdiff1d(links.target, known)

@@ -26,6 +26,7 @@ _TAIL_SHARE: Final = 0.1
 _DEAD_SHARE: Final = 0.25
 _ID_BYTES: Final = 32
 _SKIP: Final = 0x7F
+_FULL_TITLE: Final = 1.0
 _WEIGHT: Final = 0x7F
 _NOTHING: Final = np.zeros(0, np.int32)
 
@@ -67,6 +68,20 @@ class GraphMirror:
             ]
             overflow = sum(len(node_id) + 120 for node_id in self._long_ids.values())
             return sum(part.nbytes for part in [*parts, *loose]) + overflow
+
+    def stats(self) -> dict[str, int]:
+        """Return the numbers of ``names`` known, ``sentences``, ``mentions`` and ``titles``, and ``bytes``."""
+        with self.lock:
+            self.settle()
+            mentioned = np.union1d(self._mention_base.keys, self._mention_tail.keys)
+            names = np.union1d(mentioned, self.alias_key.values)
+            return {
+                "names": len(names),
+                "sentences": self.sentence_node.size,
+                "mentions": len(self._mention_base.values) + len(self._mention_tail.values),
+                "titles": self.alias_key.size,
+                "bytes": self.nbytes,
+            }
 
     def rows_of(self, node_ids: Sequence[str]) -> Rows:
         """Return the row of each node, -1 for those that are not here.
@@ -217,6 +232,21 @@ class GraphMirror:
         """
         key = np.array([term], np.uint32)
         return bool(self.terms.counts(key)[0] or self.title_terms.counts(key)[0])
+
+    def about_something(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Return which nodes are about one thing that others may mention.
+
+        Those are nodes whose first sentence defines their subject, and those with a title of a document that the text
+        of another node mentions.
+
+        Args:
+            rows: Rows.
+        """
+        owners, keys, weights, given = self.titles_of(rows)
+        named = given & (weights >= _FULL_TITLE) & (self.mention_counts(keys) > 0)
+        titled = np.bincount(owners[named], minlength=len(rows)) > 0
+        found: npt.NDArray[np.bool_] = self.defines.values[rows] | titled
+        return found
 
     def tied_to(self, rows: npt.NDArray[Any]) -> tuple[Integers, Integers]:
         """Return the nodes tied to nodes by the document's structure: the place of each row, and the other node.

@@ -132,7 +132,7 @@ def score(
         return Scores(np.zeros(0), np.zeros(0))
     parts, per_term = _text_signals(question, candidates, weights, lexicons)
     documents = group_indexes([candidate.document for candidate in candidates])
-    pointed = _pointed_signals(question, candidates, weights)
+    pointed = pointed_signals(question, candidates, weights)
     if documents.max() == 0:
         signals = _combine(parts, candidates, weights) | pointed
     else:
@@ -220,10 +220,19 @@ def _over_documents(
     return signals
 
 
-def _pointed_signals(
+def pointed_signals(
     question: Question, candidates: Sequence[Candidate], weights: EvidenceWeights
 ) -> dict[str, Floats]:
-    """Return the weighted signals of what the question points at; only those that can fire."""
+    """Return the weighted signals of what the question points at; only those that can fire.
+
+    Args:
+        question: The question.
+        candidates: Candidates of one or several documents.
+        weights: How much each signal counts.
+
+    Returns:
+        Values in the order of the candidates, by name of signal.
+    """
     signals: dict[str, Floats] = {}
     if question.pages or question.page_labels:
         printed = references.printed_pages(question, candidates, references.label_offsets(candidates))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,7 +43,31 @@ class Fetch:
     filters: MetadataFilters | None = None
 
 
-Request = VectorStoreQuery | Fetch
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """A request for those of some nodes that are stored and pass a filter, ids only.
+
+    Attributes:
+        node_ids: Ids of the nodes.
+        filters: What they must pass.
+    """
+
+    node_ids: list[str]
+    filters: MetadataFilters | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to do something that may wait, where an event loop is not held up.
+
+    Attributes:
+        function: Takes and returns nothing.
+    """
+
+    function: Callable[[], object]
+
+
+Request = VectorStoreQuery | Fetch | Passing | Call
 
 
 def page_id(node: BaseNode) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from llama_index.core.schema import BaseNode
 
 from llama_index_raganything.ranking.references import Candidate
+from llama_index_raganything.ranking.units import Unit
 
 DEFAULT_SIZE: Final = 16_384
 """Nodes remembered; a page takes about 8 KB, an element 1 to 2 KB."""
@@ -55,6 +56,7 @@ class NodeMemory:
     def __init__(self, size: int = DEFAULT_SIZE) -> None:
         self.size = size
         self._profiles: OrderedDict[str, Profile] = OrderedDict()
+        self._units: OrderedDict[tuple[str, int], Unit] = OrderedDict()
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -91,6 +93,26 @@ class NodeMemory:
             self._profiles[profile.node_id] = profile
             while len(self._profiles) > self.size:
                 self._profiles.popitem(last=False)
+
+    def unit(self, profile: Profile) -> Unit:
+        """Return a node's unit of evidence, made when it is asked for first.
+
+        Args:
+            profile: What is known of the node.
+        """
+        text = profile.candidate.text
+        key = (profile.candidate.content_type, hash(text))
+        with self._lock:
+            found = self._units.get(key)
+            if found is not None:
+                self._units.move_to_end(key)
+                return found
+        made = Unit.from_text(text, profile.candidate.content_type)
+        with self._lock:
+            self._units[key] = made
+            while len(self._units) > self.size:
+                self._units.popitem(last=False)
+        return made
 
     def forget(self, node_ids: Iterable[str]) -> None:
         """Forget nodes that are no longer stored as they were.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.schema import BaseNode
@@ -37,6 +37,7 @@ with guarded_import():
     from llama_index.vector_stores.milvus.base import IndexManagement, similarity_metrics_map
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_IDS_PER_QUERY: Final = 1000
 
 
 class MilvusNodeStore(MilvusVectorStore):
@@ -302,6 +303,25 @@ class MilvusNodeStore(MilvusVectorStore):
             The nodes.
         """
         return await asyncio.to_thread(self.get_nodes, node_ids, filters, limit, **kwargs)
+
+    def matching_ids(self, node_ids: Sequence[str], filters: MetadataFilters | None = None) -> list[str]:
+        """Return which nodes are stored and pass the filters, without reading them.
+
+        Args:
+            node_ids: Ids.
+            filters: Filters; none tell only which are stored.
+
+        Returns:
+            Ids, in the order given.
+        """
+        found = {
+            self._collection.codec.node_id(row[schema.ID])
+            for start in range(0, len(node_ids), _IDS_PER_QUERY)
+            for row in self._collection.scan(
+                self._collection.expression(filters, node_ids[start : start + _IDS_PER_QUERY]), [schema.ID]
+            )
+        }
+        return [node_id for node_id in node_ids if node_id in found]
 
     def count(self, filters: MetadataFilters | None = None) -> int:
         """Return how many nodes pass the filters.

@@ -1,0 +1,187 @@
+"""Retrieval over links: nodes that together answer a question which none of them answers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.schema import NodeWithScore
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
+
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.graph.beam import LinkWeights
+from llama_index_raganything.ranking.evidence import annotated_copy
+from llama_index_raganything.retrievers.base import CandidateRetriever, result_of
+from llama_index_raganything.retrievers.candidates import Call, Fetch, Request
+from llama_index_raganything.retrievers.nodes import NodeRetriever
+from llama_index_raganything.retrievers.paths import GRAPH_PATH_KEY, shown_path
+from llama_index_raganything.retrievers.session import Answer, Session, Steps, nodes_of
+from llama_index_raganything.retrievers.sets import ENOUGH_ABOUT_THINGS, SetRanking
+from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+
+
+class GraphRetriever(CandidateRetriever):
+    """Find nodes that cover a question together: two or three joined by a name, a citation or a section.
+
+    Candidates come from the store by vector and by keyword under the caller's filters. From the best of them links
+    lead to other nodes: to those whose title they mention and that mention theirs, to those that mention the same
+    rare name, to the text of a table's section and to the text that cites a figure. Sets of two and three nodes are
+    scored by what they cover jointly and by their links, nodes by the sets they are in. Only nodes that pass the
+    filters take part in the walk. No LLM is asked.
+
+    Results are the stored nodes as they are, with a score from 1 downwards, ``evidence`` and ``graph_path`` in their
+    metadata: a JSON list of the links (ids and titles of both ends, relation, name) that led to the node.
+
+    Args:
+        vector_store: Where the nodes are.
+        graph: Where their links are; see :class:`KnowledgeGraph`.
+        embed_model: Embeds the question; ``Settings.embed_model`` by default. Not used without a vector mode.
+        similarity_top_k: How many nodes to return.
+        filters: What every node must pass; the tenant boundary.
+        link_weights: How much the parts of the walk count.
+        gate: Share of the best candidates that must each be about one thing for links over names to be followed:
+            0 follows them always, more than 1 never.
+        **options: Further arguments of :class:`CandidateRetriever`: ``candidates``, ``ranker``, ``modes``, ``memory``,
+            ``max_concurrency``, ``vector_store_kwargs``, ``callback_manager``, ``verbose``.
+
+    Raises:
+        ConfigurationError: A number is out of range, or the graph belongs to another tenant than the store.
+    """
+
+    def __init__(
+        self,
+        vector_store: BasePydanticVectorStore,
+        graph: KnowledgeGraph,
+        embed_model: BaseEmbedding | None = None,
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        *,
+        link_weights: LinkWeights | None = None,
+        gate: float = ENOUGH_ABOUT_THINGS,
+        **options: Any,
+    ) -> None:
+        _check_tenant(vector_store, graph)
+        super().__init__(vector_store, embed_model, similarity_top_k, filters, **options)
+        self.graph = graph
+        self.link_weights = link_weights or LinkWeights()
+        self.gate = gate
+
+    def _select(self, session: Session, query: str) -> Steps:
+        return (yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query))
+
+
+class EvidenceRetriever(NodeRetriever):
+    """The default: pages ranked by evidence where nodes stand on pages, sets of linked nodes everywhere else.
+
+    Inside documents with pages neither links nor joint coverage find more pages (measured), so there this is
+    :class:`NodeRetriever`. Where most candidates stand on no page (passages, chunks, Markdown, HTML, Office text,
+    tables), it is :class:`GraphRetriever`.
+
+    Args:
+        vector_store: Where the nodes are.
+        graph: Where their links are; None for no links.
+        embed_model: Embeds the question; ``Settings.embed_model`` by default. Not used without a vector mode.
+        similarity_top_k: How many nodes to return.
+        filters: What every node must pass; the tenant boundary.
+        link_weights: How much the parts of the walk count.
+        gate: As for :class:`GraphRetriever`.
+        **options: Further arguments of :class:`NodeRetriever`.
+
+    Raises:
+        ConfigurationError: A number is out of range, or the graph belongs to another tenant than the store.
+    """
+
+    def __init__(
+        self,
+        vector_store: BasePydanticVectorStore,
+        graph: KnowledgeGraph | None,
+        embed_model: BaseEmbedding | None = None,
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        *,
+        link_weights: LinkWeights | None = None,
+        gate: float = ENOUGH_ABOUT_THINGS,
+        **options: Any,
+    ) -> None:
+        _check_tenant(vector_store, graph)
+        super().__init__(vector_store, embed_model, similarity_top_k, filters, **options)
+        self.graph = graph
+        self.link_weights = link_weights or LinkWeights()
+        self.gate = gate
+
+    def _select(self, session: Session, query: str) -> Steps:
+        if session.share_on_pages() >= _MOSTLY:
+            return (yield from super()._select(session, query))
+        return (yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query))
+
+
+_MOSTLY = 0.5
+
+
+def select_by_sets(
+    retriever: CandidateRetriever,
+    graph: KnowledgeGraph | None,
+    weights: LinkWeights,
+    gate: float,
+    session: Session,
+    query: str,
+) -> Steps:
+    """Choose nodes by the sets they are part of.
+
+    Args:
+        retriever: Whose store, filters and number of results hold.
+        graph: The links.
+        weights: How much the parts of the walk count.
+        gate: When links over names are followed.
+        session: The candidates.
+        query: The question.
+
+    Yields:
+        Requests to the store.
+
+    Returns:
+        The result.
+    """
+    if graph is not None:
+        yield [Call(lambda: graph.mirror)]
+    ranking = SetRanking(graph, retriever.ranker, retriever.memory, retriever.filters, weights, gate)
+    result, gone = yield from _choose(retriever, ranking, session, query)
+    if gone:
+        # What was remembered, or walked over, is no longer stored: look again.
+        session.forget()
+        if graph is not None:
+            yield [Call(graph.refresh)]
+        yield from session.read(session.hits)
+        result, _ = yield from _choose(retriever, ranking, session, query)
+    return result
+
+
+def _choose(
+    retriever: CandidateRetriever, ranking: SetRanking, session: Session, query: str
+) -> Generator[list[Request], list[Answer], tuple[list[NodeWithScore], bool]]:
+    top = retriever.similarity_top_k
+    ranked = yield from ranking.rank(session, query, top)
+    chosen = ranked.node_ids[:top]
+    if not chosen:
+        return [], False
+    steps = {node_id: ranked.steps.get(node_id, []) for node_id in chosen}
+    partners = [end for path in steps.values() for step in path for end in (step.source, step.target)]
+    answers = yield [Fetch(list(dict.fromkeys([*chosen, *partners])), retriever.filters)]
+    nodes = {node.node_id: node for answer in answers for node in nodes_of(answer)}
+    result = []
+    for node_id, score in zip(chosen, ranked.scores, strict=False):
+        if node_id in nodes:
+            item = result_of(nodes[node_id], ranked.evidence.get(node_id, {}), score)
+            item.node = annotated_copy(item.node, GRAPH_PATH_KEY, shown_path(steps[node_id], nodes))
+            result.append(item)
+    return result, len(result) < len(chosen)
+
+
+def _check_tenant(vector_store: BasePydanticVectorStore, graph: KnowledgeGraph | None) -> None:
+    if graph is None:
+        return
+    own, other = getattr(vector_store, "tenant", graph.store.tenant), graph.store.tenant
+    if own != other:
+        message = f"The graph belongs to tenant {other!r} and the nodes to {own!r}; open both with the same tenant."
+        raise ConfigurationError(message)

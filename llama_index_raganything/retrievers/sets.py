@@ -1,0 +1,296 @@
+"""Candidates ranked by the sets they are part of: joined by what they mention, or by the document's structure.
+
+Where the best candidates are about things that other texts mention (an encyclopaedia, a wiki, files on people, places
+or products), sets follow names from node to node: the link beam. Everywhere else links over names do harm (measured on
+financial reports), and sets are a table and the text of its section, a figure and the text that cites it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from llama_index.core.vector_stores.types import MetadataFilters
+
+from llama_index_raganything.graph.beam import LINK_NAMES, LinkBeam, LinkWeights, Walk
+from llama_index_raganything.graph.mirror import GraphMirror
+from llama_index_raganything.ranking.evidence import EvidenceRanker
+from llama_index_raganything.ranking.lexical import Floats
+from llama_index_raganything.ranking.passages import PassageFeatures, measure_units, passage_features
+from llama_index_raganything.ranking.question import understand
+from llama_index_raganything.ranking.scoring import pointed_signals
+from llama_index_raganything.ranking.sets import SetScores, score_sets, single_sets, stack_sets
+from llama_index_raganything.retrievers.candidates import Fetch, Passing, Request
+from llama_index_raganything.retrievers.memory import NodeMemory, Profile
+from llama_index_raganything.retrievers.paths import Step
+from llama_index_raganything.retrievers.session import Answer, Session, nodes_of
+from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+
+AROUND: Final = 40
+"""Structural links are followed from so many of the best candidates."""
+
+ENOUGH_ABOUT_THINGS: Final = 0.2
+"""Share of the best candidates that must be about one thing each for links over names to be followed."""
+
+POINTED_SHARE: Final = 0.1
+"""What the question points at ("page 14": 6, "Figure 4": 3) counts so much of what it does among pages."""
+
+STATES_UNIT: Final = 0.13
+"""Bonus of a table together with a text that tells the unit of its figures."""
+
+_NO_ROW: Final = -1
+_FAR_BEHIND: Final = 1e-6
+
+Ranking = Generator[list[Request], list[Answer], "Ranked"]
+
+
+@dataclass(slots=True)
+class Ranked:
+    """Nodes in order.
+
+    Attributes:
+        node_ids: Best first.
+        scores: From 1 for the best downwards.
+        evidence: What speaks for each of them.
+        steps: The links of the best set that each is in.
+        by_names: Whether links over names were followed.
+    """
+
+    node_ids: list[str]
+    scores: list[float]
+    evidence: dict[str, dict[str, float]] = field(default_factory=dict)
+    steps: dict[str, list[Step]] = field(default_factory=dict)
+    by_names: bool = False
+
+
+class SetRanking:
+    """Ranks candidates by the sets they are part of.
+
+    Args:
+        graph: Links; None for none.
+        ranker: What the question points at counts as it does there.
+        memory: Keeps what is made of nodes.
+        filters: What every node must pass.
+        weights: How much the parts of the link beam count.
+        gate: Share of the best candidates that must be about one thing each for links over names to be followed.
+    """
+
+    def __init__(
+        self,
+        graph: KnowledgeGraph | None,
+        ranker: EvidenceRanker,
+        memory: NodeMemory,
+        filters: MetadataFilters | None,
+        weights: LinkWeights,
+        gate: float,
+    ) -> None:
+        self.graph = graph
+        self.ranker = ranker
+        self.memory = memory
+        self.filters = filters
+        self.weights = weights
+        self.gate = gate
+
+    def rank(self, session: Session, query: str, top: int) -> Ranking:
+        """Rank the candidates of a session, and what is linked to them.
+
+        Args:
+            session: The candidates.
+            query: The question.
+            top: How many to explain.
+
+        Yields:
+            Requests to the store.
+
+        Returns:
+            The order.
+        """
+        units = [profile for profile in session.known(session.hits) if not (profile.is_page and profile.element_ids)]
+        if not units:
+            return Ranked([], [])
+        features = self._features(units, query)
+        extras = features.extras + self._pointed(units, query)
+        singles = features.coverage.sum(axis=1) + extras
+        mirror = self.graph.mirror if self.graph is not None else None
+        if mirror is None:
+            return _by_sets(units, features, extras, np.zeros((0, 2), np.int64), np.zeros(0), top)
+        rows = mirror.rows_of([profile.node_id for profile in units])
+        if self._is_about_things(mirror, rows, singles):
+            walk = yield from self._walk(mirror, rows, extras, query)
+            if walk is not None:
+                return _by_walk(mirror, walk, units, singles, rows, top)
+        return (yield from self._by_structure(session, mirror, units, rows, singles, query, top))
+
+    def _features(self, units: Sequence[Profile], query: str) -> PassageFeatures:
+        return passage_features(query, [self.memory.unit(profile) for profile in units])
+
+    def _pointed(self, units: Sequence[Profile], query: str) -> Floats:
+        signals = pointed_signals(
+            understand(query), [profile.candidate for profile in units], self.ranker.weights
+        ).values()
+        return POINTED_SHARE * np.sum(list(signals), axis=0) if signals else np.zeros(len(units))
+
+    def _is_about_things(self, mirror: GraphMirror, rows: npt.NDArray[np.int32], singles: Floats) -> bool:
+        best = rows[np.argsort(-singles, kind="stable")[:AROUND]]
+        best = best[best != _NO_ROW]
+        with mirror.lock:
+            return len(best) > 0 and float(mirror.about_something(best).mean()) >= self.gate
+
+    # -- links over names ------------------------------------------------------------------------------------------
+
+    def _walk(
+        self, mirror: GraphMirror, rows: npt.NDArray[np.int32], extras: Floats, query: str
+    ) -> Generator[list[Request], list[Answer], Walk | None]:
+        """Walk from the candidates; None when the graph was renumbered meanwhile."""
+        known = rows != _NO_ROW
+        epoch = mirror.epoch
+        with mirror.lock:
+            terms = understand(query).terms
+            steps = LinkBeam(mirror, query, terms, rows[known], extras[known], self.weights).run()
+            try:
+                reached = next(steps)
+            except StopIteration as stop:
+                walk: Walk = stop.value
+                return walk
+        while True:
+            passed = yield from self._passing(mirror, reached)
+            with mirror.lock:
+                if mirror.epoch != epoch:
+                    return None
+                try:
+                    reached = steps.send(passed)
+                except StopIteration as stop:
+                    walk = stop.value
+                    return walk
+
+    def _passing(
+        self, mirror: GraphMirror, rows: npt.NDArray[np.int64]
+    ) -> Generator[list[Request], list[Answer], npt.NDArray[np.bool_]]:
+        """Return which nodes pass the caller's filter; only they take part, so that a walk leads around nothing."""
+        if self.filters is None or not self.filters.filters:
+            return np.ones(len(rows), bool)
+        ids = mirror.node_ids(rows.tolist())
+        answers = yield [Passing(ids, self.filters)]
+        passed = {node.node_id for answer in answers for node in nodes_of(answer)}
+        return np.array([node_id in passed for node_id in ids], bool)
+
+    # -- links of the document's structure -------------------------------------------------------------------------
+
+    def _by_structure(
+        self,
+        session: Session,
+        mirror: GraphMirror,
+        units: list[Profile],
+        rows: npt.NDArray[np.int32],
+        singles: Floats,
+        query: str,
+        top: int,
+    ) -> Ranking:
+        around = rows[np.argsort(-singles, kind="stable")[:AROUND]]
+        with mirror.lock:
+            _, tied = mirror.tied_to(around[around != _NO_ROW])
+            partners = mirror.node_ids(np.setdiff1d(tied, rows).tolist())
+        if partners:
+            answers = yield [Fetch(partners, self.filters)]
+            found = [node for answer in answers for node in nodes_of(answer)]
+            session.learn(found)
+            units = [*units, *session.known([node.node_id for node in found])]
+        features = self._features(units, query)
+        extras = features.extras + self._pointed(units, query)
+        pairs = _tied_pairs(mirror, [profile.node_id for profile in units])
+        states = measure_units([self.memory.unit(profile) for profile in units])
+        tables = np.array([profile.candidate.content_type == "table" for profile in units], bool)
+        told = (tables[pairs] & states[pairs[:, ::-1]]).any(axis=1)
+        return _by_sets(units, features, extras, pairs, STATES_UNIT * told.astype(np.float64), top)
+
+
+def _tied_pairs(mirror: GraphMirror, node_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the pairs of places of nodes that the document's structure ties, each once."""
+    with mirror.lock:
+        rows = mirror.rows_of(node_ids).astype(np.int64)
+        places = np.flatnonzero(rows != _NO_ROW)
+        owners, others = mirror.tied_to(rows[places])
+    order = np.argsort(rows, kind="stable")
+    found = np.minimum(np.searchsorted(rows, others, sorter=order), len(rows) - 1)
+    same = rows[order[found]] == others
+    pairs = np.stack([places[owners[same]], order[found[same]]], axis=1)
+    return np.unique(np.sort(pairs, axis=1), axis=0)
+
+
+def _by_sets(
+    units: Sequence[Profile],
+    features: PassageFeatures,
+    extras: Floats,
+    pairs: npt.NDArray[np.int64],
+    links: Floats,
+    top: int,
+) -> Ranked:
+    """Rank by sets of one and two."""
+    count = len(units)
+    sets = stack_sets(single_sets(count), pairs)
+    scores = score_sets(features.coverage, extras, sets, np.concatenate([np.zeros(count), links]))
+    singles = features.coverage.sum(axis=1) + extras
+    value = scores.membership + _FAR_BEHIND * (singles - singles.min() + _FAR_BEHIND)
+    order = np.argsort(-value, kind="stable")
+    ids = [profile.node_id for profile in units]
+    ranked = Ranked([ids[place] for place in order.tolist()], (value[order] / value.max()).tolist())
+    for place in order[:top].tolist():
+        ranked.evidence[ids[place]] = _account(
+            float(features.coverage[place].sum()), float(extras[place]), float(scores.membership[place])
+        )
+        members = _best_members(scores, place)
+        ranked.steps[ids[place]] = [Step(ids[members[0]], ids[other], "same section") for other in members[1:]]
+    return ranked
+
+
+def _by_walk(
+    mirror: GraphMirror,
+    walk: Walk,
+    units: Sequence[Profile],
+    singles: Floats,
+    rows: npt.NDArray[np.int32],
+    top: int,
+) -> Ranked:
+    """Rank by the sets of a walk; candidates that the graph does not know follow in their own order."""
+    found = walk.ranked()
+    with mirror.lock:
+        ids = mirror.node_ids([row for row, _ in found])
+    best = max((score for _, score in found), default=1.0) or 1.0
+    ranked = Ranked(ids, [max(0.0, score / best) for _, score in found], by_names=True)
+    unknown = [place for place in np.argsort(-singles, kind="stable").tolist() if rows[place] == _NO_ROW]
+    ranked.node_ids += [units[place].node_id for place in unknown]
+    ranked.scores += [0.0] * len(unknown)
+    places = {int(row): place for place, row in enumerate(walk.rows.tolist())}
+    names = dict(zip((row for row, _ in found), ids, strict=True))
+    for row, _ in found[:top]:
+        place = places[row]
+        ranked.evidence[names[row]] = _account(
+            float(walk.coverage[place]),
+            float(walk.base[place] - walk.coverage[place]),
+            float(walk.sets.membership[place]),
+        )
+        members = [int(walk.rows[member]) for member in _best_members(walk.sets, place)]
+        ranked.steps[names[row]] = _links(walk, members, names)
+    return ranked
+
+
+def _links(walk: Walk, members: Sequence[int], names: dict[int, str]) -> list[Step]:
+    steps = []
+    for index, first in enumerate(members):
+        for second in members[index + 1 :]:
+            link = walk.link_between(first, second)
+            if link is not None:
+                steps.append(Step(names[first], names[second], LINK_NAMES[link[0]], link[1]))
+    return steps
+
+
+def _best_members(scores: SetScores, place: int) -> list[int]:
+    best = scores.best_sets(place)
+    return scores.members(best[0]) if best else []
+
+
+def _account(coverage: float, extras: float, membership: float) -> dict[str, float]:
+    return {"coverage": round(coverage, 2), "extras": round(extras, 2), "sets": round(membership, 2)}
