@@ -78,7 +78,7 @@ class EntityRows:
         """
         tenant = self._tables.tenant
         ends = {
-            entity_key(tenant, shortened(end), origin.source): (end, origin)
+            entity_key(tenant, shortened(end), origin.source): (end, origin, _node_source(relation))
             for relation, origin in zip(relations, origins, strict=True)
             for end in (relation.source_id, relation.target_id)
         }
@@ -88,13 +88,17 @@ class EntityRows:
         for key in ends:
             if key not in missing:
                 continue
-            end, origin = ends[key]
+            end, origin, properties = ends[key]
             example = known.get(shortened(end))
             if example is None:
-                rows.append(entity_row(tenant, EntityNode(name=end), "implied", origin, self._clock.now()))
+                rows.append(
+                    entity_row(
+                        tenant, EntityNode(name=end, properties=properties), "implied", origin, self._clock.now()
+                    )
+                )
                 rows[-1] |= {"id": key, "entity": shortened(end)}
             elif example["kind"] == "entity":
-                rows.append(_copied(example, origin, tenant))
+                rows.append(_copied(example, origin, properties, tenant))
                 copies[key] = example["id"]
         self._copy_vectors(rows, copies)
         self._tables.entities.write(rows)
@@ -270,10 +274,14 @@ def _has(row: Row, own: Mapping[str, Any], key: str, value: Any) -> bool:
     )
 
 
-def _copied(example: Row, origin: Provenance, tenant: str) -> Row:
+def _node_source(relation: Relation) -> dict[str, Any]:
+    """Return the property that says which node a triple comes from, if it does."""
+    return {key: value for key, value in relation.properties.items() if key == TRIPLET_SOURCE_KEY}
+
+
+def _copied(example: Row, origin: Provenance, properties: dict[str, Any], tenant: str) -> Row:
     """Return the row with which another source knows an entity: its name and label, but nobody else's properties."""
     content = json.loads(unpacked(example))
-    properties = {TRIPLET_SOURCE_KEY: origin.source} if origin.source else {}
     node = EntityNode(name=content["name"], label=content["label"], properties=properties)
     # Older than the original, which is to win where both are read.
     return entity_row(tenant, node, "entity", origin, example["updated_at"] - 1)
@@ -283,8 +291,12 @@ def _sources_of(row: Row) -> Iterator[tuple[str, str]]:
     if row["kind"] == "name":
         for node_id in json.loads(unpacked(row))["nodes"]:
             yield node_id, row["doc_id"]
-    elif row["source"] or row["doc_id"]:
-        yield ("" if row["source"] == row["doc_id"] else row["source"]), row["doc_id"]
+    elif row["source"] != row["doc_id"] or row["kind"] == "chunk":
+        yield row["source"], row["doc_id"]
+    elif row["doc_id"]:
+        # A node and its document of one id, or a document that is the source for want of a node.
+        own = json.loads(unpacked(row))["properties"]
+        yield str(own.get(TRIPLET_SOURCE_KEY) or ""), row["doc_id"]
 
 
 def _kind(node: LabelledNode) -> EntityKind:

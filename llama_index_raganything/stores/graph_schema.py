@@ -30,6 +30,7 @@ the first one arrives: nearly all entities have none, and Milvus would store a v
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 from llama_index_raganything._imports import guarded_import
@@ -38,6 +39,7 @@ from llama_index_raganything.stores.schema import MAX_OVERFLOW_PIECES, MAX_VARCH
 
 with guarded_import():
     from pymilvus import DataType, MilvusClient
+    from pymilvus.exceptions import MilvusException
 
 SCHEMA_VERSION: Final = "1"
 """Version of the collections' fields and payloads; another one cannot be read."""
@@ -77,14 +79,18 @@ def create_collection(client: Any, name: str, columns: tuple[str, ...]) -> None:
         max_capacity=MAX_OVERFLOW_PIECES,
     )
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=len(DUMMY_VECTOR))
-    params = MilvusClient.prepare_index_params()
-    params.add_index(field_name="vector", index_name="vector", index_type="FLAT", metric_type="L2")
+    vector = MilvusClient.prepare_index_params()
+    vector.add_index(field_name="vector", index_name="vector", index_type="FLAT", metric_type="L2")
+    scalars = MilvusClient.prepare_index_params()
     for column in columns:
         if column not in _UNINDEXED:
-            params.add_index(field_name=column, index_name=column, index_type="INVERTED")
+            scalars.add_index(field_name=column, index_name=column, index_type="INVERTED")
     client.create_collection(name, schema=schema, consistency_level="Strong")
     # Not as part of create_collection: pymilvus would wait half a second for an index without rows.
-    client.create_index(name, params, sync=False)
+    client.create_index(name, vector, sync=False)
+    # Milvus before 2.4 has no such index; it finds the same rows more slowly.
+    with suppress(MilvusException):
+        client.create_index(name, scalars, sync=False)
     client.load_collection(name)
 
 

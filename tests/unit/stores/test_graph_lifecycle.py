@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from llama_index.core.graph_stores.types import EntityNode, LabelledNode, Relation
@@ -271,6 +272,23 @@ def test_lone_surrogates_in_names_and_properties_come_back(uri):
         store.upsert_nodes(nodes)
 
         assert store.get(ids=[node.id for node in nodes]) == nodes
+
+
+def test_threads_write_and_flush_at_once(uri):
+    with MilvusPropertyGraphStore(uri, "threads") as store:
+
+        def work(number):
+            for part in range(3):
+                name = f"{number}-{part}"
+                store.upsert_nodes([entity(name, name, name, vector=[1, 0])])
+                store.upsert_relations([relation(name, "hub", name, name)])
+                store.put_facts([NodeFacts(name, name, entities=["hub"])])
+                store.flush()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+        assert store.stats() == {"entities": 13, "chunks": 0, "triples": 12, "nodes": 12}
+        assert len(store.sources(["hub"])["hub"]) == 12
 
 
 @pytest.mark.slow
