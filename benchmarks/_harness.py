@@ -38,6 +38,7 @@ def run(
     main: Callable[[argparse.Namespace], Result],
     *,
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    several: bool = False,
     argv: list[str] | None = None,
 ) -> int:
     """Run a benchmark from the command line.
@@ -50,20 +51,22 @@ def run(
         description: Help text.
         main: Takes the parsed arguments and measures.
         add_arguments: Adds further arguments to the parser.
+        several: Take one or more folders; ``args.dir`` is then a list.
         argv: Command line; by default the process's own.
 
     Returns:
         The exit code, 0.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
-    parser.add_argument("dir", type=Path, help="folder with the benchmark's data")
+    parser.add_argument("dir", type=Path, nargs="+" if several else None, help="folder with the benchmark's data")
     parser.add_argument("--json", type=Path, default=None, help="write the results to this file")
     parser.add_argument("--limit", type=int, default=None, help="measure only the first N items")
     if add_arguments is not None:
         add_arguments(parser)
     args = parser.parse_args(argv)
-    if not args.dir.is_dir():
-        parser.error(f"{args.dir} is not a folder")
+    for folder in args.dir if several else [args.dir]:
+        if not folder.is_dir():
+            parser.error(f"{folder} is not a folder")
     result = main(args)
     for title, rows in result.tables:
         print_table(rows, title)

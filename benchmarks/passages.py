@@ -1,95 +1,148 @@
 """Which passages hold the evidence: multi-hop questions, and questions over tables and paragraphs.
 
-DIR has ``corpus.jsonl`` (``{id, title, text}``, optionally ``kind``: text or table, and ``doc``: its document) and
-``queries.jsonl`` (``{id, question, type, gold: [ids]}``). ``R@k`` is the mean over questions of the share of gold
-passages among the first k, ``all@5`` the share of questions with all gold passages among the first 5.
+Each DIR has ``corpus.jsonl`` (``{id, title, text}``, optionally ``kind``: text or table, ``cells`` and ``doc``: its
+document) and ``queries.jsonl`` (``{id, question, type, gold: [ids]}``). Several folders are one mixed corpus, measured
+folder by folder. ``R@k`` is the mean over questions of the share of gold passages among the first k, ``all@5`` the
+share of questions with all gold passages among the first 5. A passage is one node: its title, if any, on the first
+line and in the metadata, its document as ``doc_id``; tables are rendered as our node parser does.
 
-Systems: ``ours`` (MilvusNodeStore and the default retriever), ``bm25`` (words as they are), ``dense`` (the embedded
-default's vectors), ``hybrid`` (Milvus: both, reciprocal rank fusion), and ``handwired`` (LlamaIndex's own
-MilvusVectorStore and VectorStoreIndex with default settings, the same embedding model). A passage is one node: its
-title, if any, on the first line.
+Systems, all with the embedded default embedding: ``bm25`` (words as they are), ``dense`` and ``hybrid`` (our store's
+own searches; reciprocal rank fusion), ``nodes`` (NodeRetriever), ``graph`` (GraphRetriever), ``fused``
+(EvidenceRetriever, the default of the index, so its metrics are also called ``ours``). Peers: ``handwired``
+(LlamaIndex's own MilvusVectorStore with BM25 and vectors, reciprocal rank fusion, under VectorStoreIndex) and
+``property_graph`` (PropertyGraphIndex with ImplicitPathExtractor, and with some help: see ``benchmarks/_peers.py``).
+
+``index_s`` has everything from passages in memory to the first question: embedding, extraction, storing; of our own
+systems together what each needs. ``llm_calls`` counts the calls of the whole run to the one LLM that there is.
+Metrics are ``<system>.R@5`` and so on, with several folders ``<folder>/<system>.R@5``. ``fused_to_best_route.R@5`` is
+how far ``fused`` is above (or below) the best of the other systems of our own.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import re
 import tempfile
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.embeddings import BaseEmbedding
-from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.schema import TextNode
+from llama_index.core.settings import Settings
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 
+from benchmarks import _peers
 from benchmarks._harness import Result, mean, percentile, run
+from benchmarks._passages import DEPTHS, RESULTS, Passage, PlainBM25, embed, make_nodes, passage_of, read_corpus
+from benchmarks._peers import Ranker
 from llama_index_raganything import MilvusNodeStore, NodeRetriever, WordLlamaEmbedding
-from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, content_id
+from llama_index_raganything.graph.linker import EntityLinker
+from llama_index_raganything.retrievers.graph import EvidenceRetriever, GraphRetriever
+from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
+from llama_index_raganything.testing import ScriptedTextLLM
 
-DEPTHS = (1, 2, 5, 10)
-
-Ranker = Callable[[str], list[str]]
-"""Takes a question, returns ids of passages, best first."""
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON Lines file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def make_nodes(passages: Sequence[Mapping[str, Any]], model: BaseEmbedding) -> list[TextNode]:
-    """Return one embedded node per passage."""
-    nodes = []
-    for passage in passages:
-        text = "\n".join(part for part in (passage.get("title"), passage["text"]) if part)
-        document = content_id("document", passage.get("doc") or passage["id"])
-        node = TextNode(
-            id_=content_id(document, passage["id"], text),
-            text=text,
-            metadata={"doc_id": document, "content_type": passage.get("kind") or "text", "passage": passage["id"]},
-            excluded_embed_metadata_keys=[*EXCLUDED_EMBED_KEYS, "passage"],
-            excluded_llm_metadata_keys=[*EXCLUDED_LLM_KEYS, "passage"],
-        )
-        node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=document)
-        nodes.append(node)
-    for node, vector in zip(nodes, model.get_text_embedding_batch([node.text for node in nodes]), strict=True):
-        node.embedding = vector
-    return nodes
+SYSTEMS = ("bm25", "dense", "hybrid", "nodes", "graph", "fused", "handwired", "property_graph")
+ROUTES = ("bm25", "dense", "hybrid", "nodes", "graph")
+Made = TypeVar("Made")
+COLUMNS = (*(f"R@{depth}" for depth in DEPTHS), "all@5")
 
 
-class PlainBM25:
-    """BM25 over words as they are, from postings in memory."""
+@dataclass
+class System:
+    """What is measured.
 
-    def __init__(self, nodes: Sequence[TextNode], k1: float = 1.2, b: float = 0.75) -> None:
-        self.ids = [_passage(node) for node in nodes]
-        counts = [Counter(re.findall(r"\w+", node.text.lower())) for node in nodes]
-        lengths = [sum(count.values()) for count in counts]
-        average = mean(lengths)
-        self.postings: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for row, count in enumerate(counts):
-            norm = k1 * (1 - b + b * lengths[row] / average)
-            for word, number in count.items():
-                self.postings[word].append((row, number / (number + norm)))
+    Attributes:
+        rank: Takes a question, returns ids of passages.
+        index_s: Seconds until it could answer.
+        llm_calls: Calls to an LLM so far.
+    """
 
-    def __call__(self, question: str) -> list[str]:
-        """Return the best passages."""
-        scores: dict[int, float] = defaultdict(float)
-        for word in set(re.findall(r"\w+", question.lower())):
-            postings = self.postings.get(word, [])
-            idf = math.log1p((len(self.ids) - len(postings) + 0.5) / (len(postings) + 0.5))
-            for row, value in postings:
-                scores[row] += idf * value
-        best = sorted(scores, key=lambda row: (-scores[row], row))
-        return [self.ids[row] for row in best[: DEPTHS[-1]]]
+    rank: Ranker
+    index_s: float
+    llm_calls: int = 0
 
 
-def _passage(node: BaseNode) -> str:
-    return str(node.metadata["passage"])
+class Systems:
+    """All systems over the same nodes; each is built when it is first asked for.
+
+    Args:
+        nodes: Nodes without vectors.
+        folder: Where to keep the databases.
+        llm: The one LLM there is.
+    """
+
+    def __init__(self, nodes: Sequence[TextNode], folder: str, llm: ScriptedTextLLM) -> None:
+        self.nodes, self.folder, self.llm = nodes, folder, llm
+        self.model: BaseEmbedding = WordLlamaEmbedding()
+        self.embed_s = _seconds(lambda: embed(nodes, self.model))[0]
+        self._closing = ExitStack()
+        self._store: tuple[float, MilvusNodeStore] | None = None
+        self._graph: tuple[float, KnowledgeGraph] | None = None
+
+    def build(self, name: str) -> System:
+        """Return one system."""
+        if name == "bm25":
+            return System(*_swap(_seconds(lambda: PlainBM25(self.nodes))))
+        if name == "handwired":
+            uri = f"{self.folder}/handwired.db"
+            seconds, rank = _seconds(lambda: _peers.handwired(self.nodes, self.model, uri))
+            return System(rank, self.embed_s + seconds)
+        if name == "property_graph":
+            return System(*_swap(_seconds(lambda: _peers.property_graph(self.nodes, self.model, self.llm))))
+        return self._own(name)
+
+    def _own(self, name: str) -> System:
+        seconds, store = self.store()
+        if name in ("dense", "hybrid"):
+            mode = VectorStoreQueryMode.DEFAULT if name == "dense" else VectorStoreQueryMode.HYBRID
+            return System(store_ranker(store, self.model, mode), seconds)
+        if name == "nodes":
+            return System(retriever_ranker(NodeRetriever(store, self.model, similarity_top_k=RESULTS)), seconds)
+        graph_seconds, graph = self.graph()
+        kind = GraphRetriever if name == "graph" else EvidenceRetriever
+        retriever = kind(store, graph, embed_model=self.model, similarity_top_k=RESULTS)
+        return System(retriever_ranker(retriever), seconds + graph_seconds)
+
+    def store(self) -> tuple[float, MilvusNodeStore]:
+        """Return the seconds it took to embed and store the nodes, and the store."""
+        if self._store is None:
+            store = self._closing.enter_context(MilvusNodeStore(f"{self.folder}/milvus.db", "passages"))
+            seconds, _ = _seconds(lambda: store.add([*self.nodes], force_flush=True))
+            self._store = (self.embed_s + seconds, store)
+        return self._store
+
+    def graph(self) -> tuple[float, KnowledgeGraph]:
+        """Return the seconds it took to extract, store and load the graph, and the graph."""
+        if self._graph is None:
+            graph = KnowledgeGraph(MilvusPropertyGraphStore(f"{self.folder}/milvus.db", "passages"))
+            self._closing.callback(graph.close)
+
+            def fill() -> None:
+                graph.put_facts(EntityLinker().extract(self.nodes))
+                graph.store.flush()
+                graph.mirror.settle()
+
+            self._graph = (_seconds(fill)[0], graph)
+        return self._graph
+
+    def close(self) -> None:
+        """Close the databases."""
+        self._closing.close()
+
+
+def _seconds(make: Callable[[], Made]) -> tuple[float, Made]:
+    started = time.perf_counter()
+    made = make()
+    return time.perf_counter() - started, made
+
+
+def _swap(timed: tuple[float, Made]) -> tuple[Made, float]:
+    return timed[1], timed[0]
 
 
 def store_ranker(store: MilvusNodeStore, model: BaseEmbedding, mode: VectorStoreQueryMode) -> Ranker:
@@ -97,84 +150,134 @@ def store_ranker(store: MilvusNodeStore, model: BaseEmbedding, mode: VectorStore
 
     def rank(question: str) -> list[str]:
         vector = model.get_query_embedding(question)
-        query = VectorStoreQuery(query_str=question, query_embedding=vector, mode=mode, similarity_top_k=DEPTHS[-1])
-        return [_passage(node) for node in store.query(query).nodes or []]
+        query = VectorStoreQuery(query_str=question, query_embedding=vector, mode=mode, similarity_top_k=RESULTS)
+        return [passage_of(node) for node in store.query(query).nodes or []]
 
     return rank
 
 
-def handwired_ranker(nodes: Sequence[TextNode], model: BaseEmbedding, uri: str) -> Ranker:
-    """Rank with LlamaIndex's own store and index, default settings."""
-    from llama_index.core import StorageContext, VectorStoreIndex
-    from llama_index.vector_stores.milvus import MilvusVectorStore
-
-    store = MilvusVectorStore(uri=uri, dim=len(nodes[0].embedding or ()), overwrite=True, use_async_client=False)
-    context = StorageContext.from_defaults(vector_store=store)
-    index = VectorStoreIndex(nodes=list(nodes), storage_context=context, embed_model=model)
-    retriever = index.as_retriever(similarity_top_k=DEPTHS[-1])
-    return lambda question: [_passage(item.node) for item in retriever.retrieve(question)]
+def retriever_ranker(retriever: BaseRetriever) -> Ranker:
+    """Rank as a retriever does."""
+    return lambda question: [passage_of(item.node) for item in retriever.retrieve(question)]
 
 
-def measure(name: str, rank: Ranker, queries: Sequence[Mapping[str, Any]], result: Result) -> dict[str, Any]:
-    """Ask all questions of one system; return its line of the table."""
+# -- measuring ---------------------------------------------------------------------------------------------------------
+
+
+def recalls(gold: Sequence[str], found: Sequence[str]) -> dict[str, float]:
+    """Return what one answer is worth: recall at each depth, and whether all gold is among the first five."""
+    wanted = set(gold)
+    values = {f"R@{depth}": len(wanted & set(found[:depth])) / len(wanted) for depth in DEPTHS}
+    return values | {"all@5": float(wanted <= set(found[:5]))}
+
+
+def measure(name: str, rank: Ranker, queries: Sequence[Passage], rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Ask all questions of one folder; write the answers into the rows and return means and milliseconds."""
     seconds = []
-    for query, row in zip(queries, result.rows, strict=True):
-        started = time.perf_counter()
-        found = rank(query["question"])
-        seconds.append(time.perf_counter() - started)
-        gold = set(query["gold"])
-        row |= {f"{name}.R@{depth}": len(gold & set(found[:depth])) / len(gold) for depth in DEPTHS}
-        row[f"{name}.all@5"] = float(gold <= set(found[:5]))
+    for query, row in zip(queries, rows, strict=True):
+        took, found = _seconds(lambda: rank(query["question"]))  # noqa: B023 # Called at once.
+        seconds.append(took)
+        row |= {f"{name}.{key}": value for key, value in recalls(query["gold"], found).items()}
         row[f"{name}.found"] = found
-    columns = [*(f"R@{depth}" for depth in DEPTHS), "all@5"]
-    line: dict[str, Any] = {column: mean(row[f"{name}.{column}"] for row in result.rows) for column in columns}
-    line["p50_ms"] = 1000 * percentile(seconds, 0.5)
-    result.metrics |= {f"{name}.{key}": value for key, value in line.items()}
-    return {"system": name, **line}
+    line = {column: mean(row[f"{name}.{column}"] for row in rows) for column in COLUMNS}
+    return line | {"p50_ms": 1000 * percentile(seconds, 0.5)}
 
 
-def by_type(result: Result) -> list[Mapping[str, Any]]:
-    """Return our and BM25's recall by type of question."""
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in result.rows:
+def best_route(lines: Mapping[str, Mapping[str, float]]) -> float | None:
+    """Return how far the fusion is above the best of its routes in R@5, or None when one of them is missing."""
+    routes = [lines[name]["R@5"] for name in ROUTES if name in lines]
+    return lines["fused"]["R@5"] - max(routes) if routes and "fused" in lines else None
+
+
+def by_type(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return recall by type of question."""
+    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
         groups[str(row["type"])].append(row)
+    shown = [name for name in ("bm25", "nodes", "graph", "fused") if name in names]
     return [
         {
             "type": kind,
-            "n": len(rows),
-            "bm25.R@5": mean(row["bm25.R@5"] for row in rows),
-            "ours.R@5": mean(row["ours.R@5"] for row in rows),
-            "ours.all@5": mean(row["ours.all@5"] for row in rows),
+            "n": len(members),
+            **{f"{name}.R@5": mean(row[f"{name}.R@5"] for row in members) for name in shown},
+            **{f"{name}.all@5": mean(row[f"{name}.all@5"] for row in members) for name in shown if name == "fused"},
         }
-        for kind, rows in sorted(groups.items())
+        for kind, members in sorted(groups.items())
     ]
+
+
+@contextmanager
+def counted_llm() -> Iterator[ScriptedTextLLM]:
+    """Make an LLM that counts its calls the only one there is."""
+    before = Settings._llm  # noqa: SLF001 # Reading the property would make an OpenAI client.
+    llm = ScriptedTextLLM()
+    Settings.llm = llm
+    try:
+        yield llm
+    finally:
+        Settings._llm = before  # noqa: SLF001 # As above.
 
 
 def main(args: argparse.Namespace) -> Result:
     """Index the passages, ask, and compare."""
-    passages = read_lines(args.dir / "corpus.jsonl")
-    queries = read_lines(args.dir / "queries.jsonl")[: args.limit]
-    model = WordLlamaEmbedding()
-    result = Result(rows=[{"id": q["id"], "type": q.get("type"), "question": q["question"]} for q in queries])
-    nodes = make_nodes(passages, model)
-    with tempfile.TemporaryDirectory() as folder, MilvusNodeStore(f"{folder}/milvus.db", "passages") as store:
-        started = time.perf_counter()
-        store.add(nodes)
-        store.flush()
-        result.metrics["index.passages_per_s"] = len(nodes) / (time.perf_counter() - started)
-        retriever = NodeRetriever(store, model, similarity_top_k=DEPTHS[-1])
-        systems: dict[str, Ranker] = {
-            "ours": lambda question: [_passage(item.node) for item in retriever.retrieve(question)],
-            "bm25": PlainBM25(nodes),
-            "dense": store_ranker(store, model, VectorStoreQueryMode.DEFAULT),
-            "hybrid": store_ranker(store, model, VectorStoreQueryMode.HYBRID),
-            "handwired": handwired_ranker(nodes, model, f"{folder}/handwired.db"),
-        }
-        lines = [measure(name, rank, queries, result) for name, rank in systems.items()]
-    result.tables = [("systems", lines), ("by type of question", by_type(result))]
-    result.metrics["llm_calls"] = 0
+    corpus = read_corpus(args.dir, args.limit)
+    nodes = make_nodes(corpus.passages, titles=not args.no_titles)
+    rows = {
+        name: [
+            {"folder": name, "id": query["id"], "type": query.get("type"), "question": query["question"]}
+            for query in queries
+        ]
+        for name, queries in corpus.queries.items()
+    }
+    lines: dict[str, dict[str, dict[str, float]]] = {name: {} for name in rows}
+    with tempfile.TemporaryDirectory() as folder, counted_llm() as llm:
+        systems = Systems(nodes, folder, llm)
+        for name in args.systems:
+            before = len(llm.requests)
+            system = systems.build(name)
+            for key, queries in corpus.queries.items():
+                lines[key][name] = measure(name, system.rank, queries, rows[key]) | {"index_s": system.index_s}
+            for key in lines:
+                lines[key][name]["llm_calls"] = len(llm.requests) - before
+        systems.close()
+        calls = len(llm.requests)
+    return summary(lines, rows, llm_calls=calls)
+
+
+def summary(
+    lines: Mapping[str, Mapping[str, Mapping[str, float]]],
+    rows: Mapping[str, Sequence[dict[str, Any]]],
+    *,
+    llm_calls: int,
+) -> Result:
+    """Return tables and metrics of all folders.
+
+    Args:
+        lines: Numbers by folder and system.
+        rows: Questions by folder.
+        llm_calls: Calls of the whole run.
+    """
+    result = Result(rows=[row for members in rows.values() for row in members])
+    for folder, systems in lines.items():
+        prefix, title = (f"{folder}/", f"{folder}: ") if len(lines) > 1 else ("", "")
+        for name, line in systems.items():
+            for shown in (name, "ours") if name == "fused" else (name,):
+                result.metrics |= {f"{prefix}{shown}.{key}": value for key, value in line.items()}
+        difference = best_route(systems)
+        if difference is not None:
+            result.metrics[f"{prefix}fused_to_best_route.R@5"] = difference
+        table = [{"system": name, **line} for name, line in systems.items()]
+        result.tables += [(f"{title}systems", table)]
+        result.tables += [(f"{title}by type of question", by_type(rows[folder], list(systems)))]
+    result.metrics["llm_calls"] = llm_calls
     return result
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be changed."""
+    parser.add_argument("--no-titles", action="store_true", help="leave the titles out, of texts and metadata")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="measure only these")
+
+
 if __name__ == "__main__":
-    raise SystemExit(run("passages", __doc__, main))
+    raise SystemExit(run("passages", __doc__, main, add_arguments=add_arguments, several=True))

@@ -108,8 +108,24 @@ class SortedLists:
         starts = self.starts[found].astype(np.int64)
         return starts, np.where(known, self.starts[found + 1] - starts, 0)
 
+    def look_up(self, keys: Keys) -> tuple[Integers, Rows]:
+        """Return the values of several keys.
+
+        Args:
+            keys: Keys, distinct or not.
+
+        Returns:
+            For each value the place of its key among ``keys``, and the values.
+        """
+        starts, lengths = self.places(keys)
+        return np.repeat(np.arange(len(keys)), lengths), self.values[ranges(starts, lengths)]
+
     def of(self, key: int) -> Rows:
-        """Return the values of one key, ascending."""
+        """Return the values of one key, ascending.
+
+        Args:
+            key: The key.
+        """
         starts, lengths = self.places(np.array([key], np.uint32))
         return self.values[starts[0] : starts[0] + lengths[0]]
 
@@ -129,7 +145,8 @@ class InvertedLists:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.base.nbytes + self.tail.nbytes
+        unsorted = sum(keys.nbytes + values.nbytes for keys, values in self._new)
+        return self.base.nbytes + self.tail.nbytes + unsorted
 
     def append(self, keys: Keys, values: Rows) -> None:
         """Add values; they are found after the next :meth:`settle`.
@@ -180,12 +197,8 @@ class InvertedLists:
         Returns:
             For each value the place of its key among ``keys``, and the values; not in order.
         """
-        owners, found = [], []
-        for lists in (self.base, self.tail):
-            starts, lengths = lists.places(keys)
-            owners.append(np.repeat(np.arange(len(keys)), lengths))
-            found.append(lists.values[ranges(starts, lengths)])
-        return np.concatenate(owners), np.concatenate(found)
+        base, tail = self.base.look_up(keys), self.tail.look_up(keys)
+        return np.concatenate([base[0], tail[0]]), np.concatenate([base[1], tail[1]])
 
     def counts(self, keys: Keys) -> Integers:
         """Return how many values each key has.

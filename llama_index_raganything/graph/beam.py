@@ -115,11 +115,15 @@ class Walk:
     sets: SetScores
     links: list[Links] = field(default_factory=list)
 
-    def ranked(self) -> list[tuple[int, float]]:
-        """Return rows and scores, best first: membership, and far behind it the score by itself."""
+    def ranked(self, limit: int | None = None) -> list[tuple[int, float]]:
+        """Return places in ``rows`` and scores, best first: membership, and far behind it the score by itself.
+
+        Args:
+            limit: At most so many.
+        """
         score = self.sets.membership + 1e-3 * self.base
-        order = np.argsort(-score, kind="stable")
-        return [(int(self.rows[place]), float(score[place])) for place in order.tolist()]
+        order = np.argsort(-score, kind="stable")[:limit]
+        return list(zip(order.tolist(), score[order].tolist(), strict=True))
 
     def link_between(self, first: int, second: int) -> tuple[int, int] | None:
         """Return kind and name of the best link between two rows, as seen from the first, or None."""

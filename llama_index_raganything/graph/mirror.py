@@ -2,7 +2,8 @@
 
 What a sentence mentions depends on all other texts: of its candidate names those are mentions that are a node's title
 or stand as a longest span in two nodes or more, the longest first. So a new document may turn words of an old sentence
-into a mention. :class:`GraphMirror` keeps that exact: adding and then asking gives what building anew would give.
+into a mention, and a removed one may turn them back. :class:`GraphMirror` keeps that exact: after any changes it
+answers as one built anew from the nodes that are left.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ MIN_NODES_OF_A_NAME: Final = 2
 _TAIL_NODES: Final = 2048
 _TAIL_SHARE: Final = 0.1
 _DEAD_SHARE: Final = 0.25
-_ID_BYTES: Final = 32
+_ID_BYTES: Final = 36
+"""Node ids of ASCII up to the length of a UUID stand in an array, others in a dictionary."""
+
+_LONG_ID_BYTES: Final = 160
+"""A string and its place in a dictionary, about."""
+
 _SKIP: Final = 0x7F
 _FULL_TITLE: Final = 1.0
 _WEIGHT: Final = 0x7F
@@ -37,8 +43,12 @@ Weights = npt.NDArray[np.float64]
 class GraphMirror:
     """Facts of all nodes as arrays.
 
-    Rows number the nodes, from 0 in the order in which they came; removing leaves a gap until the next compaction.
-    :attr:`epoch` changes when that gives rows new numbers. Thread-safe: every public method takes the lock; a walk takes it for its whole length through :attr:`lock`.
+    Rows number the nodes, from 0 in the order in which they came; removing leaves a gap until the next compaction,
+    which gives rows new numbers and changes :attr:`epoch`.
+
+    Methods that take ids, and all that write, may be called from any thread. Those that take rows, sentences or keys
+    are for a walk, which holds :attr:`lock` for its whole length, as rows mean nothing after it, and calls
+    :meth:`settle` first.
     """
 
     def __init__(self) -> None:
@@ -52,34 +62,28 @@ class GraphMirror:
     def size(self) -> int:
         """How many nodes are alive."""
         with self.lock:
-            return int(self.alive.values.sum())
+            return int(np.count_nonzero(self.alive.values))
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         with self.lock:
             self.settle()
-            parts = [part for part in vars(self).values() if isinstance(part, (Column, InvertedLists))]
-            loose: list[Any] = [
-                self._mention_base,
-                self._mention_tail,
-                self._mention_base_nodes,
-                self._mention_tail_nodes,
-            ]
-            overflow = sum(len(node_id) + 120 for node_id in self._long_ids.values())
-            return sum(part.nbytes for part in [*parts, *loose]) + overflow
+            overflow = sum(_LONG_ID_BYTES + len(node_id) for node_id in self._long_ids.values())
+            held = (Column, InvertedLists, SortedLists, np.ndarray)
+            return overflow + sum(int(part.nbytes) for part in vars(self).values() if isinstance(part, held))
 
     def stats(self) -> dict[str, int]:
         """Return the numbers of ``names`` known, ``sentences``, ``mentions`` and ``titles``, and ``bytes``."""
         with self.lock:
             self.settle()
-            mentioned = np.union1d(self._mention_base.keys, self._mention_tail.keys)
-            names = np.union1d(mentioned, self.alias_key.values)
+            mentioned = [self._mention_base.keys[self._mention_base_nodes > 0], self._mention_tail.keys]
+            titles = self.alias_key.values[self.alive.values[self.alias_node.values]]
             return {
-                "names": len(names),
-                "sentences": self.sentence_node.size,
-                "mentions": len(self._mention_base.values) + len(self._mention_tail.values),
-                "titles": self.alias_key.size,
+                "names": len(np.unique(np.concatenate([*mentioned, titles]))),
+                "sentences": int(np.count_nonzero(self.alive.values[self.sentence_node.values])),
+                "mentions": int(np.count_nonzero(self._kept_base())) + len(self._mention_tail.values),
+                "titles": len(titles),
                 "bytes": self.nbytes,
             }
 
@@ -90,7 +94,7 @@ class GraphMirror:
             node_ids: Ids of nodes.
         """
         with self.lock:
-            self.settle()
+            self.ids.settle()
             keys = np.array([_hash(node_id) for node_id in node_ids], np.uint32)
             owners, rows = self.ids.look_up(keys)
             found = np.full(len(node_ids), -1, np.int32)
@@ -115,9 +119,10 @@ class GraphMirror:
             doc_id: The document.
         """
         with self.lock:
-            self.settle()
+            self.documents.settle()
             rows = self.documents.of(_hash(doc_id))
-            return rows[self.alive.values[rows]]
+            alive: Rows = rows[self.alive.values[rows]]
+            return alive
 
     def is_known(self, keys: Keys) -> npt.NDArray[np.bool_]:
         """Return which keys are names: a title, or a longest span in two nodes or more.
@@ -125,7 +130,9 @@ class GraphMirror:
         Args:
             keys: Hashes of keys.
         """
-        return (self.aliases.counts(keys) > 0) | (self._nodes_with(keys) >= MIN_NODES_OF_A_NAME)
+        nodes = _count_of(self._name_keys.values, self._name_nodes.values, keys)
+        nodes += _count_of(self._tail_keys, self._tail_nodes, keys) - _count_of(self._gone_keys, self._gone_nodes, keys)
+        return self._are_titles(self.aliases, keys, self.alive) | (nodes >= MIN_NODES_OF_A_NAME)
 
     def mentions_of(self, sentences: Integers) -> tuple[Keys, Integers]:
         """Return the names that sentences mention, without those that are titles of their own node.
@@ -157,19 +164,17 @@ class GraphMirror:
             keys: Distinct hashes of keys.
         """
         owners, found = [], []
-        for lists, base in ((self._mention_base, True), (self._mention_tail, False)):
+        for lists, valid in ((self._mention_base, self._valid), (self._mention_tail, self.alive)):
             starts, lengths = lists.places(keys)
             sentences = lists.values[ranges(starts, lengths)]
             places = np.repeat(np.arange(len(keys)), lengths)
-            kept = self.alive.values[self.sentence_node.values[sentences]]
-            if base and self._stale.size:
-                kept &= ~self._stale.values[sentences]
+            kept = valid.values[self.sentence_node.values[sentences]]
             owners.append(places[kept])
             found.append(sentences[kept].astype(np.int64))
         return np.concatenate(owners), np.concatenate(found)
 
     def mention_counts(self, keys: Keys) -> Integers:
-        """Return how many nodes mention each name, removed ones included until the next rebuild.
+        """Return how many nodes mention each name.
 
         Args:
             keys: Hashes of keys.
@@ -231,7 +236,10 @@ class GraphMirror:
             term: Hash of the word.
         """
         key = np.array([term], np.uint32)
-        return bool(self.terms.counts(key)[0] or self.title_terms.counts(key)[0])
+        if not self._dead:
+            return bool(self.terms.counts(key)[0] or self.title_terms.counts(key)[0])
+        rows = np.concatenate([self.sentence_node.values[self.terms.of(term)], self.title_terms.of(term)])
+        return bool(self.alive.values[rows].any())
 
     def about_something(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Return which nodes are about one thing that others may mention.
@@ -298,6 +306,9 @@ class GraphMirror:
                 self.remove([item.node_id for item in latest])
             self._append(latest)
             self._unsettled = True
+            if self._is_overdue():
+                # Many small batches without a reader between them would sort an ever longer tail of ids.
+                self.settle()
 
     def remove(self, node_ids: Sequence[str]) -> None:
         """Remove nodes.
@@ -330,8 +341,7 @@ class GraphMirror:
             if not self._unsettled:
                 return
             self._unsettled = False
-            tail = self._count - self._base_nodes
-            if tail > max(_TAIL_NODES, _TAIL_SHARE * self._base_nodes):
+            if self._is_overdue():
                 self._rebuild()
                 return
             for lists in self._inverted():
@@ -371,13 +381,16 @@ class GraphMirror:
         self.title_terms = InvertedLists()
         self.aliases = InvertedLists()
         self._name_keys = Column(np.uint32)
-        self._name_nodes = Column(np.uint16)
-        self._stale = Column(bool)
+        self._name_nodes = Column(np.int32)
+        self._base_alive = Column(bool)
+        self._valid = Column(bool)
         self._mention_base = SortedLists()
         self._mention_tail = SortedLists()
         self._mention_base_nodes, self._mention_tail_nodes = _NOTHING, _NOTHING
         self._tail_keys = np.zeros(0, np.uint32)
         self._tail_nodes = np.zeros(0, np.int64)
+        self._gone_keys = np.zeros(0, np.uint32)
+        self._gone_nodes = np.zeros(0, np.int64)
 
     def _inverted(self) -> tuple[InvertedLists, ...]:
         return (self.ids, self.documents, self.terms, self.title_terms, self.aliases, self.ties)
@@ -441,50 +454,84 @@ class GraphMirror:
         self.ties.append(targets, np.arange(first, first + len(targets), dtype=np.int32))
 
     def _kill(self, rows: Rows) -> None:
+        rows = np.unique(rows)
+        if not len(rows):
+            return
         self.alive.values[rows] = False
         self._dead += len(rows)
+        self._unsettled = True
         if self._dead > max(_TAIL_NODES, _DEAD_SHARE * self._count):
             self._compact()
+
+    def _is_overdue(self) -> bool:
+        """Whether so much has changed since the last rebuild that another is cheaper than a long tail."""
+        gone = int(np.count_nonzero(self._base_alive.values)) - int(
+            np.count_nonzero(self.alive.values[: self._base_nodes])
+        )
+        return self._count - self._base_nodes + gone > max(_TAIL_NODES, _TAIL_SHARE * self._base_nodes)
 
     def _rebuild(self) -> None:
         """Merge all tails, and settle anew which candidates are mentions."""
         for lists in self._inverted():
             lists.merge()
         self._base_nodes, self._base_sentences = self._count, self.sentence_node.size
-        keys, nodes = self._name_pairs(0)
-        self._name_keys, self._name_nodes = Column(np.uint32), Column(np.uint16)
+        self._base_alive, self._valid = _copied(self.alive), _copied(self.alive)
+        rows = np.flatnonzero(self.alive.values)
+        keys, nodes = self._name_pairs(rows)
+        self._name_keys, self._name_nodes = Column(np.uint32), Column(np.int32)
         self._name_keys.extend(keys)
-        self._name_nodes.extend(np.minimum(nodes, 65_535).astype(np.uint16))
-        self._tail_keys, self._tail_nodes = np.zeros(0, np.uint32), np.zeros(0, np.int64)
-        self._stale = Column(bool)
-        self._mention_base = self._mentions(np.arange(self._base_sentences))
-        self._mention_base_nodes = self._nodes_per_key(self._mention_base)
+        self._name_nodes.extend(nodes.astype(np.int32))
+        nothing = np.zeros(0, np.uint32), np.zeros(0, np.int64)
+        self._tail_keys, self._tail_nodes = nothing
+        self._gone_keys, self._gone_nodes = nothing
+        self._mention_base = self._mentions(self.sentences_of(rows))
+        self._mention_base_nodes = self._nodes_per_key(self._mention_base, self._kept_base())
         self._mention_tail, self._mention_tail_nodes = SortedLists(), _NOTHING
 
     def _settle_names(self) -> None:
-        """Find out which names the tail makes known, and read the base's sentences with them again."""
-        self._tail_keys, self._tail_nodes = self._name_pairs(self._base_sentences)
-        first_alias = int(self.node_alias.values[self._base_nodes])
-        candidates = np.unique(np.concatenate([self._tail_keys, self.alias_key.values[first_alias:]]))
-        before = (self.aliases.base.places(candidates)[1] > 0) | (self._base_nodes_with(candidates) >= 2)
-        new = candidates[~before & self.is_known(candidates)]
-        again = self._base_sentences_with(new)
-        self._stale = Column(bool)
-        if len(again):
-            stale = np.zeros(self.sentence_node.size, bool)
-            stale[again] = True
-            self._stale.extend(stale)
-        tail = np.arange(self._base_sentences, self.sentence_node.size)
-        self._mention_tail = self._mentions(np.concatenate([again, tail]))
-        self._mention_tail_nodes = self._nodes_per_key(self._mention_tail)
+        """Find out which names came or went since the last rebuild, and read the base's nodes that have them again."""
+        gone = np.flatnonzero(self._base_alive.values & ~self.alive.values[: self._base_nodes])
+        came = self._base_nodes + np.flatnonzero(self.alive.values[self._base_nodes :])
+        self._tail_keys, self._tail_nodes = self._name_pairs(came)
+        self._gone_keys, self._gone_nodes = self._name_pairs(gone)
+        titles = self.titles_of(np.concatenate([gone, came]))[1]
+        candidates = np.unique(np.concatenate([self._tail_keys, self._gone_keys, titles]))
+        changed = candidates[self._were_known(candidates) != self.is_known(candidates)]
+        again = np.unique(self.sentence_node.values[self._base_sentences_with(changed)])
+        again = again[self.alive.values[again]]
+        self._valid = _copied(self.alive)
+        self._valid.values[again] = False
+        self._mention_base_nodes = self._nodes_per_key(self._mention_base, self._kept_base())
+        self._mention_tail = self._mentions(self.sentences_of(np.concatenate([again, came])))
+        self._mention_tail_nodes = self._nodes_per_key(
+            self._mention_tail, np.ones(len(self._mention_tail.values), bool)
+        )
 
-    def _name_pairs(self, first_sentence: int) -> tuple[Keys, Integers]:
-        """Return the longest spans from a sentence on, and in how many nodes each stands."""
-        first = int(self.sentence_names.values[first_sentence])
-        whole = (self.skips.values[first:] & WHOLE) > 0
-        lengths = np.diff(self.sentence_names.values[first_sentence:])
-        nodes = np.repeat(self.sentence_node.values[first_sentence:], lengths)[whole]
-        pairs = np.unique(_pair(self.names.values[first:][whole], nodes))
+    def _were_known(self, keys: Keys) -> npt.NDArray[np.bool_]:
+        """Return which keys were names at the last rebuild."""
+        nodes = _count_of(self._name_keys.values, self._name_nodes.values, keys)
+        return self._are_titles(self.aliases.base, keys, self._base_alive) | (nodes >= MIN_NODES_OF_A_NAME)
+
+    def _are_titles(self, lists: InvertedLists | SortedLists, keys: Keys, alive: Column) -> npt.NDArray[np.bool_]:
+        owners, places = lists.look_up(keys)
+        titled = np.zeros(len(keys), bool)
+        titled[owners[alive.values[self.alias_node.values[places]]]] = True
+        return titled
+
+    def _kept_base(self) -> npt.NDArray[np.bool_]:
+        """Return which of the base's mentions still hold: their nodes are neither removed nor read again."""
+        kept: npt.NDArray[np.bool_] = self._valid.values[self.sentence_node.values[self._mention_base.values]]
+        return kept
+
+    def _name_pairs(self, rows: npt.NDArray[Any]) -> tuple[Keys, Integers]:
+        """Return the longest spans in some nodes, and in how many of them each stands."""
+        sentences = self.sentences_of(rows)
+        starts = self.sentence_names.values[sentences]
+        lengths = self.sentence_names.values[sentences + 1] - starts
+        places = ranges(starts, lengths)
+        whole = (self.skips.values[places] & WHOLE) > 0
+        nodes = np.repeat(self.sentence_node.values[sentences], lengths)[whole]
+        pairs = np.unique(_pair(self.names.values[places[whole]], nodes))
         keys, counts = np.unique((pairs >> np.uint64(32)).astype(np.uint32), return_counts=True)
         return keys, counts
 
@@ -500,27 +547,19 @@ class GraphMirror:
         sentences = np.searchsorted(self.sentence_names.values, places, side="right") - 1
         return np.unique(sentences)
 
-    def _base_nodes_with(self, keys: Keys) -> Integers:
-        return _count_of(self._name_keys.values, self._name_nodes.values, keys)
-
-    def _nodes_with(self, keys: Keys) -> Integers:
-        return self._base_nodes_with(keys) + _count_of(self._tail_keys, self._tail_nodes, keys)
-
     def _mentions(self, sentences: Integers) -> SortedLists:
         keys, owners = self.mentions_of(sentences)
         return SortedLists(keys, owners.astype(np.int32))
 
-    def _nodes_per_key(self, lists: SortedLists) -> Rows:
-        """Return in how many nodes the sentences of each key stand."""
-        if not len(lists.values):
-            return _NOTHING
-        nodes = self.sentence_node.values[lists.values]
+    def _nodes_per_key(self, lists: SortedLists, kept: npt.NDArray[np.bool_]) -> Rows:
+        """Return in how many nodes the sentences of each key stand, of those that are kept."""
+        owners = np.repeat(np.arange(len(lists.keys)), np.diff(lists.starts))[kept]
+        nodes = self.sentence_node.values[lists.values[kept]]
         first = np.ones(len(nodes), bool)
-        first[1:] = nodes[1:] != nodes[:-1]
-        first[lists.starts[:-1]] = True
-        return np.add.reduceat(first, lists.starts[:-1], dtype=np.int32)
+        first[1:] = (nodes[1:] != nodes[:-1]) | (owners[1:] != owners[:-1])
+        return np.bincount(owners[first], minlength=len(lists.keys)).astype(np.int32)
 
-    def _longest(self, keys: Keys, skips: npt.NDArray[np.uint8], ends: Integers) -> Integers:
+    def _longest(self, keys: Keys, skips: npt.NDArray[Any], ends: Integers) -> Integers:
         """Return the places of the candidates that are mentions: known ones, from the left, the longest first."""
         if not len(keys):
             return np.zeros(0, np.int64)
@@ -547,7 +586,6 @@ class GraphMirror:
 
     def _compact(self) -> None:
         """Drop the rows of removed nodes; rows get new numbers."""
-        self.settle()
         rows = np.flatnonzero(self.alive.values)
         sentences = self.sentences_of(rows)
         titles = ranges(self.node_alias.values[rows], np.diff(self.node_alias.values)[rows])
@@ -612,6 +650,12 @@ def _weights(packed: npt.NDArray[np.uint8]) -> tuple[Weights, npt.NDArray[np.boo
 
 def _hash(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
+
+
+def _copied(column: Column) -> Column:
+    copy = Column(column.values.dtype)
+    copy.extend(column.values)
+    return copy
 
 
 def _pointers() -> Column:

@@ -8,8 +8,8 @@ from typing import Final
 
 from llama_index_raganything.elements import ATOMIC_TYPES, Box, Element, content_id
 from llama_index_raganything.node_parser.sections import SectionPath, label_mentions
-from llama_index_raganything.sentences import sentences_of
 from llama_index_raganything.node_parser.tables import pack_lines, table_texts
+from llama_index_raganything.sentences import sentences_of
 
 MAX_TEXT_BYTES: Final = 65_535
 """Bytes of UTF-8 that Milvus stores in one text field at most."""

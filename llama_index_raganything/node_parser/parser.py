@@ -36,9 +36,9 @@ from llama_index_raganything.elements import (
 )
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError
 from llama_index_raganything.node_parser.drafts import ChunkOptions, Draft, DraftBuilder, split_bytes
-from llama_index_raganything.sentences import split_sentences
 from llama_index_raganything.node_parser.tokens import simple_tokens
 from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.sentences import split_sentences
 
 _IMAGE_SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _VALUE_CHARS: Final = 1024

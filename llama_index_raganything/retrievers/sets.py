@@ -43,6 +43,7 @@ STATES_UNIT: Final = 0.13
 
 _NO_ROW: Final = -1
 _FAR_BEHIND: Final = 1e-6
+_MAX_RANKED: Final = 200
 
 Ranking = Generator[list[Request], list[Answer], "Ranked"]
 
@@ -255,25 +256,20 @@ def _by_walk(
     top: int,
 ) -> Ranked:
     """Rank by the sets of a walk; candidates that the graph does not know follow in their own order."""
-    found = walk.ranked()
+    found = walk.ranked(max(top, _MAX_RANKED))
+    explained = {place: _best_members(walk.sets, place) for place, _ in found[:top]}
+    places = list(dict.fromkeys([*(place for place, _ in found), *(m for set_ in explained.values() for m in set_)]))
     with mirror.lock:
-        ids = mirror.node_ids([row for row, _ in found])
+        names = dict(zip(places, mirror.node_ids(walk.rows[places].tolist()), strict=True))
     best = max((score for _, score in found), default=1.0) or 1.0
-    ranked = Ranked(ids, [max(0.0, score / best) for _, score in found], by_names=True)
+    ranked = Ranked([names[place] for place, _ in found], [max(0.0, score / best) for _, score in found], by_names=True)
     unknown = [place for place in np.argsort(-singles, kind="stable").tolist() if rows[place] == _NO_ROW]
     ranked.node_ids += [units[place].node_id for place in unknown]
     ranked.scores += [0.0] * len(unknown)
-    places = {int(row): place for place, row in enumerate(walk.rows.tolist())}
-    names = dict(zip((row for row, _ in found), ids, strict=True))
-    for row, _ in found[:top]:
-        place = places[row]
-        ranked.evidence[names[row]] = _account(
-            float(walk.coverage[place]),
-            float(walk.base[place] - walk.coverage[place]),
-            float(walk.sets.membership[place]),
-        )
-        members = [int(walk.rows[member]) for member in _best_members(walk.sets, place)]
-        ranked.steps[names[row]] = _links(walk, members, names)
+    for place, members in explained.items():
+        covered, extra = float(walk.coverage[place]), float(walk.base[place] - walk.coverage[place])
+        ranked.evidence[names[place]] = _account(covered, extra, float(walk.sets.membership[place]))
+        ranked.steps[names[place]] = _links(walk, members, names)
     return ranked
 
 
@@ -281,7 +277,7 @@ def _links(walk: Walk, members: Sequence[int], names: dict[int, str]) -> list[St
     steps = []
     for index, first in enumerate(members):
         for second in members[index + 1 :]:
-            link = walk.link_between(first, second)
+            link = walk.link_between(int(walk.rows[first]), int(walk.rows[second]))
             if link is not None:
                 steps.append(Step(names[first], names[second], LINK_NAMES[link[0]], link[1]))
     return steps
