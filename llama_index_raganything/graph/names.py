@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Final
+from itertools import accumulate
+from typing import Final, NamedTuple
 
 from llama_index_raganything.ranking.lexical import word_list
 
@@ -22,11 +22,13 @@ MAX_NAME_WORDS: Final = 8
 
 MAX_NAME_CHARS: Final = 120
 _EXTENSION_WORDS: Final = 2
+_SHORTEST: Final = 2
 
 _CJK: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:['\u2019][^\W_{_CJK}]+)*")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 _POSSESSIVE = re.compile(r"['\u2019](?:s\b|(?=\s|$))", re.IGNORECASE)
+_POSSESSIVES: Final = frozenset({"'s", "\u2019s", "'S", "\u2019S"})
 _QUOTED = re.compile(
     r"[\"\u201c\u00ab]([^\"\u201c\u201d\u00ab\u00bb\n]{2,60})[\"\u201d\u00bb]|[《「『〈【]([^》」』〉】\n]{2,40})[》」』〉】]"
 )
@@ -354,8 +356,7 @@ def _stop_words() -> frozenset[str]:
     return _NOT_NAMES | _CONNECTORS | word_list("stop_words")
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A stretch of a sentence that may name something.
 
     Attributes:
@@ -405,9 +406,11 @@ def _key(words: Sequence[str]) -> str:
     return " ".join([word for word in words if word != "and"] if len(words) > 2 else words)
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word of a text: its characters from ``start`` to ``end``, folded, and whether it looks like part of a name."""
+class Word(NamedTuple):
+    """A word of a text: its characters from ``start`` to ``end``, folded, and whether it looks like part of a name.
+
+    Of a word longer than any name, and of a run of CJK characters, ``folded`` is empty: neither is compared as such.
+    """
 
     text: str
     start: int
@@ -428,13 +431,16 @@ def words_of(text: str, start: int = 0, end: int | None = None) -> list[Word]:
     found = []
     for match in _WORD.finditer(text, start, len(text) if end is None else end):
         word = match.group()
-        stop = match.end()
-        if word[-2:] in ("'s", "\u2019s", "'S", "\u2019S"):
+        first, stop = match.span()
+        if word[-2:] in _POSSESSIVES:
             word, stop = word[:-2], stop - 2
-        first = word[0]
-        found.append(
-            Word(word, match.start(), stop, fold(word), first.isupper() or first.isdigit(), bool(_IS_CJK.match(first)))
-        )
+        if word.isascii():
+            cjk, folded = False, word.lower()
+        else:
+            cjk = _IS_CJK.match(word) is not None
+            folded = fold(word) if not cjk and len(word) <= MAX_NAME_CHARS else ""
+        capital = (word[0].isupper() or word[0].isdigit()) and len(word) <= MAX_NAME_CHARS
+        found.append(Word(word, first, stop, folded, capital, cjk))
     return found
 
 
@@ -448,47 +454,71 @@ def candidates_of(text: str, words: Sequence[Word]) -> list[Candidate]:
     Returns:
         Candidates in order of their position; equal keys may repeat.
     """
-    found: dict[tuple[int, int], Candidate] = {}
-
-    def add(first: int, last: int, *, whole: bool) -> None:
-        start, end = words[first].start, words[last - 1].end
-        known = found.get((start, end))
-        if known is not None and (known.whole or not whole):
-            return
-        if first + 1 < last and words[first].folded in _ARTICLES:
-            first += 1
-        key = _key([word.folded for word in words[first:last]])
-        if len(key) <= MAX_NAME_CHARS and _is_name(words[first:last]):
-            found[(start, end)] = Candidate(key, start, end, whole)
-
+    found = _Found(words)
     for first, last in _spans(text, words):
         for part_first, part_last in _parts(words, first, last):
-            add(part_first, part_last, whole=True)
+            found.add(part_first, part_last, whole=True)
         for left in range(first, last):
-            if not words[left].capital:
-                continue
-            for right in range(left + 1, min(last, left + MAX_NAME_WORDS) + 1):
-                if words[right - 1].capital:
-                    add(left, right, whole=False)
-        for right in range(last + 1, last + 1 + _EXTENSION_WORDS):
-            if right > len(words) or words[right - 1].cjk or not _close(text, words[right - 2], words[right - 1]):
-                break
-            if words[right - 1].folded in _stop_words():
-                break
-            add(first, right, whole=False)
+            found.add_ends(left, left + 1, last)
+        for right in _extensions(text, words, last):
+            found.add(first, right, whole=False)
         # "On Broadway", "La Valentina": a name may begin with a word that usually only begins a sentence.
         left = _lead(text, words, first)
         if left < first:
-            for right in range(first + 1, min(last, left + MAX_NAME_WORDS) + 1):
-                if words[right - 1].capital:
-                    add(left, right, whole=False)
+            found.add_ends(left, first + 1, last)
+    by_place = found.by_place
     for candidate in (*_quoted(text, words), *_cjk_names(words)):
-        found.setdefault((candidate.start, candidate.end), candidate)
-    return sorted(found.values(), key=lambda item: (item.start, -item.end))
+        by_place.setdefault((candidate.start, -candidate.end), candidate)
+    return [by_place[place] for place in sorted(by_place)]
+
+
+class _Found:
+    """Candidates of one sentence by where they begin and, so that longer ones sort first, minus where they end."""
+
+    def __init__(self, words: Sequence[Word]) -> None:
+        self._words = words
+        self._folded = [word.folded for word in words]
+        self._capital = [word.capital for word in words]
+        # How many of the words before each are more than function words and numbers.
+        self._solid = [0, *accumulate(word not in _NOT_NAMES and not word.isdigit() for word in self._folded)]
+        self.by_place: dict[tuple[int, int], Candidate] = {}
+
+    def add_ends(self, left: int, first_end: int, last: int) -> None:
+        """Add what begins at a capitalised word and ends with one."""
+        if self._capital[left]:
+            for right in range(first_end, min(last, left + MAX_NAME_WORDS) + 1):
+                if self._capital[right - 1]:
+                    self.add(left, right, whole=False)
+
+    def add(self, first: int, last: int, *, whole: bool) -> None:
+        start, end = self._words[first].start, self._words[last - 1].end
+        known = self.by_place.get((start, -end))
+        if known is not None and (known.whole or not whole):
+            return
+        folded = self._folded
+        if first + 1 < last and folded[first] in _ARTICLES:
+            first += 1
+        if self._solid[first] == self._solid[last]:
+            return
+        key = folded[first] if first + 1 == last else _key(folded[first:last])
+        if _SHORTEST <= len(key) <= MAX_NAME_CHARS:
+            self.by_place[start, -end] = Candidate(key, start, end, whole)
+
+
+def _extensions(text: str, words: Sequence[Word], last: int) -> Iterator[int]:
+    """Yield where a name ends that takes in one or two words after its capitals."""
+    for right in range(last + 1, min(len(words), last + _EXTENSION_WORDS) + 1):
+        if words[right - 1].cjk or not _close(text, words[right - 2], words[right - 1]):
+            return
+        if words[right - 1].folded in _stop_words():
+            return
+        yield right
 
 
 def _spans(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int]]:
     """Yield the longest runs of capitalised words, connectors inside them included."""
+    if not any(word.capital for word in words):
+        return
     index = 0
     while index < len(words):
         word = words[index]
@@ -534,15 +564,6 @@ def _parts(words: Sequence[Word], first: int, last: int) -> Iterator[tuple[int, 
             if left < index and (left, index) != (first, last) and index - left <= MAX_NAME_WORDS:
                 yield left, index
             start = index + 1
-
-
-def _is_name(words: Sequence[Word]) -> bool:
-    if not words:
-        return False
-    if len(words) == 1:
-        word = words[0]
-        return word.folded not in _NOT_NAMES and not word.folded.isdigit() and len(word.folded) > 1
-    return not all(word.folded in _NOT_NAMES or word.folded.isdigit() for word in words)
 
 
 def _close(text: str, left: Word, right: Word) -> bool:
