@@ -36,6 +36,16 @@ if TYPE_CHECKING:
     from llama_index_raganything.config import RAGAnythingSettings
     from llama_index_raganything.documents import document_elements, elements_to_document
     from llama_index_raganything.elements import Element
+    from llama_index_raganything.graph.beam import LinkWeights
+    from llama_index_raganything.graph.linker import EntityLinker
+    from llama_index_raganything.graph.recognizers import (
+        EntityRecognizer,
+        EntitySpan,
+        GLiNERRecognizer,
+        LLMRecognizer,
+        SpacyRecognizer,
+    )
+    from llama_index_raganything.graph.triples import TripleExtractor
     from llama_index_raganything.index import RAGAnythingIndex
     from llama_index_raganything.ingestion import Ingestion, IngestionReport
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
@@ -45,28 +55,45 @@ if TYPE_CHECKING:
     from llama_index_raganything.readers.reader import RAGAnythingReader
     from llama_index_raganything.readers.registry import register_parsers
     from llama_index_raganything.retrievers.fusion import FusionRetriever
+    from llama_index_raganything.retrievers.graph import EvidenceRetriever, GraphRetriever
+    from llama_index_raganything.retrievers.lightrag import LightRAGRetriever
     from llama_index_raganything.retrievers.nodes import NodeRetriever
+    from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
     from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
     from llama_index_raganything.stores.milvus import MilvusNodeStore
+    from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Element": "elements",
+    "EntityLinker": "graph.linker",
+    "EntityRecognizer": "graph.recognizers",
+    "EntitySpan": "graph.recognizers",
     "EvidenceRanker": "ranking.evidence",
+    "EvidenceRetriever": "retrievers.graph",
     "ExtractiveSynthesizer": "query_engine",
     "FusionRetriever": "retrievers.fusion",
+    "GLiNERRecognizer": "graph.recognizers",
+    "GraphRetriever": "retrievers.graph",
     "Ingestion": "ingestion",
     "IngestionReport": "ingestion",
+    "KnowledgeGraph": "stores.knowledge_graph",
+    "LLMRecognizer": "graph.recognizers",
     "Ledger": "stores.ledger",
     "LedgerEntry": "stores.ledger",
+    "LightRAGRetriever": "retrievers.lightrag",
+    "LinkWeights": "graph.beam",
     "MilvusNodeStore": "stores.milvus",
+    "MilvusPropertyGraphStore": "stores.property_graph",
     "NodeRetriever": "retrievers.nodes",
     "RAGAnythingIndex": "index",
     "RAGAnythingNodeParser": "node_parser",
     "RAGAnythingQueryEngine": "query_engine",
     "RAGAnythingReader": "readers.reader",
     "RAGAnythingSettings": "config",
+    "SpacyRecognizer": "graph.recognizers",
+    "TripleExtractor": "graph.triples",
     "WordLlamaEmbedding": "models.wordllama",
     "document_elements": "documents",
     "elements_to_document": "documents",
@@ -79,17 +106,28 @@ __all__ = [
     "CorruptFileError",
     "Element",
     "EncryptedFileError",
+    "EntityLinker",
+    "EntityRecognizer",
+    "EntitySpan",
     "EvidenceRanker",
+    "EvidenceRetriever",
     "ExtractiveSynthesizer",
     "FileTooLargeError",
     "FilterError",
     "FusionRetriever",
+    "GLiNERRecognizer",
+    "GraphRetriever",
     "Ingestion",
     "IngestionError",
     "IngestionReport",
+    "KnowledgeGraph",
+    "LLMRecognizer",
     "Ledger",
     "LedgerEntry",
+    "LightRAGRetriever",
+    "LinkWeights",
     "MilvusNodeStore",
+    "MilvusPropertyGraphStore",
     "MissingDependencyError",
     "NodeRetriever",
     "NodeValueError",
@@ -102,9 +140,11 @@ __all__ = [
     "RAGAnythingSettings",
     "SchemaMismatchError",
     "SourceError",
+    "SpacyRecognizer",
     "StoreError",
     "StoreLockedError",
     "StoreUnavailableError",
+    "TripleExtractor",
     "UnsupportedFormatError",
     "WordLlamaEmbedding",
     "__version__",

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.types import ChatMessage
@@ -23,16 +23,23 @@ from pydantic import SecretStr
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.graph.linker import EntityLinker
+from llama_index_raganything.graph.triples import TripleExtractor
 from llama_index_raganything.ingestion import Ingestion, IngestionReport
+from llama_index_raganything.ingestion.graph import GraphWriter
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.query_engine import ImageTextPostprocessor, RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.vision import supports_images
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import SourceInput
-from llama_index_raganything.retrievers.nodes import NodeRetriever
+from llama_index_raganything.retrievers.graph import EvidenceRetriever
+from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
 from llama_index_raganything.stores.milvus import MilvusNodeStore
+from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
+
+_Store = TypeVar("_Store", Ledger, MilvusPropertyGraphStore)
 
 
 class RAGAnythingIndex:
@@ -53,6 +60,9 @@ class RAGAnythingIndex:
         node_parser: Makes nodes of documents; a ``RAGAnythingNodeParser`` by default.
         transformations: Run on the nodes of each document before they are embedded.
         node_store: An open store, in place of ``uri``, ``collection``, ``token``, ``db_name`` and ``tenant``.
+        graph: Keep a graph of the names and facts in the nodes, and follow it where that helps.
+        entity_linker: Reads the graph from nodes; an ``EntityLinker`` by default.
+        triple_extractor: Reads triples into the graph with an LLM; none by default.
         overwrite: Drop what the knowledge base holds.
         settings: Settings in place of those read from the environment.
 
@@ -78,6 +88,9 @@ class RAGAnythingIndex:
         node_parser: NodeParser | None = None,
         transformations: Sequence[TransformComponent] = (),
         node_store: MilvusNodeStore | None = None,
+        graph: bool = True,
+        entity_linker: EntityLinker | None = None,
+        triple_extractor: TripleExtractor | None = None,
         overwrite: bool = False,
         settings: RAGAnythingSettings | None = None,
     ) -> None:
@@ -107,16 +120,14 @@ class RAGAnythingIndex:
             overwrite=overwrite,
         )
         try:
-            self.ledger = Ledger(
-                uri=self.node_store.uri,
-                collection_name=self.node_store.collection_name,
-                token=self.node_store.token,
-                db_name=self.node_store.db_name,
-                tenant=self.node_store.tenant,
-                overwrite=overwrite,
-            )
+            self.ledger = self._beside_nodes(Ledger, overwrite=overwrite)
+            self.graph = None
+            if graph:
+                self.graph = KnowledgeGraph(self._beside_nodes(MilvusPropertyGraphStore, overwrite=overwrite))
         except BaseException:
-            # Nobody would have the store to close, and the Lite folder would stay locked.
+            # Nobody would have the stores to close, and the Lite folder would stay locked.
+            if hasattr(self, "ledger"):
+                self.ledger.close()
             if node_store is None:
                 self.node_store.close()
             raise
@@ -130,8 +141,20 @@ class RAGAnythingIndex:
             node_store=self.node_store,
             ledger=self.ledger,
             transformations=transformations,
+            graph=GraphWriter(self.graph, entity_linker, triple_extractor) if self.graph is not None else None,
         )
         self.last_report = IngestionReport()
+
+    def _beside_nodes(self, kind: type[_Store], *, overwrite: bool) -> _Store:
+        """Open a store of the same knowledge base."""
+        return kind(
+            uri=self.node_store.uri,
+            collection_name=self.node_store.collection_name,
+            token=self.node_store.token,
+            db_name=self.node_store.db_name,
+            tenant=self.node_store.tenant,
+            overwrite=overwrite,
+        )
 
     @classmethod
     def from_paths(
@@ -279,19 +302,20 @@ class RAGAnythingIndex:
 
     def as_retriever(
         self, *, similarity_top_k: int = 5, filters: MetadataFilters | None = None, **options: Any
-    ) -> NodeRetriever:
-        """Return the default retriever: dense and keyword candidates, ranked by evidence.
+    ) -> EvidenceRetriever:
+        """Return the default retriever: candidates by vector and keyword, ranked by evidence and links.
 
         Args:
             similarity_top_k: How many results to return.
             filters: Only nodes that match take part.
-            **options: Further arguments of :class:`NodeRetriever`.
+            **options: Further arguments of :class:`EvidenceRetriever`.
 
         Returns:
             The retriever.
         """
-        return NodeRetriever(
+        return EvidenceRetriever(
             self.node_store,
+            self.graph,
             embed_model=self.embed_model,
             similarity_top_k=similarity_top_k,
             filters=filters,
@@ -417,6 +441,8 @@ class RAGAnythingIndex:
     def close(self) -> None:
         """Flush and let go of Milvus, so that another process may open a Lite folder."""
         self.ledger.close()
+        if self.graph is not None:
+            self.graph.close()
         self.node_store.close()
 
     def __enter__(self) -> Self:

@@ -36,6 +36,10 @@ LINK_NAMES: Final = {
 }
 
 
+MAX_QUESTION_CHARS: Final = 10_000
+"""Longer questions are read for names up to here."""
+
+
 class LinkWeights(BaseModel):
     """How much the beam's parts count.
 
@@ -151,7 +155,7 @@ class LinkBeam:
         mirror: The graph; the caller holds its lock while the walk runs.
         text: The question.
         terms: The question's content words as tokens.
-        candidates: Rows that the search found and that may take part.
+        candidates: Rows that the search found and that may take part; those of no node are left out.
         extras: What else speaks for each of them, such as word order; see
             :mod:`llama_index_raganything.ranking.passages`.
         weights: How much the parts count.
@@ -172,6 +176,10 @@ class LinkBeam:
         self.terms = hash_names(dict.fromkeys(terms)).tolist()
         self.names = _names_in_question(mirror, text)
         rows, first = np.unique(np.asarray(candidates, np.int64), return_index=True)
+        # rows_of answers -1 for nodes that are not here; a node may have been removed since it was found.
+        here = (rows >= 0) & (rows < mirror.alive.size)
+        here[here] = mirror.alive.values[rows[here]]
+        rows, first = rows[here], first[here]
         self.candidates = rows
         self._extras = np.zeros(len(rows)) if extras is None else np.asarray(extras, np.float64)[first]
         found = np.array([(mirror.frequencies(term, rows) > 0).sum() for term in self.terms], np.float64)
@@ -259,7 +267,7 @@ class LinkBeam:
         first = yield from self._allowed(self._links(sources, near), rows)
         units = _Units(self, rows)
         pairs = self._pairs(first, sources, units)
-        triples, second = yield from self._triples(pairs, near, units, first)
+        triples, second = yield from self._triples(pairs, near, units)
         walk_sets = stack_sets(pairs.sets, triples.sets)
         bonus = np.concatenate([pairs.links, triples.links])
         scores = score_sets(units.coverage, units.extras, walk_sets, bonus)
@@ -289,7 +297,7 @@ class LinkBeam:
         return score_sets(units.coverage, units.extras, sets, bonus)
 
     def _triples(
-        self, pairs: SetScores, near: Integers, units: _Units, first: Links
+        self, pairs: SetScores, near: Integers, units: _Units
     ) -> Generator[Integers, npt.NDArray[np.bool_], tuple[SetScores, Links]]:
         best = np.argsort(-pairs.totals, kind="stable")[: self.weights.beam]
         members = units.rows[pairs.sets[best]] if len(best) else np.zeros((0, 2), np.int64)
@@ -475,23 +483,24 @@ def _names_in_question(mirror: GraphMirror, text: str) -> list[tuple[int, int]]:
 
     Capitalised spans count always, other runs of two words and more when the graph knows them.
     """
+    text = text[:MAX_QUESTION_CHARS]
     words = words_of(text)
-    spans: dict[tuple[int, int], str] = {
-        (item.start, item.end): item.key for item in candidates_of(text, words) if item.whole
-    }
+    candidates = candidates_of(text, words)
+    spans: dict[tuple[int, int], str] = {(item.start, item.end): item.key for item in candidates if item.whole}
     for first in range(len(words)):
         for last in range(first + 2, min(len(words), first + MAX_NAME_WORDS) + 1):
             key = name_key(" ".join(word.folded for word in words[first:last]))
             spans.setdefault((words[first].start, words[last - 1].end), key)
-    for item in candidates_of(text, words):
+    for item in candidates:
         spans.setdefault((item.start, item.end), item.key)
     keys = list(dict.fromkeys(spans.values()))
     if not keys:
         return []
     known = dict(zip(keys, mirror.is_known(hash_names(keys)).tolist(), strict=True))
-    taken: list[tuple[int, int]] = []
+    taken: dict[str, None] = {}
+    stop = 0
     for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
-        if known[spans[start, end]] and not any(start < other[1] and other[0] < end for other in taken):
-            taken.append((start, end))
-    found = {spans[span]: None for span in taken}
-    return [(int(hash_names([key])[0]), len(key.split())) for key in found]
+        if start >= stop and known[spans[start, end]]:
+            taken[spans[start, end]] = None
+            stop = end
+    return [(int(hash_names([key])[0]), len(key.split())) for key in taken]

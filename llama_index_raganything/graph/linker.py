@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -41,6 +43,7 @@ MAX_NODES_OF_A_TITLE: Final = 20
 HEADING_WEIGHT: Final = 0.9
 _ROWS: Final = frozenset({"table", "code"})
 _MAX_SKIP: Final = 0x7F
+_MAX_OCCURRENCES: Final = 50
 _MAX_ENTITIES: Final = 1000
 
 
@@ -70,11 +73,12 @@ class EntityLinker(TransformComponent):
         """Return the name under which the linker is serialised."""
         return "EntityLinker"
 
-    def extract(self, nodes: Sequence[BaseNode]) -> list[NodeFacts]:
+    def extract(self, nodes: Sequence[BaseNode], names: Mapping[str, Sequence[str]] | None = None) -> list[NodeFacts]:
         """Return the facts of nodes, whole documents at a time.
 
         Args:
             nodes: Nodes of one or several documents; pages whose elements are nodes too are left out.
+            names: Names that are known to be in a node, by node id; found where its text has them, in any case.
 
         Returns:
             One record per node, in the order of the nodes.
@@ -86,7 +90,7 @@ class EntityLinker(TransformComponent):
         found = {
             facts.node_id: facts
             for doc_id, members in documents.items()
-            for facts in self._document_facts(doc_id, members)
+            for facts in self._document_facts(doc_id, members, names or {})
         }
         return [found[node.node_id] for node in nodes if node.node_id in found]
 
@@ -103,7 +107,7 @@ class EntityLinker(TransformComponent):
         by_id = {node.node_id: node for node in nodes}
         for facts in self.extract(nodes):
             node = by_id[facts.node_id]
-            entities, relations = _triples(facts, node, self.max_relations_per_node)
+            entities, relations = _triples(facts, self.max_relations_per_node)
             node.metadata[KG_NODES_KEY] = [*node.metadata.get(KG_NODES_KEY, []), *entities]
             node.metadata[KG_RELATIONS_KEY] = [*node.metadata.get(KG_RELATIONS_KEY, []), *relations]
         return list(nodes)
@@ -114,13 +118,16 @@ class EntityLinker(TransformComponent):
 
         return await asyncio.to_thread(self, nodes, **kwargs)
 
-    def _document_facts(self, doc_id: str, nodes: Sequence[BaseNode]) -> Iterator[NodeFacts]:
+    def _document_facts(
+        self, doc_id: str, nodes: Sequence[BaseNode], names: Mapping[str, Sequence[str]]
+    ) -> Iterator[NodeFacts]:
         titles = _titles(nodes)
         ties: dict[str, list[StructuralTie]] = defaultdict(list)
         for link in structural_links(nodes):
             ties[link.source].append(StructuralTie(link.target, link.kind, link.label or ""))
         for node, spans in zip(nodes, self._recognized(nodes), strict=True):
-            facts = self._node_facts(node, titles[node.node_id], spans)
+            known = _occurrences(_text(node), names.get(node.node_id, ()))
+            facts = self._node_facts(node, titles[node.node_id], [*spans, *known])
             facts.doc_id = doc_id
             facts.ties = ties.get(node.node_id, [])
             yield facts
@@ -244,6 +251,17 @@ def _after_title(text: str, title_keys: set[str]) -> int:
     return len(line) if title_keys and len(line) < len(text) and name_key(line.lstrip("# ")) in title_keys else 0
 
 
+def _occurrences(text: str, names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return where names stand in a text as whole words, in any case."""
+    found = []
+    for name in dict.fromkeys(names):
+        pattern = r"\s+".join(re.escape(word) for word in name.split())
+        if pattern:
+            matches = re.finditer(rf"(?<!\w){pattern}(?!\w)" if name.isascii() else pattern, text, re.IGNORECASE)
+            found += [match.span() for match in islice(matches, _MAX_OCCURRENCES)]
+    return found
+
+
 def _with_recognized(
     text: str, candidates: list[Candidate], recognized: Sequence[tuple[int, int]], start: int, end: int
 ) -> list[Candidate]:
@@ -278,7 +296,7 @@ def _joined(arrays: Sequence[Any], dtype: Any) -> Any:
     return np.concatenate(arrays) if arrays else np.zeros(0, dtype)
 
 
-def _triples(facts: NodeFacts, node: BaseNode, limit: int) -> tuple[list[EntityNode], list[Relation]]:
+def _triples(facts: NodeFacts, limit: int) -> tuple[list[EntityNode], list[Relation]]:
     """Return a node's entities and relations in LlamaIndex's terms."""
     source = {"node_id": facts.node_id, "doc_id": facts.doc_id}
     names = list(facts.entity_names())

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from llama_index_raganything.documents import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
+from llama_index_raganything.ingestion.graph import GraphRecords, GraphWriter
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
 from llama_index_raganything.ingestion.report import IngestionReport
 from llama_index_raganything.readers.cache import file_hash
@@ -54,6 +55,7 @@ class Ingestion:
         node_store: Where nodes go.
         ledger: Where the state of every document is kept.
         transformations: Run on the nodes of each document between splitting and embedding.
+        graph: Keeps the graph in step with the nodes; None keeps no graph.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Ingestion:
         node_store: MilvusNodeStore,
         ledger: Ledger,
         transformations: Sequence[TransformComponent] = (),
+        graph: GraphWriter | None = None,
     ) -> None:
+        self.graph = graph
         self.reader = reader
         self.node_parser = node_parser
         self.embed_model = embed_model
@@ -81,6 +85,7 @@ class Ingestion:
             "reader": self.reader.fingerprint(),
             "node_parser": _stable(self.node_parser.to_dict()),
             "transformations": [_stable(part.to_dict()) for part in self.transformations],
+            "graph": None if self.graph is None else _stable(self.graph.settings()),
             "embed_model": [self.embed_model.class_name(), self.embed_model.model_name],
         }
         payload = json.dumps(parts, sort_keys=True, default=str)
@@ -180,7 +185,7 @@ class Ingestion:
         ]
         self._delete_entries(gone)
         report.deleted += [entry.source for entry in gone]
-        self.node_store.flush()
+        self._flush()
         return report.finish(strict=strict)
 
     def delete(self, document: str) -> bool:
@@ -198,7 +203,7 @@ class Ingestion:
         if entry is None:
             return False
         self._delete_entries([entry])
-        self.node_store.flush()
+        self._flush()
         return True
 
     def _jobs(self, paths: SourceInput, report: IngestionReport) -> list[Job]:
@@ -233,7 +238,7 @@ class Ingestion:
                 progress.update()
         if todo:
             with report.stage("write"):
-                self.node_store.flush()
+                self._flush()
 
     def _commit(
         self,
@@ -266,6 +271,11 @@ class Ingestion:
         with report.stage("enrich"):
             for transformation in self.transformations:
                 nodes = list(transformation(nodes))
+        records = GraphRecords()
+        if self.graph is not None:
+            with report.stage("graph"):
+                records = self.graph.read(nodes)
+            report.warnings += [(job.source, f"node {node_id}: {reason}") for node_id, reason in records.failures]
         with report.stage("embed"):
             texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
             for node, vector in zip(nodes, self.embed_model.get_text_embedding_batch(texts), strict=True):
@@ -286,6 +296,8 @@ class Ingestion:
         with report.stage("write"):
             self.ledger.put(entry)
             self.node_store.add(nodes)
+            if self.graph is not None:
+                self.graph.write(records)
             if known is not None:
                 # Last, so that a reader finds the old version or the new one at any time.
                 self._delete_stale(known, job.content_hash, keep={node.node_id for node in nodes})
@@ -300,7 +312,7 @@ class Ingestion:
         logger.warning("Failed: %s: %s", job.source, reason)
         if known is not None and known.state == "ready":
             return  # The last good version stays searchable until the file can be read again.
-        self.node_store.delete(job.doc_id)
+        self._delete_nodes(job.doc_id)
         entry = LedgerEntry(
             doc_id=job.doc_id,
             source=job.source,
@@ -332,6 +344,8 @@ class Ingestion:
         """Delete what a document's earlier version left: nodes, assets, and the cached parse of other content."""
         gone = [node for node in self._document_nodes(entry.doc_id) if node.node_id not in keep]
         self.node_store.delete_nodes([node.node_id for node in gone])
+        if self.graph is not None:
+            self.graph.delete_nodes([node.node_id for node in gone])
         self._discard_assets(gone)
         if entry.content_hash != content_hash:
             self._forget(entry.content_hash, self._hashes())
@@ -341,11 +355,21 @@ class Ingestion:
         for entry in entries:
             self.ledger.put(entry.model_copy(update={"state": "deleting", "updated_at": _now_ms()}))
             nodes = self._document_nodes(entry.doc_id)
-            self.node_store.delete(entry.doc_id)
+            self._delete_nodes(entry.doc_id)
             self._discard_assets(nodes)
             hashes[entry.content_hash] -= 1
             self._forget(entry.content_hash, hashes)
             self.ledger.delete(entry.doc_id)
+
+    def _delete_nodes(self, doc_id: str) -> None:
+        self.node_store.delete(doc_id)
+        if self.graph is not None:
+            self.graph.delete_document(doc_id)
+
+    def _flush(self) -> None:
+        self.node_store.flush()
+        if self.graph is not None:
+            self.graph.graph.store.flush()
 
     def _hashes(self) -> Counter[str]:
         return Counter(entry.content_hash for entry in self.ledger.list())

@@ -22,9 +22,10 @@ class IngestionReport:
         unchanged: Sources that were ready already.
         deleted: Sources that were removed.
         failures: Pairs of source and reason.
+        warnings: Pairs of source and what is missing of a document that is in, such as triples of one node.
         nodes: Number of nodes written, by content type.
         pages: Number of pages written, where formats have pages.
-        seconds: Seconds spent, by stage (``hash parse split enrich embed write``) and in ``total``.
+        seconds: Seconds spent, by stage (``hash parse split enrich graph embed write``) and in ``total``.
     """
 
     added: list[str] = field(default_factory=list)
@@ -32,6 +33,7 @@ class IngestionReport:
     unchanged: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
     nodes: Counter[str] = field(default_factory=Counter)
     pages: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -44,6 +46,7 @@ class IngestionReport:
             "unchanged": self.unchanged,
             "deleted": self.deleted,
             "failures": [{"source": source, "reason": reason} for source, reason in self.failures],
+            "warnings": [{"source": source, "reason": reason} for source, reason in self.warnings],
             "nodes": dict(self.nodes),
             "pages": self.pages,
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
@@ -64,6 +67,7 @@ class IngestionReport:
         if nodes:
             lines.append(f"Nodes: {sum(self.nodes.values())} ({nodes})")
         lines += [f"Failed: {source}: {reason}" for source, reason in self.failures]
+        lines += [f"Warning: {source}: {reason}" for source, reason in self.warnings]
         return "\n".join(lines)
 
     def finish(self, *, strict: bool) -> IngestionReport:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 
-from llama_index_raganything.sentences import sentences_of
 from llama_index_raganything.ranking.lexical import content_tokens
+from llama_index_raganything.sentences import sentences_of
 
 MARKER = re.compile(
     r"(?P<space>[ \t]*)[\[【]\s*(?:sources?\s*)?\^?(?P<list>\d{1,3}(?:\s*(?:[,，、;]|[-–])\s*\^?\d{1,3})*)\s*[\]】]",

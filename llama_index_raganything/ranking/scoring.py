@@ -220,9 +220,7 @@ def _over_documents(
     return signals
 
 
-def pointed_signals(
-    question: Question, candidates: Sequence[Candidate], weights: EvidenceWeights
-) -> dict[str, Floats]:
+def pointed_signals(question: Question, candidates: Sequence[Candidate], weights: EvidenceWeights) -> dict[str, Floats]:
     """Return the weighted signals of what the question points at; only those that can fire.
 
     Args:

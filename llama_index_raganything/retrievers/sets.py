@@ -205,7 +205,8 @@ class SetRanking:
         states = measure_units([self.memory.unit(profile) for profile in units])
         tables = np.array([profile.candidate.content_type == "table" for profile in units], bool)
         told = (tables[pairs] & states[pairs[:, ::-1]]).any(axis=1)
-        return _by_sets(units, features, extras, pairs, STATES_UNIT * told.astype(np.float64), top)
+        links: Floats = np.where(told, STATES_UNIT, 0.0)
+        return _by_sets(units, features, extras, pairs, links, top)
 
 
 def _tied_pairs(mirror: GraphMirror, node_ids: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -1,0 +1,114 @@
+"""A document's part of the graph: read from its nodes, written and deleted with them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llama_index.core.schema import BaseNode
+
+from llama_index_raganything.graph.facts import NodeFacts
+from llama_index_raganything.graph.linker import EntityLinker
+from llama_index_raganything.graph.merging import ExtractedTriples
+from llama_index_raganything.graph.triples import TripleExtractor
+from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+
+
+@dataclass(slots=True)
+class GraphRecords:
+    """What the graph gets from one document.
+
+    Attributes:
+        facts: Facts of its nodes.
+        triples: What an LLM read from them, if one was asked.
+    """
+
+    facts: list[NodeFacts] = field(default_factory=list)
+    triples: ExtractedTriples | None = None
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """Ids of nodes from which no triples could be read, each with the reason."""
+        return list(self.triples.failures) if self.triples is not None else []
+
+
+class GraphWriter:
+    """Reads the graph from nodes and keeps it in step with them.
+
+    Args:
+        graph: Where it is kept.
+        linker: Reads names, facts and structural links without a model.
+        triple_extractor: Reads triples with an LLM; None asks none.
+    """
+
+    def __init__(
+        self, graph: KnowledgeGraph, linker: EntityLinker | None = None, triple_extractor: TripleExtractor | None = None
+    ) -> None:
+        self.graph = graph
+        self.linker = linker or EntityLinker()
+        self.triple_extractor = triple_extractor
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides what the graph gets, as plain values."""
+        recognizer: dict[str, Any] = getattr(self.linker.recognizer, "to_dict", dict)()
+        extractor = self.triple_extractor.to_dict() if self.triple_extractor is not None else {}
+        return {"linker": self.linker.to_dict(), "recognizer": recognizer, "triples": extractor}
+
+    def read(self, nodes: Sequence[BaseNode]) -> GraphRecords:
+        """Read what the graph gets from a document's nodes.
+
+        Args:
+            nodes: All its nodes.
+
+        Returns:
+            The records. Names that an LLM found join nodes as those found by rules do.
+        """
+        if self.triple_extractor is None:
+            return GraphRecords(self.linker.extract(nodes))
+        triples = self.triple_extractor.extract([node for node in nodes if not _is_divided_page(node)])
+        names: dict[str, list[str]] = defaultdict(list)
+        for entity in triples.entities:
+            for source in triples.sources[entity.id]:
+                names[source.node_id].append(entity.name)
+        return GraphRecords(self.linker.extract(nodes, names=names), triples)
+
+    def write(self, records: GraphRecords) -> None:
+        """Write records; what the graph knows of the same nodes is replaced.
+
+        Args:
+            records: The records.
+        """
+        triples = records.triples
+        if triples is not None:
+            entities = [*triples.entities_by_source(), *triples.others]
+            if entities:
+                self.graph.store.upsert_nodes(entities)
+            if triples.relations:
+                self.graph.store.upsert_relations(triples.relations)
+        self.graph.put_facts(records.facts)
+
+    def delete_nodes(self, node_ids: Sequence[str]) -> None:
+        """Delete what comes from nodes.
+
+        Args:
+            node_ids: Their ids.
+        """
+        if not node_ids:
+            return
+        if self.triple_extractor is not None:
+            self.graph.store.delete_llama_nodes(node_ids=list(node_ids))
+        self.graph.delete_facts(node_ids)
+
+    def delete_document(self, doc_id: str) -> None:
+        """Delete what comes from a document.
+
+        Args:
+            doc_id: The document.
+        """
+        self.graph.delete_document(doc_id)
+
+
+def _is_divided_page(node: BaseNode) -> bool:
+    return node.metadata.get("content_type") == "page" and bool(node.child_nodes)
