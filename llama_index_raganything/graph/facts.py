@@ -10,7 +10,6 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -47,7 +46,6 @@ _ARRAYS: Final = (
 )
 
 
-@lru_cache(maxsize=262_144)
 def name_hash(key: str) -> int:
     """Return 32 bits that stand for a name's key or for a word, the same in every process.
 
@@ -63,7 +61,8 @@ def hash_names(keys: Iterable[str]) -> Hashes:
     Args:
         keys: Keys or tokens.
     """
-    return np.fromiter((name_hash(key) for key in keys), dtype=np.uint32)
+    # Without a call of name_hash for each: this is done for every word of every text.
+    return np.array([zlib.crc32(key.encode("utf-8", "replace")) for key in keys], dtype=np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +179,9 @@ class NodeFacts:
             "spans": self.spans,
             "data": base64.b64encode(data).decode("ascii"),
         }
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        # Half of a surrogate pair, which damaged files have, is no UTF-8.
+        return text.encode("utf-8", "replace").decode("utf-8")
 
     @classmethod
     def from_payload(cls, node_id: str, doc_id: str, payload: str) -> NodeFacts:
@@ -195,28 +196,48 @@ class NodeFacts:
             The facts.
 
         Raises:
-            SchemaMismatchError: The facts were written by another version of this package.
+            SchemaMismatchError: The facts were written by another version of this package, or are damaged.
         """
-        content = json.loads(payload)
-        if content.get("v") != FACTS_VERSION:
+        try:
+            content = json.loads(payload)
+            if content.get("v") == FACTS_VERSION:
+                return _read(node_id, doc_id, content)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             message = (
-                f"The graph facts of node {node_id!r} have version {content.get('v')!r}, this package writes "
-                f"{FACTS_VERSION}; bring the documents in again with overwrite=True."
+                f"The graph facts of node {node_id!r} are damaged ({error or type(error).__name__}); bring the "
+                "documents in again with overwrite=True."
             )
-            raise SchemaMismatchError(message)
-        arrays = _unpack(base64.b64decode(content["data"]))
-        return cls(
-            node_id=node_id,
-            doc_id=doc_id,
-            kind=content["kind"],
-            section=content["section"],
-            defines=content["defines"],
-            subjects=[Subject(*item) for item in content["subjects"]],
-            ties=[StructuralTie(*item) for item in content["ties"]],
-            entities=content["entities"],
-            spans=[(start, end) for start, end in content["spans"]],
-            **arrays,
+            raise SchemaMismatchError(message) from error
+        message = (
+            f"The graph facts of node {node_id!r} have version {content.get('v')!r}, this package writes "
+            f"{FACTS_VERSION}; bring the documents in again with overwrite=True."
         )
+        raise SchemaMismatchError(message)
+
+
+def _read(node_id: str, doc_id: str, content: dict[str, Any]) -> NodeFacts:
+    facts = NodeFacts(
+        node_id=node_id,
+        doc_id=doc_id,
+        kind=content["kind"],
+        section=content["section"],
+        defines=content["defines"],
+        subjects=[Subject(*item) for item in content["subjects"]],
+        ties=[StructuralTie(*item) for item in content["ties"]],
+        entities=content["entities"],
+        spans=[(start, end) for start, end in content["spans"]],
+        **_unpack(base64.b64decode(content["data"], validate=True)),
+    )
+    # A mirror lays the arrays of all nodes end to end: one that does not fit would shift all that follow.
+    if not (
+        len(facts.spans) == facts.term_counts.size == facts.name_counts.size
+        and int(facts.term_counts.sum()) == facts.terms.size
+        and int(facts.name_counts.sum()) == facts.names.size == facts.skips.size
+        and facts.subject_names.size == facts.subject_weights.size
+    ):
+        message = "its arrays do not fit together"
+        raise ValueError(message)
+    return facts
 
 
 def _unpack(data: bytes) -> dict[str, Any]:
@@ -227,6 +248,9 @@ def _unpack(data: bytes) -> dict[str, Any]:
         place += 4
         arrays[name] = np.frombuffer(data, dtype, count, place)
         place += count * np.dtype(dtype).itemsize
+    if place != len(data):
+        message = f"{len(data)} bytes instead of {place}"
+        raise ValueError(message)
     return arrays
 
 
