@@ -24,19 +24,19 @@ import argparse
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.embeddings import BaseEmbedding
 from llama_index.core.schema import TextNode
-from llama_index.core.settings import Settings
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 
 from benchmarks import _peers
 from benchmarks._harness import Result, mean, percentile, run
+from benchmarks._llm import counted_llm
 from benchmarks._passages import DEPTHS, RESULTS, Passage, PlainBM25, embed, make_nodes, passage_of, read_corpus
 from benchmarks._peers import Ranker
 from llama_index_raganything import MilvusNodeStore, NodeRetriever, WordLlamaEmbedding
@@ -204,18 +204,6 @@ def by_type(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Map
         }
         for kind, members in sorted(groups.items())
     ]
-
-
-@contextmanager
-def counted_llm() -> Iterator[ScriptedTextLLM]:
-    """Make an LLM that counts its calls the only one there is."""
-    before = Settings._llm  # noqa: SLF001 # Reading the property would make an OpenAI client.
-    llm = ScriptedTextLLM()
-    Settings.llm = llm
-    try:
-        yield llm
-    finally:
-        Settings._llm = before  # noqa: SLF001 # As above.
 
 
 def main(args: argparse.Namespace) -> Result:
