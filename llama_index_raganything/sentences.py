@@ -11,8 +11,9 @@ from typing import Final
 
 _END = re.compile(
     r"(?P<cjk>[。！？；]+[」』”’）】]*)"
-    r"|(?P<latin>[.!?…]+[\"'”’)\]]*)(?=\s|$)"
-    r"|(?P<blank>\s*\n\s*\n\s*)"
+    # Each only from the first character of its kind on, or rows of ten thousand dots or blanks take minutes.
+    r"|(?P<latin>(?<![.!?…])[.!?…]++[\"'”’)\]]*+)(?=\s|$)"
+    r"|(?P<blank>(?<!\s)\s*\n\s*\n\s*)"
     r"|(?P<item>\n(?=\s*(?:[-*•●▪‣–·]\s|\(?\d{1,3}[.)]\s|[|#])))"
 )
 _ABBREVIATION = re.compile(

@@ -41,6 +41,9 @@ def test_a_long_text_takes_linear_time():
     assert len(split_sentences("One two three. " * 50_000)) == 50_000
     assert split_sentences("." * 500_000)
     assert split_sentences(" \n" * 200_000)
+    for row in (".", "!", " ", '."', ".x", " \t"):
+        assert split_sentences("a" + row * 200_000 + "b")
+        assert split_sentences("a\n" + row * 200_000 + "b")
 
 
 @pytest.mark.parametrize(
