@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.schema import QueryBundle
+from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from benchmarks._harness import Result, mean, percentile, run
 from benchmarks._passages import RESULTS, Corpus, Passage, PlainBM25, embed, grow, make_nodes, passage_of, read_corpus
@@ -60,7 +60,7 @@ class TimedGraphRetriever(GraphRetriever):
             try:
                 requests = steps.send(answers)
             except StopIteration as stop:
-                found: Any = stop.value
+                found: list[NodeWithScore] = stop.value
                 return found
             finally:
                 self.walk_s += time.thread_time() - began
@@ -179,7 +179,7 @@ def measure(corpus: GrowingCorpus, queries: Sequence[Passage], result: Result) -
     """Measure at the present size."""
     size = corpus.size
     graph, load_s, held = load_graph(corpus.graph_store)
-    options = {"embed_model": corpus.model, "similarity_top_k": RESULTS}
+    options: dict[str, Any] = {"embed_model": corpus.model, "similarity_top_k": RESULTS}
     retrievers: dict[str, BaseRetriever] = {
         "nodes": NodeRetriever(corpus.store, memory=NodeMemory(), **options),
         "graph": TimedGraphRetriever(corpus.store, graph, memory=NodeMemory(), **options),

@@ -254,9 +254,9 @@ def summary(
         difference = best_route(systems)
         if difference is not None:
             result.metrics[f"{prefix}fused_to_best_route.R@5"] = difference
-        table = [{"system": name, **line} for name, line in systems.items()]
-        result.tables += [(f"{title}systems", table)]
-        result.tables += [(f"{title}by type of question", by_type(rows[folder], list(systems)))]
+        table: list[Mapping[str, Any]] = [{"system": name, **line} for name, line in systems.items()]
+        result.tables.append((f"{title}systems", table))
+        result.tables.append((f"{title}by type of question", by_type(rows[folder], list(systems))))
     result.metrics["llm_calls"] = llm_calls
     return result
 
