@@ -23,9 +23,9 @@ from llama_index_raganything.ranking.passages import PassageFeatures, measure_un
 from llama_index_raganything.ranking.question import understand
 from llama_index_raganything.ranking.scoring import pointed_signals
 from llama_index_raganything.ranking.sets import SetScores, score_sets, single_sets, stack_sets
-from llama_index_raganything.retrievers.candidates import Fetch, Passing, Request
+from llama_index_raganything.retrievers.candidates import ELEMENT_KEYS, Fetch, Passing, Request, mentions
 from llama_index_raganything.retrievers.memory import NodeMemory, Profile
-from llama_index_raganything.retrievers.paths import Step
+from llama_index_raganything.retrievers.paths import STRUCTURE, Step
 from llama_index_raganything.retrievers.session import Answer, Session, nodes_of
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 
@@ -42,6 +42,9 @@ STATES_UNIT: Final = 0.13
 """Bonus of a table together with a text that tells the unit of its figures."""
 
 _NO_ROW: Final = -1
+_ATTEMPTS: Final = 3
+"""Walks are begun so often when the graph is renumbered meanwhile, which large deletions do."""
+
 _FAR_BEHIND: Final = 1e-6
 _MAX_RANKED: Final = 200
 
@@ -109,7 +112,7 @@ class SetRanking:
         Returns:
             The order.
         """
-        units = [profile for profile in session.known(session.hits) if not (profile.is_page and profile.element_ids)]
+        units = self._units(session)
         if not units:
             return Ranked([], [])
         features = self._features(units, query)
@@ -118,12 +121,24 @@ class SetRanking:
         mirror = self.graph.mirror if self.graph is not None else None
         if mirror is None:
             return _by_sets(units, features, extras, np.zeros((0, 2), np.int64), np.zeros(0), top)
-        rows = mirror.rows_of([profile.node_id for profile in units])
-        if self._is_about_things(mirror, rows, singles):
-            walk = yield from self._walk(mirror, rows, extras, query)
-            if walk is not None:
-                return _by_walk(mirror, walk, units, singles, rows, top)
-        return (yield from self._by_structure(session, mirror, units, rows, singles, query, top))
+        for _ in range(_ATTEMPTS):
+            with mirror.lock:
+                epoch = mirror.epoch
+                rows = mirror.rows_of([profile.node_id for profile in units])
+                if not self._is_about_things(mirror, rows, singles):
+                    break
+            walk = yield from self._walk(mirror, epoch, rows, extras, query)
+            ranked = _by_walk(mirror, epoch, walk, units, singles, rows, top) if walk is not None else None
+            if ranked is not None:
+                return ranked
+        return (yield from self._by_structure(session, mirror, units, singles, query, top))
+
+    def _units(self, session: Session) -> list[Profile]:
+        """Return what is ranked: pages give way to their elements, unless the filters let only pages through."""
+        hits = session.known(session.hits)
+        if mentions(self.filters, ELEMENT_KEYS):
+            return hits
+        return [profile for profile in hits if not (profile.is_page and profile.element_ids)]
 
     def _features(self, units: Sequence[Profile], query: str) -> PassageFeatures:
         return passage_features(query, [self.memory.unit(profile) for profile in units])
@@ -137,18 +152,19 @@ class SetRanking:
     def _is_about_things(self, mirror: GraphMirror, rows: npt.NDArray[np.int32], singles: Floats) -> bool:
         best = rows[np.argsort(-singles, kind="stable")[:AROUND]]
         best = best[best != _NO_ROW]
-        with mirror.lock:
-            return len(best) > 0 and float(mirror.about_something(best).mean()) >= self.gate
+        mirror.settle()
+        return len(best) > 0 and float(mirror.about_something(best).mean()) >= self.gate
 
     # -- links over names ------------------------------------------------------------------------------------------
 
     def _walk(
-        self, mirror: GraphMirror, rows: npt.NDArray[np.int32], extras: Floats, query: str
+        self, mirror: GraphMirror, epoch: int, rows: npt.NDArray[np.int32], extras: Floats, query: str
     ) -> Generator[list[Request], list[Answer], Walk | None]:
         """Walk from the candidates; None when the graph was renumbered meanwhile."""
         known = rows != _NO_ROW
-        epoch = mirror.epoch
         with mirror.lock:
+            if mirror.epoch != epoch:
+                return None
             terms = understand(query).terms
             steps = LinkBeam(mirror, query, terms, rows[known], extras[known], self.weights).run()
             try:
@@ -157,7 +173,11 @@ class SetRanking:
                 walk: Walk = stop.value
                 return walk
         while True:
-            passed = yield from self._passing(mirror, reached)
+            with mirror.lock:
+                if mirror.epoch != epoch:
+                    return None
+                ids = mirror.node_ids(reached.tolist())
+            passed = yield from self._passing(ids)
             with mirror.lock:
                 if mirror.epoch != epoch:
                     return None
@@ -167,13 +187,10 @@ class SetRanking:
                     walk = stop.value
                     return walk
 
-    def _passing(
-        self, mirror: GraphMirror, rows: npt.NDArray[np.int64]
-    ) -> Generator[list[Request], list[Answer], npt.NDArray[np.bool_]]:
+    def _passing(self, ids: list[str]) -> Generator[list[Request], list[Answer], npt.NDArray[np.bool_]]:
         """Return which nodes pass the caller's filter; only they take part, so that a walk leads around nothing."""
         if self.filters is None or not self.filters.filters:
-            return np.ones(len(rows), bool)
-        ids = mirror.node_ids(rows.tolist())
+            return np.ones(len(ids), bool)
         answers = yield [Passing(ids, self.filters)]
         passed = {node.node_id for answer in answers for node in nodes_of(answer)}
         return np.array([node_id in passed for node_id in ids], bool)
@@ -185,13 +202,14 @@ class SetRanking:
         session: Session,
         mirror: GraphMirror,
         units: list[Profile],
-        rows: npt.NDArray[np.int32],
         singles: Floats,
         query: str,
         top: int,
     ) -> Ranking:
-        around = rows[np.argsort(-singles, kind="stable")[:AROUND]]
         with mirror.lock:
+            mirror.settle()
+            rows = mirror.rows_of([profile.node_id for profile in units])
+            around = rows[np.argsort(-singles, kind="stable")[:AROUND]]
             _, tied = mirror.tied_to(around[around != _NO_ROW])
             partners = mirror.node_ids(np.setdiff1d(tied, rows).tolist())
         if partners:
@@ -212,6 +230,7 @@ class SetRanking:
 def _tied_pairs(mirror: GraphMirror, node_ids: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the pairs of places of nodes that the document's structure ties, each once."""
     with mirror.lock:
+        mirror.settle()
         rows = mirror.rows_of(node_ids).astype(np.int64)
         places = np.flatnonzero(rows != _NO_ROW)
         owners, others = mirror.tied_to(rows[places])
@@ -244,23 +263,26 @@ def _by_sets(
             float(features.coverage[place].sum()), float(extras[place]), float(scores.membership[place])
         )
         members = _best_members(scores, place)
-        ranked.steps[ids[place]] = [Step(ids[members[0]], ids[other], "same section") for other in members[1:]]
+        ranked.steps[ids[place]] = [Step(ids[members[0]], ids[other], STRUCTURE) for other in members[1:]]
     return ranked
 
 
 def _by_walk(
     mirror: GraphMirror,
+    epoch: int,
     walk: Walk,
     units: Sequence[Profile],
     singles: Floats,
     rows: npt.NDArray[np.int32],
     top: int,
-) -> Ranked:
-    """Rank by the sets of a walk; candidates that the graph does not know follow in their own order."""
+) -> Ranked | None:
+    """Rank by the sets of a walk, then candidates that the graph does not know; None when it was renumbered."""
     found = walk.ranked(max(top, _MAX_RANKED))
     explained = {place: _best_members(walk.sets, place) for place, _ in found[:top]}
     places = list(dict.fromkeys([*(place for place, _ in found), *(m for set_ in explained.values() for m in set_)]))
     with mirror.lock:
+        if mirror.epoch != epoch:
+            return None
         names = dict(zip(places, mirror.node_ids(walk.rows[places].tolist()), strict=True))
     best = max((score for _, score in found), default=1.0) or 1.0
     ranked = Ranked([names[place] for place, _ in found], [max(0.0, score / best) for _, score in found], by_names=True)
