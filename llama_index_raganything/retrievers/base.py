@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +20,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
     VectorStoreQuery,
     VectorStoreQueryMode,
+    VectorStoreQueryResult,
 )
 
 from llama_index_raganything.errors import ConfigurationError
@@ -31,7 +32,8 @@ from llama_index_raganything.retrievers.session import Answer, Session, Steps
 
 dispatcher = get_dispatcher(__name__)
 
-_KEYWORD_MODES = frozenset({VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH})
+KEYWORD_MODES = frozenset({VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH})
+"""Searches by keyword alone."""
 
 
 class CandidateRetriever(BaseRetriever):
@@ -186,7 +188,7 @@ class CandidateRetriever(BaseRetriever):
         return self.embed_model if self.embed_model is not None else Settings.embed_model
 
     def _needs_embedding(self, bundle: QueryBundle) -> bool:
-        by_vector = not _KEYWORD_MODES.issuperset(self.modes)
+        by_vector = not KEYWORD_MODES.issuperset(self.modes)
         return by_vector and bundle.embedding is None and bool(bundle.embedding_strs)
 
     # -- core ------------------------------------------------------------------------------------------------------
@@ -194,9 +196,13 @@ class CandidateRetriever(BaseRetriever):
     def _steps(self, bundle: QueryBundle) -> Steps:
         """Yield requests to the store and take its answers until the result is known; no I/O of its own."""
         session = Session(self.ranker, self.memory)
-        queries = [self._query(bundle, mode) for mode in self.modes]
-        for query, answer in zip(queries, (yield [*queries]), strict=True):
+        known = yield from self._keyword_hits(bundle.query_str)
+        modes = [mode for mode in self.modes if known is None or mode not in KEYWORD_MODES]
+        queries = [self._query(bundle, mode) for mode in modes]
+        for query, answer in zip(queries, (yield [*queries]) if queries else [], strict=True):
             session.add_hits(answer, by_vector=query.mode is VectorStoreQueryMode.DEFAULT)
+        if known is not None:
+            session.add_hits(VectorStoreQueryResult(ids=known))
         yield from session.read(session.hits)
         named = look_ups(
             understand(bundle.query_str), session.documents(), self.filters, page_nodes=session.has_page_nodes()
@@ -205,8 +211,13 @@ class CandidateRetriever(BaseRetriever):
             session.add_hits(answer)
         return (yield from self._select(session, bundle.query_str))
 
+    def _keyword_hits(self, query: str) -> Generator[list[Request], list[Answer], list[str] | None]:  # noqa: ARG002 # for subclasses
+        """Return the ids of the best nodes by keyword, where they are known without the store; None where not."""
+        yield from ()
+        return None
+
     def _query(self, bundle: QueryBundle, mode: VectorStoreQueryMode) -> VectorStoreQuery:
-        by_keyword = mode in _KEYWORD_MODES
+        by_keyword = mode in KEYWORD_MODES
         return VectorStoreQuery(
             query_embedding=None if by_keyword else bundle.embedding,
             query_str=self._keywords(bundle.query_str) if by_keyword else bundle.query_str,

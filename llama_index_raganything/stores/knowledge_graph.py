@@ -4,57 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
+from llama_index.core.graph_stores.types import LabelledNode, Relation
 
-from llama_index_raganything.graph.facts import NodeFacts, name_hash
+from llama_index_raganything.graph.facts import NodeFacts
 from llama_index_raganything.graph.mirror import GraphMirror
-from llama_index_raganything.graph.names import name_key
+from llama_index_raganything.stores.entity_descriptions import EntityDescription, describe_entity, similar_names
 from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
 
 _LOAD_BATCH = 2000
 _OVERLAP_MS = 60_000
 """How far a refresh looks back: rows are stamped before they are sent, and clocks differ."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """A sentence that mentions a name.
-
-    Attributes:
-        node_id: The node it stands in.
-        doc_id: Its document.
-        start: Where it begins in the node's text, in characters.
-        end: Where it ends.
-    """
-
-    node_id: str
-    doc_id: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class EntityDescription:
-    """What the graph knows of one entity.
-
-    Attributes:
-        name: The name asked for.
-        nodes: How many nodes mention it.
-        title_of: Ids of the nodes that are about it.
-        mentions: Sentences that mention it, at most as many as asked for.
-        together_with: The names mentioned with it most often, with the number of those sentences.
-    """
-
-    name: str
-    nodes: int
-    title_of: list[str] = field(default_factory=list)
-    mentions: list[Mention] = field(default_factory=list)
-    together_with: list[tuple[str, int]] = field(default_factory=list)
 
 
 class KnowledgeGraph:
@@ -73,9 +35,17 @@ class KnowledgeGraph:
         self.refresh_after_s = refresh_after_s
         self._mirror: GraphMirror | None = None
         self._lock = threading.RLock()
+        self._writing = threading.RLock()
         self._generation = ""
         self._checked = 0.0
         self._read_ms = 0
+        self._counted: tuple[tuple[int, str], bool] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"store": self.store, "refresh_after_s": self.refresh_after_s}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc] # Restores what __getstate__ describes.
 
     @property
     def mirror(self) -> GraphMirror:
@@ -88,21 +58,30 @@ class KnowledgeGraph:
             assert self._mirror is not None  # _load has set it; told to mypy.
             return self._mirror
 
-    def refresh(self) -> None:
-        """Bring the mirror up to date if anybody wrote since it was."""
+    def has_all_nodes(self, count: Callable[[], int]) -> bool:
+        """Return whether the graph knows every node of a store, so that its words are all there are.
+
+        Pages whose elements are nodes too are not in the graph. The store is counted after changes of the graph only.
+
+        Args:
+            count: Counts the nodes of the store.
+        """
         with self._lock:
-            if self._mirror is None:
-                return
-            generation = self.store.generation()
-            self._checked = time.monotonic()
-            if generation == self._generation:
-                return
-            if generation.partition(".")[2] != self._generation.partition(".")[2]:
-                self._load()  # Something was deleted: what is gone leaves no trace to read.
-                return
-            since, self._read_ms = self._read_ms - _OVERLAP_MS, _now_ms()
-            self._mirror.add(list(self.store.scan_facts(since=since)))
-            self._generation = generation
+            mirror = self.mirror
+            state = (id(mirror), self._generation)
+            if self._counted is None or self._counted[0] != state:
+                self._counted = (state, count() == mirror.size)
+            return self._counted[1]
+
+    def refresh(self) -> None:
+        """Bring the mirror up to date if anybody else wrote since it was."""
+        with self._lock:
+            if self._mirror is None or not self._writing.acquire(blocking=False):
+                return  # Who is writing in this process brings the mirror up to date.
+            try:
+                self._read_changes(self._mirror)
+            finally:
+                self._writing.release()
 
     def put_facts(self, facts: Sequence[NodeFacts]) -> None:
         """Write the facts of nodes; those of nodes that are here already are replaced.
@@ -113,25 +92,46 @@ class KnowledgeGraph:
         Raises:
             NodeValueError: Those of one node cannot be stored; nothing was written.
         """
-        self.store.put_facts(facts)
-        with self._lock:
-            if self._mirror is not None and facts:
-                self._mirror.add(facts)
-                self._generation = self.store.generation()
+        if facts:
+            self._write(lambda: self.store.put_facts(facts), lambda mirror: mirror.add(facts))
+
+    def put_triples(self, entities: Sequence[LabelledNode], relations: Sequence[Relation]) -> None:
+        """Write triples; they are for the property graph's API, the mirror holds what texts say.
+
+        Args:
+            entities: Entities, with where they come from.
+            relations: Triples, with where they come from.
+
+        Raises:
+            NodeValueError: One of them cannot be stored.
+        """
+
+        def write() -> None:
+            self.store.upsert_nodes(entities)
+            self.store.upsert_relations(list(relations))
+
+        if entities or relations:
+            self._write(write, lambda _: None)
 
     def delete_facts(self, node_ids: Sequence[str]) -> None:
-        """Delete the facts of nodes.
+        """Delete the facts of nodes; triples stay.
 
         Args:
             node_ids: Ids of nodes.
         """
-        if not node_ids:
-            return
-        self.store.delete_facts(node_ids)
-        with self._lock:
-            if self._mirror is not None:
-                self._mirror.remove(node_ids)
-                self._generation = self.store.generation()
+        if node_ids:
+            self._write(lambda: self.store.delete_facts(node_ids), lambda mirror: mirror.remove(node_ids))
+
+    def delete_nodes(self, node_ids: Sequence[str]) -> None:
+        """Delete everything that comes from nodes, triples too.
+
+        Args:
+            node_ids: Ids of nodes.
+        """
+        if node_ids:
+            self._write(
+                lambda: self.store.delete_llama_nodes(node_ids=list(node_ids)), lambda mirror: mirror.remove(node_ids)
+            )
 
     def delete_document(self, doc_id: str) -> None:
         """Delete everything that comes from a document; what other documents say too stays.
@@ -139,11 +139,7 @@ class KnowledgeGraph:
         Args:
             doc_id: The document.
         """
-        self.store.delete_document(doc_id)
-        with self._lock:
-            if self._mirror is not None:
-                self._mirror.remove_document(doc_id)
-                self._generation = self.store.generation()
+        self._write(lambda: self.store.delete_document(doc_id), lambda mirror: mirror.remove_document(doc_id))
 
     def stats(self) -> dict[str, int]:
         """Return how much there is.
@@ -165,35 +161,50 @@ class KnowledgeGraph:
         Returns:
             The description, or None when no text has the name.
         """
-        key = name_hash(name_key(name))
-        mirror = self.mirror
-        with mirror.lock:
-            mirror.settle()
-            keys = np.array([key], np.uint32)
-            _, sentences = mirror.sentences_mentioning(keys)
-            holders = mirror.title_holders(keys)[1]
-            title_of = mirror.node_ids(holders.tolist())
-            rows = mirror.sentence_node.values[sentences]
-            nodes = len(np.unique(rows))
-            first = mirror.node_sentence.values[rows]
-            places = list(zip(mirror.node_ids(rows.tolist()), (sentences - first).tolist(), strict=True))[:limit]
-            others, _ = mirror.mentions_of(sentences)
-        if not len(rows) and not title_of:
-            return None
-        facts = {item.node_id: item for item in self.store.facts([node_id for node_id, _ in places])}
-        mentions = [
-            Mention(node_id, facts[node_id].doc_id, *facts[node_id].spans[place])
-            for node_id, place in places
-            if node_id in facts and place < len(facts[node_id].spans)
-        ]
-        together = _names_of(facts.values(), Counter(others[others != key].tolist()), limit)
-        return EntityDescription(name, nodes, sorted(title_of), mentions, together)
+        return describe_entity(self.store, self.mirror, name, limit)
+
+    def similar_names(self, name: str, limit: int = 5) -> list[str]:
+        """Return names that are written like one that the graph does not have.
+
+        Args:
+            name: A name.
+            limit: How many to return.
+
+        Returns:
+            Names as the texts write them, the nearest first; of a large graph not all are compared.
+        """
+        return similar_names(self.store, name, limit)
 
     def close(self) -> None:
         """Let go of Milvus and of the mirror."""
         with self._lock:
             self._mirror = None
             self.store.close()
+
+    def _write(self, write: Callable[[], None], change: Callable[[GraphMirror], None]) -> None:
+        """Write to the store, then do the same to the mirror."""
+        with self._writing:
+            with self._lock:
+                current = self._mirror is not None and self.store.generation() == self._generation
+            write()
+            with self._lock:
+                if self._mirror is not None:
+                    change(self._mirror)
+                if current:
+                    self._generation = self.store.generation()
+                # Otherwise somebody else wrote too, which the next refresh finds out.
+
+    def _read_changes(self, mirror: GraphMirror) -> None:
+        generation = self.store.generation()
+        self._checked = time.monotonic()
+        if generation == self._generation:
+            return
+        if generation.partition(".")[2] != self._generation.partition(".")[2]:
+            self._load()  # Something was deleted: what is gone leaves no trace to read.
+            return
+        now = _now_ms()
+        mirror.add(list(self.store.scan_facts(since=self._read_ms - _OVERLAP_MS)))
+        self._generation, self._read_ms = generation, now
 
     def _load(self) -> None:
         mirror = GraphMirror()
@@ -209,16 +220,6 @@ class KnowledgeGraph:
         mirror.settle()
         self._mirror = mirror
         self._checked = time.monotonic()
-
-
-def _names_of(facts: Any, counts: Counter[int], limit: int) -> list[tuple[str, int]]:
-    """Return names for the most frequent hashes, as far as these nodes have them."""
-    known: dict[int, str] = {}
-    for item in facts:
-        for name in item.entities:
-            known.setdefault(name_hash(name_key(name)), name)
-    found = [(known[key], count) for key, count in counts.most_common() if key in known]
-    return found[:limit]
 
 
 def _now_ms() -> int:
