@@ -82,24 +82,16 @@ class GraphWriter:
         """
         triples = records.triples
         if triples is not None:
-            entities = [*triples.entities_by_source(), *triples.others]
-            if entities:
-                self.graph.store.upsert_nodes(entities)
-            if triples.relations:
-                self.graph.store.upsert_relations(triples.relations)
+            self.graph.put_triples([*triples.entities_by_source(), *triples.others], triples.relations)
         self.graph.put_facts(records.facts)
 
     def delete_nodes(self, node_ids: Sequence[str]) -> None:
-        """Delete what comes from nodes.
+        """Delete what comes from nodes, triples of an earlier run with an LLM too.
 
         Args:
             node_ids: Their ids.
         """
-        if not node_ids:
-            return
-        if self.triple_extractor is not None:
-            self.graph.store.delete_llama_nodes(node_ids=list(node_ids))
-        self.graph.delete_facts(node_ids)
+        self.graph.delete_nodes(node_ids)
 
     def delete_document(self, doc_id: str) -> None:
         """Delete what comes from a document.

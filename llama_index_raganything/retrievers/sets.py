@@ -22,7 +22,7 @@ from llama_index_raganything.ranking.lexical import Floats
 from llama_index_raganything.ranking.passages import PassageFeatures, measure_units, passage_features
 from llama_index_raganything.ranking.question import understand
 from llama_index_raganything.ranking.scoring import pointed_signals
-from llama_index_raganything.ranking.sets import SetScores, score_sets, single_sets, stack_sets
+from llama_index_raganything.ranking.sets import DEFAULT_TAU, SetScores, score_sets, single_sets, stack_sets
 from llama_index_raganything.retrievers.candidates import ELEMENT_KEYS, Fetch, Passing, Request, mentions
 from llama_index_raganything.retrievers.memory import NodeMemory, Profile
 from llama_index_raganything.retrievers.paths import STRUCTURE, Step
@@ -46,6 +46,9 @@ _ATTEMPTS: Final = 3
 """Walks are begun so often when the graph is renumbered meanwhile, which large deletions do."""
 
 _FAR_BEHIND: Final = 1e-6
+_BY_ITSELF: Final = 1e-3
+"""What a node's score by itself counts beside its sets, as in :meth:`Walk.ranked`."""
+
 _MAX_RANKED: Final = 200
 
 Ranking = Generator[list[Request], list[Answer], "Ranked"]
@@ -276,7 +279,7 @@ def _by_walk(
     rows: npt.NDArray[np.int32],
     top: int,
 ) -> Ranked | None:
-    """Rank by the sets of a walk, then candidates that the graph does not know; None when it was renumbered."""
+    """Rank by the sets of a walk, and candidates that the graph does not know; None when it was renumbered."""
     found = walk.ranked(max(top, _MAX_RANKED))
     explained = {place: _best_members(walk.sets, place) for place, _ in found[:top]}
     places = list(dict.fromkeys([*(place for place, _ in found), *(m for set_ in explained.values() for m in set_)]))
@@ -284,16 +287,26 @@ def _by_walk(
         if mirror.epoch != epoch:
             return None
         names = dict(zip(places, mirror.node_ids(walk.rows[places].tolist()), strict=True))
-    best = max((score for _, score in found), default=1.0) or 1.0
-    ranked = Ranked([names[place] for place, _ in found], [max(0.0, score / best) for _, score in found], by_names=True)
-    unknown = [place for place in np.argsort(-singles, kind="stable").tolist() if rows[place] == _NO_ROW]
-    ranked.node_ids += [units[place].node_id for place in unknown]
-    ranked.scores += [0.0] * len(unknown)
+    scored = [(names[place], score) for place, score in found]
+    unknown = np.flatnonzero(rows == _NO_ROW)
+    if len(unknown):
+        alone = _alone(walk, singles[unknown]).tolist()
+        scored += [(units[place].node_id, score) for place, score in zip(unknown.tolist(), alone, strict=True)]
+        scored.sort(key=lambda item: -item[1])
+    best = scored[0][1] if scored and scored[0][1] > 0 else 1.0
+    ranked = Ranked([i for i, _ in scored], [max(0.0, score / best) for _, score in scored], by_names=True)
     for place, members in explained.items():
         covered, extra = float(walk.coverage[place]), float(walk.base[place] - walk.coverage[place])
         ranked.evidence[names[place]] = _account(covered, extra, float(walk.sets.membership[place]))
         ranked.steps[names[place]] = _links(walk, members, names)
     return ranked
+
+
+def _alone(walk: Walk, singles: Floats) -> Floats:
+    """Return the scores of nodes that the graph does not know: each is a set of its own beside those of the walk."""
+    best = float(walk.sets.totals.max()) if len(walk.sets.totals) else float(singles.max())
+    membership: Floats = np.exp(np.minimum(0.0, singles - best) / DEFAULT_TAU)
+    return membership + _BY_ITSELF * singles
 
 
 def _links(walk: Walk, members: Sequence[int], names: dict[int, str]) -> list[Step]:
