@@ -1,0 +1,220 @@
+"""The command line: ``llama-index-raganything demo | ingest | ask | search | status | delete | graph``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from llama_index_raganything import __version__
+from llama_index_raganything.cli.graph import add_graph_commands
+from llama_index_raganything.cli.options import add_command, add_query_options, open_index, parse_filters
+from llama_index_raganything.cli.output import (
+    answer_fields,
+    hint_if_empty,
+    links_of,
+    place_of,
+    print_answer,
+    print_json,
+    result_fields,
+    shorten,
+)
+from llama_index_raganything.errors import IngestionError, RAGAnythingError
+
+DEMO_QUESTIONS = (
+    "Does Milvus support simultaneous insertion and search? Give a short answer.",
+    "What are the key components of the Milvus architecture?",
+    "What was the revenue of Sweden in 2024?",
+    "Which figure shows the layout of the Skagen site?",
+    "How many yaw motors are on hand?",
+    "How often are the brake pads inspected?",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments without the program's name; those of the process when None.
+
+    Returns:
+        0 when all went well, 1 when something failed, 2 for wrong usage (raised by argparse).
+    """
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.ERROR, format="%(message)s")
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except RAGAnythingError as error:
+        if arguments.json:
+            print_json({"error": type(error).__name__, "message": str(error)})
+        else:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted. Run the same command again: it goes on where it stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="llama-index-raganything",
+        description="Multimodal RAG on Milvus: ingest documents, search them, get answers that cite a box on a page.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = add_command(commands, "demo", _demo, "parse the bundled documents and answer questions about them")
+    demo.add_argument("--keep", action="store_true", help="keep the demo's data in ./demo_storage")
+
+    ingest = add_command(commands, "ingest", _ingest, "bring files and folders in; unchanged ones are skipped")
+    ingest.add_argument("paths", nargs="+", help="files and folders")
+    ingest.add_argument("--sync", action="store_true", help="also delete documents that are gone from the folders")
+    ingest.add_argument("--strict", action="store_true", help="exit with 1 when a file failed")
+    ingest.add_argument(
+        "--parser", default="auto", help="auto, docvortex, mineru, docling, paddleocr or a registered one"
+    )
+    ingest.add_argument(
+        "--profile", default="standard", choices=["standard", "fast"], help="fast: text layer and pages only"
+    )
+    ingest.add_argument("--ocr", default="auto", choices=["auto", "off", "always"], help="when to recognise characters")
+    ingest.add_argument("--allow-urls", action="store_true", help="allow http(s) URLs among the paths")
+    ingest.add_argument("--num-workers", type=int, default=1, metavar="N", help="processes that parse (default 1)")
+    ingest.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+    ask = add_command(commands, "ask", _ask, "answer a question with citations")
+    ask.add_argument("question")
+    add_query_options(ask)
+
+    search = add_command(commands, "search", _search, "find the best passages, tables and figures")
+    search.add_argument("query")
+    add_query_options(search)
+
+    status = add_command(commands, "status", _status, "list the documents and count the nodes")
+    status.add_argument("--documents", action="store_true", help="list every document")
+
+    delete = add_command(commands, "delete", _delete, "delete documents with every trace")
+    delete.add_argument("documents", nargs="+", help="ids, paths or URLs as `status --documents` lists them")
+
+    add_graph_commands(commands)
+    return parser
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.keep:
+        return _run_demo(Path("demo_storage"), as_json=arguments.json)
+    with tempfile.TemporaryDirectory(prefix="raganything-demo-") as folder:
+        return _run_demo(Path(folder), as_json=arguments.json)
+
+
+def _run_demo(folder: Path, *, as_json: bool) -> int:
+    from llama_index_raganything.index import RAGAnythingIndex
+
+    started = time.perf_counter()
+    documents = Path(str(files("llama_index_raganything") / "demo_files"))
+    with RAGAnythingIndex(uri=str(folder / "milvus.db"), working_dir=folder / "rag_storage") as index:
+        report = index.add(documents, show_progress=not as_json)
+        engine = index.as_query_engine()
+        answers = [(question, engine.query(question)) for question in DEMO_QUESTIONS]
+    seconds = time.perf_counter() - started
+    if as_json:
+        print_json(
+            {
+                "report": report.to_dict(),
+                "answers": [answer_fields(question, response) for question, response in answers],
+                "seconds": round(seconds, 2),
+            }
+        )
+        return 1 if report.failures else 0
+    print(f"\n{report}\n")
+    for question, response in answers:
+        print(f"Q: {question}")
+        print_answer(response)
+        print()
+    print(f"{len(answers)} answers, {seconds:.1f} s in all, no key, no download.")
+    return 1 if report.failures else 0
+
+
+def _ingest(arguments: argparse.Namespace) -> int:
+    options = {"parser": arguments.parser, "profile": arguments.profile, "ocr": arguments.ocr}
+    with open_index(arguments, reader_options={**options, "allow_urls": arguments.allow_urls}) as index:
+        common = {
+            "show_progress": not (arguments.json or arguments.no_progress),
+            "num_workers": arguments.num_workers,
+        }
+        if arguments.sync:
+            reports = [index.sync(path, **common) for path in arguments.paths]
+        else:
+            reports = [index.add(arguments.paths, **common)]
+    if arguments.json:
+        merged = [report.to_dict() for report in reports]
+        print_json(merged[0] if len(merged) == 1 else merged)
+    else:
+        for report in reports:
+            print(report)
+    failures = [failure for report in reports for failure in report.failures]
+    if failures and arguments.strict and not arguments.json:
+        print(IngestionError(f"{len(failures)} failed with --strict.").message, file=sys.stderr)
+    return 1 if failures and arguments.strict else 0
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    with open_index(arguments) as index:
+        hint_if_empty(index)
+        engine = index.as_query_engine(similarity_top_k=arguments.top_k, filters=parse_filters(arguments.filter))
+        response = engine.query(arguments.question)
+    if arguments.json:
+        print_json(answer_fields(arguments.question, response))
+    else:
+        print_answer(response)
+    return 0
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    with open_index(arguments) as index:
+        hint_if_empty(index)
+        retriever = index.as_retriever(similarity_top_k=arguments.top_k, filters=parse_filters(arguments.filter))
+        results = retriever.retrieve(arguments.query)
+    if arguments.json:
+        print_json([result_fields(result) for result in results])
+        return 0
+    for rank, result in enumerate(results, start=1):
+        print(f"{rank}. {place_of(result.node.metadata)}  score {result.get_score():.3f}")
+        print(f"   {shorten(result.node.get_content())}")
+        for link in links_of(result.node):
+            print(f"   {link}")
+    if not results:
+        print("Nothing found.")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    with open_index(arguments) as index:
+        status = index.status()
+        documents = index.documents() if arguments.documents or arguments.json else []
+    if arguments.json:
+        print_json(status | {"documents": [entry.model_dump(mode="json") for entry in documents]})
+        return 0
+    for key, value in status.items():
+        shown = ", ".join(f"{count} {name}" for name, count in value.items()) if isinstance(value, dict) else value
+        print(f"{key.replace('_', ' ').capitalize()}: {shown}")
+    for entry in documents:
+        reason = f"  {entry.error}" if entry.error else ""
+        print(f"  {entry.doc_id}  {entry.state:8} {sum(entry.node_counts.values()):5} nodes  {entry.source}{reason}")
+    return 0
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    with open_index(arguments) as index:
+        deleted = {document: index.delete(document) for document in arguments.documents}
+    if arguments.json:
+        print_json({"deleted": deleted})
+    else:
+        for document, known in deleted.items():
+            print(f"{'Deleted' if known else 'Not known'}: {document}")
+    return 0 if all(deleted.values()) else 1

@@ -1,0 +1,116 @@
+"""The options that commands share, and what they open and filter."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.errors import ConfigurationError, FilterError
+
+if TYPE_CHECKING:
+    from llama_index.core.vector_stores import MetadataFilters
+
+    from llama_index_raganything.index import RAGAnythingIndex
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    """Add a command with the options that all have.
+
+    Args:
+        commands: What ``add_subparsers`` returned.
+        name: The command; "demo" takes no knowledge base.
+        run: What it does, returning the exit code.
+        text: What it does, in words that begin small and end without a full stop.
+
+    Returns:
+        Its parser.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--verbose", action="store_true", help="log what is going on")
+    if name != "demo":
+        parser.add_argument("--uri", help="Milvus Lite folder or server (default: MILVUS_URI or ./milvus.db)")
+        parser.add_argument("--collection", help="knowledge base (default: MILVUS_COLLECTION or rag_anything)")
+        parser.add_argument("--working-dir", help="parse cache and assets (default: RAG_WORKING_DIR or ./rag_storage)")
+        parser.add_argument("--tenant", help="see and write this tenant's documents only")
+        parser.add_argument("--env-file", help="read settings from this .env file as well")
+    return parser
+
+
+def add_query_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that search.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument("--top-k", type=int, default=5, metavar="K", help="how many results (default 5)")
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only nodes whose metadata has this value, e.g. content_type=image or page=3; may be repeated",
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> RAGAnythingSettings:
+    env_file = arguments.env_file
+    if not env_file:
+        return RAGAnythingSettings()
+    if not Path(env_file).is_file():
+        message = f"--env-file {env_file!r} is not a file; check the path, or leave it out."
+        raise ConfigurationError(message)
+    return RAGAnythingSettings.from_env_file(env_file)
+
+
+def open_index(arguments: argparse.Namespace, **options: Any) -> RAGAnythingIndex:
+    """Open the knowledge base that the arguments name.
+
+    Args:
+        arguments: Those of a command made by :func:`add_command`.
+        **options: Further arguments of the index.
+
+    Returns:
+        The index, to be closed by the caller.
+    """
+    from llama_index_raganything.index import RAGAnythingIndex
+
+    return RAGAnythingIndex(
+        uri=arguments.uri,
+        collection=arguments.collection,
+        working_dir=arguments.working_dir,
+        tenant=arguments.tenant,
+        settings=_settings(arguments),
+        **options,
+    )
+
+
+def parse_filters(pairs: Sequence[str]) -> MetadataFilters | None:
+    """Return filters for ``KEY=VALUE`` pairs.
+
+    Args:
+        pairs: The pairs; whole numbers are compared as numbers.
+
+    Returns:
+        The filters, None without pairs.
+
+    Raises:
+        FilterError: A pair has no key or no "=".
+    """
+    from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
+
+    filters = []
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            message = f"--filter {pair!r} is not KEY=VALUE; for example --filter content_type=table."
+            raise FilterError(message)
+        filters.append(MetadataFilter(key=key, value=int(value) if re.fullmatch(r"-?[0-9]+", value) else value))
+    return MetadataFilters(filters=list(filters)) if filters else None

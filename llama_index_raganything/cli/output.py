@@ -1,0 +1,133 @@
+"""How results are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from llama_index.core.base.response.schema import RESPONSE_TYPE
+    from llama_index.core.schema import BaseNode, NodeWithScore
+
+    from llama_index_raganything.index import RAGAnythingIndex
+
+GRAPH_PATH_KEY: Final = "graph_path"
+"""As in ``retrievers.paths``, whose import would make ``--help`` slow."""
+
+_MAX_LINKS: Final = 3
+_TITLE_CHARS: Final = 60
+
+
+def hint_if_empty(index: RAGAnythingIndex) -> None:
+    """Tell a mistyped ``--uri`` or ``--collection`` from a question without an answer.
+
+    Args:
+        index: The open index.
+    """
+    if not index.documents():
+        status = index.status()
+        place = f"{status['collection']!r} at {status['uri']}"
+        print(f"The knowledge base {place} is empty; bring files in with `ingest`.", file=sys.stderr)
+
+
+def answer_fields(question: str, response: RESPONSE_TYPE) -> dict[str, Any]:
+    """Return an answer as plain values.
+
+    Args:
+        question: What was asked.
+        response: What the query engine returned.
+    """
+    metadata = response.metadata or {}
+    return {"question": question, "answer": str(response), "citations": metadata.get("citations", [])}
+
+
+def print_answer(response: RESPONSE_TYPE) -> None:
+    """Print an answer with its citations, each with the names that led to it.
+
+    Args:
+        response: What the query engine returned.
+    """
+    print(f"A: {response}")
+    nodes = {item.node.node_id: item.node for item in response.source_nodes}
+    for citation in (response.metadata or {}).get("citations", []):
+        print(f"   [{citation['n']}] {place_of(citation)}")
+        for link in links_of(nodes.get(str(citation.get("node_id")))):
+            print(f"       {link}")
+
+
+def result_fields(result: NodeWithScore) -> dict[str, Any]:
+    """Return a search result as plain values.
+
+    Args:
+        result: A node with its score.
+    """
+    node = result.node
+    return {"node_id": node.node_id, "score": result.score, "text": node.get_content(), "metadata": node.metadata}
+
+
+def links_of(node: BaseNode | None) -> list[str]:
+    """Return in words which names and sections join a result with others; nothing when it was found by itself.
+
+    Args:
+        node: A node that a retriever returned.
+    """
+    if node is None:
+        return []
+    steps = json.loads(node.metadata.get(GRAPH_PATH_KEY) or "[]")
+    own = [step for step in steps if node.node_id in (step["source"], step["target"])]
+    return list(dict.fromkeys(_link(step) for step in own if step["relation"] != "same title"))[:_MAX_LINKS]
+
+
+def _link(step: dict[str, str]) -> str:
+    ends = [step["source_title"], step["target_title"]]
+    if step["relation"] == "mentioned by":
+        ends.reverse()
+    reason = f"via {step['name']!r}" if step["name"] else step["relation"]
+    return f"{reason}: {' -> '.join(shorten(end, _TITLE_CHARS) for end in ends)}"
+
+
+def place_of(metadata: dict[str, Any]) -> str:
+    """Say where something stands: file, page, box, label, section.
+
+    Args:
+        metadata: Metadata of a node, or a citation.
+    """
+    box = metadata.get("bbox")
+    parts = [
+        str(metadata.get("file_name") or metadata.get("source") or metadata.get("doc_id") or "?"),
+        _page(metadata),
+        f"box {box if isinstance(box, str) else json.dumps(box)}" if box else "",
+        str(metadata.get("content_type") or ""),
+        str(metadata.get("label") or ""),
+        f"in {metadata['section']!r}" if metadata.get("section") else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _page(metadata: dict[str, Any]) -> str:
+    """Say which page, with the label printed on it where that is another."""
+    page, label = metadata.get("page"), metadata.get("page_label")
+    if not page:
+        return ""
+    return f"page {page} ({label})" if label and label != str(page) else f"page {page}"
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """Return how a text begins, on one line.
+
+    Args:
+        text: A text.
+        limit: Characters, at most.
+    """
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON.
+
+    Args:
+        value: Plain values; what is none is printed as text.
+    """
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
