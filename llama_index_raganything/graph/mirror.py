@@ -292,21 +292,22 @@ class GraphMirror:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def add(self, facts: Sequence[NodeFacts]) -> None:
+    def add(self, facts: Sequence[NodeFacts], *, new: bool = False) -> None:
         """Add nodes; those that are here already are replaced.
 
         Args:
             facts: Their facts.
+            new: None of them is here. Loading a whole graph in batches then takes time in proportion to its size.
         """
         if not facts:
             return
         with self.lock:
             latest = list({item.node_id: item for item in facts}.values())
-            if self._count:
+            if self._count and not new:
                 self.remove([item.node_id for item in latest])
             self._append(latest)
             self._unsettled = True
-            if self._is_overdue():
+            if not new and self._is_overdue():
                 # Many small batches without a reader between them would sort an ever longer tail of ids.
                 self.settle()
 

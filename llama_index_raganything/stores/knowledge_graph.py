@@ -211,12 +211,16 @@ class KnowledgeGraph:
         self._read_ms = _now_ms()
         self._generation = self.store.generation()
         batch: list[NodeFacts] = []
+        seen: set[str] = set()
         for facts in self.store.scan_facts():
+            if facts.node_id in seen:
+                continue  # Rewritten while it was read.
+            seen.add(facts.node_id)
             batch.append(facts)
             if len(batch) >= _LOAD_BATCH:
-                mirror.add(batch)
+                mirror.add(batch, new=True)
                 batch = []
-        mirror.add(batch)
+        mirror.add(batch, new=True)
         mirror.settle()
         self._mirror = mirror
         self._checked = time.monotonic()
