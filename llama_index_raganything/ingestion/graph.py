@@ -74,14 +74,17 @@ class GraphWriter:
                 names[source.node_id].append(entity.name)
         return GraphRecords(self.linker.extract(nodes, names=names), triples)
 
-    def write(self, records: GraphRecords) -> None:
+    def write(self, records: GraphRecords, *, again: bool = False) -> None:
         """Write records; what the graph knows of the same nodes is replaced.
 
         Args:
             records: The records.
+            again: The document was read before: what an LLM said then of nodes that are still there goes.
         """
         triples = records.triples
         if triples is not None:
+            if again:
+                self.graph.delete_nodes([facts.node_id for facts in records.facts])
             self.graph.put_triples([*triples.entities_by_source(), *triples.others], triples.relations)
         self.graph.put_facts(records.facts)
 

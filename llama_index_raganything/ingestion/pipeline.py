@@ -297,7 +297,7 @@ class Ingestion:
             self.ledger.put(entry)
             self.node_store.add(nodes)
             if self.graph is not None:
-                self.graph.write(records)
+                self.graph.write(records, again=known is not None)
             if known is not None:
                 # Last, so that a reader finds the old version or the new one at any time.
                 self._delete_stale(known, job.content_hash, keep={node.node_id for node in nodes})
