@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import numpy as np
@@ -81,7 +81,7 @@ class EntityLinker(TransformComponent):
             names: Names that are known to be in a node, by node id; found where its text has them, in any case.
 
         Returns:
-            One record per node, in the order of the nodes.
+            One record per node id, in the order of the nodes.
         """
         documents: dict[str, list[BaseNode]] = defaultdict(list)
         for node in nodes:
@@ -92,7 +92,8 @@ class EntityLinker(TransformComponent):
             for doc_id, members in documents.items()
             for facts in self._document_facts(doc_id, members, names or {})
         }
-        return [found[node.node_id] for node in nodes if node.node_id in found]
+        ids = dict.fromkeys(node.node_id for node in nodes)
+        return [found[node_id] for node_id in ids if node_id in found]
 
     def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:  # noqa: ARG002 # core's signature
         """Add entities and relations to the nodes' metadata, where ``PropertyGraphIndex`` looks for them.
@@ -104,10 +105,11 @@ class EntityLinker(TransformComponent):
         Returns:
             The same nodes.
         """
-        by_id = {node.node_id: node for node in nodes}
-        for facts in self.extract(nodes):
-            node = by_id[facts.node_id]
-            entities, relations = _triples(facts, self.max_relations_per_node)
+        found = {facts.node_id: facts for facts in self.extract(nodes)}
+        for node in nodes:
+            facts = found.pop(node.node_id, None)
+            entities, relations = _triples(facts, self.max_relations_per_node) if facts else ([], [])
+            # PropertyGraphIndex asserts that every node has them, those without any too.
             node.metadata[KG_NODES_KEY] = [*node.metadata.get(KG_NODES_KEY, []), *entities]
             node.metadata[KG_RELATIONS_KEY] = [*node.metadata.get(KG_RELATIONS_KEY, []), *relations]
         return list(nodes)
@@ -146,7 +148,9 @@ class EntityLinker(TransformComponent):
         title_keys = {subject.key for subject in titles}
         body = _after_title(text, title_keys)
         facts.spans = [(start + body, end + body) for start, end in _sentence_spans(text[body:], kind)]
-        terms, names, skips = [], [], []
+        terms: list[list[str]] = []
+        names: list[list[str]] = []
+        skips: list[int] = []
         entities: dict[str, str] = {}
         for number, (start, end) in enumerate(facts.spans):
             words = words_of(text, start, end)
@@ -154,17 +158,20 @@ class EntityLinker(TransformComponent):
             if number == 0:
                 subjects, facts.defines = subjects_of(FirstSentence(text, start, end, words, candidates))
                 facts.subjects = titles or (subjects if self.pseudo_titles else [])
-            entities |= {item.key: text[item.start : item.end] for item in candidates if item.whole}
-            terms.append(hash_names(content_tokens(text[start:end])))
-            names.append(hash_names(item.key for item in candidates))
-            skips.append(_skips(candidates, words[0] if words else None))
+            for item in candidates:
+                if item.whole and (item.key in entities or len(entities) < _MAX_ENTITIES):
+                    entities[item.key] = text[item.start : item.end]
+            terms.append(content_tokens(text[start:end]))
+            names.append([item.key for item in candidates])
+            skips += _skips(candidates, words[0] if words else None, recognized)
         if not facts.spans:
             facts.subjects = titles
-        facts.entities = list(entities.values())[:_MAX_ENTITIES]
-        facts.term_counts = pack_counts([values.size for values in terms])
-        facts.name_counts = pack_counts([values.size for values in names])
-        facts.terms, facts.names = _joined(terms, np.uint32), _joined(names, np.uint32)
-        facts.skips = _joined(skips, np.uint8)
+        facts.entities = list(entities.values())
+        facts.term_counts = pack_counts([len(tokens) for tokens in terms])
+        facts.name_counts = pack_counts([len(keys) for keys in names])
+        facts.terms = hash_names(chain.from_iterable(terms))
+        facts.names = hash_names(chain.from_iterable(names))
+        facts.skips = np.array(skips, np.uint8)
         _hash_subjects(facts, _label(node))
         return facts
 
@@ -277,36 +284,35 @@ def _with_recognized(
     return sorted(found.values(), key=lambda item: (item.start, -item.end))
 
 
-def _skips(candidates: Sequence[Candidate], first: Word | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _skips(candidates: Sequence[Candidate], first: Word | None, recognized: Sequence[tuple[int, int]]) -> list[int]:
     """Return for each candidate how many of those after it overlap it, with the mark of longest spans.
 
-    The first word of a sentence has a capital whatever it is, so alone it bears no mark.
+    The first word of a sentence has a capital whatever it is, so alone it bears no mark unless it was recognised.
     """
-    values = np.zeros(len(candidates), dtype=np.uint8)
+    begins = (first.start, first.end) if first is not None and not first.cjk else None
+    if begins in recognized:
+        begins = None
+    values = []
     for index, item in enumerate(candidates):
         after = index + 1
         while after < len(candidates) and candidates[after].start < item.end:
             after += 1
-        begins = first is not None and not first.cjk and (item.start, item.end) == (first.start, first.end)
-        values[index] = min(_MAX_SKIP, after - index - 1) | (WHOLE if item.whole and not begins else 0)
+        whole = item.whole and (item.start, item.end) != begins
+        values.append(min(_MAX_SKIP, after - index - 1) | (WHOLE if whole else 0))
     return values
-
-
-def _joined(arrays: Sequence[Any], dtype: Any) -> Any:
-    return np.concatenate(arrays) if arrays else np.zeros(0, dtype)
 
 
 def _triples(facts: NodeFacts, limit: int) -> tuple[list[EntityNode], list[Relation]]:
     """Return a node's entities and relations in LlamaIndex's terms."""
     source = {"node_id": facts.node_id, "doc_id": facts.doc_id}
-    names = list(facts.entity_names())
+    # A label names its element within its document only: as an entity it would be that of all documents.
+    names = [item for item in facts.entity_names() if item[2] != "label"]
     entities = [EntityNode(name=name, label=label.upper(), properties=dict(source)) for name, _, label in names]
-    if not facts.subjects:
+    if not names or names[0][2] == "name":
         return entities, []
-    subject = facts.subjects[0]
-    mentioned = [name for name, key, label in names if label == "name" and key != subject.key]
     relations = [
-        Relation(source_id=subject.name, target_id=name, label="MENTIONS", properties=dict(source))
-        for name in mentioned[:limit]
+        Relation(source_id=entities[0].id, target_id=entity.id, label="MENTIONS", properties=dict(source))
+        for entity, (_, _, label) in zip(entities, names, strict=True)
+        if label == "name" and entity.id != entities[0].id
     ]
-    return entities, relations
+    return entities, relations[:limit]
