@@ -282,3 +282,11 @@ def test_nodes_that_are_gone_or_unknown_to_the_graph(tmp_path):
     assert found(items) == found(ask((store, graph), question))
     graph.close()
     store.close()
+
+
+@pytest.mark.parametrize("shape", list(without("")))
+def test_nothing_is_reached_over_what_a_filter_keeps_out(wiki, shape):
+    question = "Who composed the score of The Amber Lantern?"
+    options = {"gate": 0, "candidates": 1, "similarity_top_k": 40}
+    assert "Oslet" in names_of(ask(wiki, question, filters=without("Pumps")[shape], **options))
+    assert "Oslet" not in names_of(ask(wiki, question, filters=without("Tomas Brenn")[shape], **options))
