@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from llama_index_raganything.config import RAGAnythingSettings
     from llama_index_raganything.documents import document_elements, elements_to_document
     from llama_index_raganything.elements import Element
-    from llama_index_raganything.graph.beam import LinkWeights
     from llama_index_raganything.graph.linker import EntityLinker
     from llama_index_raganything.graph.recognizers import (
         EntityRecognizer,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
         SpacyRecognizer,
     )
     from llama_index_raganything.graph.triples import TripleExtractor
+    from llama_index_raganything.graph.walk import LinkWeights
     from llama_index_raganything.index import RAGAnythingIndex
     from llama_index_raganything.ingestion import Ingestion, IngestionReport
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
@@ -83,7 +83,7 @@ _HOMES = {
     "Ledger": "stores.ledger",
     "LedgerEntry": "stores.ledger",
     "LightRAGRetriever": "retrievers.lightrag",
-    "LinkWeights": "graph.beam",
+    "LinkWeights": "graph.walk",
     "MilvusNodeStore": "stores.milvus",
     "MilvusPropertyGraphStore": "stores.property_graph",
     "NodeRetriever": "retrievers.nodes",

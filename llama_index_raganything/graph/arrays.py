@@ -217,3 +217,42 @@ class InvertedLists:
         tail = self.tail.of(key)
         base = self.base.of(key)
         return np.concatenate([base, tail]) if len(tail) else base
+
+
+def pair(high: npt.NDArray[Any], low: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Return two 32-bit numbers as one of 64 bits.
+
+    Args:
+        high: The upper halves.
+        low: The lower halves.
+    """
+    packed: npt.NDArray[np.uint64] = (high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64)
+    return packed
+
+
+def contains(ordered: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which values are in a sorted array.
+
+    Args:
+        ordered: The sorted array.
+        values: The values.
+    """
+    if not len(ordered):
+        return np.zeros(len(values), bool)
+    found = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    same: npt.NDArray[np.bool_] = ordered[found] == values
+    return same
+
+
+def count_of(ordered: npt.NDArray[Any], counts: npt.NDArray[Any], keys: Keys) -> Integers:
+    """Return the count of each key, 0 for those that are not there.
+
+    Args:
+        ordered: Keys, sorted.
+        counts: The count of each of them.
+        keys: The keys asked for.
+    """
+    if not len(ordered):
+        return np.zeros(len(keys), np.int64)
+    found = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    return np.where(ordered[found] == keys, counts[found], 0).astype(np.int64)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from llama_index_raganything.graph.facts import Subject
+from llama_index_raganything.graph.lexicon import words_called
 from llama_index_raganything.graph.names import Candidate, Word, name_key
 
 _BEGINS_WITHIN: Final = 4
@@ -42,82 +43,9 @@ _VERB = re.compile(
     r"\b(?:is|was|are|were|has|had|have|refers|means|became|began|took|won|can|may|will|would|stands|consists|ist|war"
     r"|est|es|fue|è|[a-z]{3,}ed)\b|[(;]|:(?!\s[A-Z])|是|为|為|指",
 )
-_SUFFIXES: Final = frozenset(
-    [
-        "jr",
-        "sr",
-        "ii",
-        "iii",
-        "iv",
-        "limited",
-        "ltd",
-        "inc",
-        "incorporated",
-        "corp",
-        "corporation",
-        "co",
-        "company",
-        "llc",
-        "plc",
-        "gmbh",
-        "ag",
-        "sa",
-        "nv",
-        "bv",
-        "kg",
-    ]
-)
 _CIRCUMSTANCE = re.compile(r"\s(?:in|on|at|for|to)\s")
 _NICKNAME = re.compile(r"[\"\u201c](?P<nick>[^\"\u201c\u201d]{2,30})[\"\u201d]\s+(?P<last>\w[\w'\u2019-]+)\s*$")
 _ALTERNATIVE = re.compile(r",?\s+or\s+(?:the\s+)?")
-_HONORIFICS: Final = frozenset(
-    [
-        "sir",
-        "dr",
-        "prof",
-        "professor",
-        "queen",
-        "king",
-        "prince",
-        "princess",
-        "lord",
-        "lady",
-        "saint",
-        "st",
-        "pope",
-        "president",
-        "general",
-        "captain",
-        "major",
-        "colonel",
-        "admiral",
-        "emperor",
-        "empress",
-        "duke",
-        "duchess",
-        "count",
-        "baron",
-        "rev",
-        "reverend",
-        "father",
-        "sister",
-        "mother",
-        "brother",
-        "mr",
-        "mrs",
-        "ms",
-        "dame",
-        "sheikh",
-        "sultan",
-        "shah",
-        "chief",
-        "judge",
-        "justice",
-        "senator",
-        "governor",
-        "mayor",
-    ]
-)
 _ALSO = re.compile(
     r"\b(?:(?:also|better|formerly|previously|originally|commonly|professionally|often)\s+(?:known|called|named|referred\s+to)"
     r"(?:\s+(?:simply\s+)?as)?|known\s+as|nicknamed|n[ée]e|born|abbreviated(?:\s+as|\s+to)?|stylized\s+as|short\s+for)\s+"
@@ -129,65 +57,6 @@ _ACRONYM = re.compile(r"\(\s*[\"\u201c]?(?:the\s+)?[\"\u201c]?(?P<short>[A-Z][A-
 _DISAMBIGUATION = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
 _NUMBERING = re.compile(
     r"^\s*(?:(?:\d+(?:\.\d+)*|[A-Z]|[IVX]+)[.):]?\s+|第[一二三四五六七八九十\d]+[章节節]\s*|[一二三四五六七八九十]+、)"
-)
-
-# Headings that say nothing about what stands below them.
-_GENERIC: Final = frozenset(
-    [
-        "introduction",
-        "overview",
-        "abstract",
-        "summary",
-        "conclusion",
-        "conclusions",
-        "discussion",
-        "results",
-        "method",
-        "methods",
-        "background",
-        "general",
-        "references",
-        "bibliography",
-        "contents",
-        "notes",
-        "note",
-        "appendix",
-        "other",
-        "others",
-        "miscellaneous",
-        "preface",
-        "foreword",
-        "index",
-        "about",
-        "history",
-        "description",
-        "example",
-        "examples",
-        "table",
-        "figure",
-        "part",
-        "item",
-        "section",
-        "chapter",
-        "page",
-        "untitled",
-        "document",
-        "report",
-        "引言",
-        "摘要",
-        "概述",
-        "结论",
-        "总结",
-        "讨论",
-        "结果",
-        "方法",
-        "背景",
-        "参考文献",
-        "目录",
-        "附录",
-        "前言",
-        "简介",
-    ]
 )
 
 
@@ -223,7 +92,7 @@ def heading_name(heading: str) -> str:
     """
     name = _NUMBERING.sub("", heading.strip())
     key = name_key(name)
-    if not key or key in _GENERIC or key.replace(" ", "").isdigit():
+    if not key or key in words_called("generic_headings") or key.replace(" ", "").isdigit():
         return ""
     return name
 
@@ -306,7 +175,7 @@ def _shorter(name: str) -> Iterator[tuple[str, float]]:
     if head != name:
         yield head, BEGINS
     words = name.split()
-    if len(words) > 1 and words[-1].strip(".,").lower() in _SUFFIXES:
+    if len(words) > 1 and words[-1].strip(".,").lower() in words_called("name_suffixes"):
         yield " ".join(words[:-1]), BEGINS
     nickname = _NICKNAME.search(name)
     if nickname:
@@ -316,7 +185,7 @@ def _shorter(name: str) -> Iterator[tuple[str, float]]:
 def _personal_forms(name: str, rest: str, *, defines: bool) -> Iterator[tuple[str, float]]:
     """Yield forms of a person's name: first and last word, last word, without an honorific."""
     words = name.split()
-    if len(words) > 2 and words[-1].strip(".,").lower() in _SUFFIXES:
+    if len(words) > 2 and words[-1].strip(".,").lower() in words_called("name_suffixes"):
         words = words[:-1]
     capital = [word for word in words if word[:1].isupper()]
     if len(capital) != len(words):
@@ -327,7 +196,7 @@ def _personal_forms(name: str, rest: str, *, defines: bool) -> Iterator[tuple[st
         yield f"{words[0]} {words[1]}", FIRST_TWO
     if 2 <= len(words) <= 4:
         yield words[-1], SURNAME
-    if len(words) > 1 and words[0].rstrip(".").lower() in _HONORIFICS:
+    if len(words) > 1 and words[0].rstrip(".").lower() in words_called("honorifics"):
         yield " ".join(words[1:]), TITLED
         if len(words) > 3:
             yield f"{words[1]} {words[-1]}", TITLED * TITLED

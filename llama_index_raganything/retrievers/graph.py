@@ -10,8 +10,8 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
 
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.graph.beam import LinkWeights
 from llama_index_raganything.graph.search import best_by_words
+from llama_index_raganything.graph.walk import LinkWeights
 from llama_index_raganything.ranking.evidence import annotated_copy
 from llama_index_raganything.ranking.question import understand
 from llama_index_raganything.retrievers.base import KEYWORD_MODES, CandidateRetriever, result_of

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from llama_index.core.vector_stores.types import MetadataFilters
 
-from llama_index_raganything.graph.beam import LINK_NAMES, LinkBeam, LinkWeights, Walk
+from llama_index_raganything.graph.beam import LinkBeam
 from llama_index_raganything.graph.mirror import GraphMirror
+from llama_index_raganything.graph.walk import LINK_NAMES, LinkWeights, Walk
 from llama_index_raganything.ranking.evidence import EvidenceRanker
 from llama_index_raganything.ranking.lexical import Floats
 from llama_index_raganything.ranking.passages import PassageFeatures, measure_units, passage_features
