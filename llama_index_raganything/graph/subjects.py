@@ -39,6 +39,11 @@ _DEFINES = re.compile(
     r"|は|とは|란|은|는|是|为|為|指|即|：是)",
     re.IGNORECASE,
 )
+_DETERMINER = re.compile(
+    r"\s+(?:an?|the|one|any|part|among|born|ein\w*|der|die|das|une?|les?|la|el|los|las|il|lo|uma?|os?|as?)\b|\s*[^\x00-\x7f]"
+    r"|\s+l['\u2019]",
+    re.IGNORECASE,
+)
 _VERB = re.compile(
     r"\b(?:is|was|are|were|has|had|have|refers|means|became|began|took|won|can|may|will|would|stands|consists|ist|war"
     r"|est|es|fue|è|[a-z]{3,}ed)\b|[(;]|:(?!\s[A-Z])|是|为|為|指",
@@ -130,8 +135,8 @@ def subjects_of(first: FirstSentence) -> tuple[list[Subject], bool]:
         return [], False
     place = sum(1 for word in first.words if word.start < leading.start)
     name = first.text[leading.start : leading.end]
-    rest = first.text[leading.end : first.end]
-    defines = place <= _BEGINS_WITHIN and _DEFINES.match(_after_name(rest)) is not None
+    rest = _after_name(first.text[leading.end : first.end])
+    defines = place <= _BEGINS_WITHIN and _says_what_it_is(name, rest, begins=place == 0)
     add(name, DEFINED if defines else BEGINS if place <= _BEGINS_WITHIN else LATER)
     if defines and 0 < place <= 2 and leading.start - first.start <= _LEAD_CHARS:
         add(first.text[first.start : leading.end], DEFINED)
@@ -151,8 +156,23 @@ def _leading(first: FirstSentence) -> Candidate | None:
     return min(whole, key=lambda item: (item.start, -item.end), default=None)
 
 
+def _says_what_it_is(name: str, rest: str, *, begins: bool) -> bool:
+    """Whether what follows a name defines it.
+
+    The first word of a sentence has a capital whatever it is ("Revenue was $5 million"), so alone it needs an article
+    after the verb to be defined.
+    """
+    match = _DEFINES.match(rest)
+    if match is None:
+        return False
+    if not begins or len(name.split()) > 1 or not name.isascii():
+        return True
+    return _DETERMINER.match(rest, match.end()) is not None
+
+
 def _after_name(rest: str) -> str:
-    return rest.lstrip("\"'\u201d\u2019》」』")
+    # Quotes around it, and the dot of "Jr.".
+    return rest.lstrip("\"'.\u201d\u2019》」』")
 
 
 def _extended(first: FirstSentence, leading: Candidate) -> Iterator[tuple[str, float]]:

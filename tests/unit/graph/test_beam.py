@@ -1,4 +1,4 @@
-"""The link beam on graphs small enough to see through, and a set of Chinese passages with two-hop questions."""
+"""The link beam on graphs small enough to see through."""
 
 import time
 
