@@ -41,10 +41,23 @@ from benchmarks._passages import DEPTHS, RESULTS, Passage, PlainBM25, embed, mak
 from benchmarks._peers import Ranker
 from llama_index_raganything import MilvusNodeStore, NodeRetriever, WordLlamaEmbedding
 from llama_index_raganything.graph.linker import EntityLinker
+from llama_index_raganything.graph.walk import LinkWeights
 from llama_index_raganything.retrievers.graph import EvidenceRetriever, GraphRetriever
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.testing import ScriptedTextLLM
+
+ABLATIONS: dict[str, dict[str, float]] = {
+    "walk": {},
+    "walk-title_match": {"title_match": 0},
+    "walk-forward": {"forward": 0},
+    "walk-backward": {"backward": 0},
+    "walk-shared": {"shared": 0},
+    "walk-in_question": {"in_question": 1},
+    "walk-unlinked": {"unlinked": 0},
+    "walk-third": {"beam": 0},
+}
+"""The walk over names without its gate, as it is and with one part left out, measured with ``--ablate``."""
 
 SYSTEMS = ("bm25", "dense", "hybrid", "nodes", "graph", "fused", "handwired", "property_graph")
 ROUTES = ("bm25", "dense", "hybrid", "nodes", "graph")
@@ -104,8 +117,9 @@ class Systems:
         if name == "nodes":
             return System(retriever_ranker(NodeRetriever(store, self.model, similarity_top_k=RESULTS)), seconds)
         graph_seconds, graph = self.graph()
-        kind = GraphRetriever if name == "graph" else EvidenceRetriever
-        retriever = kind(store, graph, embed_model=self.model, similarity_top_k=RESULTS)
+        kind = EvidenceRetriever if name == "fused" else GraphRetriever
+        options = {"gate": 0.0, "link_weights": LinkWeights(**ABLATIONS[name])} if name in ABLATIONS else {}
+        retriever = kind(store, graph, embed_model=self.model, similarity_top_k=RESULTS, **options)
         return System(retriever_ranker(retriever), seconds + graph_seconds)
 
     def store(self) -> tuple[float, MilvusNodeStore]:
@@ -220,7 +234,7 @@ def main(args: argparse.Namespace) -> Result:
     lines: dict[str, dict[str, dict[str, float]]] = {name: {} for name in rows}
     with tempfile.TemporaryDirectory() as folder, counted_llm() as llm:
         systems = Systems(nodes, folder, llm)
-        for name in args.systems:
+        for name in [*args.systems, *(ABLATIONS if args.ablate else ())]:
             before = len(llm.requests)
             system = systems.build(name)
             for key, queries in corpus.queries.items():
@@ -264,6 +278,7 @@ def summary(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be changed."""
     parser.add_argument("--no-titles", action="store_true", help="leave the titles out, of texts and metadata")
+    parser.add_argument("--ablate", action="store_true", help="also measure the walk with one part left out at a time")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="measure only these")
 
 
