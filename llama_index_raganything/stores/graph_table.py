@@ -12,7 +12,7 @@ from llama_index_raganything.stores.graph_schema import check_collection, create
 from llama_index_raganything.stores.rows import batches
 from llama_index_raganything.stores.scan import scan
 
-_MAX_KEYS: Final = 5000
+_MAX_KEYS: Final = 1000
 _MAX_ROWS: Final = 2000
 _MAX_BYTES: Final = 32_000_000
 

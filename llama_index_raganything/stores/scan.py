@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from llama_index_raganything.stores.clients import Connection, translated
+from llama_index_raganything.stores.expressions import PRIMARY_KEY, any_of
 
 _PAGE_ROWS: Final = 2000
+_EVERYTHING: Final = 2**31 - 1
 
 
 def scan(
@@ -16,7 +18,8 @@ def scan(
     """Yield the matching rows.
 
     Servers give at most 16,384 rows per request, and not in an order that one could page through. So what fits
-    into one page is one request, and the rest comes from Milvus's iterator.
+    into one page is one request, and the rest comes from Milvus's iterator. On Milvus Lite every page of the iterator
+    walks through the whole collection; there the keys are read at once, which it allows, and the rows by key.
 
     Args:
         connection: An open connection.
@@ -37,6 +40,9 @@ def scan(
         if len(rows) < _PAGE_ROWS or limit == first:
             yield from rows
             return
+        if connection.address.is_local:
+            yield from _by_key(connection, collection, arguments, limit)
+            return
         pages = connection.client.query_iterator(
             collection, batch_size=_PAGE_ROWS, limit=-1 if limit is None else limit, **arguments
         )
@@ -45,3 +51,18 @@ def scan(
                 yield from page
         finally:
             pages.close()
+
+
+def _by_key(
+    connection: Connection, collection: str, arguments: dict[str, Any], limit: int | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the matching rows in time proportional to their number."""
+    found = connection.client.query(
+        collection, filter=arguments["filter"], output_fields=[PRIMARY_KEY], limit=limit or _EVERYTHING
+    )
+    keys = [row[PRIMARY_KEY] for row in found]
+    for start in range(0, len(keys), _PAGE_ROWS):
+        expression = any_of(PRIMARY_KEY, keys[start : start + _PAGE_ROWS])
+        yield from connection.client.query(
+            collection, filter=expression, output_fields=arguments["output_fields"], limit=_PAGE_ROWS
+        )
