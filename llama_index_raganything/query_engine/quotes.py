@@ -23,6 +23,7 @@ from typing import Final
 
 from llama_index.core.schema import NodeWithScore
 
+from llama_index_raganything.query_engine.chains import further_passages
 from llama_index_raganything.query_engine.citations import MARKER, node_text
 from llama_index_raganything.query_engine.passages import Passage, passages_of
 from llama_index_raganything.query_engine.superlatives import extreme_rows, superlatives_in
@@ -129,9 +130,15 @@ def find_quotes(question: str, sources: Sequence[NodeWithScore], ranks: Sequence
     missing = {name for name in names_in(question) - words if not any(passage.held(name) for passage in passages)}
     scorer = _Scorer(asked, passages, sources, missing)
     ranked = sorted(((scorer.score(passage), passage) for passage in passages), key=lambda pair: -pair[0])
-    chosen = _choose(ranked, scorer, 1 if _SHORT_ANSWER.search(question) else _QUOTES)
-    if scorer.coverage([passage for _, passage in chosen]) < ENOUGH_COVERAGE:
+    most = 1 if _SHORT_ANSWER.search(question) else _QUOTES
+    chosen = _choose(ranked, scorer, most)
+    quoted = [passage for _, passage in chosen]
+    # A second hop never turns "not found" into an answer, nor leads away from a name that stands nowhere.
+    if scorer.coverage(quoted) < ENOUGH_COVERAGE:
         return []
+    if not missing:
+        further = further_passages(quoted, passages, sources, scorer.weights, most)
+        chosen.extend((scorer.score(passage), passage) for passage in further)
     return [_with_caption(_cite_element(_quote(score, passage, scorer), sources), sources) for score, passage in chosen]
 
 
