@@ -38,7 +38,11 @@ def store(opened):
 
 def facts_of(node_id, doc_id="d1", *names, subjects=(), **more):
     subjects = [Subject(name, 1.0, "title") for name in subjects]
-    return NodeFacts(node_id, doc_id, entities=list(names), subjects=subjects, **more)
+    facts = NodeFacts(node_id, doc_id, entities=list(names), subjects=subjects, **more)
+    if facts.spans:
+        facts.term_counts = np.full(len(facts.spans), facts.terms.size // len(facts.spans), np.uint16)
+        facts.name_counts = np.zeros(len(facts.spans), np.uint16)
+    return facts
 
 
 def test_facts_come_back_in_order_and_whole(store):
