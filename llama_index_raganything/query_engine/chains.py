@@ -22,8 +22,6 @@ JOINED_BY_NAME: Final = frozenset({"mentions", "mentioned by", "shares"})
 
 _PATH_KEY: Final = "graph_path"
 _GAIN: Final = 0.1
-_OPEN_FOR_DEFINITION: Final = 2
-"""One word left open is often only the kind of the answer ("in which town ..."), so it asks for no second node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +109,6 @@ def _over_link(
     linked = [p for p in passages if p.number == link.number and p.kind == "sentence"]
     named = any(_holds(passage, link.name) for passage in quoted)
     best = _covering(link, linked, weights, left)
-    if best is None and named and len(left) >= _OPEN_FOR_DEFINITION:
-        best = _defining(link, linked)
     if best is None:
         return []
     if named:
@@ -132,12 +128,6 @@ def _covering(link: Link, linked: Sequence[Passage], weights: Mapping[str, float
     ]
     gain, _, best = max(gains, key=lambda item: item[:2], default=(0.0, 0, None))
     return best if gain >= _GAIN * sum(weights.values()) else None
-
-
-def _defining(link: Link, linked: Sequence[Passage]) -> Passage | None:
-    """Return the first sentence that opens with the name and says more than it."""
-    size = len(link.name)
-    return next((p for p in linked if tuple(p.tokens[:size]) == link.name and len(p.tokens) > size), None)
 
 
 def _left_open(quoted: Sequence[Passage], weights: Mapping[str, float]) -> set[str]:

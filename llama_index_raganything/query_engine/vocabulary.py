@@ -13,7 +13,7 @@ _SHORTEST: Final = 5
 _ENDING: Final = 3
 _MOST_NAMES: Final = 0.5
 _WORD = re.compile(r"[^\W\d_]+")
-_NAME = re.compile(r"(?<=[a-z0-9,] )[A-Z][A-Za-z]+")
+_NAME = re.compile(r"(?<=[\w,] )[^\W\d_]{2,}")
 
 
 def in_words_of(terms: Iterable[str], vocabulary: Iterable[str]) -> tuple[str, ...]:
@@ -54,7 +54,8 @@ def names_in(question: str) -> frozenset[str]:
     Returns:
         Their stems; empty where most words have a capital, as in a title.
     """
-    names = [name for name in _NAME.findall(question) if name.lower() not in LABEL_KINDS]
+    found = [match for match in _NAME.finditer(question) if match[0][0].isupper()]
+    names = [m[0] for m in found if not question[m.start() - 2].isupper() and m[0].lower() not in LABEL_KINDS]
     if len(names) > _MOST_NAMES * len(_WORD.findall(question)):
         return frozenset()
     return frozenset(content_tokens(" ".join(names)))

@@ -71,7 +71,13 @@ def test_titles_have_short_forms():
 
 @pytest.mark.parametrize(
     ("heading", "name"),
-    [("3.1 Revenue by region", "Revenue by region"), ("Introduction", ""), ("第二章 方法论", "方法论"), ("7", ""), ("", "")],
+    [
+        ("3.1 Revenue by region", "Revenue by region"),
+        ("Introduction", ""),
+        ("第二章 方法论", "方法论"),
+        ("7", ""),
+        ("", ""),
+    ],
 )
 def test_a_heading_names_something_unless_every_document_has_it(heading, name):
     assert heading_name(heading) == name
