@@ -3,9 +3,9 @@
 import pytest
 from llama_index.core.schema import TextNode
 
-from llama_index_raganything.graph.walk import LinkWeights
 from llama_index_raganything.graph.linker import EntityLinker
 from llama_index_raganything.graph.mirror import GraphMirror
+from llama_index_raganything.graph.walk import LinkWeights
 from llama_index_raganything.ranking.evidence import EvidenceRanker
 from llama_index_raganything.retrievers.memory import NodeMemory
 from llama_index_raganything.retrievers.session import Session
