@@ -298,14 +298,20 @@ def test_links_grow_with_the_document_and_not_with_its_square(shape):
                 nodes.append(node(f"n{number}", "same", "table", section="A", page=1, **caption))
         return nodes
 
-    small, large = made(1_000), made(4_000)
-    started = time.perf_counter()
-    few = len(structural_links(small))
-    between = time.perf_counter()
-    many = len(structural_links(large))
+    def links_and_seconds(nodes):
+        # The best of three, in processor time: other processes may be running.
+        seconds = []
+        for _ in range(3):
+            started = time.process_time()
+            links = len(structural_links(nodes))
+            seconds.append(time.process_time() - started)
+        return links, min(seconds)
+
+    few, short = links_and_seconds(made(1_000))
+    many, long = links_and_seconds(made(4_000))
     assert many <= 4.1 * few
     assert few <= (SECTION_PARAGRAPHS + SECTION_NEXT + PAGE_PARAGRAPHS + MAX_PARTS) * 1_000
-    assert time.perf_counter() - between < 12 * (between - started) + 0.2
+    assert long < 12 * short + 0.2
 
 
 # A real document
