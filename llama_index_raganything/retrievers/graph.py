@@ -23,7 +23,32 @@ from llama_index_raganything.retrievers.sets import ENOUGH_ABOUT_THINGS, SetRank
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 
 
-class GraphRetriever(CandidateRetriever):
+class _OverGraph(CandidateRetriever):
+    """What both retrievers below take and know."""
+
+    def __init__(
+        self,
+        vector_store: BasePydanticVectorStore,
+        graph: KnowledgeGraph | None,
+        embed_model: BaseEmbedding | None = None,
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        *,
+        link_weights: LinkWeights | None = None,
+        gate: float = ENOUGH_ABOUT_THINGS,
+        **options: Any,
+    ) -> None:
+        _check_tenant(vector_store, graph)
+        super().__init__(vector_store, embed_model, similarity_top_k, filters, **options)
+        self.graph = graph
+        self.link_weights = link_weights or LinkWeights()
+        self.gate = gate
+
+    def _keyword_hits(self, query: str) -> Generator[list[Request], list[Answer], list[str] | None]:
+        return (yield from keyword_hits(self, self.graph, query))
+
+
+class GraphRetriever(_OverGraph):
     """Find nodes that cover a question together: two or three joined by a name, a citation or a section.
 
     Candidates come from the store by vector and by keyword under the caller's filters. From the best of them links
@@ -51,32 +76,11 @@ class GraphRetriever(CandidateRetriever):
         ConfigurationError: A number is out of range, or the graph belongs to another tenant than the store.
     """
 
-    def __init__(
-        self,
-        vector_store: BasePydanticVectorStore,
-        graph: KnowledgeGraph,
-        embed_model: BaseEmbedding | None = None,
-        similarity_top_k: int = 5,
-        filters: MetadataFilters | None = None,
-        *,
-        link_weights: LinkWeights | None = None,
-        gate: float = ENOUGH_ABOUT_THINGS,
-        **options: Any,
-    ) -> None:
-        _check_tenant(vector_store, graph)
-        super().__init__(vector_store, embed_model, similarity_top_k, filters, **options)
-        self.graph = graph
-        self.link_weights = link_weights or LinkWeights()
-        self.gate = gate
-
-    def _keyword_hits(self, query: str) -> Generator[list[Request], list[Answer], list[str] | None]:
-        return (yield from keyword_hits(self, self.graph, query))
-
     def _select(self, session: Session, query: str) -> Steps:
         return (yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query))
 
 
-class EvidenceRetriever(NodeRetriever):
+class EvidenceRetriever(_OverGraph, NodeRetriever):
     """The default: pages ranked by evidence where nodes stand on pages, sets of linked nodes everywhere else.
 
     Inside documents with pages neither links nor joint coverage find more pages (measured), so there this is
@@ -96,27 +100,6 @@ class EvidenceRetriever(NodeRetriever):
     Raises:
         ConfigurationError: A number is out of range, or the graph belongs to another tenant than the store.
     """
-
-    def __init__(
-        self,
-        vector_store: BasePydanticVectorStore,
-        graph: KnowledgeGraph | None,
-        embed_model: BaseEmbedding | None = None,
-        similarity_top_k: int = 5,
-        filters: MetadataFilters | None = None,
-        *,
-        link_weights: LinkWeights | None = None,
-        gate: float = ENOUGH_ABOUT_THINGS,
-        **options: Any,
-    ) -> None:
-        _check_tenant(vector_store, graph)
-        super().__init__(vector_store, embed_model, similarity_top_k, filters, **options)
-        self.graph = graph
-        self.link_weights = link_weights or LinkWeights()
-        self.gate = gate
-
-    def _keyword_hits(self, query: str) -> Generator[list[Request], list[Answer], list[str] | None]:
-        return (yield from keyword_hits(self, self.graph, query))
 
     def _select(self, session: Session, query: str) -> Steps:
         if session.share_on_pages() >= _MOSTLY:
