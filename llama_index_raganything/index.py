@@ -141,7 +141,7 @@ class RAGAnythingIndex:
             node_store=self.node_store,
             ledger=self.ledger,
             transformations=transformations,
-            graph=GraphWriter(self.graph, entity_linker, triple_extractor) if self.graph is not None else None,
+            layers=[GraphWriter(self.graph, entity_linker, triple_extractor)] if self.graph is not None else [],
         )
         self.last_report = IngestionReport()
 

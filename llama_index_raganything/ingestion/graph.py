@@ -43,6 +43,8 @@ class GraphWriter:
         triple_extractor: Reads triples with an LLM; None asks none.
     """
 
+    name = "graph"
+
     def __init__(
         self, graph: KnowledgeGraph, linker: EntityLinker | None = None, triple_extractor: TripleExtractor | None = None
     ) -> None:
@@ -74,10 +76,11 @@ class GraphWriter:
                 names[source.node_id].append(entity.name)
         return GraphRecords(self.linker.extract(nodes, names=names), triples)
 
-    def write(self, records: GraphRecords, *, again: bool = False) -> None:
+    def write(self, doc_id: str, records: GraphRecords, *, again: bool = False) -> None:  # noqa: ARG002 # a layer's signature
         """Write records; what the graph knows of the same nodes is replaced.
 
         Args:
+            doc_id: The document; its records name it themselves.
             records: The records.
             again: The document was read before: what an LLM said then of nodes that are still there goes.
         """
@@ -88,10 +91,11 @@ class GraphWriter:
             self.graph.put_triples([*triples.entities_by_source(), *triples.others], triples.relations)
         self.graph.put_facts(records.facts)
 
-    def delete_nodes(self, node_ids: Sequence[str]) -> None:
+    def delete_nodes(self, doc_id: str, node_ids: Sequence[str]) -> None:  # noqa: ARG002 # a layer's signature
         """Delete what comes from nodes, triples of an earlier run with an LLM too.
 
         Args:
+            doc_id: The document.
             node_ids: Their ids.
         """
         self.graph.delete_nodes(node_ids)
@@ -103,6 +107,10 @@ class GraphWriter:
             doc_id: The document.
         """
         self.graph.delete_document(doc_id)
+
+    def flush(self) -> None:
+        """Make what was written durable and visible to other processes."""
+        self.graph.store.flush()
 
 
 def _is_divided_page(node: BaseNode) -> bool:

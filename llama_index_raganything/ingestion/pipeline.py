@@ -26,8 +26,8 @@ from tqdm import tqdm
 from llama_index_raganything.documents import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
-from llama_index_raganything.ingestion.graph import GraphRecords, GraphWriter
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
+from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.report import IngestionReport
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.embedded import EMBEDDED
@@ -55,7 +55,7 @@ class Ingestion:
         node_store: Where nodes go.
         ledger: Where the state of every document is kept.
         transformations: Run on the nodes of each document between splitting and embedding.
-        graph: Keeps the graph in step with the nodes; None keeps no graph.
+        layers: What is kept beside the nodes and in step with them: the graph, tables, visual vectors.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Ingestion:
         node_store: MilvusNodeStore,
         ledger: Ledger,
         transformations: Sequence[TransformComponent] = (),
-        graph: GraphWriter | None = None,
+        layers: Sequence[Layer] = (),
     ) -> None:
-        self.graph = graph
+        self.layers = list(layers)
         self.reader = reader
         self.node_parser = node_parser
         self.embed_model = embed_model
@@ -85,7 +85,7 @@ class Ingestion:
             "reader": self.reader.fingerprint(),
             "node_parser": _stable(self.node_parser.to_dict()),
             "transformations": [_stable(part.to_dict()) for part in self.transformations],
-            "graph": None if self.graph is None else _stable(self.graph.settings()),
+            "layers": {layer.name: _stable(layer.settings()) for layer in self.layers},
             "embed_model": [self.embed_model.class_name(), self.embed_model.model_name],
         }
         payload = json.dumps(parts, sort_keys=True, default=str)
@@ -267,15 +267,12 @@ class Ingestion:
     def _write(
         self, job: Job, split: SplitDocument, known: LedgerEntry | None, fingerprint: str, report: IngestionReport
     ) -> None:
-        nodes = split.nodes
-        with report.stage("enrich"):
-            for transformation in self.transformations:
-                nodes = list(transformation(nodes))
-        records = GraphRecords()
-        if self.graph is not None:
-            with report.stage("graph"):
-                records = self.graph.read(nodes)
-            report.warnings += [(job.source, f"node {node_id}: {reason}") for node_id, reason in records.failures]
+        nodes = self._enriched(job, split.nodes, report)
+        records = []
+        for layer in self.layers:
+            with report.stage(layer.name):
+                records.append(layer.read(nodes))
+            report.warnings += [(job.source, f"node {node_id}: {reason}") for node_id, reason in records[-1].failures]
         with report.stage("embed"):
             texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
             for node, vector in zip(nodes, self.embed_model.get_text_embedding_batch(texts), strict=True):
@@ -296,14 +293,26 @@ class Ingestion:
         with report.stage("write"):
             self.ledger.put(entry)
             self.node_store.add(nodes)
-            if self.graph is not None:
-                self.graph.write(records, again=known is not None)
+            for layer, read in zip(self.layers, records, strict=True):
+                layer.write(job.doc_id, read, again=known is not None)
             if known is not None:
                 # Last, so that a reader finds the old version or the new one at any time.
                 self._delete_stale(known, job.content_hash, keep={node.node_id for node in nodes})
             self.ledger.put(entry.model_copy(update={"state": "ready", "updated_at": _now_ms()}))
         report.nodes.update(counts)
         report.pages += len(pages)
+
+    def _enriched(self, job: Job, nodes: Sequence[BaseNode], report: IngestionReport) -> list[BaseNode]:
+        """Run the transformations; what a processor could not do to single nodes becomes a warning."""
+        with report.stage("enrich"):
+            for transformation in self.transformations:
+                if hasattr(transformation, "process"):
+                    processed = transformation.process(nodes)
+                    nodes = processed.nodes
+                    report.warnings += [(job.source, f"node {node}: {reason}") for node, reason in processed.failures]
+                else:
+                    nodes = transformation(nodes)
+        return list(nodes)
 
     def _record_failure(
         self, job: Job, known: LedgerEntry | None, fingerprint: str, reason: str, report: IngestionReport
@@ -344,8 +353,8 @@ class Ingestion:
         """Delete what a document's earlier version left: nodes, assets, and the cached parse of other content."""
         gone = [node for node in self._document_nodes(entry.doc_id) if node.node_id not in keep]
         self.node_store.delete_nodes([node.node_id for node in gone])
-        if self.graph is not None:
-            self.graph.delete_nodes([node.node_id for node in gone])
+        for layer in self.layers:
+            layer.delete_nodes(entry.doc_id, [node.node_id for node in gone])
         self._discard_assets(gone)
         if entry.content_hash != content_hash:
             self._forget(entry.content_hash, self._hashes())
@@ -363,13 +372,13 @@ class Ingestion:
 
     def _delete_nodes(self, doc_id: str) -> None:
         self.node_store.delete(doc_id)
-        if self.graph is not None:
-            self.graph.delete_document(doc_id)
+        for layer in self.layers:
+            layer.delete_document(doc_id)
 
     def _flush(self) -> None:
         self.node_store.flush()
-        if self.graph is not None:
-            self.graph.graph.store.flush()
+        for layer in self.layers:
+            layer.flush()
 
     def _hashes(self) -> Counter[str]:
         return Counter(entry.content_hash for entry in self.ledger.list())

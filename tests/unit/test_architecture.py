@@ -10,9 +10,9 @@ PACKAGE = ROOT.name
 FLOORS = (
     {"errors", "_imports"},
     {"elements", "config", "sentences"},
-    {"documents", "workers", "models", "ranking", "graph"},
+    {"documents", "attachments", "images", "workers", "models", "ranking", "graph", "tables"},
     {"readers", "stores"},
-    {"node_parser"},
+    {"node_parser", "enrich"},
     {"retrievers", "query_engine", "ingestion"},
     {"index"},
     {"cli", "testing"},
