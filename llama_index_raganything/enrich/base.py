@@ -1,0 +1,257 @@
+"""``ElementProcessor``: what every processor of elements has in common.
+
+A processor takes nodes and returns them with more in the nodes of its content types: a description, words read from
+a figure, facts about a photo. It works on *elements*: a long table that the node parser cut into several nodes is
+one element. Elements are processed a few at a time, the order of the nodes stays, and one that fails leaves its
+nodes as they were and is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from llama_index.core.async_utils import run_jobs
+from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
+from llama_index.core.utils import get_tqdm_iterable
+from pydantic import Field
+
+from llama_index_raganything.workers import Failure
+
+logger = logging.getLogger(__name__)
+
+ENTITY_KEYS: Final = ("entity_name", "entity_type", "entity_summary")
+"""Metadata keys that say what a described element is; hidden from the embedder. The graph makes an entity of them."""
+
+
+@dataclass
+class Processed:
+    """What became of nodes.
+
+    Attributes:
+        nodes: The nodes in their order; those of elements that were processed are new objects.
+        failures: Ids of the first nodes of elements that could not be processed, each with the reason.
+    """
+
+    nodes: list[BaseNode]
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ElementNodes:
+    """The nodes of one element.
+
+    Attributes:
+        parts: Its nodes in reading order: several when the node parser had to cut it, else one.
+        document: All nodes of its document that were given, in their order.
+    """
+
+    parts: tuple[BaseNode, ...]
+    document: Sequence[BaseNode]
+
+    @property
+    def first(self) -> BaseNode:
+        """Its first node."""
+        return self.parts[0]
+
+    @property
+    def content_type(self) -> str:
+        """Its content type."""
+        return content_type_of(self.first)
+
+
+class ElementProcessor(TransformComponent):
+    """Base class of processors of elements.
+
+    A subclass implements :meth:`_process_element`, and :meth:`_aprocess_element` where it waits for a network.
+
+    Args:
+        content_types: Content types of the nodes that it processes; all others pass as they are.
+        max_workers: Number of elements that are processed at the same time.
+    """
+
+    content_types: tuple[str, ...] = Field(default=(), description="Content types that are processed.")
+    max_workers: int = Field(default=4, ge=1, description="Elements processed at the same time.")
+
+    @abstractmethod
+    def _process_element(self, element: ElementNodes) -> Sequence[BaseNode]:
+        """Return the new nodes of an element, in order and with the ids they had; called from several threads.
+
+        Args:
+            element: The element; its nodes must not be changed (``node.model_copy(deep=True)`` makes new ones).
+
+        Raises:
+            RAGAnythingError: It cannot be processed, and why. Any other exception is reported too.
+        """
+
+    async def _aprocess_element(self, element: ElementNodes) -> Sequence[BaseNode]:
+        """Return the new nodes of an element; in a thread unless a subclass knows better."""
+        return await asyncio.to_thread(self._process_element, element)
+
+    def process(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> Processed:
+        """Process the elements among nodes.
+
+        Args:
+            nodes: Nodes of one or several documents; they are not changed.
+            show_progress: Show a progress bar.
+
+        Returns:
+            The nodes in the same order, and what failed.
+        """
+        elements = elements_of(nodes, self.content_types)
+        if not elements:
+            return Processed(list(nodes))
+        with ThreadPoolExecutor(min(self.max_workers, len(elements)), "enrich") as pool:
+            try:
+                # Each with the caller's context, in which LlamaIndex keeps its spans and callbacks.
+                jobs = [pool.submit(contextvars.copy_context().run, self._guarded, element) for element in elements]
+                waiting = get_tqdm_iterable(jobs, show_progress, self._progress_text())
+                outcomes = [job.result() for job in waiting]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return _joined(nodes, elements, outcomes)
+
+    async def aprocess(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> Processed:
+        """Process the elements among nodes; see :meth:`process`.
+
+        Args:
+            nodes: Nodes of one or several documents; they are not changed.
+            show_progress: Show a progress bar.
+
+        Returns:
+            The nodes in the same order, and what failed.
+        """
+        elements = elements_of(nodes, self.content_types)
+        if not elements:
+            return Processed(list(nodes))
+        jobs = [self._aguarded(element) for element in elements]
+        outcomes = await run_jobs(
+            jobs, show_progress=show_progress, workers=self.max_workers, desc=self._progress_text()
+        )
+        return _joined(nodes, elements, outcomes)
+
+    def __call__(self, nodes: Sequence[BaseNode], show_progress: bool = False, **_kwargs: Any) -> Sequence[BaseNode]:
+        """Process the elements among nodes and log those that failed.
+
+        Args:
+            nodes: Nodes of one or several documents; they are not changed.
+            show_progress: Show a progress bar.
+            **_kwargs: Ignored, as by LlamaIndex's transformations.
+
+        Returns:
+            The nodes in the same order.
+        """
+        return self._logged(self.process(nodes, show_progress))
+
+    async def acall(self, nodes: Sequence[BaseNode], show_progress: bool = False, **_kwargs: Any) -> Sequence[BaseNode]:
+        """Process the elements among nodes and log those that failed; see :meth:`__call__`."""
+        return self._logged(await self.aprocess(nodes, show_progress))
+
+    def _guarded(self, element: ElementNodes) -> Sequence[BaseNode] | Failure:
+        try:
+            return self._process_element(element)
+        except Exception as error:  # noqa: BLE001  # clients of models and decoders raise anything; it is reported
+            return Failure.of(error)
+
+    async def _aguarded(self, element: ElementNodes) -> Sequence[BaseNode] | Failure:
+        try:
+            return await self._aprocess_element(element)
+        except Exception as error:  # noqa: BLE001  # clients of models and decoders raise anything; it is reported
+            return Failure.of(error)
+
+    def _logged(self, processed: Processed) -> list[BaseNode]:
+        for node_id, reason in processed.failures:
+            logger.warning("%s left node %s as it was: %s", self.class_name(), node_id, reason)
+        return processed.nodes
+
+    def _progress_text(self) -> str:
+        return f"{self.class_name()}: {', '.join(self.content_types)}"
+
+
+def content_type_of(node: BaseNode) -> str:
+    """Return the content type of a node, "text" for nodes that name none.
+
+    Args:
+        node: Any node.
+    """
+    return str(node.metadata.get("content_type") or "text")
+
+
+def document_id_of(node: BaseNode) -> str:
+    """Return the id of the document that a node belongs to, empty when it belongs to none.
+
+    Args:
+        node: Any node.
+    """
+    return str(node.metadata.get("doc_id") or node.ref_doc_id or "")
+
+
+def elements_of(nodes: Sequence[BaseNode], content_types: Iterable[str]) -> list[ElementNodes]:
+    """Return the elements of some content types among nodes.
+
+    Args:
+        nodes: Nodes of one or several documents.
+        content_types: Content types that are asked for.
+
+    Returns:
+        The elements in the order of their first nodes.
+    """
+    wanted = frozenset(content_types)
+    documents: dict[str, list[BaseNode]] = defaultdict(list)
+    for node in nodes:
+        documents[document_id_of(node)].append(node)
+    groups = [
+        ElementNodes(tuple(parts), members) for members in documents.values() for parts in _parts(members, wanted)
+    ]
+    places = {id(node): place for place, node in reversed(list(enumerate(nodes)))}
+    return sorted(groups, key=lambda group: places[id(group.first)])
+
+
+def _parts(members: Sequence[BaseNode], wanted: frozenset[str]) -> Iterator[list[BaseNode]]:
+    """Yield the nodes of each element; the parts of one follow each other and differ in their text."""
+    parts: list[BaseNode] = []
+    for node in members:
+        if content_type_of(node) not in wanted:
+            continue
+        if parts and _is_next_part(parts, node):
+            parts.append(node)
+            continue
+        if parts:
+            yield parts
+        parts = [node]
+    if parts:
+        yield parts
+
+
+def _is_next_part(parts: Sequence[BaseNode], node: BaseNode) -> bool:
+    """Tell whether a node goes on with an element; a second element with the same content begins with the same text."""
+    first = parts[0]
+    element_id = node.metadata.get("element_id")
+    if not element_id or element_id != first.metadata.get("element_id"):
+        return False
+    return content_type_of(node) == content_type_of(first) and _text(node) != _text(first)
+
+
+def _text(node: BaseNode) -> str:
+    return node.get_content(metadata_mode=MetadataMode.NONE)
+
+
+def _joined(
+    nodes: Sequence[BaseNode], elements: Sequence[ElementNodes], outcomes: Sequence[Sequence[BaseNode] | Failure]
+) -> Processed:
+    failures: list[tuple[str, str]] = []
+    made: dict[int, BaseNode] = {}
+    for element, outcome in zip(elements, outcomes, strict=True):
+        if isinstance(outcome, Failure):
+            failures.append((element.first.node_id, outcome.reason))
+        else:
+            made.update(zip(map(id, element.parts), outcome, strict=True))
+    return Processed([made.get(id(node), node) for node in nodes], failures)
