@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from llama_index_raganything.documents import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
+from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
 from llama_index_raganything.ingestion.layers import Layer
@@ -306,7 +307,7 @@ class Ingestion:
         """Run the transformations; what a processor could not do to single nodes becomes a warning."""
         with report.stage("enrich"):
             for transformation in self.transformations:
-                if hasattr(transformation, "process"):
+                if isinstance(transformation, ElementProcessor):
                     processed = transformation.process(nodes)
                     nodes = processed.nodes
                     report.warnings += [(job.source, f"node {node}: {reason}") for node, reason in processed.failures]
