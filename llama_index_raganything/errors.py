@@ -18,6 +18,7 @@
     │   └── SchemaMismatchError                      the stored collection has another schema or dimension
     ├── FilterError                   (ValueError)   a metadata filter that cannot be expressed safely
     ├── NodeValueError                (ValueError)   a node that cannot be stored (bytes, dimension, NaN)
+    ├── EnrichmentError               (RuntimeError) a model's answer about an element cannot be used
     └── IngestionError                (RuntimeError) one or more documents failed, raised with ``strict=True``
 
 Each message says what was wrong, with the value, and what to do. Catch the base
@@ -110,6 +111,10 @@ class FilterError(RAGAnythingError, ValueError):
 
 class NodeValueError(RAGAnythingError, ValueError):
     """Raised when a node holds something that no Milvus can store."""
+
+
+class EnrichmentError(RAGAnythingError, RuntimeError):
+    """Raised when a processor could not make use of what a model answered about an element."""
 
 
 class IngestionError(RAGAnythingError, RuntimeError):
