@@ -1,0 +1,258 @@
+"""From nodes to tables: the pipe tables in their texts, parts of one table joined again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship
+
+from llama_index_raganything.elements import content_id
+from llama_index_raganything.tables.columns import typed_columns
+from llama_index_raganything.tables.headers import Grid, arranged
+from llama_index_raganything.tables.model import TableRecord
+from llama_index_raganything.tables.names import slug
+
+MAX_COLUMNS: Final = 1_000
+"""Columns of one table; later ones are dropped."""
+
+_RULE = re.compile(r"\|?\s*:?-{3,}:?\s*(?:\|\s*:?-{3,}:?\s*)*\|?")
+_SKIPPED_TYPES: Final = frozenset({"code", "equation", "page"})
+_NAME_CHARS: Final = 36
+_NOTE_CHARS: Final = 2_000
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PipeTable:
+    """A Markdown pipe table in a text.
+
+    Attributes:
+        header: Its header cells.
+        rows: Its body rows, as many cells as there are.
+        before: Text above it.
+        after: Text below it.
+    """
+
+    header: Row
+    rows: tuple[Row, ...]
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(slots=True)
+class _Part:
+    node: BaseNode
+    text: str
+
+
+def tables_of_nodes(nodes: Iterable[BaseNode]) -> list[TableRecord]:
+    """Return the tables in nodes.
+
+    The parts into which a node parser cut one table, known by the same ``doc_id`` and ``element_id``, become one
+    table again. In nodes of another make each Markdown pipe table in the text is one.
+
+    Args:
+        nodes: Nodes of any documents, those of one table in reading order or linked as previous and next. Page
+            nodes, code and equations are left out: what is on a page stands in nodes of its own.
+
+    Returns:
+        The tables in the order of their first nodes.
+    """
+    found: list[TableRecord] = []
+    for parts in _groups(nodes):
+        found.extend(_tables_of(parts))
+    return found
+
+
+def pipe_tables(text: str) -> list[PipeTable]:
+    """Return the Markdown pipe tables in a text.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        Tables in order; a rule line such as ``| --- | --- |`` under the header makes one.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    rules = [number for number in range(1, len(lines)) if _is_rule(lines[number]) and "|" in lines[number - 1]]
+    tables: list[PipeTable] = []
+    end = 0
+    for number in rules:
+        if number - 1 < end:
+            continue
+        stop = number + 1
+        while stop < len(lines) and lines[stop].startswith("|"):
+            stop += 1
+        rows = tuple(pipe_cells(line) for line in lines[number + 1 : stop])
+        before = "\n".join(lines[end : number - 1]).strip()
+        tables.append(PipeTable(pipe_cells(lines[number - 1]), rows, before))
+        end = stop
+    if tables:
+        last = tables[-1]
+        tables[-1] = PipeTable(last.header, last.rows, last.before, "\n".join(lines[end:]).strip())
+    return tables
+
+
+def pipe_cells(line: str) -> Row:
+    """Return the cells of one row of a pipe table.
+
+    Args:
+        line: A line such as ``"| North | 4.2 |"``; ``\\|`` is a bar in a cell.
+
+    Returns:
+        The cells, stripped.
+    """
+    inner = line.strip().removeprefix("|")
+    if inner.endswith("|") and not inner.endswith("\\|"):
+        inner = inner[:-1]
+    return tuple(cell.replace("\x00", "|").strip() for cell in inner.replace("\\|", "\x00").split("|"))
+
+
+def _is_rule(line: str) -> bool:
+    return "|" in line and "---" in line and not line.strip("|-: ") and _RULE.fullmatch(line) is not None
+
+
+def _groups(nodes: Iterable[BaseNode]) -> Iterator[list[_Part]]:
+    groups: dict[tuple[str, str], list[_Part]] = {}
+    for node in nodes:
+        kind = node.metadata.get("content_type")
+        if kind in _SKIPPED_TYPES:
+            continue
+        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        if "|" not in text:
+            continue
+        element = str(node.metadata.get("element_id") or "") if kind == "table" else ""
+        key = (_doc_id(node), f"element {element}" if element else f"node {node.node_id}")
+        parts = groups.setdefault(key, [])
+        if all(part.node.node_id != node.node_id for part in parts):
+            parts.append(_Part(node, text))
+    for parts in groups.values():
+        yield _linked(parts)
+
+
+def _linked(parts: list[_Part]) -> list[_Part]:
+    """Put the parts of a table in reading order by their links, where all but the first have one."""
+    by_id = {part.node.node_id: part for part in parts}
+    following: dict[str, str] = {}
+    for part in parts:
+        previous = part.node.relationships.get(NodeRelationship.PREVIOUS)
+        if previous is not None and not isinstance(previous, list) and previous.node_id in by_id:
+            following[previous.node_id] = part.node.node_id
+    firsts = [node_id for node_id in by_id if node_id not in set(following.values())]
+    if len(firsts) != 1:
+        return parts
+    ordered = [firsts[0]]
+    while (after := following.get(ordered[-1])) is not None and len(ordered) < len(parts):
+        ordered.append(after)
+    return [by_id[node_id] for node_id in ordered] if len(ordered) == len(parts) else parts
+
+
+def _tables_of(parts: Sequence[_Part]) -> Iterator[TableRecord]:
+    first = parts[0].node
+    if first.metadata.get("content_type") == "table":
+        table = _joined(parts)
+        if table is not None:
+            element = str(first.metadata.get("element_id") or first.node_id)
+            yield _record(table, [part.node for part in parts], (_doc_id(first), element))
+        return
+    for number, table in enumerate(pipe_tables(parts[0].text)):
+        yield _record(table, [first], (_doc_id(first), first.node_id, str(number)))
+
+
+def _joined(parts: Sequence[_Part]) -> PipeTable | None:
+    """Join the parts of one table, each of which repeats the header."""
+    parts = _once([part.text for part in parts])
+    table: PipeTable | None = None
+    rows: list[Row] = []
+    for text in parts:
+        found = pipe_tables(text)
+        if found:
+            # A description may hold a small table of its own above the real one.
+            own = max(found, key=lambda each: len(each.rows))
+            table = table or own
+            rows.extend(own.rows)
+        elif table is not None:
+            rows.extend(pipe_cells(line) for line in text.splitlines() if line.strip().startswith("|"))
+    return PipeTable(table.header, tuple(rows), table.before, table.after) if table is not None else None
+
+
+def _once(texts: Sequence[str]) -> list[str]:
+    """Return the texts of one copy, when the same table stands several times in a document without places."""
+    for length in range(1, len(texts) // 2 + 1):
+        if len(texts) % length == 0 and all(text == texts[index % length] for index, text in enumerate(texts)):
+            return list(texts[:length])
+    return list(texts)
+
+
+def _record(table: PipeTable, nodes: Sequence[BaseNode], identity: tuple[str, ...]) -> TableRecord:
+    metadata = nodes[0].metadata
+    grid = arranged(_squared([table.header]), _squared(table.rows, len(table.header)))
+    notes = "\n".join(part for part in (table.before, table.after) if part)[:_NOTE_CHARS]
+    caption = _text(metadata, "caption")
+    headers = grid.headers()
+    table_id = content_id(*identity)
+    return TableRecord(
+        table_id=table_id,
+        name=_name(metadata, notes, table_id),
+        doc_id=identity[0],
+        columns=typed_columns(headers, grid.rows, f"{caption}\n{notes}\n{_corner(grid)}"),
+        rows=grid.rows,
+        header_rows=grid.header_rows,
+        node_ids=tuple(node.node_id for node in nodes),
+        caption=caption,
+        label=_text(metadata, "label"),
+        section=_text(metadata, "section"),
+        notes=notes,
+        title=_text(metadata, "title"),
+        file_name=_text(metadata, "file_name"),
+        source=_text(metadata, "source") or _text(metadata, "file_path"),
+        page=_page(metadata),
+        page_label=_text(metadata, "page_label"),
+        bbox=_text(metadata, "bbox"),
+    )
+
+
+def _squared(rows: Sequence[Row], width: int = 0) -> list[Row]:
+    """Give all rows the same number of cells."""
+    width = min(MAX_COLUMNS, max([width, *(len(row) for row in rows)], default=0))
+    return [(*row[:width], *("",) * (width - len(row))) for row in rows]
+
+
+def _corner(grid: Grid) -> str:
+    # "(in thousands)" often stands in the first header cell, or alone in the first row.
+    corner = [row[0] for row in grid.header_rows if row]
+    return "\n".join([*corner, *(row[0] for row in grid.rows[:1] if row and not any(row[1:]))])
+
+
+def _doc_id(node: BaseNode) -> str:
+    return str(node.metadata.get("doc_id") or node.ref_doc_id or "")
+
+
+def _text(metadata: dict[str, Any], key: str) -> str:
+    value = metadata.get(key)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _page(metadata: dict[str, Any]) -> int | None:
+    page = metadata.get("page")
+    return page if isinstance(page, int) and not isinstance(page, bool) else None
+
+
+def _name(metadata: dict[str, Any], notes: str, table_id: str) -> str:
+    label, caption = _text(metadata, "label"), _text(metadata, "caption")
+    section = _text(metadata, "section").rpartition(" > ")[2]
+    first_line = notes.partition("\n")[0] if len(notes) < 4 * _NAME_CHARS else ""
+    file_stem = PurePosixPath(_text(metadata, "file_name")).stem
+    words = next(filter(None, (slug(each, _NAME_CHARS) for each in (caption, label, section, first_line, file_stem))), "")
+    if not words or words[0].isdigit():
+        words = f"table_{words}".rstrip("_")
+    return f"{words}_{hashlib.sha256(table_id.encode()).hexdigest()[:8]}"
