@@ -1,0 +1,332 @@
+"""Images made fit for a model: upright, in RGB, first frame, within limits of pixels and bytes.
+
+Vision endpoints refuse what cameras and office files hold: CMYK, animations, sides of a few pixels or of tens of
+thousands, files of many megabytes. Pure functions of bytes or a path; nothing is fetched.
+
+>>> from llama_index_raganything.images import fit_image
+>>> fit_image("photo.tif").mimetype  # doctest: +SKIP
+'image/png'
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from llama_index_raganything.errors import (
+    CorruptFileError,
+    FileTooLargeError,
+    ParseError,
+    SourceError,
+    UnsupportedFormatError,
+)
+
+MAX_SOURCE_BYTES: Final = 50_000_000
+"""Bytes of an image file that are read at most."""
+
+MAX_SOURCE_PIXELS: Final = 100_000_000
+"""Pixels of the largest image that is decoded (300 MB in RGB)."""
+
+MAX_PIXELS: Final = 2_000_000
+"""Pixels of a fitted image; vision models scale larger ones down themselves."""
+
+MAX_BYTES: Final = 4_000_000
+"""Bytes of a fitted image; the strictest of the common endpoints takes 5 MB."""
+
+MAX_SIDE: Final = 8000
+"""Longest side of a fitted image, in pixels."""
+
+MIN_SIDE: Final = 32
+"""Shortest side of a fitted image, in pixels: Qwen-VL takes no side under 28. Smaller images get a white margin."""
+
+MAX_ASPECT: Final = 100
+"""Longest side over shortest side; Qwen-VL refuses more than 200. Thinner images get a white margin."""
+
+_KEPT: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+"""Formats that every vision endpoint takes; others are sent as PNG or JPEG."""
+
+_ORIENTATION: Final = 0x0112
+_QUALITIES: Final = (90, 75, 60)
+_DAMAGED: Final = (
+    *(OSError, ValueError, SyntaxError, EOFError, MemoryError, ArithmeticError, TypeError, LookupError),
+    *(AttributeError, RuntimeError, struct.error),
+)
+"""What Pillow raises on damaged files."""
+
+
+@dataclass(frozen=True, slots=True)
+class FittedImage:
+    """An image that a model takes.
+
+    Attributes:
+        data: The encoded image.
+        mimetype: ``image/jpeg``, ``image/png`` or ``image/webp``.
+        width: Pixels.
+        height: Pixels.
+        source_width: Pixels of the image it was made from, upright.
+        source_height: Pixels of the image it was made from, upright.
+        changed: Whether the bytes differ from those of the source.
+    """
+
+    data: bytes = field(repr=False)
+    mimetype: str
+    width: int
+    height: int
+    source_width: int
+    source_height: int
+    changed: bool
+
+
+def fit_image(
+    source: bytes | str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    max_source_bytes: int = MAX_SOURCE_BYTES,
+    name: str = "",
+) -> FittedImage:
+    """Make an image fit for a model.
+
+    The first frame of an animation counts, the image is turned as its EXIF data say, CMYK and other modes become
+    RGB, transparent parts become white, large images are scaled down and tiny or very thin ones get a white margin.
+    What already fits is passed on byte for byte.
+
+    Args:
+        source: The encoded image, or the path of a file.
+        max_pixels: Pixels of the result.
+        max_bytes: Bytes of the result.
+        max_source_bytes: Bytes of the source.
+        name: What to call the image in errors; the file's name by default.
+
+    Returns:
+        The fitted image.
+
+    Raises:
+        SourceError: The file cannot be read.
+        CorruptFileError: The image is empty, truncated or damaged.
+        FileTooLargeError: It has more than ``max_source_bytes`` bytes or :data:`MAX_SOURCE_PIXELS` pixels.
+        UnsupportedFormatError: Pillow cannot draw the format, as with SVG and EMF.
+    """
+    name = name or _name_of(source)
+    data = image_bytes(source, max_bytes=max_source_bytes, name=name)
+    with _opened(data, name) as image:
+        upright_size = _upright_size(image)
+        if len(data) <= max_bytes and _fits(image, max_pixels):
+            image.load()  # A truncated file shows here, not at the endpoint.
+            return FittedImage(data, _KEPT[image.format], *upright_size, *upright_size, changed=False)
+        kind = image.format or ""
+        shown = _margined(_scaled(_first_frame(image, max_pixels), max_pixels))
+        encoded, mimetype, size = _encoded(shown, kind, max_bytes)
+    return FittedImage(encoded, mimetype, *size, *upright_size, changed=True)
+
+
+def open_upright(source: bytes | str | Path, *, max_bytes: int = MAX_SOURCE_BYTES, name: str = "") -> Any:
+    """Open an image as a PIL image in RGB: upright, first frame, transparent parts white, in its full size.
+
+    Args:
+        source: The encoded image, or the path of a file.
+        max_bytes: Bytes of the source.
+        name: What to call the image in errors; the file's name by default.
+
+    Returns:
+        A loaded ``PIL.Image.Image``.
+
+    Raises:
+        ParseError: As :func:`fit_image`.
+        SourceError: The file cannot be read.
+    """
+    name = name or _name_of(source)
+    data = image_bytes(source, max_bytes=max_bytes, name=name)
+    with _opened(data, name) as image:
+        return _first_frame(image, None)
+
+
+def image_bytes(source: bytes | str | Path, *, max_bytes: int = MAX_SOURCE_BYTES, name: str = "") -> bytes:
+    """Return the bytes of an image, after a look at how many there are.
+
+    Args:
+        source: The bytes, or the path of a file.
+        max_bytes: Bytes that are read at most.
+        name: What to call the image in errors; the file's name by default.
+
+    Returns:
+        The bytes, unchecked.
+
+    Raises:
+        SourceError: The file cannot be read.
+        CorruptFileError: There are no bytes.
+        FileTooLargeError: There are more than ``max_bytes``.
+    """
+    name = name or _name_of(source)
+    try:
+        size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+        if size > max_bytes:
+            message = f"{name} has {size:,} bytes, more than {max_bytes:,}; scale it down."
+            raise FileTooLargeError(message, name)
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, ParseError):
+            raise
+        # A path with a null byte is a ValueError.
+        message = f"{name} cannot be read: {error}; check the path and its permissions."
+        raise SourceError(message) from error
+    if not data:
+        message = f"{name} is empty (0 bytes); fetch the file again."
+        raise CorruptFileError(message, name)
+    return data
+
+
+def image_digest(data: bytes) -> str:
+    """Return the name that equal images share: what an asset stored by the reader is called.
+
+    Args:
+        data: The encoded image.
+
+    Returns:
+        32 hexadecimal digits; see :class:`~llama_index_raganything.readers.assets.AssetStore`.
+    """
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def on_white(image: Any) -> Any:
+    """Return a PIL image in RGB, transparent parts on white, because black letters on nothing are common.
+
+    Args:
+        image: A PIL image of any mode.
+    """
+    from PIL import Image
+
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        paper = Image.new("RGBA", rgba.size, "white")
+        paper.alpha_composite(rgba)
+        return paper.convert("RGB")
+    if image.mode.startswith(("I", "F")):
+        # 16-bit and floating-point images are stretched to 8 bits; plain conversion clips them to white.
+        low, high = image.getextrema()
+        span = max(high - low, 1e-9)
+        return image.point(lambda value: (value - low) * (255 / span)).convert("L").convert("RGB")
+    return image.convert("RGB")
+
+
+@contextmanager
+def _opened(data: bytes, name: str) -> Iterator[Any]:
+    """Open an image and turn what Pillow raises on it into typed errors."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        _refuse_drawings(data, name)
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            if width * height > MAX_SOURCE_PIXELS:
+                message = f"{name} has {width} x {height} pixels, more than {MAX_SOURCE_PIXELS:,}; scale it down."
+                raise FileTooLargeError(message, name)
+            yield image
+    except ParseError:
+        raise
+    except UnidentifiedImageError as error:
+        message = f"{name} is no image that can be read; convert it to PNG or JPEG."
+        raise UnsupportedFormatError(message, name) from error
+    except Image.DecompressionBombError as error:
+        message = f"{name} declares too many pixels ({error}); scale it down."
+        raise FileTooLargeError(message, name) from error
+    except _DAMAGED as error:
+        detail = f"{type(error).__name__}: {error}"
+        message = f"{name} is a damaged or truncated image ({detail}); fetch the file again."
+        raise CorruptFileError(message, name) from error
+
+
+def _refuse_drawings(data: bytes, name: str) -> None:
+    """Raise for drawings of lines: Pillow draws none of them, or on Windows or with Ghostscript only."""
+    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    kind = ""
+    if head[40:44] == b" EMF":
+        kind = "EMF"
+    elif head.startswith((b"\xd7\xcd\xc6\x9a", b"\x01\x00\x09\x00", b"\x02\x00\x09\x00")):
+        kind = "WMF"
+    elif head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
+        kind = "EPS"
+    elif head.startswith(b"<") and b"<svg" in head.lower():
+        kind = "SVG"
+    if kind:
+        message = f"{name} is a drawing in {kind}, which is not rendered; convert it to PNG or JPEG."
+        raise UnsupportedFormatError(message, name)
+
+
+def _fits(image: Any, max_pixels: int) -> bool:
+    width, height = image.size
+    plain = image.mode in {"RGB", "L"} and "transparency" not in image.info
+    still = image.format in _KEPT and getattr(image, "n_frames", 1) == 1
+    upright = image.getexif().get(_ORIENTATION, 1) == 1
+    sized = width * height <= max_pixels and max(width, height) <= MAX_SIDE and min(width, height) >= MIN_SIDE
+    return plain and still and upright and sized and max(width, height) <= MAX_ASPECT * min(width, height)
+
+
+def _upright_size(image: Any) -> tuple[int, int]:
+    width, height = image.size
+    # EXIF orientations 5 to 8 lie on their side.
+    return (height, width) if image.getexif().get(_ORIENTATION, 1) in {5, 6, 7, 8} else (width, height)
+
+
+def _first_frame(image: Any, max_pixels: int | None) -> Any:
+    from PIL import ImageOps
+
+    if max_pixels is not None and image.format == "JPEG":
+        # JPEG decodes to an eighth, a quarter or a half at little cost; twice the wanted side keeps the quality.
+        factor = min(1.0, 2 * (max_pixels / (image.width * image.height)) ** 0.5)
+        image.draft(None, (max(1, int(image.width * factor)), max(1, int(image.height * factor))))
+    image.load()
+    return on_white(ImageOps.exif_transpose(image))
+
+
+def _scaled(image: Any, max_pixels: int) -> Any:
+    factor = min(1.0, (max_pixels / (image.width * image.height)) ** 0.5, MAX_SIDE / max(image.size))
+    if factor == 1.0:
+        return image
+    size = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
+    return image.resize(size, reducing_gap=2)
+
+
+def _margined(image: Any) -> Any:
+    """Return the image on white paper where it is smaller or thinner than models take."""
+    from PIL import Image
+
+    least = max(MIN_SIDE, -(-max(image.size) // MAX_ASPECT))
+    size = (max(image.width, least), max(image.height, least))
+    if size == image.size:
+        return image
+    paper = Image.new("RGB", size, "white")
+    paper.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return paper
+
+
+def _encoded(image: Any, kind: str, max_bytes: int) -> tuple[bytes, str, tuple[int, int]]:
+    """Encode an image: photographs as JPEG, drawings as PNG, and smaller and smaller until the bytes are within."""
+    if kind not in {"JPEG", "MPO"}:
+        data = _saved(image, "PNG")
+        if len(data) <= max_bytes:
+            return data, "image/png", image.size
+    while True:
+        for quality in _QUALITIES:
+            data = _saved(image, "JPEG", quality=quality)
+            if len(data) <= max_bytes:
+                return data, "image/jpeg", image.size
+        if max(image.size) <= MIN_SIDE:
+            return data, "image/jpeg", image.size
+        image = _margined(image.resize((max(1, image.width // 2), max(1, image.height // 2)), reducing_gap=2))
+
+
+def _saved(image: Any, format: str, **options: Any) -> bytes:  # noqa: A002  # Pillow's name for it
+    stream = io.BytesIO()
+    image.save(stream, format=format, **options)
+    return stream.getvalue()
+
+
+def _name_of(source: bytes | str | Path) -> str:
+    return "The image" if isinstance(source, bytes) else repr(Path(source).name or str(source))
