@@ -52,6 +52,7 @@ METADATA_KEYS: Final = (
     "section",
     "caption",
     "label",
+    "subtype",
     "element_id",
     "asset",
 )

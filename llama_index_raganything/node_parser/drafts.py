@@ -35,6 +35,7 @@ class Draft:
         label: Normalised label of an atomic element.
         element_id: Identifies the content of the elements in it.
         asset: Path of the crop or media file relative to the asset folder.
+        subtype: The parser's finer name of an atomic element ("chart", a language of code).
     """
 
     content_type: str
@@ -47,6 +48,7 @@ class Draft:
     label: str | None = None
     element_id: str = ""
     asset: str | None = None
+    subtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class DraftBuilder:
                         label=element.label,
                         element_id=_element_id([element]),
                         asset=element.asset,
+                        subtype=element.subtype,
                     )
                 )
 

@@ -205,6 +205,7 @@ class RAGAnythingNodeParser(NodeParser):
             "section": draft.section,
             "caption": draft.caption,
             "label": draft.label,
+            "subtype": draft.subtype,
             "element_id": draft.element_id,
             "asset": draft.asset,
         }

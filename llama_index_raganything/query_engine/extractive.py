@@ -18,6 +18,7 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from llama_index_raganything.node_parser.tokens import simple_tokens
 from llama_index_raganything.query_engine.citations import citation
 from llama_index_raganything.query_engine.evented import EventedSynthesizer, as_bundle
+from llama_index_raganything.query_engine.inventory import inventory_answer
 from llama_index_raganything.query_engine.postprocessors import neighbours_on_pages
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.quotes import Quote, find_quotes, without_markers
@@ -121,6 +122,11 @@ class ExtractiveSynthesizer(EventedSynthesizer):
     def _answer(
         self, question: str, nodes: Sequence[NodeWithScore], additional: Sequence[NodeWithScore] | None
     ) -> tuple[list[str], list[NodeWithScore], dict[str, Any]]:
+        counted = inventory_answer(nodes)
+        if counted is not None:
+            pieces, found = counted
+            sources = [*nodes, *(additional or [])]
+            return pieces, sources, self._metadata(sources) | {"citations": found, "answered": True}
         around = (
             neighbours_on_pages(self._page_store, list(nodes), self._max_pages) if self._page_store is not None else []
         )

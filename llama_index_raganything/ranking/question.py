@@ -188,7 +188,7 @@ def understand(text: str) -> Question:
     text = text[:4000]
     all_terms = tuple(content_tokens(text))
     asking = word_list("question_words")
-    asked = _FORMAT_REQUEST.sub(" ", text)
+    asked = without_format_request(text)
     empty = asking | word_list("stop_words")
     pairs = zip(tokenize(asked), tokenize(asked, stem=False), strict=True)
     kept = [(token, word) for token, word in pairs if token not in empty]
@@ -209,6 +209,15 @@ def understand(text: str) -> Question:
         counted=_kind(counted["kind"] or counted["han"]) if counted else "",
         about_document=bool(_ABOUT_DOCUMENT.search(text)),
     )
+
+
+def without_format_request(text: str) -> str:
+    """Return a question without the sentence that says in which form the answer is wanted.
+
+    Args:
+        text: The question.
+    """
+    return _FORMAT_REQUEST.sub(" ", text)
 
 
 def _number(word: str) -> int:

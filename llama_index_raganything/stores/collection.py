@@ -12,8 +12,8 @@ from llama_index_raganything.errors import NodeValueError
 from llama_index_raganything.stores import schema
 from llama_index_raganything.stores.clients import Connection, translated
 from llama_index_raganything.stores.expressions import EVERYTHING, all_of, any_of, check_expression
-from llama_index_raganything.stores.filters import compile_filters
-from llama_index_raganything.stores.rows import RowCodec, batches
+from llama_index_raganything.stores.filters import COLUMNS, compile_filters, is_filterable
+from llama_index_raganything.stores.rows import NO_PAGE, RowCodec, batches
 from llama_index_raganything.stores.scan import scan
 
 
@@ -174,6 +174,24 @@ class NodeCollection:
         codec = self.codec
         overflow = self.overflow([entity[schema.ID] for entity in entities if not codec.is_complete(entity)])
         return [codec.decode(entity, overflow.get(entity[schema.ID])) for entity in entities]
+
+    def metadata(self, expression: str, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """Return some of the metadata of nodes, read from the columns and the dynamic field that filters use.
+
+        Args:
+            expression: Which rows; all when empty.
+            keys: Metadata keys; those that no filter can name are left out.
+
+        Returns:
+            Dictionaries with ``node_id`` and the keys that have a value.
+        """
+        fields = [key for key in keys if is_filterable(key)]
+        found = []
+        for entity in self.scan(expression, [schema.ID, *(COLUMNS.get(field, field) for field in fields)]):
+            values = {field: entity.get(COLUMNS.get(field, field)) for field in fields}
+            kept = {key: value for key, value in values.items() if value not in (None, "", NO_PAGE)}
+            found.append({"node_id": self.codec.node_id(entity[schema.ID]), **kept})
+        return found
 
     def overflow(self, keys: Sequence[str]) -> dict[str, list[str]]:
         """Return the pieces of rows that do not fit into their columns.

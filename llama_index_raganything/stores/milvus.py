@@ -323,6 +323,18 @@ class MilvusNodeStore(MilvusVectorStore):
         }
         return [node_id for node_id in node_ids if node_id in found]
 
+    def read_metadata(self, keys: Sequence[str], filters: MetadataFilters | None = None) -> list[dict[str, Any]]:
+        """Return metadata of nodes without reading the nodes, which is several times faster.
+
+        Args:
+            keys: Keys at the top level of the metadata that filters can name.
+            filters: Filters; all nodes without.
+
+        Returns:
+            One dictionary per node with ``node_id`` and those of the keys that it has, in no particular order.
+        """
+        return self._collection.metadata(self._collection.expression(filters), keys)
+
     def count(self, filters: MetadataFilters | None = None) -> int:
         """Return how many nodes pass the filters.
 

@@ -1,0 +1,433 @@
+"""What documents hold, worked out from the metadata of their nodes. Pure functions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from llama_index_raganything.elements import content_id
+from llama_index_raganything.ranking.captions import best_lines, caption_lines, numbered_in_order
+from llama_index_raganything.ranking.lexical import content_tokens
+from llama_index_raganything.ranking.things import Scope, Thing, word_lists
+
+INVENTORY_KEYS: Final = (
+    "doc_id",
+    "content_type",
+    "page",
+    "page_label",
+    "bbox",
+    "section",
+    "caption",
+    "label",
+    "subtype",
+    "element_id",
+    "file_name",
+    "title",
+)
+"""Metadata keys that an inventory reads."""
+
+_PLACEHOLDER: Final = re.compile(r"\s*(?:\w+(?: on page \S{1,20})?(?: in section [^\n]*)?)?\s*")
+"""What the node parser writes for an element without any words."""
+
+_LETTERED: Final = re.compile(r"[A-Z](?:\.\d+)*[.:]?\s+[A-Z]")
+"""The heading of an appendix of a paper ("B Dataset Statistics"); the document's title is not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that a document holds.
+
+    Attributes:
+        thing: What kind of thing.
+        node_id: The node to show for it.
+        doc_id: Its document.
+        file_name: Name of the document's file, or its title, or its id.
+        page: Its page, or None.
+        page_label: Printed label of the page.
+        label: Its label ("Table 3"), or an empty string.
+        title: Its caption without the label, or its heading.
+        section: Path of headings above it.
+        order: Where it stands in its document.
+        in_numbering: It is part of the document's own numbering.
+        words: Tokens of caption, label and section; for restrictions.
+        subtype: The parser's finer name ("chart").
+    """
+
+    thing: Thing
+    node_id: str
+    doc_id: str
+    file_name: str
+    page: int | None = None
+    page_label: str = ""
+    label: str = ""
+    title: str = ""
+    section: str = ""
+    order: tuple[float, ...] = ()
+    in_numbering: bool = False
+    words: frozenset[str] = field(default=frozenset(), compare=False)
+    subtype: str = ""
+
+
+Row = Mapping[str, Any]
+PageText = tuple[Row, str]
+"""Metadata of a page node, and its text."""
+
+
+def content_types_of(things: Iterable[Thing]) -> list[str]:
+    """Return the content types of the nodes that may be of some kinds; a labelled table may have become a picture.
+
+    Args:
+        things: Kinds of things.
+    """
+    types = {name for thing in things for name in thing.content_types}
+    return sorted(types | ({"image"} if "table" in types else set()))
+
+
+def items_of(thing: Thing, rows: Sequence[Row], pages: Sequence[PageText]) -> list[Item]:
+    """Return the things of one kind, parts of one element as one, in reading order.
+
+    Args:
+        thing: The kind.
+        rows: Metadata of nodes.
+        pages: Pages whose captions and headings count too.
+
+    Returns:
+        Things of all documents, by document.
+    """
+    own = [row for row in rows if _is_of(thing, row)]
+    by_document: dict[str, list[Item]] = {}
+    for row in sorted(own, key=_place):
+        by_document.setdefault(str(row["doc_id"]), []).append(_item(thing, row))
+    texts: dict[str, list[PageText]] = {}
+    for page in sorted(pages, key=lambda pair: _place(pair[0])):
+        texts.setdefault(str(page[0]["doc_id"]), []).append(page)
+    found = []
+    for document in dict.fromkeys([*by_document, *texts]):
+        found += _of_document(thing, by_document.get(document, []), texts.get(document, []))
+    return found
+
+
+def _of_document(thing: Thing, items: Sequence[Item], pages: Sequence[PageText]) -> list[Item]:
+    """Join the elements of a document with the captions and headings on its pages."""
+    unique: dict[tuple[Any, ...], Item] = {}
+    for item in items:
+        # The same element in parts, or a table that goes on under its own label.
+        unique.setdefault((item.label,) if item.label else (item.page, item.order), item)
+    known = {item.label for item in unique.values() if item.label}
+    rows = {str(row["node_id"]): row for row, _ in pages}
+    kinds = thing.labels or thing.parts
+    lines = best_lines([(row.get("page"), str(row["node_id"]), text) for row, text in pages], kinds) if kinds else {}
+    added = []
+    for label, (line, node_id) in lines.items():
+        if label not in known:
+            item = _item(thing, rows[node_id])
+            words = item.words.union(content_tokens(line.title))
+            added.append(replace(item, label=label, title=line.title, words=words))
+    joined = sorted([*unique.values(), *added], key=_by_number if thing.parts else lambda item: item.order)
+    numbered = {item.label for item in joined if item.label}
+    if not thing.labels or not numbered_in_order(numbered):
+        return joined
+    return [replace(item, in_numbering=bool(item.label)) for item in joined]
+
+
+def _by_number(item: Item) -> tuple[Any, ...]:
+    # A part found in the list of contents only would else stand before those found in the text.
+    number = item.label.partition(" ")[2]
+    values = tuple(int(part) if part.isdigit() else 0 for part in re.split(r"[.\-–]", number))
+    return (values, number, item.order)
+
+
+def counted(items: Sequence[Item]) -> list[Item]:
+    """Return the things that count: of a document that numbers them, those with a number.
+
+    Args:
+        items: Things of one kind.
+    """
+    numbering = {item.doc_id for item in items if item.in_numbering}
+    return [item for item in items if item.in_numbering or item.doc_id not in numbering]
+
+
+def place_of(item: Item, elements: Sequence[tuple[str, str]]) -> str | None:
+    """Return the element of a page that captions or heads a thing, else the first one that names it.
+
+    Args:
+        item: A thing with a label, known by a line of the page.
+        elements: Ids and texts of the elements of the page.
+
+    Returns:
+        The id, or None where no element names it.
+    """
+    kind = item.label.partition(" ")[0].lower()
+    for node_id, text in elements:
+        if any(line.label == item.label for line in caption_lines(text, [kind])):
+            return node_id
+    words = re.compile(r"\s+".join(map(re.escape, item.label.split())) + r"(?!\w)", re.IGNORECASE)
+    return next((node_id for node_id, text in elements if words.search(text)), None)
+
+
+def pages_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
+    """Return pages as things.
+
+    Args:
+        thing: Pages or slides.
+        rows: Metadata of page nodes.
+
+    Returns:
+        Distinct pages, by document and number.
+    """
+    items: dict[tuple[str, Any], Item] = {}
+    for row in sorted(rows, key=_place):
+        items.setdefault((str(row["doc_id"]), row.get("page")), replace(_item(thing, row), title=""))
+    return list(items.values())
+
+
+def sections_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
+    """Return the sections of the highest level that has more than one, or all that start with a word of their kind.
+
+    Args:
+        thing: Sections.
+        rows: Metadata of nodes.
+
+    Returns:
+        Sections by document, in reading order.
+    """
+    by_document: dict[str, list[Row]] = {}
+    for row in sorted((row for row in rows if row.get("section")), key=_place):
+        by_document.setdefault(str(row["doc_id"]), []).append(row)
+    found = []
+    for own in by_document.values():
+        paths = [str(row["section"]).split(" > ") for row in own]
+        depth = next((d for d in range(max(map(len, paths))) if len({p[d] for p in paths if len(p) > d}) > 1), 0)
+        first: dict[str, Row] = {}
+        for row, path in zip(own, paths, strict=True):
+            if len(path) > depth:
+                first.setdefault(path[depth], row)
+        found += [replace(_item(thing, row), title=heading) for heading, row in first.items()]
+    return found
+
+
+def documents_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
+    """Return documents as things.
+
+    Args:
+        thing: Documents.
+        rows: Metadata of nodes.
+
+    Returns:
+        One per document, by name.
+    """
+    first: dict[str, Row] = {}
+    for row in sorted(rows, key=_place):
+        first.setdefault(str(row["doc_id"]), row)
+    items = [replace(_item(thing, row), page=None, page_label="", section="") for row in first.values()]
+    return [replace(item, title=str(first[item.doc_id].get("title") or "")) for item in items]
+
+
+def within(scope: Scope, last_pages: Mapping[str, int]) -> Callable[[Item], bool]:
+    """Return what tells whether a thing stands on the pages that a question names.
+
+    Args:
+        scope: Where the question looks.
+        last_pages: Number of the last page by document.
+    """
+    labels = {str(number) for number in scope.pages} | set(scope.page_labels)
+    positions = {*scope.pages, *scope.positions}
+    named = bool(labels or positions or scope.last_pages)
+
+    def is_within(item: Item) -> bool:
+        if not named:
+            return True
+        if item.page is None:
+            return False
+        if scope.last_pages and item.page > last_pages.get(item.doc_id, item.page) - scope.last_pages:
+            return True
+        # A label that is printed on the page goes before its place in the file.
+        if item.page_label and not scope.positions:
+            return item.page_label.lower() in labels
+        return item.page in positions
+
+    return is_within
+
+
+def in_part(scope: Scope, starts: Mapping[str, Sequence[tuple[int, str]]]) -> Callable[[Item], bool]:
+    """Return what tells whether a thing stands in the section or appendix that a question names.
+
+    Args:
+        scope: Where the question looks.
+        starts: By document the pages where labelled parts start, with their labels, in order.
+    """
+    names = [f"{kind} {number}" for kind, number in scope.parts] + ([scope.part] if scope.part else [])
+    patterns = [_heading_pattern(name) for name in names]
+
+    def is_in(item: Item) -> bool:
+        if not names:
+            return True
+        headings = item.section.split(" > ")
+        if scope.part.startswith("appendi") and any(_LETTERED.match(heading) for heading in headings[1:]):
+            return True
+        if any(pattern.search(heading) for pattern in patterns for heading in headings):
+            return True
+        return item.page is not None and _covered(item.page, starts.get(item.doc_id, ()), patterns)
+
+    return is_in
+
+
+def _covered(page: int, starts: Sequence[tuple[int, str]], patterns: Sequence[re.Pattern[str]]) -> bool:
+    """Tell whether the last part that starts up to a page is one of those named."""
+    before = [label for start, label in starts if start <= page]
+    return bool(before) and any(pattern.search(before[-1]) for pattern in patterns)
+
+
+def _heading_pattern(name: str) -> re.Pattern[str]:
+    kind, _, number = name.partition(" ")
+    if kind in {"section", "chapter", "appendix", "annex", "part", "unit", "exhibit"} and number:
+        bare = rf"|^{re.escape(number)}(?:[.:\s]|$)"
+        return re.compile(rf"\b{kind}\s+{re.escape(number)}(?![\w]){bare}", re.IGNORECASE)
+    stem = re.escape(name.removesuffix("ices").removesuffix("ix").removesuffix("s"))
+    return re.compile(rf"\b{stem}", re.IGNORECASE)
+
+
+def parts_named(scope: Scope) -> list[str]:
+    """Return the kinds of labelled parts whose headings must be looked for on the pages.
+
+    Args:
+        scope: Where the question looks.
+    """
+    kinds = {kind for kind, _ in scope.parts}
+    return sorted(kinds | ({"appendix"} if scope.part.startswith("appendi") else set()))
+
+
+def matching(
+    items: Sequence[Item], words: str, texts: Mapping[str, str], page_texts: Mapping[tuple[str, int], str]
+) -> list[Item]:
+    """Return the things that show, mention or are about some words: all of them, in any order and form.
+
+    A thing's words are those of its caption, label, sections and text. A picture without any has those of its page.
+
+    Args:
+        items: Things.
+        words: The words.
+        texts: Texts of their nodes by id.
+        page_texts: Texts of pages by document and number.
+
+    Returns:
+        The matching things, in the same order.
+    """
+    wanted = set(content_tokens(words))
+    if not wanted:
+        return []
+    return [
+        item
+        for item in items
+        if wanted
+        <= item.words.union(content_tokens(f"{item.title} {item.subtype} {words_of(item, texts, page_texts)}"))
+    ]
+
+
+def words_of(item: Item, texts: Mapping[str, str], page_texts: Mapping[tuple[str, int], str]) -> str:
+    """Return the text of a thing, or that of its page for a thing without words.
+
+    Args:
+        item: The thing.
+        texts: Texts of nodes by id.
+        page_texts: Texts of pages by document and number.
+    """
+    text = texts.get(item.node_id, "")
+    if item.label or item.title or not _PLACEHOLDER.fullmatch(text):
+        return text
+    return page_texts.get((item.doc_id, item.page or 0), text)
+
+
+def marked(thing: Thing, items: Sequence[Item], texts: Mapping[str, str]) -> list[Item]:
+    """Return the things that are of a finer kind than their content type tells, such as charts among pictures.
+
+    Args:
+        thing: The kind.
+        items: Things of its content type.
+        texts: Texts of their nodes by id.
+
+    Returns:
+        Those whose subtype, label, caption or text names the kind.
+    """
+    if not thing.marks:
+        return list(items)
+    pattern = re.compile("|".join(rf"\b{mark}\b" if mark.isascii() else mark for mark in thing.marks), re.IGNORECASE)
+    return [
+        item
+        for item in items
+        if item.subtype.lower() == thing.name
+        or pattern.search(f"{item.label} {item.title} {texts.get(item.node_id, '')[:2000]}")
+    ]
+
+
+def _is_of(thing: Thing, row: Row) -> bool:
+    kind = str(row.get("label") or "").partition(" ")[0].lower()
+    if kind in thing.labels:
+        return True
+    if row.get("content_type") not in thing.content_types:
+        return False
+    # A picture of "Table 1" is a table; a chart with a figure's label is a figure and a chart.
+    return not kind or kind not in _labels_of_others(thing)
+
+
+def _labels_of_others(thing: Thing) -> frozenset[str]:
+    others = word_lists().things.values()
+    return frozenset(
+        label for other in others if not set(other.content_types) & set(thing.content_types) for label in other.labels
+    )
+
+
+def _item(thing: Thing, row: Row) -> Item:
+    label, caption = str(row.get("label") or ""), str(row.get("caption") or "")
+    section = str(row.get("section") or "")
+    named = f"{label} {caption} {section} {row.get('title') or ''}"
+    page = row.get("page")
+    return Item(
+        thing=thing,
+        node_id=str(row["node_id"]),
+        doc_id=str(row["doc_id"]),
+        file_name=str(row.get("file_name") or row.get("title") or row["doc_id"]),
+        page=page if isinstance(page, int) and page > 0 else None,
+        page_label=str(row.get("page_label") or ""),
+        label=label,
+        title=_without_label(caption, label),
+        section=section,
+        order=_place(row)[1:],
+        words=frozenset(content_tokens(named)),
+        subtype=str(row.get("subtype") or ""),
+    )
+
+
+def _without_label(caption: str, label: str) -> str:
+    """Return a caption without the label that it starts with."""
+    number = label.partition(" ")[2]
+    if not number:
+        return " ".join(caption.split())
+    match = re.match(rf"^\W{{0,3}}\w+\.?\s*{re.escape(number)}\s*[.:：|—–-]?\s*", caption)
+    return " ".join((caption[match.end() :] if match else caption).split())
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    """Return where a node stands: file, page, top, left."""
+    page = row.get("page")
+    box = row.get("bbox")
+    try:
+        left, top = json.loads(box)[:2] if isinstance(box, str) else (0, 0)
+    except (ValueError, TypeError):
+        left, top = 0, 0
+    number = page if isinstance(page, int) else 0
+    key = f"{row.get('file_name') or row.get('title') or ''}\0{row['doc_id']}"
+    return (key, float(number), float(top), float(left), str(row.get("element_id") or row["node_id"]))
+
+
+def summary_id(query: str, item_ids: Sequence[str]) -> str:
+    """Return the id of a summary, the same for the same question and things.
+
+    Args:
+        query: The question.
+        item_ids: Ids of the nodes of the things.
+    """
+    return content_id("inventory", query, *item_ids)

@@ -1,0 +1,392 @@
+"""Answers to questions about whole documents: how many tables, which figures, what appendices."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    FilterOperator,
+    MetadataFilter,
+    MetadataFilters,
+    VectorStoreQuery,
+    VectorStoreQueryMode,
+)
+
+from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.ranking.evidence import EvidenceRanker
+from llama_index_raganything.ranking.lexical import content_tokens, normalize
+from llama_index_raganything.ranking.things import ENTRIES_KEY, INVENTORY_TYPE, Thing, WholeDocumentQuestion
+from llama_index_raganything.ranking.whole_document import read_whole_document_question
+from llama_index_raganything.retrievers import holdings
+from llama_index_raganything.retrievers.candidates import both, element_ids
+from llama_index_raganything.retrievers.holdings import INVENTORY_KEYS, Item, PageText, Row
+from llama_index_raganything.retrievers.inventory_text import Entry, entries_of, text_of
+from llama_index_raganything.stores.ledger import Ledger
+
+dispatcher = get_dispatcher(__name__)
+
+_MAX_PAGES: Final = 500
+_MAX_TEXTS: Final = 2000
+_MAX_RANKED: Final = 200
+
+
+class InventoryRetriever(BaseRetriever):
+    """Answer questions about documents as a whole from what their nodes say of themselves.
+
+    "How many tables are there?", "which figures show a map?", "list the appendices in report.pdf": the first result
+    is a summary (a ``TextNode`` with ``content_type`` ``"inventory"``, ``count``, and ``doc_id`` when it is about one
+    document), and after it come the elements or pages that it lists, in reading order, so that each can be cited.
+    For every other question the result is empty. No model is asked.
+
+    Parts of one element count once. Where a document numbers its tables or figures, those with a number count. Labels
+    whose element the parser missed, and appendices and chapters, are found in the text of the pages.
+
+    Args:
+        vector_store: Where the nodes are; read by metadata alone where it can (:class:`MilvusNodeStore`).
+        ledger: The ledger of the same knowledge base and tenant, which tells names of documents at once; without it
+            they are read from the nodes.
+        similarity_top_k: How many results to return, the summary included.
+        filters: What every node must pass; the tenant boundary.
+        max_listed: How many things the summary names; "and N more" tells of the rest.
+        ranker: Orders what must be about some words; an :class:`EvidenceRanker` by default.
+        callback_manager: LlamaIndex's callbacks.
+        verbose: Passed on to ``BaseRetriever``.
+
+    Raises:
+        ConfigurationError: A number is below 1.
+    """
+
+    def __init__(
+        self,
+        vector_store: BasePydanticVectorStore,
+        ledger: Ledger | None = None,
+        similarity_top_k: int = 10,
+        filters: MetadataFilters | None = None,
+        *,
+        max_listed: int = 50,
+        ranker: EvidenceRanker | None = None,
+        callback_manager: CallbackManager | None = None,
+        verbose: bool = False,
+    ) -> None:
+        for name, value in (("similarity_top_k", similarity_top_k), ("max_listed", max_listed)):
+            if value < 1:
+                message = f"{name} must be 1 or more, not {value}."
+                raise ConfigurationError(message)
+        self.vector_store = vector_store
+        self.ledger = ledger
+        self.similarity_top_k = similarity_top_k
+        self.filters = filters
+        self.max_listed = max_listed
+        self.ranker = ranker or EvidenceRanker()
+        super().__init__(callback_manager=callback_manager, verbose=verbose)
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        question = read_whole_document_question(query_bundle.query_str)
+        return [] if question is None else self._results(question, query_bundle.query_str)
+
+    @dispatcher.span
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        question = read_whole_document_question(query_bundle.query_str)
+        if question is None:
+            return []
+        return await asyncio.to_thread(self._results, question, query_bundle.query_str)
+
+    def _results(self, question: WholeDocumentQuestion, query: str) -> list[NodeWithScore]:
+        look = _Look(self.vector_store, self.ledger, self.filters, question)
+        items = [item for thing in question.things for item in look.items(thing)]
+        if not items and not look.may_say_none():
+            return []
+        shown = (self._ranked(look, items) if question.words else items)[: self.similarity_top_k - 1]
+        # Pages give way to the headings and captions on them, which have a box to cite.
+        places = look.places(shown)
+        items = [replace(item, node_id=places.get(item, item.node_id)) for item in items]
+        wanted = list(dict.fromkeys(places.get(item, item.node_id) for item in shown))
+        nodes = {node.node_id: node for node in look.nodes(wanted)}
+        entries = entries_of(question, items, look.documents, self.max_listed)
+        summary = _summary(question, query, entries, items)
+        listed = [_own_copy(nodes[node_id]) for node_id in wanted if node_id in nodes]
+        return [
+            NodeWithScore(node=summary, score=1.0),
+            *(NodeWithScore(node=node, score=_score(place)) for place, node in enumerate(listed, 1)),
+        ]
+
+    def _ranked(self, look: _Look, items: Sequence[Item]) -> list[Item]:
+        """Return the things that are about some words, those that say most of them first."""
+        few = list(items[:_MAX_RANKED])
+        texts = look.words_of(few)
+        nodes = {node.node_id: node for node in look.nodes([item.node_id for item in few])}
+        known = [(item, text) for item, text in zip(few, texts, strict=True) if item.node_id in nodes]
+        candidates = [
+            self.ranker.candidate(TextNode(text=text, metadata=nodes[item.node_id].metadata)) for item, text in known
+        ]
+        total = self.ranker.score(candidates, look.question.words).total
+        return [known[place][0] for place in np.argsort(-total, kind="stable").tolist()]
+
+
+class _Look:
+    """One look into a store: what it holds of what a question asks for, under the caller's filters.
+
+    Args:
+        store: The store.
+        ledger: Knows the documents, where there is one.
+        filters: The caller's filters.
+        question: The question.
+    """
+
+    def __init__(
+        self,
+        store: BasePydanticVectorStore,
+        ledger: Ledger | None,
+        filters: MetadataFilters | None,
+        question: WholeDocumentQuestion,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self.question = question
+        self._filters = filters
+        self._pages_about: dict[tuple[str, int], str] | None = None
+        self.documents: list[tuple[str, str]] = []
+        self._filters = both(filters, self._named_documents())
+
+    def items(self, thing: Thing) -> list[Item]:
+        """Return the things of one kind that the question asks for."""
+        if thing.name in {"page", "slide"}:
+            return self._pages(thing)
+        if thing.name == "document":
+            return self._documents(thing)
+        items = self._in_scope(self._things(thing))
+        return self._about(items) if self.question.words else holdings.counted(items)
+
+    def may_say_none(self) -> bool:
+        """Return whether "there are none" is an answer: nothing but the kind was asked for, in known documents."""
+        question = self.question
+        plain = not (question.words or question.holding or question.scope.part or question.scope.parts)
+        return (
+            plain
+            and all(thing.content_types and not thing.marks for thing in question.things)
+            and bool(self.documents or self._know_documents())
+        )
+
+    def nodes(self, node_ids: Sequence[str]) -> list[BaseNode]:
+        """Return nodes by id."""
+        return self._store.get_nodes(node_ids=list(node_ids), filters=self._filters) if node_ids else []
+
+    def words_of(self, items: Sequence[Item]) -> list[str]:
+        """Return the text of each thing, or of its page where it has no words."""
+        texts, pages = self._texts(items), self._texts_of_pages()
+        return [holdings.words_of(item, texts, pages) for item in items]
+
+    def places(self, items: Sequence[Item]) -> dict[Item, str]:
+        """Return for things known by a line of a page the ids of the elements that have the line."""
+        labelled = [item for item in items if item.label]
+        pages = {node.node_id: element_ids(node) for node in self.nodes([item.node_id for item in labelled])}
+        elements = self.nodes([node_id for ids in pages.values() for node_id in ids])
+        texts = {node.node_id: _text(node) for node in elements}
+        found = {}
+        for item in labelled:
+            own = [(node_id, texts[node_id]) for node_id in pages.get(item.node_id, ()) if node_id in texts]
+            place = holdings.place_of(item, own)
+            if place is not None:
+                found[item] = place
+        return found
+
+    # -- kinds of things -------------------------------------------------------------------------------------------
+
+    def _things(self, thing: Thing) -> list[Item]:
+        if not thing.content_types and not thing.parts:
+            return holdings.sections_of(thing, self._rows(None))
+        rows = self._rows(holdings.content_types_of([thing])) if thing.content_types else []
+        items = holdings.items_of(thing, rows, self._pages_with(thing.labels or thing.parts))
+        if not thing.marks:
+            return items
+        return holdings.marked(thing, items, self._texts(items))
+
+    def _pages(self, thing: Thing) -> list[Item]:
+        question = self.question
+        if question.words:
+            return self._in_scope(holdings.pages_of(thing, self._pages_mentioning(question.words)))
+        pages = self._in_scope(holdings.pages_of(thing, self._rows(["page"])))
+        if not question.holding:
+            return pages
+        held = {(item.doc_id, item.page) for kind in question.holding for item in self._things(kind)}
+        return [page for page in pages if (page.doc_id, page.page) in held]
+
+    def _documents(self, thing: Thing) -> list[Item]:
+        if not self.question.words:
+            return holdings.documents_of(thing, self._rows(None))
+        nodes = self._search(self.question.words, None)
+        return holdings.documents_of(thing, [_row(node) for node in _saying(nodes, self.question.words)])
+
+    def _in_scope(self, items: list[Item]) -> list[Item]:
+        scope = self.question.scope
+        if scope.last_pages:
+            last: dict[str, int] = {}
+            for row in self._rows(["page"]):
+                last[str(row["doc_id"])] = max(last.get(str(row["doc_id"]), 0), int(row.get("page") or 0))
+            items = [item for item in items if holdings.within(scope, last)(item)]
+        else:
+            items = [item for item in items if holdings.within(scope, {})(item)]
+        kinds = holdings.parts_named(scope)
+        starts: dict[str, list[tuple[int, str]]] = {}
+        if kinds:
+            part = Thing("part", "parts", parts=tuple(kinds))
+            for item in holdings.items_of(part, [], self._pages_with(kinds)):
+                if item.page is not None:
+                    starts.setdefault(item.doc_id, []).append((item.page, item.label))
+        is_in = holdings.in_part(scope, {document: sorted(own) for document, own in starts.items()})
+        return [item for item in items if is_in(item)]
+
+    def _about(self, items: list[Item]) -> list[Item]:
+        """Return the things that are about the words of the question."""
+        few = items[:_MAX_TEXTS]
+        return holdings.matching(few, self.question.words, self._texts(few), self._texts_of_pages())
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def _rows(self, content_types: Sequence[str] | None) -> list[Row]:
+        """Return metadata of nodes, of some content types or of all."""
+        where = both(self._filters, _types(content_types))
+        read = getattr(self._store, "read_metadata", None)
+        if read is not None:
+            rows: list[Row] = read(INVENTORY_KEYS, where)
+        else:
+            rows = [_row(node) for node in self._store.get_nodes(filters=where or MetadataFilters(filters=[]))]
+        return [row for row in rows if row.get("doc_id") and row.get("content_type")]
+
+    def _pages_with(self, words: Sequence[str]) -> list[PageText]:
+        """Return the pages that have one of some words."""
+        pages = self._search(" ".join(words), ["page"]) if words else []
+        return [(_row(node), _text(node)) for node in pages]
+
+    def _pages_mentioning(self, words: str) -> list[Row]:
+        return [_row(node) for node in _saying(self._search(words, ["page"]), words)]
+
+    def _search(self, words: str, content_types: Sequence[str] | None) -> list[BaseNode]:
+        if not hasattr(self._store, "read_metadata"):
+            wanted = set(content_tokens(words))
+            where = both(self._filters, _types(content_types)) or MetadataFilters(filters=[])
+            return [node for node in self._store.get_nodes(filters=where) if wanted & set(content_tokens(_text(node)))]
+        query = VectorStoreQuery(
+            query_str=words,
+            mode=VectorStoreQueryMode.TEXT_SEARCH,
+            similarity_top_k=_MAX_PAGES,
+            filters=both(self._filters, _types(content_types)),
+        )
+        return list(self._store.query(query).nodes or [])
+
+    def _texts_of_pages(self) -> dict[tuple[str, int], str]:
+        """Return the texts of the pages that have a word of the question, by document and number."""
+        if self._pages_about is None:
+            self._pages_about = {
+                (str(node.metadata.get("doc_id")), int(node.metadata.get("page") or 0)): _text(node)
+                for node in self._search(self.question.words, ["page"])
+            }
+        return self._pages_about
+
+    def _texts(self, items: Sequence[Item]) -> dict[str, str]:
+        return {node.node_id: _text(node) for node in self.nodes([item.node_id for item in items[:_MAX_TEXTS]])}
+
+    # -- documents -------------------------------------------------------------------------------------------------
+
+    def _named_documents(self) -> MetadataFilters | None:
+        """Return the filter for the documents that the question names, and remember them."""
+        scope = self.question.scope
+        if not scope.files and not scope.title:
+            return None
+        known = self._know_documents()
+        files = {name.lower() for name in scope.files}
+        title = set(content_tokens(" ".join(scope.title)))
+        named = [
+            (doc_id, name)
+            for doc_id, (name, words) in known.items()
+            if name.lower() in files or (title and title <= words)
+        ]
+        if not named and not files:
+            return None  # "In the printed report" may be said of any report.
+        self.documents = named
+        return _one_of("doc_id", [doc_id for doc_id, _ in named])
+
+    def _know_documents(self) -> dict[str, tuple[str, set[str]]]:
+        """Return names and title words of all documents by id."""
+        names = self._ledger_names() if self._ledger is not None else None
+        if names is None:
+            items = holdings.documents_of(Thing("document", "documents"), self._rows(None))
+            names = {item.doc_id: (item.file_name, f"{item.file_name} {item.title}") for item in items}
+        if not self.documents:
+            self.documents = [(doc_id, name) for doc_id, (name, _) in names.items()]
+        return {doc_id: (name, set(content_tokens(words))) for doc_id, (name, words) in names.items()}
+
+    def _ledger_names(self) -> dict[str, tuple[str, str]] | None:
+        """Return names and titles from the ledger, which knows nothing of filters."""
+        if self._ledger is None or (self._filters is not None and self._filters.filters):
+            return None
+        entries = self._ledger.list(state="ready")
+        return {entry.doc_id: (entry.file_name, f"{entry.file_name} {entry.title}") for entry in entries}
+
+
+def _types(content_types: Sequence[str] | None) -> MetadataFilters | None:
+    return None if content_types is None else _one_of("content_type", content_types)
+
+
+def _one_of(key: str, values: Sequence[str]) -> MetadataFilters:
+    return MetadataFilters(filters=[MetadataFilter(key=key, operator=FilterOperator.IN, value=list(values))])
+
+
+def _row(node: BaseNode) -> Row:
+    own: dict[str, Any] = {key: node.metadata[key] for key in INVENTORY_KEYS if node.metadata.get(key) is not None}
+    return {**own, "doc_id": own.get("doc_id") or node.ref_doc_id or "", "node_id": node.node_id}
+
+
+def _text(node: BaseNode) -> str:
+    return node.get_content(metadata_mode=MetadataMode.NONE)
+
+
+def _saying(nodes: Sequence[BaseNode], words: str) -> list[BaseNode]:
+    """Return the nodes that have the words as they are, or, where none has, all of them in any order."""
+    phrase = " ".join(normalize(words.strip("\"'“”‘’")).split())
+    exact = [node for node in nodes if phrase in " ".join(normalize(_text(node)).split())]
+    wanted = set(content_tokens(words))
+    return exact or [node for node in nodes if wanted and wanted <= set(content_tokens(_text(node)))]
+
+
+def _score(place: int) -> float:
+    """Return a score below the summary's that falls with the place."""
+    return 10.0 / (10.0 + place)
+
+
+def _own_copy(node: BaseNode) -> BaseNode:
+    copy = node.model_copy(update={"metadata": dict(node.metadata)})
+    copy.embedding = None
+    return copy
+
+
+def _summary(question: WholeDocumentQuestion, query: str, entries: Sequence[Entry], items: Sequence[Item]) -> TextNode:
+    metadata: dict[str, Any] = {
+        "content_type": INVENTORY_TYPE,
+        "count": len(items),
+        ENTRIES_KEY: json.dumps(
+            [{"heading": e.heading, "things": e.things, "more": e.more} for e in entries], ensure_ascii=False
+        ),
+    }
+    documents: Mapping[str, str] = {item.doc_id: item.file_name for item in items}
+    if len(documents) == 1:
+        ((metadata["doc_id"], metadata["file_name"]),) = documents.items()
+    hidden = ["count", ENTRIES_KEY]
+    return TextNode(
+        id_=holdings.summary_id(query, [item.node_id for item in items]),
+        text=text_of(question, entries, len(items)),
+        metadata=metadata,
+        excluded_embed_metadata_keys=[*EXCLUDED_EMBED_KEYS, *hidden],
+        excluded_llm_metadata_keys=[*EXCLUDED_LLM_KEYS, *hidden],
+    )
