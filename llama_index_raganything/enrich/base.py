@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llama_index.core.async_utils import run_jobs
-from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
+from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, TransformComponent
 from llama_index.core.utils import get_tqdm_iterable
 from pydantic import Field
 
@@ -51,10 +51,14 @@ class ElementNodes:
     Attributes:
         parts: Its nodes in reading order: several when the node parser had to cut it, else one.
         document: All nodes of its document that were given, in their order.
+        starts: Where among ``parts`` it begins: more than once when equal elements are processed as one.
+        shared: What processors work out about the document once for all its elements; one per document and run.
     """
 
     parts: tuple[BaseNode, ...]
     document: Sequence[BaseNode]
+    starts: tuple[int, ...] = (0,)
+    shared: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def first(self) -> BaseNode:
@@ -105,7 +109,7 @@ class ElementProcessor(TransformComponent):
         Returns:
             The nodes in the same order, and what failed.
         """
-        elements = elements_of(nodes, self.content_types)
+        elements = self._elements(nodes)
         if not elements:
             return Processed(list(nodes))
         with ThreadPoolExecutor(min(self.max_workers, len(elements)), "enrich") as pool:
@@ -129,7 +133,7 @@ class ElementProcessor(TransformComponent):
         Returns:
             The nodes in the same order, and what failed.
         """
-        elements = elements_of(nodes, self.content_types)
+        elements = self._elements(nodes)
         if not elements:
             return Processed(list(nodes))
         jobs = [self._aguarded(element) for element in elements]
@@ -155,6 +159,10 @@ class ElementProcessor(TransformComponent):
         """Process the elements among nodes and log those that failed; see :meth:`__call__`."""
         return self._logged(await self.aprocess(nodes, show_progress))
 
+    def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
+        """Return what is processed, one after the other; a subclass may leave out or join some."""
+        return elements_of(nodes, self.content_types)
+
     def _guarded(self, element: ElementNodes) -> Sequence[BaseNode] | Failure:
         try:
             return self._process_element(element)
@@ -177,12 +185,12 @@ class ElementProcessor(TransformComponent):
 
 
 def content_type_of(node: BaseNode) -> str:
-    """Return the content type of a node, "text" for nodes that name none.
+    """Return the content type of a node; of one that names none "image" for an ``ImageNode``, else "text".
 
     Args:
         node: Any node.
     """
-    return str(node.metadata.get("content_type") or "text")
+    return str(node.metadata.get("content_type") or ("image" if isinstance(node, ImageNode) else "text"))
 
 
 def document_id_of(node: BaseNode) -> str:
@@ -208,9 +216,10 @@ def elements_of(nodes: Sequence[BaseNode], content_types: Iterable[str]) -> list
     documents: dict[str, list[BaseNode]] = defaultdict(list)
     for node in nodes:
         documents[document_id_of(node)].append(node)
-    groups = [
-        ElementNodes(tuple(parts), members) for members in documents.values() for parts in _parts(members, wanted)
-    ]
+    groups: list[ElementNodes] = []
+    for members in documents.values():
+        shared: dict[str, Any] = {}
+        groups += [ElementNodes(tuple(parts), members, shared=shared) for parts in _parts(members, wanted)]
     places = {id(node): place for place, node in reversed(list(enumerate(nodes)))}
     return sorted(groups, key=lambda group: places[id(group.first)])
 

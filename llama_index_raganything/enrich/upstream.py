@@ -81,7 +81,7 @@ class Request:
     """What a processor is asked to describe.
 
     Attributes:
-        item: The element as an entry of a content list.
+        item: The element as an entry of a content list, or as text.
         content_type: Its content type.
         prompts: Prompts by RAG-Anything's names; see :func:`prompts_of`.
         content_list: Entries around it, from which RAG-Anything extracts the context.
@@ -91,7 +91,7 @@ class Request:
         image: The image in base64, for processors that send one.
     """
 
-    item: Mapping[str, Any]
+    item: Mapping[str, Any] | str
     content_type: str
     prompts: Mapping[str, Any]
     content_list: list[dict[str, Any]]
@@ -118,16 +118,21 @@ async def describe(processor_name: str | type, request: Request, ask: Ask) -> De
     """
     exchange = _Exchange(ask)
     processor = _processor(processor_name, request, exchange)
+    item = request.item if isinstance(request.item, str) else dict(request.item)
     with _scoped(request.prompts):
         text, info = await processor.generate_description_only(
-            dict(request.item), request.content_type, item_info=dict(request.place)
+            item, request.content_type, item_info=dict(request.place)
         )
     if exchange.error is not None:
         raise exchange.error
     if exchange.answer is None:
         message = f"RAG-Anything's {type(processor).__name__} asked no model; its log says why."
         raise EnrichmentError(message)
-    return _usable(processor, exchange.answer, text, info)
+    if text in (str(item), processor._strip_thinking_tags(exchange.answer)):
+        # RAG-Anything's fallbacks: its processor failed, or found no complete entity beside a description.
+        data = processor._robust_json_parse(exchange.answer)
+        text, info = data.get("detailed_description"), data.get("entity_info")
+    return _usable(exchange.answer, text, info)
 
 
 class _Exchange:
@@ -149,25 +154,14 @@ class _Exchange:
         return self.answer
 
 
-def _usable(processor: Any, answer: str, text: Any, info: Any) -> Description:
-    complete = answer.rstrip().endswith(("}", "```"))
-    if text == processor._strip_thinking_tags(answer) or not isinstance(text, str | dict | list) or _is_item(info):
-        # RAG-Anything's fallback: nothing could be parsed, or the description had no complete entity beside it.
-        data = processor._robust_json_parse(answer)
-        text, info = data.get("detailed_description"), data.get("entity_info")
-        if not isinstance(info, dict):
-            info = {}
+def _usable(answer: str, text: Any, info: Any) -> Description:
     description = _plain(text).strip()
     if not description:
         excerpt = " ".join(answer.split())[:200]
         message = f"The model's answer holds no description that could be read: {excerpt!r}."
         raise EnrichmentError(message)
-    return Description(description, _entity(info, description), complete)
-
-
-def _is_item(info: Any) -> bool:
-    """Tell whether an entity is the one that RAG-Anything makes of an element when its processor failed."""
-    return isinstance(info, dict) and " content: {" in str(info.get("summary", ""))
+    entity = _entity(info, description) if isinstance(info, dict) else None
+    return Description(description, entity, complete=answer.rstrip().endswith(("}", "```")))
 
 
 def _entity(info: Mapping[str, Any], description: str) -> Entity | None:
@@ -370,5 +364,3 @@ class _Repairs:
         found = super()._extract_fields_with_regex(response + '"')  # type: ignore[misc]  # mixin
         found["detailed_description"] = re.sub(r'\\(?=["/]|$)', "", found["detailed_description"])
         return found
-
-
