@@ -58,6 +58,9 @@ METADATA_KEYS: Final = (
 )
 """Metadata keys that a node made by this package may have; all values are strings or integers."""
 
+ENTITY_KEYS: Final = ("entity_name", "entity_type", "entity_summary")
+"""Metadata keys that say what a described element is, of which the graph makes an entity; hidden from models."""
+
 EXCLUDED_EMBED_KEYS: Final = (*METADATA_KEYS, "content_hash", "parser")
 """Metadata keys hidden from embedding models: a chunk's own text already carries what it means."""
 

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from llama_index.core.async_utils import run_jobs
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, TransformComponent
@@ -26,9 +26,6 @@ from pydantic import Field
 from llama_index_raganything.workers import Failure
 
 logger = logging.getLogger(__name__)
-
-ENTITY_KEYS: Final = ("entity_name", "entity_type", "entity_summary")
-"""Metadata keys that say what a described element is; hidden from the embedder. The graph makes an entity of them."""
 
 
 @dataclass

@@ -21,9 +21,9 @@ from llama_index.core.llms import LLM
 from llama_index.core.schema import BaseNode, MetadataMode, TextNode
 from pydantic import Field, PrivateAttr
 
-from llama_index_raganything.elements import content_id
+from llama_index_raganything.elements import ENTITY_KEYS, content_id
 from llama_index_raganything.enrich import upstream
-from llama_index_raganything.enrich.base import ENTITY_KEYS, ElementNodes, ElementProcessor
+from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.cache import AnswerCache
 from llama_index_raganything.enrich.context import ContextOptions, DocumentContext, PieceTokenizer, leading_headings
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError

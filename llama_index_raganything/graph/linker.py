@@ -13,6 +13,7 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.graph_stores.types import KG_NODES_KEY, KG_RELATIONS_KEY, EntityNode, Relation
 from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
 
+from llama_index_raganything.graph.described import belonging, described_entity, names_in
 from llama_index_raganything.graph.facts import (
     GUESSED,
     MAX_FACTS,
@@ -109,6 +110,10 @@ class EntityLinker(TransformComponent):
         for node in nodes:
             facts = found.pop(node.node_id, None)
             entities, relations = _triples(facts, self.max_relations_per_node) if facts else ([], [])
+            element = described_entity(node)
+            if element is not None:
+                entities.append(element)
+                relations += belonging(element, names_in(facts) if facts else ())
             # PropertyGraphIndex asserts that every node has them, those without any too.
             node.metadata[KG_NODES_KEY] = [*node.metadata.get(KG_NODES_KEY, []), *entities]
             node.metadata[KG_RELATIONS_KEY] = [*node.metadata.get(KG_RELATIONS_KEY, []), *relations]

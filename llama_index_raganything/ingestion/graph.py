@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llama_index.core.graph_stores.types import EntityNode, Relation
 from llama_index.core.schema import BaseNode
 
+from llama_index_raganything.graph.described import belonging, described_entity, names_in, plain_name
 from llama_index_raganything.graph.facts import NodeFacts
 from llama_index_raganything.graph.linker import EntityLinker
 from llama_index_raganything.graph.merging import ExtractedTriples
@@ -23,10 +25,14 @@ class GraphRecords:
     Attributes:
         facts: Facts of its nodes.
         triples: What an LLM read from them, if one was asked.
+        described: Entities of figures, tables and equations that a processor described, one per node.
+        belonging: Relations from the other names in their nodes to them.
     """
 
     facts: list[NodeFacts] = field(default_factory=list)
     triples: ExtractedTriples | None = None
+    described: list[EntityNode] = field(default_factory=list)
+    belonging: list[Relation] = field(default_factory=list)
 
     @property
     def failures(self) -> list[tuple[str, str]]:
@@ -67,14 +73,24 @@ class GraphWriter:
         Returns:
             The records. Names that an LLM found join nodes as those found by rules do.
         """
-        if self.triple_extractor is None:
-            return GraphRecords(self.linker.extract(nodes))
-        triples = self.triple_extractor.extract([node for node in nodes if not _is_divided_page(node)])
         names: dict[str, list[str]] = defaultdict(list)
-        for entity in triples.entities:
-            for source in triples.sources[entity.id]:
-                names[source.node_id].append(entity.name)
-        return GraphRecords(self.linker.extract(nodes, names=names), triples)
+        described = {node.node_id: entity for node in nodes if (entity := described_entity(node)) is not None}
+        for node_id, entity in described.items():
+            names[node_id].append(plain_name(entity))
+        triples = None
+        if self.triple_extractor is not None:
+            triples = self.triple_extractor.extract([node for node in nodes if not _is_divided_page(node)])
+            for named in triples.entities:
+                for source in triples.sources[named.id]:
+                    names[source.node_id].append(named.name)
+        facts = self.linker.extract(nodes, names=names)
+        belonging_to = [
+            relation
+            for known in facts
+            if known.node_id in described
+            for relation in belonging(described[known.node_id], names_in(known))
+        ]
+        return GraphRecords(facts, triples, list(described.values()), belonging_to)
 
     def write(self, doc_id: str, records: GraphRecords, *, again: bool = False) -> None:  # noqa: ARG002 # a layer's signature
         """Write records; what the graph knows of the same nodes is replaced.
@@ -82,13 +98,14 @@ class GraphWriter:
         Args:
             doc_id: The document; its records name it themselves.
             records: The records.
-            again: The document was read before: what an LLM said then of nodes that are still there goes.
+            again: The document was read before: what a model said then of nodes that are still there goes.
         """
-        triples = records.triples
-        if triples is not None:
-            if again:
-                self.graph.delete_nodes([facts.node_id for facts in records.facts])
-            self.graph.put_triples([*triples.entities_by_source(), *triples.others], triples.relations)
+        if again:
+            # Also when no model is asked any more: what one said of the same nodes before would stay.
+            self.graph.delete_nodes([facts.node_id for facts in records.facts])
+        triples = records.triples or ExtractedTriples()
+        entities = [*records.described, *triples.entities_by_source(), *triples.others]
+        self.graph.put_triples(entities, [*records.belonging, *triples.relations])
         self.graph.put_facts(records.facts)
 
     def delete_nodes(self, doc_id: str, node_ids: Sequence[str]) -> None:  # noqa: ARG002 # a layer's signature
