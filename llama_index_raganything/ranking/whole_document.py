@@ -17,7 +17,7 @@ from llama_index_raganything.ranking.question import understand, without_format_
 from llama_index_raganything.ranking.things import Ask, Scope, Thing, WholeDocumentQuestion, word_lists
 from llama_index_raganything.ranking.whole_document_chinese import read_chinese
 
-_MAX_CHARS: Final = 1000
+_MAX_CHARS: Final = 500
 _MAX_WORDS: Final = 10
 _FILE_SUFFIX: Final = r"(?:pdf|docx?|pptx?|xlsx?|csv|md|txt|html?|epub|odt|ods|odp|rtf|png|jpe?g|json|xml)"
 _FILE: Final = rf"[\"'“]?(?P<file>[^\s\"'“”]+\.{_FILE_SUFFIX})\b[\"'”]?"
@@ -73,6 +73,9 @@ def _read_sentence(sentence: str) -> WholeDocumentQuestion | None:
     leading = _patterns().leading.match(sentence)
     before = leading["scope"] if leading else ""
     asked = sentence[leading.end() :] if leading else sentence
+    mentions = _patterns().mentions.match(asked)
+    if mentions is not None:
+        return _read_mentions(mentions, before)
     for ask, pattern in _patterns().asks:
         match = pattern.match(asked)
         if match is not None:
@@ -114,8 +117,18 @@ class _Patterns:
                 ),
             ),
             ("list", _regex(rf"(?:what|which)\s+are\s+(?:all\s+)?(?:of\s+)?the\s+{names}{some}{nouns}")),
-            ("which", _regex(r"(?:on|in)\s+(?P<nouns>(?:which|what)\s+(?:pages|slides))\b(?P<mods>)(?P<rest>.*)$")),
+            (
+                "which",
+                _regex(
+                    r"(?:on|in)\s+(?P<nouns>(?:which|what)\s+(?:pages|slides|documents|files))\b(?P<mods>)(?P<rest>.*)$"
+                ),
+            ),
             ("which", _regex(rf"(?:which|what)\s+(?:of\s+the\s+)?{nouns}")),
+        )
+        self.mentions = _regex(
+            r"how\s+(?:many\s+times|often)\s+(?:is|are|do|does|did|was|were|has|have)\s+(?P<words>.+?)\s+"
+            r"(?:been\s+)?(?:mentioned|referenced|referred\s+to|cited|appear(?:s|ed)?|occur(?:s|red)?|used|named)\b"
+            r"(?P<rest>.*)$"
         )
         document = rf"(?:{_THE}*(?P<title>(?:{_TITLE_WORD}\s+){{0,4}}?){words.any_of('document_words')}(?:['’]s)?)"
         self.files = _regex(rf"\b{_IN}\s+{_THE}*(?:file\s+|document\s+)?{_FILE}")
@@ -192,7 +205,17 @@ def _read_rest(ask: Ask, match: re.Match[str], before: str) -> WholeDocumentQues
     return _held_by_pages(question)
 
 
+def _read_mentions(match: re.Match[str], before: str) -> WholeDocumentQuestion | None:
+    """Read "how many times is X mentioned in the document": the pages tell. Elsewhere than in documents, None."""
+    scope, left = _take_scopes(f"{before} {match['rest']}", Scope())
+    words = re.sub(r"^the\s+(?:word|term|name|phrase)\s+", "", match["words"], flags=re.I)
+    if left or not (scope.document or scope.part or scope.parts) or not _are_plain(words):
+        return None
+    return WholeDocumentQuestion("count", (word_lists().things["page"],), words, scope=scope)
+
+
 _PAGED: Final = frozenset({"page", "slide"})
+_FOUND_IN: Final = _PAGED | {"document"}
 
 
 def _things(text: str) -> tuple[Thing, ...]:
@@ -249,11 +272,11 @@ def _restriction(things: tuple[Thing, ...], rest: str) -> str | None:
     if not rest:
         return ""
     match = patterns.restricted.match(rest)
-    if match is None and all(thing.name in _PAGED for thing in things):
+    if match is None and all(thing.name in _FOUND_IN for thing in things):
         match = patterns.where.match(rest)
     if match is None or not _fits(match.groupdict().get("verb") or "", things, match["words"]):
         return None
-    words = re.sub(r"^(?:(?:a|an|the|any|some)\s+)+", "", _without_presence(match["words"]), flags=re.I)
+    words = re.sub(r"^(?:(?:a|an|the|any|some|both)\s+)+", "", _without_presence(match["words"]), flags=re.I)
     return words if _are_plain(words) else None
 
 
@@ -262,8 +285,8 @@ def _fits(relation: str, things: tuple[Thing, ...], words: str) -> bool:
     relation = relation.lower()
     if relation == "of":
         return all(thing.marks or thing.name == "image" for thing in things)
-    if relation == "for":
-        return all(thing.name != "figure" for thing in things)
+    if relation == "with":
+        return all(thing.name in _PAGED for thing in things)
     return relation not in {"have", "has"} or not words.lower().endswith("ed")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.ranking.captions import best_lines, caption_lines, numbered_in_order
-from llama_index_raganything.ranking.lexical import content_tokens
+from llama_index_raganything.ranking.lexical import content_tokens, normalize
 from llama_index_raganything.ranking.things import Scope, Thing, word_lists
 
 INVENTORY_KEYS: Final = (
@@ -150,22 +150,39 @@ def counted(items: Sequence[Item]) -> list[Item]:
     return [item for item in items if item.in_numbering or item.doc_id not in numbering]
 
 
-def place_of(item: Item, elements: Sequence[tuple[str, str]]) -> str | None:
-    """Return the element of a page that captions or heads a thing, else the first one that names it.
+def place_of(item: Item, words: str, elements: Sequence[tuple[str, str]]) -> str | None:
+    """Return the element of a page that captions or heads a thing, or that has the words asked for.
 
     Args:
-        item: A thing with a label, known by a line of the page.
+        item: A thing with a label, known by a line of the page, or a page.
+        words: The words that the question asks for.
         elements: Ids and texts of the elements of the page.
 
     Returns:
-        The id, or None where no element names it.
+        The id, or None where no element has them.
     """
+    if not item.label:
+        wanted = set(content_tokens(words))
+        exact = (node_id for node_id, text in elements if says(text, words))
+        loose = (node_id for node_id, text in elements if wanted <= set(content_tokens(text)))
+        return next(exact, None) or next(loose, None)
     kind = item.label.partition(" ")[0].lower()
     for node_id, text in elements:
         if any(line.label == item.label for line in caption_lines(text, [kind])):
             return node_id
-    words = re.compile(r"\s+".join(map(re.escape, item.label.split())) + r"(?!\w)", re.IGNORECASE)
-    return next((node_id for node_id, text in elements if words.search(text)), None)
+    named = re.compile(r"\s+".join(map(re.escape, item.label.split())) + r"(?!\w)", re.IGNORECASE)
+    return next((node_id for node_id, text in elements if named.search(text)), None)
+
+
+def says(text: str, words: str) -> bool:
+    """Return whether a text has words as they are, whatever their case and spacing.
+
+    Args:
+        text: The text.
+        words: The words; quotation marks around them do not count.
+    """
+    phrase = " ".join(normalize(words.strip("\"'“”‘’")).split())
+    return phrase in " ".join(normalize(text).split())
 
 
 def pages_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
@@ -207,6 +224,19 @@ def sections_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
                 first.setdefault(path[depth], row)
         found += [replace(_item(thing, row), title=heading) for heading, row in first.items()]
     return found
+
+
+def innermost_sections_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
+    """Return the sections in which nodes stand, each once.
+
+    Args:
+        thing: Sections.
+        rows: Metadata of nodes.
+    """
+    first: dict[tuple[str, str], Row] = {}
+    for row in sorted((row for row in rows if row.get("section")), key=_place):
+        first.setdefault((str(row["doc_id"]), str(row["section"])), row)
+    return [replace(_item(thing, row), title=section.rpartition(" > ")[2]) for (_, section), row in first.items()]
 
 
 def documents_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:

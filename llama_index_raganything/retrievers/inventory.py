@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -25,17 +25,20 @@ from llama_index.core.vector_stores.types import (
 from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ranking.evidence import EvidenceRanker
-from llama_index_raganything.ranking.lexical import content_tokens, normalize
+from llama_index_raganything.ranking.lexical import content_tokens
 from llama_index_raganything.ranking.things import ENTRIES_KEY, INVENTORY_TYPE, Thing, WholeDocumentQuestion
 from llama_index_raganything.ranking.whole_document import read_whole_document_question
 from llama_index_raganything.retrievers import holdings
 from llama_index_raganything.retrievers.candidates import both, element_ids
 from llama_index_raganything.retrievers.holdings import INVENTORY_KEYS, Item, PageText, Row
 from llama_index_raganything.retrievers.inventory_text import Entry, entries_of, text_of
-from llama_index_raganything.stores.ledger import Ledger
+
+if TYPE_CHECKING:
+    from llama_index_raganything.stores.ledger import Ledger
 
 dispatcher = get_dispatcher(__name__)
 
+_PAGED: Final = frozenset({"page", "slide"})
 _MAX_PAGES: Final = 500
 _MAX_TEXTS: Final = 2000
 _MAX_RANKED: Final = 200
@@ -161,12 +164,14 @@ class _Look:
 
     def items(self, thing: Thing) -> list[Item]:
         """Return the things of one kind that the question asks for."""
-        if thing.name in {"page", "slide"}:
+        if thing.name in _PAGED:
             return self._pages(thing)
         if thing.name == "document":
             return self._documents(thing)
         items = self._in_scope(self._things(thing))
-        return self._about(items) if self.question.words else holdings.counted(items)
+        if self.question.words and thing.content_types:
+            return self._about(items)
+        return holdings.counted(items)
 
     def may_say_none(self) -> bool:
         """Return whether "there are none" is an answer: nothing but the kind was asked for, in known documents."""
@@ -188,15 +193,15 @@ class _Look:
         return [holdings.words_of(item, texts, pages) for item in items]
 
     def places(self, items: Sequence[Item]) -> dict[Item, str]:
-        """Return for things known by a line of a page the ids of the elements that have the line."""
-        labelled = [item for item in items if item.label]
-        pages = {node.node_id: element_ids(node) for node in self.nodes([item.node_id for item in labelled])}
+        """Return for things known by words on a page the ids of the elements that have the words."""
+        sought = [item for item in items if item.label or (item.thing.name in _PAGED and self.question.words)]
+        pages = {node.node_id: element_ids(node) for node in self.nodes([item.node_id for item in sought])}
         elements = self.nodes([node_id for ids in pages.values() for node_id in ids])
         texts = {node.node_id: _text(node) for node in elements}
         found = {}
-        for item in labelled:
+        for item in sought:
             own = [(node_id, texts[node_id]) for node_id in pages.get(item.node_id, ()) if node_id in texts]
-            place = holdings.place_of(item, own)
+            place = holdings.place_of(item, self.question.words, own)
             if place is not None:
                 found[item] = place
         return found
@@ -205,7 +210,7 @@ class _Look:
 
     def _things(self, thing: Thing) -> list[Item]:
         if not thing.content_types and not thing.parts:
-            return holdings.sections_of(thing, self._rows(None))
+            return self._sections(thing)
         rows = self._rows(holdings.content_types_of([thing])) if thing.content_types else []
         items = holdings.items_of(thing, rows, self._pages_with(thing.labels or thing.parts))
         if not thing.marks:
@@ -221,6 +226,14 @@ class _Look:
             return pages
         held = {(item.doc_id, item.page) for kind in question.holding for item in self._things(kind)}
         return [page for page in pages if (page.doc_id, page.page) in held]
+
+    def _sections(self, thing: Thing) -> list[Item]:
+        if not self.question.words:
+            return holdings.sections_of(thing, self._rows(None))
+        nodes = [
+            node for node in self._search(self.question.words, None) if node.metadata.get("content_type") != "page"
+        ]
+        return holdings.innermost_sections_of(thing, [_row(node) for node in _saying(nodes, self.question.words)])
 
     def _documents(self, thing: Thing) -> list[Item]:
         if not self.question.words:
@@ -354,8 +367,7 @@ def _text(node: BaseNode) -> str:
 
 def _saying(nodes: Sequence[BaseNode], words: str) -> list[BaseNode]:
     """Return the nodes that have the words as they are, or, where none has, all of them in any order."""
-    phrase = " ".join(normalize(words.strip("\"'“”‘’")).split())
-    exact = [node for node in nodes if phrase in " ".join(normalize(_text(node)).split())]
+    exact = [node for node in nodes if holdings.says(_text(node), words)]
     wanted = set(content_tokens(words))
     return exact or [node for node in nodes if wanted and wanted <= set(content_tokens(_text(node)))]
 

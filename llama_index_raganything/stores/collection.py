@@ -185,12 +185,15 @@ class NodeCollection:
         Returns:
             Dictionaries with ``node_id`` and the keys that have a value.
         """
-        fields = [key for key in keys if is_filterable(key)]
+        columns = {key: COLUMNS.get(key, key) for key in keys if is_filterable(key)}
         found = []
-        for entity in self.scan(expression, [schema.ID, *(COLUMNS.get(field, field) for field in fields)]):
-            values = {field: entity.get(COLUMNS.get(field, field)) for field in fields}
-            kept = {key: value for key, value in values.items() if value not in (None, "", NO_PAGE)}
-            found.append({"node_id": self.codec.node_id(entity[schema.ID]), **kept})
+        for entity in self.scan(expression, [schema.ID, *dict.fromkeys(columns.values())]):
+            values: dict[str, Any] = {"node_id": self.codec.node_id(entity[schema.ID])}
+            for key, column in columns.items():
+                value = entity.get(column)
+                if value is not None and value != "" and not (column == schema.PAGE and value == NO_PAGE):
+                    values[key] = value
+            found.append(values)
         return found
 
     def overflow(self, keys: Sequence[str]) -> dict[str, list[str]]:
