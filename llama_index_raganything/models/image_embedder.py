@@ -236,7 +236,7 @@ class ImageEmbedder(TransformComponent):
     def _sound(self, vector: Embedding | Failure) -> Embedding | Failure:
         if isinstance(vector, Failure):
             return vector
-        problem = _problem(vector)
+        problem = vector_problem(vector)
         if not problem:
             return [float(value) for value in vector]
         message = f"{model_name(self.embed_model)} returned no usable vector for the image: {problem}."
@@ -304,8 +304,12 @@ def _rewound(value: ImageType) -> ImageType:
     return value
 
 
-def _problem(vector: Any) -> str:
-    """Return what is wrong with a vector; empty when it is sound."""
+def vector_problem(vector: Any) -> str:
+    """Return what is wrong with what a model returned for a vector; empty when it is sound.
+
+    Args:
+        vector: What the model returned.
+    """
     try:
         values = np.asarray(vector, dtype=np.float64)
     except (TypeError, ValueError):

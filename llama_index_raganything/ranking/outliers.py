@@ -20,18 +20,15 @@ FALSE_ALARMS: Final = 0.01
 """Questions, as a share, of which an unrelated item may pass."""
 
 
-def count_outstanding(
+def outstanding_threshold(
     similarities: Sequence[float], population: int | None = None, false_alarms: float = FALSE_ALARMS
-) -> int:
-    """Return how many of the best items stand out from the rest.
+) -> float | None:
+    """Return the similarity over which items stand out from the rest.
 
     The similarities of unrelated items are taken for normally distributed. Mean and deviation are those of the line
     through the middle (of the lower half, when only the best were read) of the quantile plot, which related items at
-    the top do not bend; an item stands out where among so many unrelated ones it would be found in ``false_alarms``
-    of all questions (Bonferroni). Equal similarities, as of the same logo on many pages, count once.
-
-    Measured on synthetic similarities (benchmark in the tests): of 30 or more items 2 to 5 in 100 questions without
-    any related item let one pass; a related one at 5 deviations from the mean passes in 82 to 97 of 100.
+    the top do not bend; the threshold is what the best of so many unrelated items exceeds in ``false_alarms`` of all
+    questions (Bonferroni). Equal similarities, as of the same logo on many pages, count once.
 
     Args:
         similarities: Similarities of the best items, or of all, in any order; higher is better.
@@ -39,16 +36,15 @@ def count_outstanding(
         false_alarms: Share of questions without any related item of which one may pass.
 
     Returns:
-        The number, 0 when there are fewer than :data:`MIN_BACKGROUND` different similarities.
+        The threshold; None when fewer than :data:`MIN_BACKGROUND` different similarities are known.
     """
     values = np.unique(np.round(np.asarray(similarities, dtype=np.float64), 6))[::-1]
     size = len(values)
     if size < MIN_BACKGROUND:
-        return 0
+        return None
     total = size if population is None or population <= len(similarities) else population
     first, last = (size // 4, size - size // 8) if total == size else (size // 2, size)
     normal = NormalDist()
     quantiles = [normal.inv_cdf(1 - (place + 0.5) / total) for place in range(first, last)]
     slope, mean = np.polyfit(quantiles, values[first:last], 1)
-    least = mean + max(float(slope), 0.0) * normal.inv_cdf(1 - false_alarms / total)
-    return int(np.sum(np.asarray(similarities, dtype=np.float64) > least))
+    return float(mean + max(slope, 0.0) * normal.inv_cdf(1 - false_alarms / total))

@@ -116,17 +116,41 @@ class FusionRetriever(BaseRetriever):
         Returns:
             At most ``similarity_top_k`` nodes, best first; ties stay in the order of the routes.
         """
-        scores: dict[str, float] = {}
-        nodes: dict[str, BaseNode] = {}
-        routes: dict[str, list[dict[str, Any]]] = {}
-        for name, weight, found in zip(self.names, self.weights, results, strict=True):
-            for rank, item in enumerate(_distinct(found), 1):
-                identity = item.node.node_id
-                nodes[identity] = _merge(nodes.get(identity), item.node)
-                scores[identity] = scores.get(identity, 0.0) + weight / (self.rank_constant + rank)
-                routes.setdefault(identity, []).append({"route": name, "rank": rank, "score": item.score})
-        best = sorted(scores, key=lambda identity: -scores[identity])[: self.similarity_top_k]
-        return [NodeWithScore(node=annotated_copy(nodes[i], ROUTES_KEY, routes[i]), score=scores[i]) for i in best]
+        return fuse_by_rank(results, self.names, self.weights, self.rank_constant, self.similarity_top_k)
+
+
+def fuse_by_rank(
+    results: Sequence[Sequence[NodeWithScore]],
+    names: Sequence[str],
+    weights: Sequence[float],
+    rank_constant: int,
+    similarity_top_k: int,
+    key: str = ROUTES_KEY,
+) -> list[NodeWithScore]:
+    """Fuse result lists by weighted reciprocal rank; see :class:`FusionRetriever`.
+
+    Args:
+        results: One list per route, best first.
+        names: Names of the routes.
+        weights: One weight per route.
+        rank_constant: The k of the formula.
+        similarity_top_k: How many results to return.
+        key: Metadata key of the account of ranks and scores by route.
+
+    Returns:
+        New results over copies of the nodes, best first; ties stay in the order of the routes.
+    """
+    scores: dict[str, float] = {}
+    nodes: dict[str, BaseNode] = {}
+    routes: dict[str, list[dict[str, Any]]] = {}
+    for name, weight, found in zip(names, weights, results, strict=True):
+        for rank, item in enumerate(_distinct(found), 1):
+            identity = item.node.node_id
+            nodes[identity] = _merge(nodes.get(identity), item.node)
+            scores[identity] = scores.get(identity, 0.0) + weight / (rank_constant + rank)
+            routes.setdefault(identity, []).append({"route": name, "rank": rank, "score": item.score})
+    best = sorted(scores, key=lambda identity: -scores[identity])[:similarity_top_k]
+    return [NodeWithScore(node=annotated_copy(nodes[i], key, routes[i]), score=scores[i]) for i in best]
 
 
 def _route_names(retrievers: Sequence[BaseRetriever]) -> list[str]:

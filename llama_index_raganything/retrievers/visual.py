@@ -1,0 +1,334 @@
+"""Search by what pictures show: with words, with a picture, or with both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.embeddings.base import Embedding
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.embeddings import MultiModalEmbedding
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in __all__
+from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    MetadataFilters,
+    VectorStoreQuery,
+    VectorStoreQueryResult,
+)
+
+from llama_index_raganything.errors import ConfigurationError, NodeValueError, SchemaMismatchError
+from llama_index_raganything.models.image_embedder import model_name, vector_problem
+from llama_index_raganything.models.image_sources import Fetch, ImageSource, model_input, source_of_value
+from llama_index_raganything.ranking.outliers import outstanding_threshold
+from llama_index_raganything.ranking.question import understand
+from llama_index_raganything.retrievers.fusion import RRF_K, fuse_by_rank
+
+dispatcher = get_dispatcher(__name__)
+
+VISUAL_ROUTES_KEY: Final = "visual_routes"
+"""Metadata key, hidden from embedding models and LLMs, of the JSON list of how a picture was found."""
+
+TEXT_ROUTE: Final = "text-to-image"
+IMAGE_ROUTE: Final = "image-to-image"
+
+_BACKGROUND: Final = 1000
+"""Similarities read to learn what is usual; without nodes they cost little."""
+
+_MOST: Final = 16_384
+"""Results per request that Milvus gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class _EmbedText:
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _EmbedImage:
+    source: ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """A request for how many nodes pass the filters."""
+
+
+_Request = _EmbedText | _EmbedImage | _Count | VectorStoreQuery
+_Answer = Any
+_Steps = Generator[list[_Request], list[_Answer], list[NodeWithScore]]
+
+
+class VisualRetriever(BaseRetriever):
+    """Find pictures (figures, photos, page images) by what they show.
+
+    A question's words are compared with pictures in the one space of a multimodal model, and so are the pictures that
+    it carries (``QueryBundle.image_path``, or the ``images`` of an ``AttachedQuery``); with both, the results are
+    fused by rank. Of nodes of one document that show the very same picture, such as the parts of a long table, one is
+    returned. ``QueryBundle.embedding`` is not used, since it comes from a model of texts.
+
+    A search by vector always finds something. Beside text routes (in a ``FusionRetriever``) set ``gate=True``: then,
+    for a question in words alone, only pictures pass that stand out from what is usual for the question (see
+    :mod:`~llama_index_raganything.ranking.outliers`), unless it asks for a picture ("which chart ..."). So pictures
+    that say nothing take no text's place.
+
+    Results are the stored ``ImageNode`` with text and path, scored by similarity (by reciprocal ranks when fused), and
+    ``visual_routes`` in their metadata, a JSON list of route, rank and similarity.
+
+    One vector stands for one picture. A late-interaction model, which has a vector per patch (ColPali), plugs in as a
+    postprocessor behind this retriever: it scores the pictures at ``image_path`` of some hundred results anew.
+
+    Args:
+        vector_store: Where the vectors of pictures are; see
+            :func:`~llama_index_raganything.stores.visual.visual_store_beside`.
+        embed_model: The model that they were made with.
+        similarity_top_k: How many nodes to return.
+        filters: What every node must pass; the tenant boundary.
+        gate: Of questions in words alone, let only outstanding pictures pass.
+        max_text_chars: Characters of a question that are embedded; models of images take short texts.
+        fetch: Gets pictures of questions that are at a URL; without it they are refused.
+        max_concurrency: How many requests run at the same time.
+        vector_store_kwargs: Passed on to the store's ``query``.
+        callback_manager: LlamaIndex's callbacks.
+        verbose: Passed on to ``BaseRetriever``.
+
+    Raises:
+        ConfigurationError: A number is below 1, the model embeds no images, or the store keeps no text.
+        SchemaMismatchError: (when asked) The model's vectors have another length than the stored ones.
+        ParseError: (when asked) The picture of a question is damaged, too large, or of a kind that cannot be drawn.
+        SourceError: (when asked) The picture of a question cannot be read, or is remote.
+    """
+
+    def __init__(
+        self,
+        vector_store: BasePydanticVectorStore,
+        embed_model: MultiModalEmbedding,
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        *,
+        gate: bool = False,
+        max_text_chars: int = 1000,
+        fetch: Fetch | None = None,
+        max_concurrency: int = 4,
+        vector_store_kwargs: dict[str, Any] | None = None,
+        callback_manager: CallbackManager | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.vector_store = vector_store
+        self.embed_model = embed_model
+        self.similarity_top_k = similarity_top_k
+        self.filters = filters
+        self.gate = gate
+        self.max_text_chars = max_text_chars
+        self.fetch = fetch
+        self.max_concurrency = max_concurrency
+        self.vector_store_kwargs = dict(vector_store_kwargs or {})
+        self._check()
+        super().__init__(callback_manager=callback_manager, verbose=verbose)
+
+    def _check(self) -> None:
+        for name in ("similarity_top_k", "max_text_chars", "max_concurrency"):
+            if getattr(self, name) < 1:
+                message = f"{name} must be 1 or more, not {getattr(self, name)}."
+                raise ConfigurationError(message)
+        model: Any = self.embed_model
+        if not isinstance(model, MultiModalEmbedding):
+            message = f"{type(model).__name__} embeds no images; give a MultiModalEmbedding."
+            raise ConfigurationError(message)
+        if not self.vector_store.stores_text:
+            message = f"{type(self.vector_store).__name__} keeps no text; VisualRetriever needs a store that does."
+            raise ConfigurationError(message)
+
+    # -- drivers ---------------------------------------------------------------------------------------------------
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        steps = self._steps(query_bundle)
+        answers: list[_Answer] | None = None
+        while True:
+            try:
+                requests = steps.send(answers)  # type: ignore[arg-type]  # a generator starts with None
+            except StopIteration as stop:
+                result: list[NodeWithScore] = stop.value
+                return result
+            answers = self._answers(requests)
+
+    @dispatcher.span
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        steps = self._steps(query_bundle)
+        limit = asyncio.Semaphore(self.max_concurrency)
+        answers: list[_Answer] | None = None
+        while True:
+            try:
+                requests = steps.send(answers)  # type: ignore[arg-type]  # a generator starts with None
+            except StopIteration as stop:
+                result: list[NodeWithScore] = stop.value
+                return result
+            answers = list(await asyncio.gather(*(self._aanswer(request, limit) for request in requests)))
+
+    def _answers(self, requests: Sequence[_Request]) -> list[_Answer]:
+        if self.max_concurrency == 1 or len(requests) < 2:
+            return [self._answer(request) for request in requests]
+        with ThreadPoolExecutor(min(self.max_concurrency, len(requests))) as pool:
+            jobs = [pool.submit(contextvars.copy_context().run, self._answer, request) for request in requests]
+            return [job.result() for job in jobs]
+
+    def _answer(self, request: _Request) -> _Answer:
+        if isinstance(request, _EmbedText):
+            return self.embed_model.get_agg_embedding_from_queries(list(request.texts))
+        if isinstance(request, _EmbedImage):
+            return self.embed_model.get_image_embedding(model_input(request.source, fetch=self.fetch))
+        if isinstance(request, _Count):
+            return self._count()
+        return self.vector_store.query(request, **self.vector_store_kwargs)
+
+    async def _aanswer(self, request: _Request, limit: asyncio.Semaphore) -> _Answer:
+        async with limit:
+            if isinstance(request, _EmbedText):
+                return await self.embed_model.aget_agg_embedding_from_queries(list(request.texts))
+            if isinstance(request, _EmbedImage):
+                fitted = await asyncio.to_thread(model_input, request.source, fetch=self.fetch)
+                return await self.embed_model.aget_image_embedding(fitted)
+            if isinstance(request, _Count):
+                return await asyncio.to_thread(self._count)
+            return await self.vector_store.aquery(request, **self.vector_store_kwargs)
+
+    def _count(self) -> int | None:
+        count = getattr(self.vector_store, "count", None)
+        return int(count(self.filters)) if count is not None else None
+
+    # -- core ------------------------------------------------------------------------------------------------------
+
+    def _steps(self, bundle: QueryBundle) -> _Steps:
+        """Yield requests and take their answers until the result is known; no I/O of its own."""
+        texts = self._texts(bundle)
+        images = [source_of_value(image) for image in images_of(bundle)]
+        wanted: list[_Request] = [*(_EmbedImage(image) for image in images), *([_EmbedText(texts)] if texts else [])]
+        if not wanted:
+            return []
+        vectors = yield wanted
+        routes: list[tuple[str, list[NodeWithScore]]] = []
+        for request, vector in zip(wanted, vectors, strict=True):
+            self._check_vector(vector)
+            if isinstance(request, _EmbedImage):
+                routes.append((IMAGE_ROUTE, (yield from self._search(vector))))
+                continue
+            least = yield from self._least(bundle, vector, beside_images=bool(images))
+            found = [] if least == _NOTHING else (yield from self._search(vector))
+            routes.append((TEXT_ROUTE, [hit for hit in found if least is None or (hit.score or 0.0) > least]))
+        fused = fuse_by_rank(
+            [found for _, found in routes],
+            [name for name, _ in routes],
+            [1.0] * len(routes),
+            RRF_K,
+            self.similarity_top_k,
+            VISUAL_ROUTES_KEY,
+        )
+        if len(routes) == 1:
+            for item, hit in zip(fused, routes[0][1], strict=True):
+                item.score = hit.score
+        for item in fused:
+            item.node.embedding = None
+        return fused
+
+    def _texts(self, bundle: QueryBundle) -> tuple[str, ...]:
+        cut = (text.strip()[: self.max_text_chars] for text in bundle.embedding_strs)
+        # Lone surrogates cannot be sent to any service.
+        return tuple(text.encode("utf-8", "replace").decode("utf-8") for text in cut if text)
+
+    def _check_vector(self, vector: Embedding) -> None:
+        problem = vector_problem(vector)
+        if problem:
+            message = f"{model_name(self.embed_model)} returned no usable vector for the question: {problem}."
+            raise NodeValueError(message)
+        stored = getattr(self.vector_store, "dim", None)
+        if isinstance(stored, int) and stored != len(vector):
+            message = (
+                f"{model_name(self.embed_model)} returned a vector of length {len(vector)}, the stored images have "
+                f"{stored}. Use the embedding model that they were embedded with, or embed them anew."
+            )
+            raise SchemaMismatchError(message)
+
+    def _least(
+        self, bundle: QueryBundle, vector: Embedding, *, beside_images: bool
+    ) -> Generator[list[_Request], list[_Answer], float | None]:
+        """Return the similarity over which pictures pass; None when all do."""
+        if not beside_images and (not self.gate or asks_for_picture(bundle.query_str)):
+            return None
+        query = self._query(vector, _BACKGROUND)
+        query.output_fields = []
+        (answer,) = yield [query]
+        similarities = list(answer.similarities or [])
+        population = None
+        if len(similarities) >= _BACKGROUND:
+            (population,) = yield [_Count()]
+        least = outstanding_threshold(similarities, population)
+        # Among few pictures nothing tells what is usual: words count beside a picture, and do not by themselves.
+        return least if least is not None or beside_images else _NOTHING
+
+    def _search(self, vector: Embedding) -> Generator[list[_Request], list[_Answer], list[NodeWithScore]]:
+        """Return the nearest nodes, one for each picture of a document."""
+        limit = 2 * self.similarity_top_k
+        while True:
+            (answer,) = yield [self._query(vector, limit)]
+            found = _one_per_picture(answer)
+            enough = len(found) >= self.similarity_top_k
+            if enough or len(answer.similarities or []) < limit or limit >= _MOST:
+                return found[: self.similarity_top_k]
+            limit = min(4 * limit, _MOST)
+
+    def _query(self, vector: Embedding, limit: int) -> VectorStoreQuery:
+        return VectorStoreQuery(query_embedding=vector, similarity_top_k=limit, filters=self.filters)
+
+
+_NOTHING: Final = float("inf")
+
+
+def images_of(bundle: QueryBundle) -> list[Any]:
+    """Return the pictures that a question carries.
+
+    Args:
+        bundle: The question.
+
+    Returns:
+        Its ``images``, where it has any (``AttachedQuery``), else its ``image_path``.
+    """
+    found = getattr(bundle, "images", None)
+    return list(found) if found else [bundle.image_path] if bundle.image_path else []
+
+
+def asks_for_picture(question: str) -> bool:
+    """Return whether a question in words asks for a picture, and not for one by its label.
+
+    Args:
+        question: The question.
+    """
+    asked = understand(question)
+    return "image" in asked.kinds and not asked.labels
+
+
+def _one_per_picture(answer: VectorStoreQueryResult) -> list[NodeWithScore]:
+    pairs = zip(answer.nodes or [], answer.similarities or [], strict=True)
+    # Equal pictures have equal scores: the element before its page, and always the same one.
+    ordered = sorted(
+        pairs, key=lambda pair: (-pair[1], pair[0].metadata.get("content_type") == "page", pair[0].node_id)
+    )
+    kept: dict[tuple[str, str], NodeWithScore] = {}
+    for node, similarity in ordered:
+        kept.setdefault(_picture_of(node), NodeWithScore(node=node, score=float(similarity)))
+    return list(kept.values())
+
+
+def _picture_of(node: BaseNode) -> tuple[str, str]:
+    document = str(node.metadata.get("doc_id") or node.ref_doc_id or "")
+    picture = (
+        node.metadata.get("asset")
+        or getattr(node, "image_path", None)
+        or getattr(node, "image_url", None)
+        or node.node_id
+    )
+    return document, str(picture)
