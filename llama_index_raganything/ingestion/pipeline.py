@@ -34,7 +34,7 @@ from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.embedded import EMBEDDED
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.registry import named_parser
-from llama_index_raganything.readers.sources import SourceInput, expand_sources
+from llama_index_raganything.readers.sources import FolderRules, SourceInput, expand_sources
 from llama_index_raganything.stores.clients import Address
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
 from llama_index_raganything.stores.milvus import MilvusNodeStore
@@ -57,6 +57,7 @@ class Ingestion:
         ledger: Where the state of every document is kept.
         transformations: Run on the nodes of each document between splitting and embedding.
         layers: What is kept beside the nodes and in step with them: the graph, tables, visual vectors.
+        folder_rules: What is read of folders; all that is not hidden by default.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Ingestion:
         ledger: Ledger,
         transformations: Sequence[TransformComponent] = (),
         layers: Sequence[Layer] = (),
+        folder_rules: FolderRules | None = None,
     ) -> None:
+        self.folder_rules = folder_rules or FolderRules()
         self.layers = list(layers)
         self.reader = reader
         self.node_parser = node_parser
@@ -209,7 +212,7 @@ class Ingestion:
 
     def _jobs(self, paths: SourceInput, report: IngestionReport) -> list[Job]:
         jobs: dict[str, Job] = {}
-        for source in expand_sources(paths)[0]:
+        for source in expand_sources(paths, rules=self.folder_rules)[0]:
             try:
                 with report.stage("hash"):
                     digest = file_hash(Path(source.target)) if source.kind == "file" else ""

@@ -39,7 +39,31 @@ class Source:
     target: Any
 
 
-def expand_sources(value: Any, fs: Any = None) -> tuple[list[Source], bool]:
+@dataclass(frozen=True)
+class FolderRules:
+    """What is read of a local folder; files that are named themselves are always read.
+
+    Attributes:
+        recursive: Folders in it are read too.
+        suffixes: File name extensions with their dots, in lower case; None reads all.
+    """
+
+    recursive: bool = True
+    suffixes: frozenset[str] | None = None
+
+    def allow(self, path: Path) -> bool:
+        """Tell whether a file in a folder is read.
+
+        Args:
+            path: The file.
+        """
+        return self.suffixes is None or path.suffix.lower() in self.suffixes
+
+
+_ALL_FILES = FolderRules()
+
+
+def expand_sources(value: Any, fs: Any = None, rules: FolderRules = _ALL_FILES) -> tuple[list[Source], bool]:
     """Turn what a caller gave into single sources.
 
     Folders are walked recursively in sorted order; hidden files and folders and the lock files
@@ -48,6 +72,7 @@ def expand_sources(value: Any, fs: Any = None) -> tuple[list[Source], bool]:
     Args:
         value: A :data:`SourceInput`: path, folder, URL, content list, or an iterable of paths, folders and URLs.
         fs: fsspec file system that the paths belong to; the local one when None.
+        rules: What is read of local folders.
 
     Returns:
         The sources, and whether they are a batch: a folder, or more than one source.
@@ -59,7 +84,7 @@ def expand_sources(value: Any, fs: Any = None) -> tuple[list[Source], bool]:
     if content_list is not None:
         return [_content_list_source(content_list)], False
     if isinstance(value, str | PurePath):
-        return _expand_path(value, fs)
+        return _expand_path(value, fs, rules)
     if not isinstance(value, Iterable):
         message = f"Cannot read {type(value).__name__} {value!r}; give a path, folder, URL, content list, or several."
         raise ConfigurationError(message)
@@ -69,7 +94,7 @@ def expand_sources(value: Any, fs: Any = None) -> tuple[list[Source], bool]:
         if not isinstance(item, str | PurePath):
             message = f"Cannot read {type(item).__name__} {str(item)[:80]!r} in a list of paths; give paths or URLs."
             raise ConfigurationError(message)
-        found, is_folder = _expand_path(item, fs)
+        found, is_folder = _expand_path(item, fs, rules)
         sources.extend(found)
         batch = batch or is_folder
     return sources, batch or len(sources) > 1
@@ -146,7 +171,7 @@ def with_suffix(path: Path, file_format: FileFormat) -> Iterator[Path]:
         yield alias
 
 
-def _expand_path(value: str | PurePath, fs: Any) -> tuple[list[Source], bool]:
+def _expand_path(value: str | PurePath, fs: Any, rules: FolderRules) -> tuple[list[Source], bool]:
     text = os.fspath(value)
     if not text.strip():
         raise ConfigurationError("The path is empty; give the path of a file or folder.")
@@ -160,7 +185,7 @@ def _expand_path(value: str | PurePath, fs: Any) -> tuple[list[Source], bool]:
         raise BlockedSourceError(message)
     path = _from_home(Path(text))
     if _is_dir(path):
-        found = [Source("file", str(p.absolute()), p.absolute()) for p in _walk(path)]
+        found = [Source("file", str(p.absolute()), p.absolute()) for p in _walk(path, rules)]
         if not found:
             logger.warning("No files in the folder %s.", path)
         return found, True
@@ -187,11 +212,11 @@ def _is_dir(path: Path) -> bool:
         return False
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, rules: FolderRules) -> Iterator[Path]:
     for root, names, files in os.walk(_absolute(folder)):
-        names[:] = sorted(name for name in names if not _is_hidden(name))
+        names[:] = sorted(name for name in names if rules.recursive and not _is_hidden(name))
         for name in sorted(files):
-            if not _is_hidden(name):
+            if not _is_hidden(name) and rules.allow(Path(name)):
                 yield Path(root) / name
 
 
