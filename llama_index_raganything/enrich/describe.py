@@ -18,7 +18,7 @@ from llama_index.core.base.llms.types import (
     TextBlock,
 )
 from llama_index.core.llms import LLM
-from llama_index.core.schema import BaseNode, MetadataMode, TextNode
+from llama_index.core.schema import BaseNode, MetadataMode
 from pydantic import Field, PrivateAttr
 
 from llama_index_raganything.elements import ENTITY_KEYS, content_id
@@ -313,7 +313,7 @@ def with_description(element: ElementNodes, description: upstream.Description) -
     made: list[BaseNode] = []
     for number, part in enumerate(element.parts):
         node = part.model_copy(deep=True)
-        if number in element.starts and isinstance(node, TextNode):
+        if number in element.starts:
             node.set_content(described_text(node, description.text))
             node.embedding = None
         if description.entity is not None:
