@@ -29,6 +29,7 @@ from llama_index_raganything.errors import ConfigurationError, EnrichmentError
 MAX_ANSWER_CHARS: Final = 100_000
 """Characters of an answer that are read."""
 
+_AFTER_KEY = re.compile(r'^.*?"detailed_description":\s*"', re.DOTALL)
 _MAX_TAIL_BACKSLASHES: Final = 8
 _UNNAMED: Final = ("unknown_entity", "unique descriptive name", "descriptive name for this")
 _MAX_NAME: Final = 300
@@ -132,7 +133,7 @@ async def describe(processor_name: str | type, request: Request, ask: Ask) -> De
         # RAG-Anything's fallbacks: its processor failed, or found no complete entity beside a description.
         data = processor._robust_json_parse(exchange.answer)
         text, info = data.get("detailed_description"), data.get("entity_info")
-    return _usable(exchange.answer, text, info)
+    return _usable(exchange.answer, text, info, complete=not processor.cut_off)
 
 
 class _Exchange:
@@ -154,14 +155,14 @@ class _Exchange:
         return self.answer
 
 
-def _usable(answer: str, text: Any, info: Any) -> Description:
+def _usable(answer: str, text: Any, info: Any, *, complete: bool) -> Description:
     description = _plain(text).strip()
     if not description:
         excerpt = " ".join(answer.split())[:200]
         message = f"The model's answer holds no description that could be read: {excerpt!r}."
         raise EnrichmentError(message)
     entity = _entity(info, description) if isinstance(info, dict) else None
-    return Description(description, entity, complete=answer.rstrip().endswith(("}", "```")))
+    return Description(description, entity, complete)
 
 
 def _entity(info: Mapping[str, Any], description: str) -> Entity | None:
@@ -339,6 +340,7 @@ class _Repairs:
     """Overrides of ``BaseModalProcessor``; each can go when upstream mends it."""
 
     encoded_image: str = ""
+    cut_off: bool = False
 
     def _encode_image_to_base64(self, image_path: str) -> str:
         # Upstream reads the file as it is: 30,000 pixels wide, CMYK, animated. Ours has been made fit.
@@ -362,5 +364,6 @@ class _Repairs:
     def _extract_fields_with_regex(self, response: str) -> Any:
         # The quote ends the string in which an answer was cut off; without one the expressions never end.
         found = super()._extract_fields_with_regex(response + '"')  # type: ignore[misc]  # mixin
+        self.cut_off = '"' not in _AFTER_KEY.sub("", response, count=1) or not response.rstrip().endswith(("}", "```"))
         found["detailed_description"] = re.sub(r'\\(?=["/]|$)', "", found["detailed_description"])
         return found
