@@ -104,10 +104,13 @@ class ImageAttachment:
         """What the image adds to the words to search for."""
         return telling_words([self.caption])
 
-    @property
-    def text(self) -> str:
-        """What an LLM reads beside the image."""
-        return self.caption
+    def full_text(self, max_chars: int = MAX_PROMPT_CHARS) -> str:
+        """Return what an LLM reads beside the image.
+
+        Args:
+            max_chars: Characters returned at most.
+        """
+        return self.caption[:max_chars]
 
     def to_dict(self) -> dict[str, Any]:
         """Return RAG-Anything's form, which :func:`attachments_of` takes."""
@@ -164,20 +167,25 @@ class TableAttachment:
         figures = [text for text in [*first, *rest] if _is_figure(text)]
         return telling_words([self.caption, *header, *named, *figures])
 
-    @property
-    def text(self) -> str:
-        """What an LLM reads: the table as Markdown, cut after :data:`MAX_PROMPT_CHARS` with a word on the rest."""
-        lines = [self.caption] if self.caption else []
-        size = 0
+    def full_text(self, max_chars: int = MAX_PROMPT_CHARS) -> str:
+        """Return what an LLM reads: the table as Markdown, as many rows as there is room for and how many are left.
+
+        Args:
+            max_chars: Characters returned at most, the note on what is left out aside.
+        """
+        lines = [self.caption[:max_chars]] if self.caption else []
+        room = max_chars - sum(map(len, lines))
         for number, row in enumerate(self.cells):
             line = "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |"
-            size += len(line)
-            if size > MAX_PROMPT_CHARS and number:
-                lines.append(f"({len(self.cells) - number} more rows are left out.)")
-                break
-            lines.append(line[:MAX_PROMPT_CHARS])
+            lines.append(line[: max(0, room)])
+            room -= len(line) + 1
             if number == 0:
-                lines.append("|" + " --- |" * len(row))
+                lines.append(("|" + " --- |" * len(row))[: max(0, room)])
+                room -= len(lines[-1]) + 1
+            if room < 0:
+                lines[-1] += " ..."
+                lines.append(f"({len(self.cells) - number - 1} more rows are left out.)")
+                break
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -214,11 +222,14 @@ class EquationAttachment:
         found = (match[0].lstrip("\\") for match in _FORMULA_WORD.finditer(self.latex[:MAX_PROMPT_CHARS]))
         return telling_words([self.caption, *(word for word in found if word not in _LAYOUT)])
 
-    @property
-    def text(self) -> str:
-        """What an LLM reads."""
-        formula = f"$${self.latex.strip().strip('$').strip()[:MAX_PROMPT_CHARS]}$$"
-        return f"{self.caption}\n{formula}" if self.caption else formula
+    def full_text(self, max_chars: int = MAX_PROMPT_CHARS) -> str:
+        """Return what an LLM reads: caption and LaTeX.
+
+        Args:
+            max_chars: Characters of LaTeX returned at most.
+        """
+        formula = f"$${self.latex.strip().strip('$').strip()[:max_chars]}$$"
+        return f"{self.caption[:max_chars]}\n{formula}" if self.caption else formula
 
     def to_dict(self) -> dict[str, Any]:
         """Return RAG-Anything's form, which :func:`attachments_of` takes."""

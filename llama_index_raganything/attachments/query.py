@@ -10,7 +10,13 @@ from dataclasses_json import config
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.schema import QueryBundle
 
-from llama_index_raganything.attachments.kinds import Attachment, ImageAttachment, TableAttachment, telling_words
+from llama_index_raganything.attachments.kinds import (
+    MAX_PROMPT_CHARS,
+    Attachment,
+    ImageAttachment,
+    TableAttachment,
+    telling_words,
+)
 from llama_index_raganything.attachments.reading import attachments_of, message_parts
 
 
@@ -77,12 +83,18 @@ class AttachedQuery(QueryBundle):
         """The attached images."""
         return [each for each in self.attachments if isinstance(each, ImageAttachment)]
 
-    @property
-    def prompt(self) -> str:
-        """What an LLM is asked: the question, and the attached tables and formulas in full."""
-        parts = [f"{_title_of(each)}:\n{each.text}" for each in self.attachments if each.text]
-        readings = [f"Attached image {n}, as read:\n{text}" for n, text in enumerate(self.readings or (), 1) if text]
-        return "\n\n".join([*parts, *readings, self.question]).strip()
+    def prompt(self, max_chars: int = MAX_PROMPT_CHARS) -> str:
+        """Return what an LLM is asked: the question, before it the attached tables and formulas.
+
+        Args:
+            max_chars: Characters that all attachments may take together; the question is never cut.
+        """
+        readings = [text for text in self.readings or () if text]
+        share = max_chars // max(1, len(self.attachments) + len(readings))
+        texts = ((_title_of(each), each.full_text(share)) for each in self.attachments)
+        parts = [f"{title}:\n{text}" for title, text in texts if text]
+        parts += [f"Attached image {n}, as read:\n{t[:share]}" for n, t in enumerate(self.readings or (), 1) if t]
+        return "\n\n".join([*parts, self.question]).strip()
 
     @classmethod
     def _made(

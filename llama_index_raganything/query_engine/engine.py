@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.base.response.schema import RESPONSE_TYPE
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -14,13 +17,18 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode, get_response_synthesizer
 from llama_index.core.response_synthesizers.context_only import ContextOnly
 from llama_index.core.response_synthesizers.no_text import NoText
+from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
 from llama_index.core.settings import Settings
+from llama_index.core.vector_stores.types import MetadataFilters
 from pydantic import BaseModel
 
+from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine import prompts
+from llama_index_raganything.query_engine.attached import AttachmentReader, StoredImages, with_certain_hits
 from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
+from llama_index_raganything.query_engine.node_images import ImageFiles
 from llama_index_raganything.query_engine.postprocessors import (
     MultimodalContextPostprocessor,
     PageContextPostprocessor,
@@ -35,13 +43,24 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
     A multimodal LLM gets each retrieved figure's caption and image, a text LLM gets the text, and without an
     LLM the answer quotes sentences, table cells and figures. ``response.metadata["citations"]`` lists what
     each ``[n]`` leads to (see :func:`~llama_index_raganything.query_engine.citations.citation`);
-    ``response.metadata["answered"]`` is False when the documents hold no answer.
+    ``response.metadata["answered"]`` is False when the documents hold no answer, and
+    ``response.metadata["images"]`` lists the images to show beside it.
+
+    A question may carry images, tables and formulas. Their telling words join the question for retrieval: those of
+    tables, of formulas and of what an image says (recognised, or described by an LLM with
+    ``describe_attachments=True``). An LLM reads tables and formulas in full, a multimodal one looks at the images.
+    A stored element that an attached image *is* comes first, whatever else is found.
+
+    >>> engine.query("Is this the same curve?", attachments=["curve.png"])  # doctest: +SKIP
 
     Args:
         retriever: Finds the nodes.
         response_synthesizer: Writes the answer; one of LlamaIndex's is made to cite. Extractive by default.
         node_postprocessors: Applied to the retrieved nodes.
         callback_manager: LlamaIndex callbacks.
+        attachment_reader: Says what attached images show; recognises their words by default.
+        stored_images: Finds the stored elements that an attached image is; None finds them among the retrieved only.
+        asset_root: Folder of the assets, for nodes whose ``image_path`` is gone.
     """
 
     def __init__(
@@ -50,6 +69,10 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         response_synthesizer: BaseSynthesizer | None = None,
         node_postprocessors: list[BaseNodePostprocessor] | None = None,
         callback_manager: CallbackManager | None = None,
+        *,
+        attachment_reader: AttachmentReader | None = None,
+        stored_images: StoredImages | None = None,
+        asset_root: str | None = None,
     ) -> None:
         synthesizer = response_synthesizer or ExtractiveSynthesizer(callback_manager=callback_manager)
         if not isinstance(synthesizer, (CitingSynthesizer, ExtractiveSynthesizer)):
@@ -60,6 +83,9 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             node_postprocessors=node_postprocessors,
             callback_manager=callback_manager,
         )
+        self._attachment_reader = attachment_reader or AttachmentReader()
+        self._stored_images = stored_images
+        self._asset_root = asset_root
 
     @classmethod
     def from_args(
@@ -87,6 +113,8 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         max_pixels: int = 2_000_000,
         page_store: Any = None,
         max_pages: int = 3,
+        describe_attachments: bool = False,
+        filters: MetadataFilters | None = None,
         **kwargs: Any,
     ) -> RAGAnythingQueryEngine:
         """Make an engine.
@@ -116,20 +144,30 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             page_store: Vector store or docstore that holds all nodes. An LLM then reads elements with the text of
                 their page; without an LLM the other elements of the page may be quoted too.
             max_pages: Pages added for one question.
+            describe_attachments: Let a multimodal LLM describe each attached image before retrieval, one call per
+                image that it has not seen; otherwise the words in it are recognised.
+            filters: What stored images must pass to be found by their content; the retriever's by default. A
+                retriever of unknown filters finds them among its results only.
             **kwargs: Accepted for compatibility with ``RetrieverQueryEngine`` and ignored.
 
         Returns:
             The engine.
 
         Raises:
-            ConfigurationError: ``multimodal=True`` with an LLM that is no chat model.
+            ConfigurationError: ``multimodal=True`` with an LLM that is no chat model, or
+                ``describe_attachments=True`` with one that sees no images.
         """
         del kwargs
         callback_manager = callback_manager or Settings.callback_manager
         chosen = _choose_llm(llm)
+        reader = _attachment_reader(chosen, multimodal, max_pixels) if describe_attachments else AttachmentReader()
         if response_synthesizer is None and chosen is None:
             response_synthesizer = ExtractiveSynthesizer(
-                streaming=streaming, callback_manager=callback_manager, page_store=page_store, max_pages=max_pages
+                streaming=streaming,
+                callback_manager=callback_manager,
+                page_store=page_store,
+                max_pages=max_pages,
+                asset_root=asset_root,
             )
         elif response_synthesizer is None:
             assert chosen is not None
@@ -156,13 +194,22 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             pages = PageContextPostprocessor(store=page_store, max_pages=max_pages)
             around: Sequence[BaseNodePostprocessor] = [pages] if page_store is not None else []
             response_synthesizer = CitingSynthesizer(
-                inner, [*around, images] if sees else around, page_store=page_store, max_pages=max_pages
+                inner,
+                [*around, images] if sees else around,
+                page_store=page_store,
+                max_pages=max_pages,
+                max_images=max_images,
+                max_pixels=max_pixels,
+                asset_root=asset_root,
             )
         return cls(
             retriever=retriever,
             response_synthesizer=response_synthesizer,
             callback_manager=callback_manager,
             node_postprocessors=node_postprocessors,
+            attachment_reader=reader,
+            stored_images=_stored_images(page_store, retriever, filters),
+            asset_root=asset_root,
         )
 
     def with_retriever(self, retriever: BaseRetriever) -> RAGAnythingQueryEngine:
@@ -176,7 +223,96 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             response_synthesizer=self._response_synthesizer,
             callback_manager=self.callback_manager,
             node_postprocessors=self._node_postprocessors,
+            attachment_reader=self._attachment_reader,
+            stored_images=self._stored_images,
+            asset_root=self._asset_root,
         )
+
+    def query(self, str_or_query_bundle: QueryType | ChatMessage, attachments: Any = None) -> RESPONSE_TYPE:
+        """Answer a question, which may carry images, tables and formulas.
+
+        Args:
+            str_or_query_bundle: The question; the images of a chat message and a bundle's ``image_path`` count as
+                attachments.
+            attachments: What the question carries; see :func:`~llama_index_raganything.attachments.attachments_of`.
+
+        Returns:
+            The response.
+
+        Raises:
+            RAGAnythingError: An attachment cannot be read.
+        """
+        return super().query(_question(str_or_query_bundle, attachments))
+
+    async def aquery(self, str_or_query_bundle: QueryType | ChatMessage, attachments: Any = None) -> RESPONSE_TYPE:
+        """Answer a question, which may carry images, tables and formulas; see :meth:`query`."""
+        return await super().aquery(_question(str_or_query_bundle, attachments))
+
+    def retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        """Retrieve and postprocess nodes; see ``RetrieverQueryEngine``."""
+        query = _with_image(query_bundle)
+        if not isinstance(query, AttachedQuery):
+            return super().retrieve(query)
+        query = self._attachment_reader.read(query)
+        nodes = self._with_certain_hits(self._retriever.retrieve(query), query)
+        return self._apply_node_postprocessors(nodes, query_bundle=query)
+
+    async def aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        """Retrieve and postprocess nodes; see ``RetrieverQueryEngine``."""
+        query = _with_image(query_bundle)
+        if not isinstance(query, AttachedQuery):
+            return await super().aretrieve(query)
+        query = await self._attachment_reader.aread(query)
+        found = await self._retriever.aretrieve(query)
+        nodes = await asyncio.to_thread(self._with_certain_hits, found, query)
+        return await self._async_apply_node_postprocessors(nodes, query_bundle=query)
+
+    def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        query = _with_image(query_bundle)
+        if isinstance(query, AttachedQuery):
+            query = self._attachment_reader.read(query)
+        return super()._query(query)
+
+    async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        query = _with_image(query_bundle)
+        if isinstance(query, AttachedQuery):
+            query = await self._attachment_reader.aread(query)
+        return await super()._aquery(query)
+
+    def _with_certain_hits(self, nodes: list[NodeWithScore], query: AttachedQuery) -> list[NodeWithScore]:
+        images = query.image_attachments
+        if not images:
+            return nodes
+        stored = self._stored_images.find(images) if self._stored_images is not None else []
+        return with_certain_hits(nodes, stored, images, ImageFiles(self._asset_root))
+
+
+def _question(question: QueryType | ChatMessage, attachments: Any) -> QueryType:
+    """Return a question that carries nothing as it is."""
+    if attachments is None and not isinstance(question, ChatMessage):
+        return question if isinstance(question, str) else _with_image(question)
+    return AttachedQuery.of(question, attachments)
+
+
+def _with_image(query: QueryBundle) -> QueryBundle:
+    return AttachedQuery.of(query) if query.image_path and not isinstance(query, AttachedQuery) else query
+
+
+def _attachment_reader(llm: LLM | None, multimodal: bool | None, max_pixels: int) -> AttachmentReader:
+    if llm is None or not (supports_images(llm) if multimodal is None else multimodal):
+        message = (
+            "describe_attachments=True needs an LLM that sees images; pass a multimodal chat LLM, or leave it out and "
+            "the words in attached images are recognised."
+        )
+        raise ConfigurationError(message)
+    return AttachmentReader(llm, max_pixels=max_pixels)
+
+
+def _stored_images(store: Any, retriever: BaseRetriever, filters: MetadataFilters | None) -> StoredImages | None:
+    """Return the look-up of stored images, under the retriever's filters: they are the tenant boundary."""
+    if store is None or (filters is None and not hasattr(retriever, "filters")):
+        return None
+    return StoredImages(store, filters if filters is not None else getattr(retriever, "filters"))  # noqa: B009
 
 
 def _choose_llm(llm: LLM | None) -> LLM | None:

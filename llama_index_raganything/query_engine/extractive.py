@@ -16,9 +16,11 @@ from llama_index.core.schema import NodeWithScore, QueryType, TextNode
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything.node_parser.tokens import simple_tokens
+from llama_index_raganything.query_engine.attached import same_image_quotes
 from llama_index_raganything.query_engine.citations import citation
 from llama_index_raganything.query_engine.evented import EventedSynthesizer, as_bundle
 from llama_index_raganything.query_engine.inventory import inventory_answer
+from llama_index_raganything.query_engine.node_images import ImageFiles, evidence_images
 from llama_index_raganything.query_engine.postprocessors import neighbours_on_pages
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.quotes import Quote, find_quotes, without_markers
@@ -33,6 +35,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         page_store: Vector store or docstore that holds all nodes; the other elements of the retrieved nodes'
             pages may then be quoted too, and are added to the sources when they are.
         max_pages: Pages that are looked at.
+        asset_root: Folder of the assets, for the list of images beside the answer.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         callback_manager: CallbackManager | None = None,
         page_store: Any = None,
         max_pages: int = 5,
+        asset_root: str | None = None,
     ) -> None:
         # The base class would otherwise build LlamaIndex's default LLM, a paid third party.
         super().__init__(
@@ -52,6 +56,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         )
         self._page_store = page_store
         self._max_pages = max_pages
+        self._files = ImageFiles(asset_root)
 
     def _get_prompts(self) -> PromptDictType:
         return {}
@@ -126,22 +131,27 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         if counted is not None:
             pieces, found = counted
             sources = [*nodes, *(additional or [])]
-            return pieces, sources, self._metadata(sources) | {"citations": found, "answered": True}
+            images = evidence_images(nodes, self._files)
+            return pieces, sources, self._metadata(sources) | {"citations": found, "answered": True, "images": images}
         around = (
             neighbours_on_pages(self._page_store, list(nodes), self._max_pages) if self._page_store is not None else []
         )
         known = [*nodes, *(NodeWithScore(node=node) for _, node in around)]
         ranks = [*range(len(nodes)), *(index for index, _ in around)]
         quotes, sources = _keep_sources(find_quotes(question, known, ranks), known, len(nodes))
-        first: dict[int, Quote] = {}
+        same = same_image_quotes(question, nodes)
+        quoted = {number: text for number, text, _ in same}
         for quote in quotes:
-            first.setdefault(quote.number, quote)
-        citations = [citation(n, sources[n - 1], quote.text) for n, quote in first.items()]
+            quoted.setdefault(quote.number, quote.text)
+        citations = [citation(n, sources[n - 1], text) for n, text in quoted.items()]
+        images = evidence_images(sources, self._files)
         sources.extend(additional or [])
         metadata = self._metadata(sources)
         metadata["citations"] = citations
-        metadata["answered"] = bool(quotes)
-        return _pieces(question, quotes), sources, metadata
+        metadata["answered"] = bool(quoted)
+        metadata["images"] = images
+        said = [sentence for _, _, sentence in same]
+        return [*said, *(_pieces(question, quotes) if quotes or not same else [])], sources, metadata
 
 
 def _keep_sources(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
-from io import BytesIO
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,20 +21,17 @@ from llama_index.core.schema import (
 )
 from pydantic import Field
 
-from llama_index_raganything.errors import BlockedSourceError
-from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.images import FittedImage
+from llama_index_raganything.query_engine.node_images import ImageFiles, has_image
 
 logger = logging.getLogger(__name__)
-
-_PASSED_ON: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
-"""Formats that every vision endpoint takes; others are sent as PNG."""
 
 _MAX_NEIGHBOURS: Final = 200
 """Elements fetched at most for one question; a spreadsheet "page" may have thousands."""
 
 
 class MultimodalContextPostprocessor(BaseNodePostprocessor):
-    """Give each retrieved ``ImageNode`` to a multimodal LLM with its caption **and** its image.
+    """Give each retrieved image to a multimodal LLM with its caption **and** its image.
 
     ``ImageNode.get_content_blocks`` emits the image without the text (llama-index-core 0.14.25), and a missing
     file makes it raise inside synthesis. Here an ``ImageNode`` becomes a ``Node`` with text and image; where
@@ -47,80 +43,55 @@ class MultimodalContextPostprocessor(BaseNodePostprocessor):
         max_images: Images passed on for one question; the best-ranked first.
         max_pixels: Pixels of an image; a larger one is scaled down.
         max_bytes: Bytes of an image file that are read at most.
+        max_total_bytes: Bytes of all images passed on for one question, as sent.
     """
 
     asset_root: str | None = Field(default=None, description="Folder of the assets.")
     max_images: int = Field(default=6, ge=0, description="Images passed on for one question.")
     max_pixels: int = Field(default=2_000_000, gt=0, description="Pixels of an image.")
     max_bytes: int = Field(default=50_000_000, gt=0, description="Bytes of an image file.")
+    max_total_bytes: int = Field(default=12_000_000, gt=0, description="Bytes of all images of one question.")
 
     @classmethod
     def class_name(cls) -> str:
         """Return the name used for serialisation."""
         return "MultimodalContextPostprocessor"
 
+    @property
+    def files(self) -> ImageFiles:
+        """Where images are read from."""
+        return ImageFiles(self.asset_root, self.max_bytes)
+
     def _postprocess_nodes(
         self,
         nodes: list[NodeWithScore],
         query_bundle: QueryBundle | None = None,  # noqa: ARG002  # core's signature
     ) -> list[NodeWithScore]:
-        left = self.max_images
-        result: list[NodeWithScore] = []
-        for scored in nodes:
-            node = scored.node
-            if not isinstance(node, ImageNode):
-                result.append(scored)
-                continue
-            resource = self._image_of(node) if left > 0 else None
-            left -= resource is not None
-            result.append(NodeWithScore(node=_with_image(node, resource), score=scored.score))
-        return result
+        images = self.fitted_images(nodes)
+        return [
+            NodeWithScore(node=_with_image(scored.node, images.get(index)), score=scored.score)
+            if has_image(scored.node)
+            else scored
+            for index, scored in enumerate(nodes)
+        ]
 
-    def _image_of(self, node: ImageNode) -> MediaResource | None:
-        """Return a node's image within the limits, or None when there is none to be had."""
-        try:
-            data = self._bytes_of(node)
-            return None if data is None else self._fit(data)
-        except (OSError, ValueError) as error:
-            # PIL's UnidentifiedImageError is an OSError, its DecompressionBombError comes as ValueError below.
-            logger.warning("The image of node %s cannot be read and is left out: %s", node.node_id, error)
-            return None
+    def fitted_images(self, nodes: Sequence[NodeWithScore]) -> dict[int, FittedImage]:
+        """Return the images to pass on, by index of the node.
 
-    def _bytes_of(self, node: ImageNode) -> bytes | None:
-        if node.image:
-            return base64.b64decode(node.image)
-        for path in (Path(node.image_path) if node.image_path else None, self._asset_path(node)):
-            if path is not None and path.is_file() and path.stat().st_size <= self.max_bytes:
-                return path.read_bytes()
-        return None
-
-    def _asset_path(self, node: ImageNode) -> Path | None:
-        asset = node.metadata.get("asset")
-        if not asset or self.asset_root is None:
-            return None
-        try:
-            return AssetStore(self.asset_root).resolve(str(asset))
-        except BlockedSourceError:
-            return None
-
-    def _fit(self, data: bytes) -> MediaResource:
-        from PIL import Image
-
-        try:
-            with Image.open(BytesIO(data)) as image:
-                kind = image.format or ""
-                pixels = image.width * image.height
-                if kind in _PASSED_ON and pixels <= self.max_pixels:
-                    image.verify()
-                    return MediaResource(data=data, mimetype=_PASSED_ON[kind])
-                scale = min(1.0, (self.max_pixels / pixels) ** 0.5)
-                size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
-                small = image.convert("RGB").resize(size)
-        except (Image.DecompressionBombError, SyntaxError, binascii.Error) as error:
-            raise ValueError(str(error)) from error
-        buffer = BytesIO()
-        small.save(buffer, format="PNG")
-        return MediaResource(data=buffer.getvalue(), mimetype="image/png")
+        Args:
+            nodes: Nodes, best first.
+        """
+        files = self.files
+        images: dict[int, FittedImage] = {}
+        room = self.max_total_bytes
+        for index, scored in enumerate(nodes):
+            if len(images) >= self.max_images:
+                break
+            image = files.fitted(scored.node, self.max_pixels) if has_image(scored.node) else None
+            if image is not None and len(image.data) <= room:
+                images[index] = image
+                room -= len(image.data)
+        return images
 
 
 class PageContextPostprocessor(BaseNodePostprocessor):
@@ -242,24 +213,27 @@ def _window(page: str, element: str, size: int) -> str:
     return page[start : start + size]
 
 
-def _with_image(node: ImageNode, resource: MediaResource | None) -> BaseNode:
-    shared = {
+def _with_image(node: BaseNode, image: FittedImage | None) -> BaseNode:
+    text = node.get_content(metadata_mode=MetadataMode.NONE)
+    shared: dict[str, Any] = {
         "id_": node.node_id,
         "metadata": node.metadata,
         "excluded_embed_metadata_keys": node.excluded_embed_metadata_keys,
         "excluded_llm_metadata_keys": node.excluded_llm_metadata_keys,
         "relationships": node.relationships,
     }
-    if resource is None:
-        return TextNode(text=node.text, **shared)
-    return Node(text_resource=MediaResource(text=node.text), image_resource=resource, **shared)
+    if image is None:
+        return TextNode(text=text, **shared)
+    resource = MediaResource(data=image.data, mimetype=image.mimetype)
+    return Node(text_resource=MediaResource(text=text), image_resource=resource, **shared)
 
 
-class ImageTextPostprocessor(BaseNodePostprocessor):
-    """Put a text node with the words of each image node before it, and drop images whose file is gone.
+class ImageTextPostprocessor(MultimodalContextPostprocessor):
+    """Put a text node with the words of each image node before it, and its image, fitted, after it.
 
     LlamaIndex's multimodal chat engines (core 0.14) send the picture of an ``ImageNode`` only, without its caption,
-    its recognised text and its place, and fail as a whole when one file is missing.
+    its recognised text and its place, and fail as a whole when one file is missing. Images that are missing, broken
+    or over the limits are left out; their words stay.
     """
 
     @classmethod
@@ -272,19 +246,31 @@ class ImageTextPostprocessor(BaseNodePostprocessor):
         nodes: list[NodeWithScore],
         query_bundle: QueryBundle | None = None,  # noqa: ARG002  # core's signature
     ) -> list[NodeWithScore]:
+        images = self.fitted_images(nodes)
         result: list[NodeWithScore] = []
-        for scored in nodes:
-            node = scored.node
-            if isinstance(node, ImageNode) and node.text:
-                twin = TextNode(
-                    id_=f"{node.node_id}-text",
-                    text=node.text,
-                    metadata=node.metadata,
-                    excluded_llm_metadata_keys=node.excluded_llm_metadata_keys,
-                    excluded_embed_metadata_keys=node.excluded_embed_metadata_keys,
-                )
-                result.append(NodeWithScore(node=twin, score=scored.score))
-                if node.image_path and not Path(node.image_path).is_file():
-                    continue
-            result.append(scored)
+        for index, scored in enumerate(nodes):
+            if not isinstance(scored.node, ImageNode):
+                result.append(scored)
+                continue
+            if scored.node.text:
+                result.append(NodeWithScore(node=_words_of(scored.node), score=scored.score))
+            if index in images:
+                result.append(NodeWithScore(node=_showing(scored.node, images[index]), score=scored.score))
         return result
+
+
+def _words_of(node: ImageNode) -> TextNode:
+    return TextNode(
+        id_=f"{node.node_id}-text",
+        text=node.text,
+        metadata=node.metadata,
+        excluded_llm_metadata_keys=node.excluded_llm_metadata_keys,
+        excluded_embed_metadata_keys=node.excluded_embed_metadata_keys,
+    )
+
+
+def _showing(node: ImageNode, image: FittedImage) -> ImageNode:
+    if not image.changed and node.image_path and Path(node.image_path).is_file():
+        return node
+    encoded = base64.b64encode(image.data).decode("ascii")
+    return node.model_copy(update={"image": encoded, "image_mimetype": image.mimetype})

@@ -9,6 +9,9 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.prompts import RichPromptTemplate
 from llama_index.core.prompts.base import ChatPromptTemplate
 
+ATTACHED_IMAGES: Final = "attached_images"
+"""Variable of a multimodal prompt: the images that the question carries, as data URIs."""
+
 NOT_FOUND: Final = "The answer was not found in the documents."
 NOT_FOUND_ZH: Final = "在文档中没有找到答案。"
 
@@ -47,7 +50,11 @@ _BLOCKS: Final = (
     "{% endif %}\n{% endfor %}{% endfor %}"
 )
 _RICH_SYSTEM: Final = '{% chat role="system" %}\n' + _RULES + "\n{% endchat %}\n"
-_RICH_QUESTION: Final = "\nQuestion: {{ query_str }}\nAnswer with citations:\n{% endchat %}\n"
+_ATTACHED: Final = (
+    "{% for url in attached_images %}\nImage {{ loop.index }} attached to the question, which is no source:\n"
+    "{{ url | image }}\n{% endfor %}"
+)
+_RICH_QUESTION: Final = _ATTACHED + "\nQuestion: {{ query_str }}\nAnswer with citations:\n{% endchat %}\n"
 
 CITATION_CHAT_QA_PROMPT: Final = RichPromptTemplate(
     _RICH_SYSTEM + '{% chat role="user" %}\nSources:\n' + _BLOCKS + _RICH_QUESTION

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llama_index.core.base.llms.types import ChatMessage, TextBlock
@@ -17,9 +19,12 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.response_synthesizers import BaseSynthesizer, Generation
 from llama_index.core.response_synthesizers.no_text import NoText
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryType
+from llama_index.core.schema import BaseNode, MetadataMode, Node, NodeWithScore, QueryBundle, QueryType
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
+from llama_index_raganything.attachments import AttachedQuery
+from llama_index_raganything.attachments.kinds import MAX_PROMPT_CHARS
+from llama_index_raganything.images import MAX_PIXELS
 from llama_index_raganything.query_engine.citations import (
     MarkerFilter,
     answer_citations,
@@ -28,14 +33,31 @@ from llama_index_raganything.query_engine.citations import (
     supporting_numbers,
 )
 from llama_index_raganything.query_engine.evented import EventedSynthesizer, as_bundle
+from llama_index_raganything.query_engine.node_images import (
+    ImageFiles,
+    attached_record,
+    evidence_images,
+    reading_order,
+)
 from llama_index_raganything.query_engine.postprocessors import neighbours_on_pages
-from llama_index_raganything.query_engine.prompts import not_found_answer, says_not_found
+from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, not_found_answer, says_not_found
 from llama_index_raganything.query_engine.quotes import without_markers
 
 _UNGROUNDED: Final = (Generation, NoText)
 """Synthesizers that do not read the sources, so that citing one would be a guess."""
 
+_NUMBER: Final = "source_number"
+
 _Around = Mapping[int, Sequence[BaseNode]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question as an LLM is asked it: its text, what else the prompt takes, and the images that go with it."""
+
+    text: str
+    options: dict[str, Any]
+    records: list[dict[str, Any]] = field(default_factory=list)
 
 
 class CitingSynthesizer(EventedSynthesizer):
@@ -48,6 +70,9 @@ class CitingSynthesizer(EventedSynthesizer):
         page_store: Vector store or docstore that holds all nodes, so that a citation can lead to the element of
             the page that holds the claim.
         max_pages: Pages that are looked at.
+        max_images: Images of a question that are sent.
+        max_pixels: Pixels of an image of a question; larger ones are scaled down.
+        asset_root: Folder of the assets, for the list of images beside the answer.
     """
 
     def __init__(
@@ -56,6 +81,9 @@ class CitingSynthesizer(EventedSynthesizer):
         context_postprocessors: Sequence[BaseNodePostprocessor] = (),
         page_store: Any = None,
         max_pages: int = 3,
+        max_images: int = 6,
+        max_pixels: int = MAX_PIXELS,
+        asset_root: str | None = None,
     ) -> None:
         super().__init__(
             llm=inner._llm,
@@ -70,6 +98,9 @@ class CitingSynthesizer(EventedSynthesizer):
         self._context_postprocessors = list(context_postprocessors)
         self._page_store = page_store
         self._max_pages = max_pages
+        self._max_images = max_images
+        self._max_pixels = max_pixels
+        self._files = ImageFiles(asset_root)
 
     @property
     def inner(self) -> BaseSynthesizer:
@@ -124,7 +155,9 @@ class CitingSynthesizer(EventedSynthesizer):
         Returns:
             The response. ``metadata["citations"]`` tells what each ``[n]`` leads to, ``metadata["answered"]``
             whether the sources held an answer, ``metadata["dropped_markers"]`` which numbers led nowhere.
-            While a stream is open they are empty; they are filled when it ends.
+            While a stream is open they are empty; they are filled when it ends. ``metadata["images"]`` lists the
+            images of the question and of the sources, to be shown beside the answer, and which of them were sent;
+            see :func:`~llama_index_raganything.query_engine.node_images.image_record`.
         """
         query = as_bundle(query)
         if not nodes and not isinstance(self._inner, _UNGROUNDED):
@@ -135,11 +168,13 @@ class CitingSynthesizer(EventedSynthesizer):
             context: list[NodeWithScore] = list(nodes)
             for postprocessor in self._context_postprocessors:
                 context = postprocessor.postprocess_nodes(context, query_bundle=query)
+            asked = self._asked(query, response_kwargs)
             if self._multimodal:
-                text = self.get_response_from_messages(query.query_str, _messages(context), **response_kwargs)
+                text = self.get_response_from_messages(asked.text, _messages(context), **asked.options)
             else:
-                text = self.get_response(query.query_str, _texts(context), **response_kwargs)
-            made.append(self._finish(text, nodes, additional_source_nodes, self._around(nodes)))
+                text = self.get_response(asked.text, _texts(context), **asked.options)
+            images = [*asked.records, *self._images(nodes, context)]
+            made.append(self._finish(text, nodes, additional_source_nodes, self._around(nodes), images))
         return made[0]
 
     async def asynthesize(
@@ -159,13 +194,37 @@ class CitingSynthesizer(EventedSynthesizer):
             context: list[NodeWithScore] = list(nodes)
             for postprocessor in self._context_postprocessors:
                 context = await postprocessor.apostprocess_nodes(context, query_bundle=query)
+            asked = await asyncio.to_thread(self._asked, query, response_kwargs)
             if self._multimodal:
-                text = await self.aget_response_from_messages(query.query_str, _messages(context), **response_kwargs)
+                text = await self.aget_response_from_messages(asked.text, _messages(context), **asked.options)
             else:
-                text = await self.aget_response(query.query_str, _texts(context), **response_kwargs)
+                text = await self.aget_response(asked.text, _texts(context), **asked.options)
             around = await asyncio.to_thread(self._around, nodes)
-            made.append(self._finish(text, nodes, additional_source_nodes, around))
+            images = [*asked.records, *await asyncio.to_thread(self._images, nodes, context)]
+            made.append(self._finish(text, nodes, additional_source_nodes, around, images))
         return made[0]
+
+    def _asked(self, query: QueryBundle, options: dict[str, Any]) -> _Asked:
+        """Return what the LLM is asked, with the question's images where it can look at them."""
+        if not isinstance(query, AttachedQuery):
+            return _Asked(query.query_str, options)
+        # Half a character per token leaves most of a small window to the sources.
+        room = min(MAX_PROMPT_CHARS, self._llm.metadata.context_window // 2)
+        text = _inert(query.prompt(room))
+        images = query.image_attachments[: self._max_images] if self._multimodal else []
+        fitted = [(image.path, image.fit(max_pixels=self._max_pixels)) for image in images]
+        records = [attached_record(None if path is None else str(path), image) for path, image in fitted]
+        urls = [f"data:{image.mimetype};base64,{base64.b64encode(image.data).decode()}" for _, image in fitted]
+        return _Asked(text, options | ({ATTACHED_IMAGES: urls} if urls else {}), records)
+
+    def _images(self, nodes: Sequence[NodeWithScore], context: Sequence[NodeWithScore]) -> list[dict[str, Any]]:
+        """Return the images of the sources, in reading order, and which of them the LLM has seen."""
+        seen = {
+            index: scored.node.image_resource
+            for index, scored in enumerate(context)
+            if self._multimodal and isinstance(scored.node, Node) and scored.node.image_resource is not None
+        }
+        return evidence_images(nodes, self._files, seen)
 
     def _around(self, nodes: Sequence[NodeWithScore]) -> _Around:
         """Return the elements on the pages of the sources, by number of the source."""
@@ -181,9 +240,10 @@ class CitingSynthesizer(EventedSynthesizer):
         nodes: Sequence[NodeWithScore],
         additional: Sequence[NodeWithScore] | None,
         around: _Around,
+        images: list[dict[str, Any]],
     ) -> RESPONSE_TYPE:
         sources = [*nodes, *(additional or [])]
-        metadata = self._metadata(sources) | _nothing()
+        metadata = self._metadata(sources) | _nothing() | {"images": images}
         if isinstance(text, Generator):
             return StreamingResponse(
                 self._stream(text, nodes, around, metadata), source_nodes=sources, metadata=metadata
@@ -262,10 +322,12 @@ def number_messages(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     """Put ``Source [n]:`` before the blocks of each message; see :func:`number_texts`.
 
     Args:
-        messages: Messages with text and media blocks, the first being source 1.
+        messages: Messages with text and media blocks. One that was told its number keeps it; of the others the
+            first is source 1.
     """
     numbered: list[ChatMessage] = []
-    for number, message in enumerate(messages, 1):
+    for place, message in enumerate(messages, 1):
+        number = message.additional_kwargs.get(_NUMBER, place)
         blocks = [
             TextBlock(text=_inert(without_markers(block.text))) if isinstance(block, TextBlock) else block
             for block in message.blocks
@@ -280,7 +342,14 @@ def _inert(text: str) -> str:
 
 
 def _messages(context: Sequence[NodeWithScore]) -> list[ChatMessage]:
-    return [ChatMessage(blocks=scored.node.get_content_blocks(metadata_mode=MetadataMode.LLM)) for scored in context]
+    """Return one message per source in reading order, each with the number that its rank gave it."""
+    return [
+        ChatMessage(
+            blocks=context[index].node.get_content_blocks(metadata_mode=MetadataMode.LLM),
+            additional_kwargs={_NUMBER: index + 1},
+        )
+        for index in reading_order(context)
+    ]
 
 
 def _texts(context: Sequence[NodeWithScore]) -> list[str]:
@@ -288,4 +357,4 @@ def _texts(context: Sequence[NodeWithScore]) -> list[str]:
 
 
 def _nothing() -> dict[str, Any]:
-    return {"citations": [], "answered": False, "dropped_markers": []}
+    return {"citations": [], "answered": False, "dropped_markers": [], "images": []}

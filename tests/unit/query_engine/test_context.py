@@ -51,7 +51,7 @@ class ListRetriever(BaseRetriever):
 def picture(tmp_path):
     path = tmp_path / "aa" / "pump.png"
     path.parent.mkdir()
-    Image.new("RGB", (40, 30), "blue").save(path)
+    Image.new("RGB", (60, 45), "blue").save(path)
     return path
 
 
@@ -78,7 +78,7 @@ class TestImages:
         llm = ScriptedChatLLM(replies=["A blue pump. [1]"])
         response = engine([figure(picture)], llm, response_mode=mode).query("What colour is the pump?")
         (image,) = sent_images(llm)
-        assert image.size == (40, 30)
+        assert image.size == (60, 45)
         assert CAPTION in sent_text(llm)
         assert str(response) == "A blue pump. [1]"
         assert isinstance(response.source_nodes[0].node, ImageNode)
@@ -139,7 +139,7 @@ class TestImages:
         engine([figure(path)], llm, max_pixels=20_000).query("What is shown?")
         (image,) = sent_images(llm)
         assert image.size == (200, 100)
-        assert image.format == "PNG"
+        assert image.format == ("JPEG" if kind == "JPEG" else "PNG")
 
     def test_an_image_by_value_is_sent(self):
         buffer = BytesIO()
@@ -147,7 +147,7 @@ class TestImages:
         node = ImageNode(text=CAPTION, image=base64.b64encode(buffer.getvalue()).decode())
         llm = ScriptedChatLLM()
         engine([node], llm).query("What is shown?")
-        assert sent_images(llm)[0].size == (5, 5)
+        assert sent_images(llm)[0].size == (32, 32)  # On a white margin: endpoints refuse sides of a few pixels.
 
     def test_nothing_is_fetched_from_a_url(self):
         llm = ScriptedChatLLM()
