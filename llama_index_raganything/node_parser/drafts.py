@@ -234,7 +234,7 @@ def page_drafts(elements: Sequence[Element]) -> list[Draft]:
         elements: Elements of one document.
 
     Returns:
-        One draft per page that has text, several where a page is over the byte limit. A page without
+        One draft per page that has text or a picture, several where it is over the byte limit. A page without
         a ``page`` element, as in a content list of MinerU, gets the joined text of its elements.
     """
     drafts: list[Draft] = []
@@ -259,7 +259,11 @@ def _page_draft(page: int, elements: Sequence[Element]) -> Iterator[Draft]:
         text = ""
     asset = next((element.asset for element in own if element.asset), None)
     element_id = _element_id(own) if own else content_id(text)[:16]
-    for piece in split_bytes(text):
+    pieces = split_bytes(text)
+    if asset and not pieces:
+        # A page of which only the picture is known can still be found by what it shows.
+        pieces = [f"Page {label or page}"]
+    for piece in pieces:
         yield Draft("page", piece, page=page, page_label=label, element_id=element_id, asset=asset)
 
 

@@ -25,7 +25,8 @@ class ParseOptions:
         profile: How much to extract.
         ocr: When to recognise characters in page and image pixels.
         figure_ocr: Recognise the characters inside figures of PDF pages as well.
-        page_images: Store an image of each page as an asset.
+        page_images: Store an image of each PDF page as an asset; the page of a TIFF is one already.
+        max_page_pixels: Pixels of such an image; larger pages are scaled down.
         crop_dpi: Resolution of crops and page images, in dots per inch.
         lang: Language hint for parsers that take one ("en", "ch").
         page_range: Pages to read, 1-based and inclusive ("1-5,8"); all when None.
@@ -36,6 +37,7 @@ class ParseOptions:
     ocr: OcrMode = "auto"
     figure_ocr: bool = False
     page_images: bool = False
+    max_page_pixels: int = 2_000_000
     crop_dpi: int = 150
     lang: str | None = None
     page_range: str | None = None

@@ -63,7 +63,8 @@ def parse_image(path: Path, options: ParseOptions, assets: AssetStore) -> Parsed
             words = _words(frame) if options.profile != "fast" and options.ocr != "off" else ""
             page = number if count > 1 else None
             if count > 1:
-                elements.append(Element(type="page", text=words, page=number, ocr=bool(words)))
+                own = asset if options.page_images else None
+                elements.append(Element(type="page", text=words, page=number, ocr=bool(words), asset=own))
             box = (0, 0, 1000, 1000)
             elements.append(Element(type="image", text=words, page=page or 1, bbox=box, asset=asset, ocr=bool(words)))
     except ParseError:

@@ -62,7 +62,9 @@ class RAGAnythingReader(BasePydanticReader):
         profile: ``"standard"`` or ``"fast"`` (text layer and pages only).
         ocr: ``"auto"`` recognises pages without usable text, ``"off"`` none, ``"always"`` all.
         figure_ocr: Recognise the characters inside figures of PDF pages too.
-        page_images: Store an image of each PDF page.
+        page_images: Store an image of each PDF page (and of each page of a TIFF), so that the nodes of pages are
+            pictures too and can be searched by what they show.
+        max_page_pixels: Pixels of such an image; larger pages are scaled down.
         crop_dpi: Resolution of crops and page images, in dots per inch.
         lang: Language hint for parsers that take one ("en", "ch").
         page_range: Pages to read, 1-based and inclusive ("1-5,8"); all when None.
@@ -87,6 +89,7 @@ class RAGAnythingReader(BasePydanticReader):
     ocr: OcrMode = "auto"
     figure_ocr: bool = False
     page_images: bool = False
+    max_page_pixels: int = Field(default=2_000_000, ge=10_000)
     crop_dpi: int = Field(default=150, ge=36, le=1200)
     lang: str | None = None
     page_range: str | None = None
@@ -134,6 +137,7 @@ class RAGAnythingReader(BasePydanticReader):
             ocr=self.ocr,
             figure_ocr=self.figure_ocr,
             page_images=self.page_images,
+            max_page_pixels=self.max_page_pixels,
             crop_dpi=self.crop_dpi,
             lang=self.lang,
             page_range=self.page_range,

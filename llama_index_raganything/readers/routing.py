@@ -75,4 +75,10 @@ def run_parser(
         ParseError: The file cannot be parsed; see :func:`~.embedded.run_safely`.
         MissingDependencyError: The parser lacks its package or weights.
     """
-    return run_safely(parser_for(file_format.kind, parser), path, file_format, options, assets)
+    parsed = run_safely(parser_for(file_format.kind, parser), path, file_format, options, assets)
+    renders = parser in EMBEDDED and options.profile != "fast"
+    if options.page_images and file_format.kind == "pdf" and not renders:
+        from llama_index_raganything.readers.pdf.page_images import add_page_images
+
+        add_page_images(path, parsed, options, assets)
+    return parsed

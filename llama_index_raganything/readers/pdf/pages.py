@@ -11,6 +11,7 @@ from llama_index_raganything.readers.base import ParseOptions
 from llama_index_raganything.readers.ocr import OCR_SCALE, recognise
 from llama_index_raganything.readers.pdf.crops import crop_box, has_ink, render_page, store_jpeg
 from llama_index_raganything.readers.pdf.layout import Line, covered_share
+from llama_index_raganything.readers.pdf.page_images import store_page
 from llama_index_raganything.readers.pdf.text import PageText, page_lines, picture_boxes
 from llama_index_raganything.readers.pdf.words import joined_text, place_lines, rounded, with_lost_words
 
@@ -109,8 +110,8 @@ class PageParser:
         if self._options.figure_ocr and self._options.ocr != "off":
             elements = [self._read_figure(element, picture) for element in elements]
         elements = [self._with_crop(element, picture) for element in elements]
-        if self._options.page_images and (image := picture.full()) is not None:
-            changes["asset"] = store_jpeg(image, self._assets)
+        if self._options.page_images:
+            changes["asset"] = store_page(picture.full(), self._options, self._assets)
         return changes, elements
 
     def _needs_ocr(self, page: PageText, picture: PagePicture) -> bool:
