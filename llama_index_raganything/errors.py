@@ -15,7 +15,11 @@
     ├── StoreError                    (RuntimeError) the vector store refused or failed
     │   ├── StoreLockedError                         another process holds the Milvus Lite directory
     │   ├── StoreUnavailableError                    the server or directory cannot be reached or written
-    │   └── SchemaMismatchError                      the stored collection has another schema or dimension
+    │   ├── SchemaMismatchError                      the stored collection has another schema or dimension
+    │   └── SQLError                                 SQL on tables could not be run
+    │       ├── SQLRefusedError                      it is not one read-only query of tables
+    │       ├── UnknownTableError                    it names a table that is not there
+    │       └── SQLLimitError                        it took too long or too much memory
     ├── FilterError                   (ValueError)   a metadata filter that cannot be expressed safely
     ├── NodeValueError                (ValueError)   a node that cannot be stored (bytes, dimension, NaN)
     ├── EnrichmentError               (RuntimeError) a model's answer about an element cannot be used
@@ -103,6 +107,22 @@ class StoreUnavailableError(StoreError):
 
 class SchemaMismatchError(StoreError):
     """Raised when a stored collection has another schema or dimension than asked for."""
+
+
+class SQLError(StoreError):
+    """Raised when SQL on tables could not be run."""
+
+
+class SQLRefusedError(SQLError):
+    """Raised for SQL that is not one read-only query of tables."""
+
+
+class UnknownTableError(SQLError):
+    """Raised for SQL that names a table which is not there."""
+
+
+class SQLLimitError(SQLError):
+    """Raised when SQL took too long or too much memory and was stopped."""
 
 
 class FilterError(RAGAnythingError, ValueError):

@@ -8,28 +8,35 @@ from typing import Final, NamedTuple
 
 from llama_index_raganything.tables.values import CURRENCIES, MAGNITUDES
 
-_CODES: Final = "US\\$|HK\\$|NT\\$|AU?\\$|CA?\\$|S\\$|R\\$|RMB|CNY|USD|EUR|GBP|JPY|INR|CHF|HKD|KRW|AUD|CAD|SGD|Rs\\.?|[$€£¥₹₩]"
+_CODES: Final = (
+    "US\\$|HK\\$|NT\\$|AU?\\$|CA?\\$|S\\$|R\\$|RMB|CNY|USD|EUR|GBP|JPY|INR|CHF|HKD|KRW|AUD|CAD|SGD|Rs\\.?|[$€£¥₹₩]"
+)
 _WORDS: Final = "thousands?|millions?|billions?|trillions?|lakhs?|crores?|mn|mln|mio|bn"
 _CHINESE: Final = "万亿|十亿|百万|千万|十万|[千万萬亿億]"
 _CHINESE_MONEY: Final = "人民币元|人民币|美元|港元|港币|欧元|英镑|日元|元|円"
 _MAX_CHARS: Final = 1_000
 
 _CURRENCY = re.compile(rf"(?<![A-Za-z])({_CODES})(?![A-Za-z])")
-_IN_SCALE = re.compile(rf"\bin\s+(?:({_CODES})\s*)?({_WORDS})\b(?:\s+of\s+({_CODES}|dollars|euros|pounds|yen))?", re.IGNORECASE)
+_IN_SCALE = re.compile(
+    rf"\bin\s+(?:({_CODES})\s*)?({_WORDS})\b(?:\s+of\s+({_CODES}|dollars|euros|pounds|yen))?", re.IGNORECASE
+)
 _SCALED = re.compile(
     rf"(?:({_CODES})\s*({_WORDS}|m|k)\b)|(?:\b({_WORDS})\s+(?:of\s+)?({_CODES}))|\((?:({_CODES})\s*)?({_WORDS})\)",
     re.IGNORECASE,
 )
 _ZEROS = re.compile(r"(?:(" + _CODES + r")\s*)?['’‘]\s?0{3}s?(?![\d,])")
-_CHINESE_SCALE = re.compile(rf"(人民币)?({_CHINESE})({_CHINESE_MONEY})|(?:单位|單位)\s*[::]\s*({_CHINESE})?\s*({_CHINESE_MONEY}|[^\s,;。)(]{{1,6}})")
+_CHINESE_SCALE = re.compile(
+    rf"(人民币)?({_CHINESE})({_CHINESE_MONEY})|(?:单位|單位)\s*[::]\s*({_CHINESE})?\s*({_CHINESE_MONEY}|[^\s,;。)(]{{1,6}})"
+)
 _BRACKETED = re.compile(r"[(\[]\s*([^()\[\]]{1,24})\s*[)\]]\s*$")
 _PERCENT = re.compile(r"%|\bper\s?cent(?:age)?\b|\bpct\b|百分比|占比|比例\b", re.IGNORECASE)
 _MONEY_WORDS: Final = {"dollars": "USD", "euros": "EUR", "pounds": "GBP", "yen": "JPY"}
 _UNIT = re.compile(r"(?:[A-Za-zµμ°Ω%‰/²³·^\d.-]{1,16}|[\u4e00-\u9fff]{1,4})")
-_NO_UNITS: Final = frozenset(
-    "a b c d e i ii iii iv v vi note notes unaudited audited restated n total net gross estimated actual budget forecast "
-    "ytd eps usd1 continued cont cont'd".split()
-)
+_NO_UNITS: Final = frozenset({
+    "a", "b", "c", "d", "e", "i", "ii", "iii", "iv", "v", "vi", "note", "notes", "unaudited", "audited", "restated",
+    "n", "total", "net", "gross", "estimated", "actual", "budget", "forecast", "ytd", "eps", "usd1", "continued",
+    "cont", "cont'd",
+})  # fmt: skip
 
 
 class Measure(NamedTuple):
@@ -90,7 +97,11 @@ def header_measure(header: str) -> Measure:
         return Measure("", MAGNITUDES[inside])
     if currency := _currency(inside):
         return Measure(currency)
-    if _UNIT.fullmatch(inside) and not any(character.isdigit() for character in inside[:1]) and inside.casefold() not in _NO_UNITS:
+    if (
+        _UNIT.fullmatch(inside)
+        and not any(character.isdigit() for character in inside[:1])
+        and inside.casefold() not in _NO_UNITS
+    ):
         return Measure(inside)
     return Measure()
 

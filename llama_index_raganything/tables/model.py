@@ -92,7 +92,9 @@ class TableRecord:
             are blank, a dash, "n/a", or not of their column's type.
         """
         return [
-            tuple(cell_value(cell, column.type, column.notation) for cell, column in zip(row, self.columns, strict=True))
+            tuple(
+                cell_value(cell, column.type, column.notation) for cell, column in zip(row, self.columns, strict=True)
+            )
             for row in self.rows
         ]
 

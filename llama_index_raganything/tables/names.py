@@ -10,18 +10,22 @@ from typing import Final
 MAX_NAME_CHARS: Final = 48
 
 _NO_WORD = re.compile(r"[^\w]+")
-_RESERVED: Final = frozenset(
-    "all analyse analyze and anti any array as asc asof asymmetric at authorization between binary both by case cast "
-    "check collate collation column columns concurrently constraint create cross current_catalog current_date "
-    "current_role current_schema current_time current_timestamp current_user default deferrable desc describe distinct "
-    "do else end except exists extract false fetch filter for foreign from full generated glob grant group grouping "
-    "having if ilike in initially inner intersect into is isnull join lambda lateral leading left like limit localtime "
-    "localtimestamp map natural not notnull null nulls of offset on only or order outer over overlaps pivot "
-    "pivot_longer pivot_wider placing position positional primary qualify references returning right row rows sample "
-    "select semi session_user set show similar some struct summarize symmetric table tables tablesample then to "
-    "trailing true try_cast union unique unpivot unnest user using values variadic verbose when where window with "
-    "within date time timestamp interval".split()
-)
+_RESERVED: Final = frozenset({
+    "all", "analyse", "analyze", "and", "anti", "any", "array", "as", "asc", "asof", "asymmetric", "at",
+    "authorization", "between", "binary", "both", "by", "case", "cast", "check", "collate", "collation", "column",
+    "columns", "concurrently", "constraint", "create", "cross", "current_catalog", "current_date", "current_role",
+    "current_schema", "current_time", "current_timestamp", "current_user", "default", "deferrable", "desc",
+    "describe", "distinct", "do", "else", "end", "except", "exists", "extract", "false", "fetch", "filter", "for",
+    "foreign", "from", "full", "generated", "glob", "grant", "group", "grouping", "having", "if", "ilike", "in",
+    "initially", "inner", "intersect", "into", "is", "isnull", "join", "lambda", "lateral", "leading", "left", "like",
+    "limit", "localtime", "localtimestamp", "map", "natural", "not", "notnull", "null", "nulls", "of", "offset", "on",
+    "only", "or", "order", "outer", "over", "overlaps", "pivot", "pivot_longer", "pivot_wider", "placing", "position",
+    "positional", "primary", "qualify", "references", "returning", "right", "row", "rows", "sample", "select", "semi",
+    "session_user", "set", "show", "similar", "some", "struct", "summarize", "symmetric", "table", "tables",
+    "tablesample", "then", "to", "trailing", "true", "try_cast", "union", "unique", "unpivot", "unnest", "user",
+    "using", "values", "variadic", "verbose", "when", "where", "window", "with", "within", "date", "time",
+    "timestamp", "interval",
+})  # fmt: skip
 """Words that DuckDB reserves, or that read as something else when they stand bare."""
 
 

@@ -94,8 +94,8 @@ def _column_profile(column: Column, cells: Sequence[str], values: Sequence[Value
     return ColumnProfile(
         column=column,
         filled=len(filled),
-        minimum=min(ordered) if ordered else None,  # type: ignore[type-var] # all numbers or all dates
-        maximum=max(ordered) if ordered else None,  # type: ignore[type-var] # all numbers or all dates
+        minimum=min(ordered) if ordered else None,
+        maximum=max(ordered) if ordered else None,
         examples=tuple(printed[:_SHOWN_EXAMPLES]),
         distinct=len(printed),
     )

@@ -101,10 +101,10 @@ def pipe_tables(text: str) -> list[PipeTable]:
 
 
 def pipe_cells(line: str) -> Row:
-    """Return the cells of one row of a pipe table.
+    r"""Return the cells of one row of a pipe table.
 
     Args:
-        line: A line such as ``"| North | 4.2 |"``; ``\\|`` is a bar in a cell.
+        line: A line such as ``"| North | 4.2 |"``; ``\|`` is a bar in a cell.
 
     Returns:
         The cells, stripped.
@@ -168,10 +168,9 @@ def _tables_of(parts: Sequence[_Part]) -> Iterator[TableRecord]:
 
 def _joined(parts: Sequence[_Part]) -> PipeTable | None:
     """Join the parts of one table, each of which repeats the header."""
-    parts = _once([part.text for part in parts])
     table: PipeTable | None = None
     rows: list[Row] = []
-    for text in parts:
+    for text in _once([part.text for part in parts]):
         found = pipe_tables(text)
         if found:
             # A description may hold a small table of its own above the real one.
@@ -252,7 +251,9 @@ def _name(metadata: dict[str, Any], notes: str, table_id: str) -> str:
     section = _text(metadata, "section").rpartition(" > ")[2]
     first_line = notes.partition("\n")[0] if len(notes) < 4 * _NAME_CHARS else ""
     file_stem = PurePosixPath(_text(metadata, "file_name")).stem
-    words = next(filter(None, (slug(each, _NAME_CHARS) for each in (caption, label, section, first_line, file_stem))), "")
+    words = next(
+        filter(None, (slug(each, _NAME_CHARS) for each in (caption, label, section, first_line, file_stem))), ""
+    )
     if not words or words[0].isdigit():
         words = f"table_{words}".rstrip("_")
     return f"{words}_{hashlib.sha256(table_id.encode()).hexdigest()[:8]}"

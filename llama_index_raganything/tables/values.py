@@ -43,14 +43,33 @@ _UNITS: Final = {
     "%": "%", "percent": "%", "per cent": "%", "pct": "%", "‰": "‰", "bps": "bps", "bp": "bps",
     "basis points": "bps", "pp": "pp", "pts": "pts", "x": "x", "×": "x", "倍": "x", "个百分点": "pp",
 }  # fmt: skip
-_MEASURES: Final = frozenset(
-    "kg g mg µg μg t lb lbs oz km m cm mm µm μm nm mi ft in l ml dl gal ha km2 m2 m3 kb mb gb tb hz khz mhz ghz "
-    "w kw mw gw kwh mwh gwh twh v kv ma ah mah °c °f °  k pa kpa mpa bar psi s ms µs μs min h hr hrs "
-    "mg/l g/l kg/m3 km/h m/s rpm db j kj mj cal kcal n kn mol 年 岁 人 个 次 天 月 吨 公里 米 千克 公斤 家 名 股 户".split()
+_MEASURES: Final = frozenset({
+    "kg", "g", "mg", "µg", "μg", "t", "lb", "lbs", "oz", "km", "m", "cm", "mm", "µm", "μm", "nm", "mi", "ft", "in",
+    "l", "ml", "dl", "gal", "ha", "km2", "m2", "m3", "kb", "mb", "gb", "tb", "hz", "khz", "mhz", "ghz", "w", "kw",
+    "mw", "gw", "kwh", "mwh", "gwh", "twh", "v", "kv", "ma", "ah", "mah", "°c", "°f", "°", "k", "pa", "kpa", "mpa",
+    "bar", "psi", "s", "ms", "µs", "μs", "min", "h", "hr", "hrs", "mg/l", "g/l", "kg/m3", "km/h", "m/s", "rpm", "db",
+    "j", "kj", "mj", "cal", "kcal", "n", "kn", "mol", "年", "岁", "人", "个", "次", "天", "月", "吨", "公里", "米",
+    "千克", "公斤", "家", "名", "股", "户",
+})  # fmt: skip
+_NOTHING: Final = frozenset(
+    {"", "-", "--", "---", ".", "..", "...", "n/a", "n.a.", "n.a", "#n/a", "nan", "null", "不适用"}
 )
-_NOTHING: Final = frozenset({"", "-", "--", "---", ".", "..", "...", "n/a", "n.a.", "n.a", "#n/a", "nan", "null", "不适用"})
 _NO_NUMBER: Final = frozenset(
-    {"na", "nm", "n/m", "n.m.", "nil", "none", "not applicable", "not available", "not meaningful", "tbd", "无", "/", "*"}
+    {
+        "na",
+        "nm",
+        "n/m",
+        "n.m.",
+        "nil",
+        "none",
+        "not applicable",
+        "not available",
+        "not meaningful",
+        "tbd",
+        "无",
+        "/",
+        "*",
+    }
 )
 _TRUE: Final = frozenset({"yes", "true", "y", "是", "✓", "✔", "☑", "有"})
 _FALSE: Final = frozenset({"no", "false", "n", "否", "✗", "✘", "✕", "×", "x", "☐", "无"})
