@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dataclasses_json import config
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.schema import QueryBundle
+from llama_index.core.schema import BaseNode, QueryBundle
 
 from llama_index_raganything.attachments.kinds import (
     MAX_PROMPT_CHARS,
@@ -31,6 +31,7 @@ class AttachedQuery(QueryBundle):
         question: The question as it was asked.
         attachments: What it carries.
         readings: What was read from or said of the images, in their order; None until they were looked at.
+        same: Stored nodes that the images are, byte for byte; None until they were looked for. Not serialised.
     """
 
     question: str = ""
@@ -39,6 +40,9 @@ class AttachedQuery(QueryBundle):
         metadata=config(encoder=lambda found: [each.to_dict() for each in found], decoder=attachments_of),
     )
     readings: tuple[str, ...] | None = None
+    same: tuple[BaseNode, ...] | None = field(
+        default=None, repr=False, compare=False, metadata=config(exclude=lambda _: True)
+    )
 
     @classmethod
     def of(cls, question: str | QueryBundle | ChatMessage, attachments: Any = None) -> AttachedQuery:
@@ -71,7 +75,15 @@ class AttachedQuery(QueryBundle):
         Args:
             readings: A description or the recognised words of each image, in order; empty where there are none.
         """
-        return self._made(self.question, self.attachments, self, tuple(readings))
+        return replace(self._made(self.question, self.attachments, self, tuple(readings)), same=self.same)
+
+    def with_same(self, nodes: Sequence[BaseNode]) -> AttachedQuery:
+        """Return the question with the stored nodes that its images are.
+
+        Args:
+            nodes: The nodes; empty when there are none.
+        """
+        return replace(self, same=tuple(nodes))
 
     @property
     def images(self) -> list[str | bytes]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
@@ -58,6 +59,8 @@ class AttachmentReader:
     def read(self, query: AttachedQuery) -> AttachedQuery:
         """Return the question with what its images say; each image is read once and remembered by its content.
 
+        An image that is a stored element says what is stored of it.
+
         Args:
             query: The question.
 
@@ -69,18 +72,19 @@ class AttachmentReader:
         """
         if not _is_unread(query):
             return query
-        return query.with_readings([self._reading(image) for image in query.image_attachments])
+        stored = _stored_texts(query)
+        return query.with_readings([self._reading(image, stored) for image in query.image_attachments])
 
     async def aread(self, query: AttachedQuery) -> AttachedQuery:
         """Return the question with what its images say, without blocking the event loop; see :meth:`read`."""
         if not _is_unread(query):
             return query
-        return query.with_readings(
-            await asyncio.gather(*(self._areading(image) for image in query.image_attachments)),
-        )
+        stored = _stored_texts(query)
+        readings = await asyncio.gather(*(self._areading(image, stored) for image in query.image_attachments))
+        return query.with_readings(readings)
 
-    def _reading(self, image: ImageAttachment) -> str:
-        digest, known = self._look_up(image)
+    def _reading(self, image: ImageAttachment, stored: Mapping[str, str]) -> str:
+        digest, known = self._look_up(image, stored)
         if known is not None:
             return known
         if self._llm is None:
@@ -91,8 +95,8 @@ class AttachmentReader:
             return _without_description(error, image)
         return self._remember(digest, (response.message.content or "").strip())
 
-    async def _areading(self, image: ImageAttachment) -> str:
-        digest, known = await asyncio.to_thread(self._look_up, image)
+    async def _areading(self, image: ImageAttachment, stored: Mapping[str, str]) -> str:
+        digest, known = await asyncio.to_thread(self._look_up, image, stored)
         if known is not None:
             return known
         if self._llm is None:
@@ -109,8 +113,10 @@ class AttachmentReader:
         shown = ImageBlock(image=fitted.data, image_mimetype=fitted.mimetype)
         return [ChatMessage(role=MessageRole.USER, blocks=[TextBlock(text=DESCRIBE_PROMPT), shown])]
 
-    def _look_up(self, image: ImageAttachment) -> tuple[str, str | None]:
+    def _look_up(self, image: ImageAttachment, stored: Mapping[str, str]) -> tuple[str, str | None]:
         digest = image.digest
+        if digest in stored:
+            return digest, stored[digest]
         with self._lock:
             return digest, self._known.get(digest)
 
@@ -196,7 +202,10 @@ def is_certain_hit(scored: NodeWithScore) -> bool:
     Args:
         scored: A result.
     """
-    evidence = scored.node.metadata.get(EVIDENCE_KEY)
+    try:
+        evidence = json.loads(scored.node.metadata.get(EVIDENCE_KEY) or "{}")
+    except (TypeError, ValueError):
+        return False
     return isinstance(evidence, dict) and SAME_IMAGE in evidence
 
 
@@ -240,6 +249,12 @@ def _is_among(node: BaseNode, contents: dict[str, int], files: ImageFiles) -> bo
 
 def _stem(asset: Any) -> str:
     return str(asset or "").rpartition("/")[2].partition(".")[0]
+
+
+def _stored_texts(query: AttachedQuery) -> dict[str, str]:
+    """Return the texts of the stored elements that attached images are, by the image's content."""
+    texts = ((_stem(n.metadata.get("asset")), n.get_content(metadata_mode=MetadataMode.NONE)) for n in query.same or ())
+    return {digest: text for digest, text in texts if digest and text.strip()}
 
 
 def _is_unread(query: AttachedQuery) -> bool:

@@ -250,41 +250,48 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
 
     def retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         """Retrieve and postprocess nodes; see ``RetrieverQueryEngine``."""
-        query = _with_image(query_bundle)
+        query = self._prepared(query_bundle)
         if not isinstance(query, AttachedQuery):
             return super().retrieve(query)
-        query = self._attachment_reader.read(query)
         nodes = self._with_certain_hits(self._retriever.retrieve(query), query)
         return self._apply_node_postprocessors(nodes, query_bundle=query)
 
     async def aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         """Retrieve and postprocess nodes; see ``RetrieverQueryEngine``."""
-        query = _with_image(query_bundle)
+        query = await self._aprepared(query_bundle)
         if not isinstance(query, AttachedQuery):
             return await super().aretrieve(query)
-        query = await self._attachment_reader.aread(query)
         found = await self._retriever.aretrieve(query)
         nodes = await asyncio.to_thread(self._with_certain_hits, found, query)
         return await self._async_apply_node_postprocessors(nodes, query_bundle=query)
 
     def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
-        query = _with_image(query_bundle)
-        if isinstance(query, AttachedQuery):
-            query = self._attachment_reader.read(query)
-        return super()._query(query)
+        return super()._query(self._prepared(query_bundle))
 
     async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        return await super()._aquery(await self._aprepared(query_bundle))
+
+    def _prepared(self, query_bundle: QueryBundle) -> QueryBundle:
+        """Return a question with all that is to be known of its images; a second time nothing is left to do."""
         query = _with_image(query_bundle)
-        if isinstance(query, AttachedQuery):
-            query = await self._attachment_reader.aread(query)
-        return await super()._aquery(query)
+        return self._attachment_reader.read(self._compared(query)) if isinstance(query, AttachedQuery) else query
+
+    async def _aprepared(self, query_bundle: QueryBundle) -> QueryBundle:
+        query = _with_image(query_bundle)
+        if not isinstance(query, AttachedQuery):
+            return query
+        return await self._attachment_reader.aread(await asyncio.to_thread(self._compared, query))
+
+    def _compared(self, query: AttachedQuery) -> AttachedQuery:
+        """Return a question with the stored elements that its images are."""
+        images = query.image_attachments
+        if query.same is not None or not images:
+            return query
+        return query.with_same(self._stored_images.find(images) if self._stored_images is not None else ())
 
     def _with_certain_hits(self, nodes: list[NodeWithScore], query: AttachedQuery) -> list[NodeWithScore]:
         images = query.image_attachments
-        if not images:
-            return nodes
-        stored = self._stored_images.find(images) if self._stored_images is not None else []
-        return with_certain_hits(nodes, stored, images, ImageFiles(self._asset_root))
+        return with_certain_hits(nodes, query.same or (), images, ImageFiles(self._asset_root)) if images else nodes
 
 
 def _question(question: QueryType | ChatMessage, attachments: Any) -> QueryType:
