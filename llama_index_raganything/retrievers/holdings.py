@@ -54,6 +54,7 @@ class Item:
         in_numbering: It is part of the document's own numbering.
         words: Tokens of caption, label and section; for restrictions.
         subtype: The parser's finer name ("chart").
+        part_ids: Further nodes of the same thing, where it is cut into parts.
     """
 
     thing: Thing
@@ -69,6 +70,7 @@ class Item:
     in_numbering: bool = False
     words: frozenset[str] = field(default=frozenset(), compare=False)
     subtype: str = ""
+    part_ids: tuple[str, ...] = ()
 
 
 Row = Mapping[str, Any]
@@ -115,7 +117,9 @@ def _of_document(thing: Thing, items: Sequence[Item], pages: Sequence[PageText])
     unique: dict[tuple[Any, ...], Item] = {}
     for item in items:
         # The same element in parts, or a table that goes on under its own label.
-        unique.setdefault((item.label,) if item.label else (item.page, item.order), item)
+        key = (item.label,) if item.label else (item.page, item.order)
+        first = unique.get(key)
+        unique[key] = item if first is None else replace(first, part_ids=(*first.part_ids, item.node_id))
     known = {item.label for item in unique.values() if item.label}
     rows = {str(row["node_id"]): row for row, _ in pages}
     kinds = thing.labels or thing.parts
@@ -126,18 +130,26 @@ def _of_document(thing: Thing, items: Sequence[Item], pages: Sequence[PageText])
             item = _item(thing, rows[node_id])
             words = item.words.union(content_tokens(line.title))
             added.append(replace(item, label=label, title=line.title, words=words))
-    joined = sorted([*unique.values(), *added], key=_by_number if thing.parts else lambda item: item.order)
+    joined = sorted([*unique.values(), *added], key=_by_number if thing.parts else _by_place)
     numbered = {item.label for item in joined if item.label}
     if not thing.labels or not numbered_in_order(numbered):
         return joined
     return [replace(item, in_numbering=bool(item.label)) for item in joined]
 
 
+def _by_place(item: Item) -> tuple[Any, ...]:
+    # Without pages and boxes only numbers tell what comes first.
+    return (*item.order[:3], _number_of(item), item.order)
+
+
 def _by_number(item: Item) -> tuple[Any, ...]:
     # A part found in the list of contents only would else stand before those found in the text.
+    return (_number_of(item), item.order)
+
+
+def _number_of(item: Item) -> tuple[Any, ...]:
     number = item.label.partition(" ")[2]
-    values = tuple(int(part) if part.isdigit() else 0 for part in re.split(r"[.\-–]", number))
-    return (values, number, item.order)
+    return (tuple(int(part) if part.isdigit() else 0 for part in re.split(r"[.\-–]", number)), number)
 
 
 def counted(items: Sequence[Item]) -> list[Item]:
@@ -175,14 +187,18 @@ def place_of(item: Item, words: str, elements: Sequence[tuple[str, str]]) -> str
 
 
 def says(text: str, words: str) -> bool:
-    """Return whether a text has words as they are, whatever their case and spacing.
+    """Return whether a text has a word in any of its forms, or several words as they are but for case and spacing.
 
     Args:
         text: The text.
         words: The words; quotation marks around them do not count.
     """
     phrase = " ".join(normalize(words.strip("\"'“”‘’")).split())
-    return phrase in " ".join(normalize(text).split())
+    tokens = content_tokens(phrase)
+    if phrase.isascii() and phrase.isalnum() and len(tokens) == 1:
+        return tokens[0] in content_tokens(text)
+    start = r"(?<!\w)" if phrase[:1].isascii() else ""
+    return bool(phrase) and re.search(start + re.escape(phrase), " ".join(normalize(text).split())) is not None
 
 
 def pages_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
@@ -365,7 +381,7 @@ def words_of(item: Item, texts: Mapping[str, str], page_texts: Mapping[tuple[str
         texts: Texts of nodes by id.
         page_texts: Texts of pages by document and number.
     """
-    text = texts.get(item.node_id, "")
+    text = "\n".join(texts[node_id] for node_id in (item.node_id, *item.part_ids) if node_id in texts)
     if item.label or item.title or not _PLACEHOLDER.fullmatch(text):
         return text
     return page_texts.get((item.doc_id, item.page or 0), text)

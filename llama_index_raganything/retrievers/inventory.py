@@ -94,6 +94,10 @@ class InventoryRetriever(BaseRetriever):
         self.ranker = ranker or EvidenceRanker()
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A ledger is an open connection; without it names are read from the nodes.
+        return {**self.__dict__, "ledger": None}
+
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         question = read_whole_document_question(query_bundle.query_str)
         return [] if question is None else self._results(question, query_bundle.query_str)
@@ -308,7 +312,8 @@ class _Look:
         return self._pages_about
 
     def _texts(self, items: Sequence[Item]) -> dict[str, str]:
-        return {node.node_id: _text(node) for node in self.nodes([item.node_id for item in items[:_MAX_TEXTS]])}
+        node_ids = [node_id for item in items[:_MAX_TEXTS] for node_id in (item.node_id, *item.part_ids)]
+        return {node.node_id: _text(node) for node in self.nodes(node_ids)}
 
     # -- documents -------------------------------------------------------------------------------------------------
 

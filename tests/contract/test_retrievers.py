@@ -6,11 +6,13 @@ import pytest
 from llama_index.core import VectorStoreIndex
 from llama_index.core.indices.vector_store import VectorIndexRetriever
 from llama_index.core.schema import QueryBundle
-from retriever_suite import RetrieverSuite, corpus_nodes
+from retriever_suite import RetrieverSuite, corpus_nodes, only
 
 from llama_index_raganything.retrievers.fusion import FusionRetriever
+from llama_index_raganything.retrievers.inventory import InventoryRetriever
 from llama_index_raganything.retrievers.memory import NodeMemory
 from llama_index_raganything.retrievers.nodes import NodeRetriever
+from llama_index_raganything.retrievers.routes import QuestionRouter
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 from llama_index_raganything.testing import HashEmbedding
 
@@ -58,3 +60,16 @@ class TestFusionRetriever(TestNodeRetriever):
         index = VectorStoreIndex.from_vector_store(self.stores[bool(nodes)], embed_model=HashEmbedding())
         second = _NonBlank(index, similarity_top_k=similarity_top_k, filters=filters)
         return FusionRetriever([first, second], weights=[1.0, 0.01], similarity_top_k=similarity_top_k)
+
+
+class TestQuestionRouter(TestNodeRetriever):
+    def make(self, nodes, *, filters=None, similarity_top_k=5):
+        default = super().make(nodes, filters=filters, similarity_top_k=similarity_top_k)
+        inventory = InventoryRetriever(default.vector_store, similarity_top_k=similarity_top_k, filters=filters)
+        return QuestionRouter(default, [inventory], similarity_top_k=similarity_top_k)
+
+    @pytest.mark.parametrize("question", ["How many tables are there?", "List the figures", "Which pages show a pump?"])
+    def test_whole_documents_stay_inside_the_filter(self, nodes, question):
+        items = self.make(nodes, filters=only("name", "lathes"), similarity_top_k=100).retrieve(question)
+        assert {item.node.metadata.get("name", "lathes") for item in items} == {"lathes"}
+        assert "pumps" not in items[0].node.text
