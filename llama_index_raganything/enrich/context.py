@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice, zip_longest
 from typing import Any, Final, Literal
 
 from llama_index.core.schema import BaseNode, MetadataMode
@@ -13,6 +14,9 @@ from llama_index_raganything.enrich.base import content_type_of
 
 _CJK: Final = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _PIECE = re.compile(rf"\s*(?:[{_CJK}]|[^\s{_CJK}]{{1,12}})")
+_ENTRIES_PER_PAGE: Final = 3
+"""Chunks of 256 tokens that a page has, about; formats without pages are shown as many."""
+
 _CAPTIONED: Final = {"image": "image_caption", "table": "table_caption"}
 
 
@@ -119,16 +123,20 @@ class DocumentContext:
         if self._options.max_context_tokens <= 0:
             return Surroundings(config=self._options.config("chunk"))
         place = self._places[node.node_id]
-        # Formats without pages would be one page, of which the beginning is shown to all elements.
-        paged = self._options.context_mode == "page" and "page" in node.metadata
-        if self._options.context_window <= 0 and not paged:
-            return Surroundings(config=self._options.config("chunk"))
-        chosen = sorted(self._near_page(place) if paged else self._near(place))
+        window = self._options.context_window
+        mode = self._options.context_mode
+        if mode == "page" and "page" not in node.metadata:
+            # Formats without pages would be one page, of which the beginning is shown to all elements.
+            chosen, mode, window = sorted(self._near_unpaged(place)), "chunk", len(self._entries)
+        else:
+            chosen = sorted(self._near_page(place) if mode == "page" else self._near(place))
+        if mode == "chunk" and len(chosen) < 2:
+            return Surroundings(config=self._options.config(mode))
         page = self._entries[place]["page_idx"]
         return Surroundings(
             content_list=[self._entries[index] for index in chosen],
             place={"page_idx": page, "index": chosen.index(place)},
-            config=self._options.config("page" if paged else "chunk"),
+            config=self._options.config(mode) | {"context_window": window},
         )
 
     def _near(self, place: int) -> Iterator[int]:
@@ -137,11 +145,22 @@ class DocumentContext:
 
     def _near_page(self, place: int) -> Iterator[int]:
         """Yield the places of the nearest entries on the pages of the window, as many as the budget holds."""
+        return self._within_budget(place, self._outwards(place))
+
+    def _near_unpaged(self, place: int) -> Iterator[int]:
+        """Yield the places of the nearest entries that are shown, as many as stand on the pages of the window."""
+        each = _ENTRIES_PER_PAGE * self._options.context_window
+        before = (index for index in range(place - 1, -1, -1) if self._is_shown(index))
+        after = (index for index in range(place + 1, len(self._entries)) if self._is_shown(index))
+        pairs = zip_longest(islice(before, each), islice(after, each))
+        return self._within_budget(place, (index for pair in pairs for index in pair if index is not None))
+
+    def _within_budget(self, place: int, nearest: Iterable[int]) -> Iterator[int]:
         yield place
         left = self._options.max_context_tokens - self._size(place)
-        for index in self._outwards(place):
+        for number, index in enumerate(nearest):
             left -= self._size(index)
-            if left < 0 and index != place - 1:  # Of the entry just before the element at least the beginning.
+            if left < 0 and (number or index > place):  # Of the entry just before the element at least the beginning.
                 return
             yield index
 
@@ -164,11 +183,13 @@ class DocumentContext:
     def _if_near(self, index: int, page: int, window: int, end: int) -> int:
         return index if abs(self._entries[index]["page_idx"] - page) <= window else end
 
+    def _is_shown(self, index: int) -> bool:
+        return self._entries[index]["type"] in self._options.filter_content_types
+
     def _size(self, index: int) -> int:
         if index not in self._sizes:
-            entry = self._entries[index]
-            shown = entry["type"] in self._options.filter_content_types
-            self._sizes[index] = len(self._tokenizer.encode(str(entry.get("text", "")))) if shown else 0
+            text = str(self._entries[index].get("text", "")) if self._is_shown(index) else ""
+            self._sizes[index] = len(self._tokenizer.encode(text))
         return self._sizes[index]
 
 

@@ -88,7 +88,7 @@ class Describer(ElementProcessor):
         processor_class: Subclass of RAG-Anything's ``BaseModalProcessor`` that builds the prompt and reads the answer.
         cache_folder: Folder in which answers are kept; in memory without one.
         context_window: Pages (or nodes, by ``context_mode``) before and after the element that the model is shown.
-        context_mode: "page" or "chunk"; where a format has no pages, always as "chunk".
+        context_mode: "page" or "chunk"; where a format has no pages, three texts stand for one.
         max_context_tokens: Tokens of surroundings at most, those nearest to the element first.
         include_headers: Mark headings in the surroundings.
         include_captions: Show captions of images and tables, where ``context_filter_content_types`` has these.

@@ -13,8 +13,8 @@ KEY = "0f" * 16
 
 
 def test_a_folder_keeps_answers_for_the_next_process(tmp_path):
-    AnswerCache(tmp_path).put(KEY, "Ein Maß, 一个, \ud800 and \"quotes\"", "m")
-    assert AnswerCache(tmp_path).get(KEY) == "Ein Maß, 一个, ? and \"quotes\""
+    AnswerCache(tmp_path).put(KEY, 'Ein Maß, 一个, \ud800 and "quotes"', "m")
+    assert AnswerCache(tmp_path).get(KEY) == 'Ein Maß, 一个, ? and "quotes"'
     assert AnswerCache(str(tmp_path)).get("1f" * 16) is None
 
 
@@ -34,7 +34,8 @@ def test_memory_is_bounded():
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", '{"version": 0, "answer": "old"}', '{"version": 1, "answer": 3}', '{"version": 1}']
+    "content",
+    ["", "{", "[]", "null", '{"version": 0, "answer": "old"}', '{"version": 1, "answer": 3}', '{"version": 1}'],
 )
 def test_a_damaged_file_is_no_answer(tmp_path, content):
     cache = AnswerCache(tmp_path)
