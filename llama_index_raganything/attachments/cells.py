@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from llama_index_raganything.tables.read import pipe_tables
 
 _MOST_SPAN: Final = 100
 _DELIMITERS: Final = ",;\t|"
+_HTML = re.compile(r"<(?:table|tr|td|th)\b", re.IGNORECASE)
 
 Rows = tuple[tuple[str, ...], ...]
 
@@ -45,8 +47,8 @@ def _cell(value: Any) -> str:
 
 
 def _of_text(text: str) -> Rows:
-    if "<t" in text.lower() and (rows := _of_html(text)):
-        return rows
+    if _HTML.search(text):
+        return _of_html(text)
     if tables := pipe_tables(text):
         return (tables[0].header, *tables[0].rows)
     return _of_values(text)

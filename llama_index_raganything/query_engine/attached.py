@@ -139,8 +139,8 @@ class StoredImages:
     """
 
     def __init__(self, store: Any, filters: MetadataFilters | None = None) -> None:
-        self._store = store
-        self._filters = filters
+        self.store = store
+        self.filters = filters
 
     def find(self, images: Sequence[ImageAttachment]) -> list[BaseNode]:
         """Return the stored elements that are among the images.
@@ -154,7 +154,7 @@ class StoredImages:
         found: dict[str, BaseNode] = {}
         for image in images:
             try:
-                nodes = self._store.get_nodes(filters=self._filters_for(image.digest), limit=_MOST_HITS)
+                nodes = self.store.get_nodes(filters=self._filters_for(image.digest), limit=_MOST_HITS)
             except RAGAnythingError:
                 raise
             except Exception as error:  # noqa: BLE001  # Any store may fail in its own way.
@@ -166,7 +166,7 @@ class StoredImages:
     def _filters_for(self, digest: str) -> MetadataFilters:
         names = [f"{digest[:2]}/{digest}{suffix}" for suffix in _ASSET_SUFFIXES]
         same = MetadataFilter(key="asset", value=names, operator=FilterOperator.IN)
-        both: list[Any] = [same] if self._filters is None else [same, self._filters]
+        both: list[Any] = [same] if self.filters is None else [same, self.filters]
         return MetadataFilters(filters=both, condition=FilterCondition.AND)
 
 

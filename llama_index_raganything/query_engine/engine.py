@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import ChatMessage
@@ -35,6 +35,8 @@ from llama_index_raganything.query_engine.postprocessors import (
 )
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 from llama_index_raganything.query_engine.vision import supports_images
+
+_UNKNOWN: Final = object()
 
 
 class RAGAnythingQueryEngine(RetrieverQueryEngine):
@@ -216,15 +218,16 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         """Return an engine with another retriever and everything else the same.
 
         Args:
-            retriever: The other retriever.
+            retriever: The other retriever; stored images are found by their content under its filters.
         """
+        store = self._stored_images.store if self._stored_images is not None else None
         return type(self)(
             retriever=retriever,
             response_synthesizer=self._response_synthesizer,
             callback_manager=self.callback_manager,
             node_postprocessors=self._node_postprocessors,
             attachment_reader=self._attachment_reader,
-            stored_images=self._stored_images,
+            stored_images=_stored_images(store, retriever),
             asset_root=self._asset_root,
         )
 
@@ -315,11 +318,26 @@ def _attachment_reader(llm: LLM | None, multimodal: bool | None, max_pixels: int
     return AttachmentReader(llm, max_pixels=max_pixels)
 
 
-def _stored_images(store: Any, retriever: BaseRetriever, filters: MetadataFilters | None) -> StoredImages | None:
-    """Return the look-up of stored images, under the retriever's filters: they are the tenant boundary."""
-    if store is None or (filters is None and not hasattr(retriever, "filters")):
+def _stored_images(store: Any, retriever: BaseRetriever, filters: MetadataFilters | None = None) -> StoredImages | None:
+    """Return the look-up of stored images under the retriever's filters, or none where these are not known.
+
+    Filters are the tenant boundary: an image must not find what the retriever would not.
+    """
+    if store is None:
         return None
-    return StoredImages(store, filters if filters is not None else getattr(retriever, "filters"))  # noqa: B009
+    known = [filters] if filters is not None else _filters_of(retriever)
+    same = bool(known) and all(each == known[0] and each is not _UNKNOWN for each in known)
+    return StoredImages(store, known[0]) if same else None
+
+
+def _filters_of(retriever: BaseRetriever) -> list[Any]:
+    """Return the filters of a retriever, or those of the retrievers that it asks."""
+    if hasattr(retriever, "filters"):
+        return [retriever.filters]
+    children = getattr(retriever, "retrievers", None)
+    if not isinstance(children, list) or not children:
+        return [_UNKNOWN]
+    return [found for child in children for found in _filters_of(child)]
 
 
 def _choose_llm(llm: LLM | None) -> LLM | None:
