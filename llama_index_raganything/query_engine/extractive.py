@@ -12,9 +12,10 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.prompt_helper import ChatPromptHelper, PromptHelper
 from llama_index.core.llms import MockLLM
 from llama_index.core.prompts.mixin import PromptDictType
-from llama_index.core.schema import NodeWithScore, QueryType, TextNode
+from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType, TextNode
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
+from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.node_parser.tokens import simple_tokens
 from llama_index_raganything.query_engine.attached import same_image_quotes
 from llama_index_raganything.query_engine.citations import citation
@@ -104,7 +105,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         """
         query = as_bundle(query)
         with self._events(query) as made:
-            pieces, sources, metadata = self._answer(query.query_str, nodes, additional_source_nodes)
+            pieces, sources, metadata = self._answer(query, nodes, additional_source_nodes)
             made.append(self._whole(pieces, sources, metadata))
         return made[0]
 
@@ -118,14 +119,12 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         """Answer a question from nodes; see :meth:`synthesize`."""
         query = as_bundle(query)
         with self._events(query) as made:
-            pieces, sources, metadata = await asyncio.to_thread(
-                self._answer, query.query_str, nodes, additional_source_nodes
-            )
+            pieces, sources, metadata = await asyncio.to_thread(self._answer, query, nodes, additional_source_nodes)
             made.append(self._awhole(pieces, sources, metadata))
         return made[0]
 
     def _answer(
-        self, question: str, nodes: Sequence[NodeWithScore], additional: Sequence[NodeWithScore] | None
+        self, query: QueryBundle, nodes: Sequence[NodeWithScore], additional: Sequence[NodeWithScore] | None
     ) -> tuple[list[str], list[NodeWithScore], dict[str, Any]]:
         counted = inventory_answer(nodes)
         if counted is not None:
@@ -138,7 +137,10 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         )
         known = [*nodes, *(NodeWithScore(node=node) for _, node in around)]
         ranks = [*range(len(nodes)), *(index for index, _ in around)]
-        quotes, sources = _keep_sources(find_quotes(question, known, ranks), known, len(nodes))
+        question = query.question if isinstance(query, AttachedQuery) else query.query_str
+        # What a table or image says helps to find the words; where nothing has them all, the question alone counts.
+        found_quotes = find_quotes(query.query_str, known, ranks) or find_quotes(question, known, ranks)
+        quotes, sources = _keep_sources(found_quotes, known, len(nodes))
         same = same_image_quotes(question, nodes)
         quoted = {number: text for number, text, _ in same}
         for quote in quotes:

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 dispatcher = get_dispatcher(__name__)
 
 _PAGED: Final = frozenset({"page", "slide"})
-_MAX_PAGES: Final = 500
+_MAX_PAGES: Final = 2000
+_MAX_IDS: Final = 16_384
 _MAX_TEXTS: Final = 2000
 _MAX_RANKED: Final = 200
 
@@ -99,12 +100,12 @@ class InventoryRetriever(BaseRetriever):
         return {**self.__dict__, "ledger": None}
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        question = read_whole_document_question(query_bundle.query_str)
+        question = _read(query_bundle)
         return [] if question is None else self._results(question, query_bundle.query_str)
 
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        question = read_whole_document_question(query_bundle.query_str)
+        question = _read(query_bundle)
         if question is None:
             return []
         return await asyncio.to_thread(self._results, question, query_bundle.query_str)
@@ -121,7 +122,7 @@ class InventoryRetriever(BaseRetriever):
         wanted = list(dict.fromkeys(places.get(item, item.node_id) for item in shown))
         nodes = {node.node_id: node for node in look.nodes(wanted)}
         entries = entries_of(question, items, look.documents, self.max_listed)
-        summary = _summary(question, query, entries, items)
+        summary = _summary(question, query, entries, items, is_partial=look.is_partial)
         listed = [_own_copy(nodes[node_id]) for node_id in wanted if node_id in nodes]
         return [
             NodeWithScore(node=summary, score=1.0),
@@ -163,6 +164,7 @@ class _Look:
         self.question = question
         self._filters = filters
         self._pages_about: dict[tuple[str, int], str] | None = None
+        self.is_partial = False
         self.documents: list[tuple[str, str]] = []
         self._filters = both(filters, self._named_documents())
 
@@ -266,14 +268,20 @@ class _Look:
 
     def _about(self, items: list[Item]) -> list[Item]:
         """Return the things that are about the words of the question."""
+        if len(items) > _MAX_TEXTS:
+            # Too many to read: what has none of the words in its metadata or its text cannot have all of them.
+            hits = self._ids_with(self.question.words, holdings.content_types_of(self.question.things))
+            wanted = set(content_tokens(self.question.words))
+            items = [item for item in items if hits.intersection(_node_ids(item)) or wanted & item.words]
+            self.is_partial = len(items) > _MAX_TEXTS
         few = items[:_MAX_TEXTS]
         return holdings.matching(few, self.question.words, self._texts(few), self._texts_of_pages())
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def _rows(self, content_types: Sequence[str] | None) -> list[Row]:
+    def _rows(self, content_types: Sequence[str] | None, further: MetadataFilters | None = None) -> list[Row]:
         """Return metadata of nodes, of some content types or of all."""
-        where = both(self._filters, _types(content_types))
+        where = both(self._filters, _types(content_types), further)
         read = getattr(self._store, "read_metadata", None)
         if read is not None:
             rows: list[Row] = read(INVENTORY_KEYS, where)
@@ -289,18 +297,30 @@ class _Look:
     def _pages_mentioning(self, words: str) -> list[Row]:
         return [_row(node) for node in _saying(self._search(words, ["page"]), words)]
 
+    def _ids_with(self, words: str, content_types: Sequence[str]) -> set[str]:
+        if not hasattr(self._store, "read_metadata"):
+            return {node.node_id for node in self._search(words, content_types)}
+        return set(self._store.query(self._query(words, content_types, _MAX_IDS, output_fields=[])).ids or [])
+
     def _search(self, words: str, content_types: Sequence[str] | None) -> list[BaseNode]:
         if not hasattr(self._store, "read_metadata"):
             wanted = set(content_tokens(words))
             where = both(self._filters, _types(content_types)) or MetadataFilters(filters=[])
             return [node for node in self._store.get_nodes(filters=where) if wanted & set(content_tokens(_text(node)))]
-        query = VectorStoreQuery(
+        nodes = list(self._store.query(self._query(words, content_types, _MAX_PAGES)).nodes or [])
+        self.is_partial = self.is_partial or (len(nodes) == _MAX_PAGES and words == self.question.words)
+        return nodes
+
+    def _query(
+        self, words: str, content_types: Sequence[str] | None, limit: int, output_fields: list[str] | None = None
+    ) -> VectorStoreQuery:
+        return VectorStoreQuery(
             query_str=words,
             mode=VectorStoreQueryMode.TEXT_SEARCH,
-            similarity_top_k=_MAX_PAGES,
+            similarity_top_k=limit,
             filters=both(self._filters, _types(content_types)),
+            output_fields=output_fields,
         )
-        return list(self._store.query(query).nodes or [])
 
     def _texts_of_pages(self) -> dict[tuple[str, int], str]:
         """Return the texts of the pages that have a word of the question, by document and number."""
@@ -312,7 +332,7 @@ class _Look:
         return self._pages_about
 
     def _texts(self, items: Sequence[Item]) -> dict[str, str]:
-        node_ids = [node_id for item in items[:_MAX_TEXTS] for node_id in (item.node_id, *item.part_ids)]
+        node_ids = [node_id for item in items[:_MAX_TEXTS] for node_id in _node_ids(item)]
         return {node.node_id: _text(node) for node in self.nodes(node_ids)}
 
     # -- documents -------------------------------------------------------------------------------------------------
@@ -322,6 +342,12 @@ class _Look:
         scope = self.question.scope
         if not scope.files and not scope.title:
             return None
+        if scope.files and not scope.title and self._ledger is None:
+            # The names as written need no list of all documents.
+            rows = self._rows(None, _one_of("file_name", scope.files))
+            if rows:
+                self.documents = list({str(row["doc_id"]): str(row["file_name"]) for row in rows}.items())
+                return _one_of("doc_id", [doc_id for doc_id, _ in self.documents])
         known = self._know_documents()
         files = {name.lower() for name in scope.files}
         title = set(content_tokens(" ".join(scope.title)))
@@ -353,12 +379,23 @@ class _Look:
         return {entry.doc_id: (entry.file_name, f"{entry.file_name} {entry.title}") for entry in entries}
 
 
+def _read(bundle: QueryBundle) -> WholeDocumentQuestion | None:
+    """Read a question; one that comes with an image or a table is about that, not about the documents."""
+    if bundle.image_path or getattr(bundle, "attachments", None) or getattr(bundle, "images", None):
+        return None
+    return read_whole_document_question(bundle.query_str)
+
+
 def _types(content_types: Sequence[str] | None) -> MetadataFilters | None:
     return None if content_types is None else _one_of("content_type", content_types)
 
 
 def _one_of(key: str, values: Sequence[str]) -> MetadataFilters:
     return MetadataFilters(filters=[MetadataFilter(key=key, operator=FilterOperator.IN, value=list(values))])
+
+
+def _node_ids(item: Item) -> tuple[str, ...]:
+    return (item.node_id, *item.part_ids)
 
 
 def _row(node: BaseNode) -> Row:
@@ -388,7 +425,9 @@ def _own_copy(node: BaseNode) -> BaseNode:
     return copy
 
 
-def _summary(question: WholeDocumentQuestion, query: str, entries: Sequence[Entry], items: Sequence[Item]) -> TextNode:
+def _summary(
+    question: WholeDocumentQuestion, query: str, entries: Sequence[Entry], items: Sequence[Item], *, is_partial: bool
+) -> TextNode:
     metadata: dict[str, Any] = {
         "content_type": INVENTORY_TYPE,
         "count": len(items),
@@ -402,7 +441,7 @@ def _summary(question: WholeDocumentQuestion, query: str, entries: Sequence[Entr
     hidden = ["count", ENTRIES_KEY]
     return TextNode(
         id_=holdings.summary_id(query, [item.node_id for item in items]),
-        text=text_of(question, entries, len(items)),
+        text=text_of(question, entries, len(items), is_partial=is_partial),
         metadata=metadata,
         excluded_embed_metadata_keys=[*EXCLUDED_EMBED_KEYS, *hidden],
         excluded_llm_metadata_keys=[*EXCLUDED_LLM_KEYS, *hidden],

@@ -57,18 +57,20 @@ def entries_of(
     return entries
 
 
-def text_of(question: WholeDocumentQuestion, entries: Sequence[Entry], count: int) -> str:
+def text_of(question: WholeDocumentQuestion, entries: Sequence[Entry], count: int, *, is_partial: bool = False) -> str:
     """Return an inventory as a text.
 
     Args:
         question: The question.
         entries: The entries.
         count: How many things there are in all.
+        is_partial: There may be more, which were not looked at.
     """
     lines = []
     if len(entries) > 1:
         kinds = _names(question)
-        lines.append(f"共有{count}个{kinds}。" if question.chinese else f"There are {count} {kinds} in all.")
+        number = f"{'至少' if question.chinese else 'at least '}{count}" if is_partial else str(count)
+        lines.append(f"共有{number}个{kinds}。" if question.chinese else f"There are {number} {kinds} in all.")
     separator, stop, colon = ("；", "。", "：") if question.chinese else ("; ", ".", ": ")
     for entry in entries:
         listed = [text for _, text in entry.things]

@@ -81,7 +81,7 @@ def report():
 
 def memo():
     return [
-        Element(type="page", page=1, text="Memo\nSee the list."),
+        Element(type="page", page=1, text="Memo\nSee the list of the harbour."),
         table(None, "", 1).model_copy(update={"bbox": (100, 100, 900, 150)}),
         table(None, "Prices of pumps", 1),
         Element(type="image", page=1, bbox=(0, 600, 900, 900)),
@@ -295,6 +295,18 @@ def test_tenants_see_their_own(tmp_path):
         assert summary(InventoryRetriever(second).retrieve("How many tables are there?")).metadata["count"] == 2
 
 
+def test_more_than_can_be_read(store, monkeypatch):
+    monkeypatch.setattr("llama_index_raganything.retrievers.inventory._MAX_TEXTS", 2)
+    assert pages(ask(store, "Which tables mention Region 399?")) == [2]
+
+
+def test_the_summary_tells_when_there_may_be_more(store, monkeypatch):
+    question = "On which pages is the harbour mentioned?"
+    assert summary(ask(store, question, name=None)).text.startswith("There are 3 pages in all.")
+    monkeypatch.setattr("llama_index_raganything.retrievers.inventory._MAX_PAGES", 3)
+    assert summary(ask(store, question, name=None)).text.startswith("There are at least 3 pages in all.")
+
+
 def test_an_empty_store_says_nothing(tmp_path):
     with MilvusNodeStore(str(tmp_path / "milvus.db"), "empty", MODEL.dimension) as empty:
         assert InventoryRetriever(empty).retrieve("How many tables are there?") == []
@@ -346,6 +358,11 @@ async def test_async_gives_the_same(store):
         assert [item.node.node_id for item in ours] == [item.node.node_id for item in theirs]
     several = await asyncio.gather(*(retriever.aretrieve("How many tables are there?") for _ in range(5)))
     assert len({tuple(item.node.node_id for item in items) for items in several}) == 1
+
+
+def test_questions_about_an_attachment_are_not_its_own(store):
+    bundle = QueryBundle("How many tables are there?", image_path="table.png")
+    assert InventoryRetriever(store).retrieve(bundle) == []
 
 
 def test_pickles_and_limits(store):
