@@ -36,6 +36,10 @@ _CACHE_VERSION: Final = 1
 _CAPTION_CHARS: Final = 600
 """Characters of a caption that the node parser keeps in the metadata."""
 
+_FAILED: Final = "enrich.failed"
+_OUTAGE: Final = 8
+"""Elements of a document in a row without an answer, from which on calls are not repeated."""
+
 Chat = Callable[[Sequence[ChatMessage]], Awaitable[ChatResponse]]
 
 
@@ -93,7 +97,7 @@ class Describer(ElementProcessor):
         include_headers: Mark headings in the surroundings.
         include_captions: Show captions of images and tables, where ``context_filter_content_types`` has these.
         context_filter_content_types: Content types of nodes that the model is shown.
-        max_retries: How often a call that raises is repeated.
+        max_retries: How often a call that raises is repeated; not any more after eight elements in a row.
         retry_seconds: Seconds before the first repetition; doubled for each further one.
 
     Raises:
@@ -177,7 +181,7 @@ class Describer(ElementProcessor):
         elements = super()._elements(nodes)
         waiting = [element for element in elements if not element.first.metadata.get("entity_name")]
         if waiting:
-            upstream.load()  # Here, because imports change the environment for a moment and threads would see it.
+            self._prompts()  # Here, because imports change the environment for a moment and threads would see it.
         return waiting
 
     def _process_element(self, element: ElementNodes) -> Sequence[BaseNode]:
@@ -207,7 +211,7 @@ class Describer(ElementProcessor):
             tokenizer=self._tokenizer,
             image=base64.b64encode(subject.picture.data).decode("ascii") if subject.picture else "",
         )
-        question = _Question(self, subject.picture, model_name_of(llm), chat)
+        question = _Question(self, subject.picture, model_name_of(llm), chat, element.shared)
         description = await upstream.describe(self.processor_class or self._processor_name(), request, question.ask)
         if description.complete:
             question.keep()
@@ -242,8 +246,11 @@ class Describer(ElementProcessor):
 class _Question:
     """One question to a model, answered from the cache where it was asked before."""
 
-    def __init__(self, describer: Describer, picture: Picture | None, model: str, chat: Chat) -> None:
+    def __init__(
+        self, describer: Describer, picture: Picture | None, model: str, chat: Chat, shared: dict[str, Any]
+    ) -> None:
         self._describer = describer
+        self._shared = shared
         self._picture = picture
         self._model = model
         self._chat = chat
@@ -256,15 +263,20 @@ class _Question:
         known = self._describer._answers().get(self._key)
         if known is not None:
             return known
-        messages = _messages(prompt, system_prompt, picture)
-        response = await attempt(
-            lambda: self._chat(messages), self._describer.max_retries, self._describer.retry_seconds
-        )
+        self._answer = await self._sent(_messages(prompt, system_prompt, picture))
+        return self._answer
+
+    async def _sent(self, messages: Sequence[ChatMessage]) -> str:
+        failed = self._shared.get(_FAILED, 0)
+        # Of a model that is down, the elements left are asked once each: waiting would take hours.
+        retries = 0 if failed >= _OUTAGE else self._describer.max_retries
+        response = await attempt(lambda: self._chat(messages), retries, self._describer.retry_seconds)
         if isinstance(response, Failure):
+            self._shared[_FAILED] = failed + 1
             message = f"The model {self._model} gave no answer. {response.reason}"
             raise EnrichmentError(message)
-        self._answer = response.message.content or ""
-        return self._answer
+        self._shared[_FAILED] = 0
+        return response.message.content or ""
 
     def keep(self) -> None:
         """Keep the answer, which could be used, for the next run."""

@@ -264,6 +264,14 @@ def test_a_model_that_always_fails_leaves_everything_as_it_was(run):
     assert len(llm.requests) == 10
 
 
+def test_of_a_model_that_is_down_only_the_first_calls_are_repeated(run):
+    nodes = [table(element_id=str(number)) for number in range(20)]
+    llm = FailingLLM()
+    processed = run(TableDescriber(llm=llm, max_retries=1, retry_seconds=0, max_workers=1), nodes)
+    assert len(processed.failures) == 20
+    assert len(llm.requests) == 8 * 2 + 12
+
+
 def test_failures_are_not_cached(tmp_path, run):
     down = FailingLLM()
     run(TableDescriber(llm=down, cache_folder=tmp_path, max_retries=0), [table()])
