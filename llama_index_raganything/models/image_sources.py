@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -22,14 +23,14 @@ MAX_EMBED_PIXELS: Final = 1_000_000
 MAX_EMBED_BYTES: Final = 3_000_000
 """Bytes of an image that goes to an embedding model; tongyi-embedding-vision takes 3 MB."""
 
-_REMOTE: Final = ("http://", "https://", "ftp://", "s3://", "gs://", "oss://", "file://")
+_URL = re.compile(r"\s*(?:data:|[a-z][a-z0-9+.-]+://)", re.IGNORECASE)
 _CHUNK_BYTES: Final = 1 << 20
 
 ImageSource = bytes | Path | str
 """An encoded image, the path of one, or its URL."""
 
 Fetch = Callable[[str], bytes]
-"""A function that returns what a URL leads to."""
+"""A function that returns what a URL leads to; ``UrlFetcher`` of the readers is one that stays out of networks."""
 
 
 def source_of_node(node: BaseNode) -> ImageSource | None:
@@ -71,7 +72,7 @@ def source_of_value(value: Any) -> ImageSource:
     if isinstance(value, io.BytesIO):
         return value.getvalue()
     if isinstance(value, str | Path):
-        found = _first_of(None, None, str(value), "The image") if is_url(str(value)) else Path(value)
+        found = _first_of(None, value, None, "The image of the question")
     else:
         url = getattr(value, "url", None)
         data, path = getattr(value, "image", None), getattr(value, "path", None)
@@ -88,7 +89,7 @@ def is_url(text: str) -> bool:
     Args:
         text: Any text.
     """
-    return text.lstrip()[:8].lower().startswith((*_REMOTE, "data:"))
+    return bool(_URL.match(text))
 
 
 def identity_of(source: ImageSource) -> str:
@@ -158,7 +159,9 @@ def model_input(
 def _first_of(data: Any, path: Any, url: str | None, name: str) -> ImageSource | None:
     if data:
         return _decoded(data, name)
-    if path:
+    if path and isinstance(path, str) and is_url(path):
+        url = path
+    elif path:
         return Path(path)
     if url and url.lstrip()[:5].lower() == "data:":
         head, _, payload = url.partition(",")

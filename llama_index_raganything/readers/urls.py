@@ -13,6 +13,7 @@ import ipaddress
 import mimetypes
 import socket
 import ssl
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,34 @@ def fetch_url(url: str, folder: Path, *, policy: UrlPolicy, max_bytes: int | Non
             return target
     msg = f"{url!r} redirects more than {MAX_REDIRECTS} times; give the final address."
     raise SourceError(msg)
+
+
+@dataclass(frozen=True)
+class UrlFetcher:
+    """Returns what a URL leads to: the ``fetch`` of parts that take remote images only when asked to.
+
+    Attributes:
+        policy: What may be fetched.
+        max_bytes: Size limit in bytes.
+    """
+
+    policy: UrlPolicy = UrlPolicy(allow=True)
+    max_bytes: int = 50_000_000
+
+    def __call__(self, url: str) -> bytes:
+        """Fetch a URL.
+
+        Args:
+            url: An http or https URL.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            RAGAnythingError: As :func:`fetch_url`.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            return fetch_url(url, Path(folder), policy=self.policy, max_bytes=self.max_bytes).read_bytes()
 
 
 @contextmanager

@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
     from llama_index_raganything.stores.milvus import MilvusNodeStore
     from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
+    from llama_index_raganything.stores.visual import MilvusVisualStore
 
-__all__ = ["Ledger", "LedgerEntry", "MilvusNodeStore", "MilvusPropertyGraphStore"]
+__all__ = ["Ledger", "LedgerEntry", "MilvusNodeStore", "MilvusPropertyGraphStore", "MilvusVisualStore"]
 
 _HOMES = {
     "Ledger": "ledger",
     "LedgerEntry": "ledger",
     "MilvusNodeStore": "milvus",
     "MilvusPropertyGraphStore": "property_graph",
+    "MilvusVisualStore": "visual",
 }
 
 

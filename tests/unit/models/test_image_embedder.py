@@ -248,6 +248,8 @@ async def test_a_wrong_length_is_an_error_that_names_the_model_and_both_lengths(
 @pytest.mark.parametrize("url", ["https://example.org/x.png", "http://127.0.0.1:1/x.png", "file:///etc/hosts"])
 async def test_remote_images_are_fetched_only_when_asked(tmp_path, url):
     node = ImageNode(id_="remote", text="remote", image_url=url)
+    as_path = ImageNode(id_="remote", text="remote", image_path=url)
+    assert "not fetched" in ImageEmbedder(embed_model=ColorEmbedding()).process([as_path]).failures[0][1]
     result = await both_ways(ImageEmbedder(embed_model=ColorEmbedding()), [node])
     assert result.embedded == []
     assert "not fetched" in result.failures[0][1]

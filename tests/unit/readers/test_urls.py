@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 import threading
 import time
@@ -15,7 +16,7 @@ from llama_index_raganything.documents import document_elements
 from llama_index_raganything.errors import BlockedSourceError, FileTooLargeError, SourceError
 from llama_index_raganything.readers import urls
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.readers.urls import UrlPolicy, fetch_url
+from llama_index_raganything.readers.urls import UrlFetcher, UrlPolicy, fetch_url
 
 LOOPBACK = UrlPolicy(allow=True, allow_private=True, timeout_s=5)
 PUBLIC = UrlPolicy(allow=True, timeout_s=5)
@@ -222,3 +223,12 @@ def test_other_schemes_need_a_file_system(tmp_path: Path) -> None:
     for url in ("s3://bucket/a.pdf", "file:///etc/hostname", "ftp://example.org/a.pdf"):
         with pytest.raises(BlockedSourceError, match="fs="):
             reader.load_data(url)
+
+
+def test_a_fetcher_returns_bytes_within_its_policy(server: str) -> None:
+    assert UrlFetcher(LOOPBACK)(f"{server}/notes.md").startswith(b"# Harbour")
+    with pytest.raises(BlockedSourceError, match="private address"):
+        UrlFetcher()(f"{server}/notes.md")
+    with pytest.raises(FileTooLargeError):
+        UrlFetcher(LOOPBACK, max_bytes=1000)(f"{server}/big.txt")
+    assert pickle.loads(pickle.dumps(UrlFetcher(LOOPBACK))) == UrlFetcher(LOOPBACK)
