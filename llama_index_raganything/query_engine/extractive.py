@@ -138,9 +138,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         known = [*nodes, *(NodeWithScore(node=node) for _, node in around)]
         ranks = [*range(len(nodes)), *(index for index, _ in around)]
         question = query.question if isinstance(query, AttachedQuery) else query.query_str
-        # What a table or image says helps to find the words; where nothing has them all, the question alone counts.
-        found_quotes = find_quotes(query.query_str, known, ranks) or find_quotes(question, known, ranks)
-        quotes, sources = _keep_sources(found_quotes, known, len(nodes))
+        quotes, sources = _keep_sources(_quotes_for(query, known, ranks), known, len(nodes))
         same = same_image_quotes(question, nodes)
         quoted = {number: text for number, text, _ in same}
         for quote in quotes:
@@ -154,6 +152,14 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         metadata["images"] = images
         said = [sentence for _, _, sentence in same]
         return [*said, *(_pieces(question, quotes) if quotes or not same else [])], sources, metadata
+
+
+def _quotes_for(query: QueryBundle, known: Sequence[NodeWithScore], ranks: Sequence[int]) -> list[Quote]:
+    """Quote for the question with what it carries; where nothing answers to all of that, for the question alone."""
+    quotes = find_quotes(query.query_str, known, ranks)
+    if quotes or not isinstance(query, AttachedQuery):
+        return quotes
+    return find_quotes(query.question, known, ranks)
 
 
 def _keep_sources(

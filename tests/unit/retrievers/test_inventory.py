@@ -296,14 +296,14 @@ def test_tenants_see_their_own(tmp_path):
 
 
 def test_more_than_can_be_read(store, monkeypatch):
-    monkeypatch.setattr("llama_index_raganything.retrievers.inventory._MAX_TEXTS", 2)
+    monkeypatch.setattr("llama_index_raganything.retrievers.inventory_look._MAX_TEXTS", 2)
     assert pages(ask(store, "Which tables mention Region 399?")) == [2]
 
 
 def test_the_summary_tells_when_there_may_be_more(store, monkeypatch):
     question = "On which pages is the harbour mentioned?"
     assert summary(ask(store, question, name=None)).text.startswith("There are 3 pages in all.")
-    monkeypatch.setattr("llama_index_raganything.retrievers.inventory._MAX_PAGES", 3)
+    monkeypatch.setattr("llama_index_raganything.retrievers.inventory_look._MAX_PAGES", 3)
     assert summary(ask(store, question, name=None)).text.startswith("There are at least 3 pages in all.")
 
 
