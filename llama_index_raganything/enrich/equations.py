@@ -76,7 +76,6 @@ _SILENT: Final = frozenset(
      "mathbb", "mathsf", "operatorname", "quad", "qquad", "displaystyle", "limits", "nolimits", "label", "tag",
      "nonumber", "hline"}
 )  # fmt: skip
-)
 _TOKEN = re.compile(r"\\([A-Za-z]+)|([A-Za-z]+|\d+(?:[.,]\d+)*)|\\.|([^\s{}\\])", re.DOTALL)
 _OPENERS = re.compile(r"\\left\b|\\begin\b|(?<!\\)\{")
 _CLOSERS = re.compile(r"\\right\b|\\end\b|(?<!\\)\}")
