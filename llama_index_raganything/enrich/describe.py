@@ -67,11 +67,13 @@ class Subject:
         picture: Its image, for models that see.
         fixed: What is written for fields of the prompts whatever RAG-Anything fills in: names instead of paths,
             which are nobody's business and differ between machines.
+        processor: Name of RAG-Anything's processor, where it is not the describer's usual one.
     """
 
     item: Mapping[str, Any] | str
     picture: Picture | None = None
     fixed: Mapping[str, str] = field(default_factory=dict)
+    processor: str = ""
 
 
 class Describer(ElementProcessor):
@@ -212,7 +214,8 @@ class Describer(ElementProcessor):
             image=base64.b64encode(subject.picture.data).decode("ascii") if subject.picture else "",
         )
         question = _Question(self, subject.picture, model_name_of(llm), chat, element.shared)
-        description = await upstream.describe(self.processor_class or self._processor_name(), request, question.ask)
+        kind = self.processor_class or subject.processor or self._processor_name()
+        description = await upstream.describe(kind, request, question.ask)
         if description.complete:
             question.keep()
         return with_description(element, self._readable(description))

@@ -16,7 +16,7 @@ from llama_index.core.schema import BaseNode, ImageNode
 from pydantic import Field
 
 from llama_index_raganything.enrich.base import ElementNodes, document_id_of
-from llama_index_raganything.enrich.describe import Describer, Picture, Subject, body_paragraphs
+from llama_index_raganything.enrich.describe import Describer, Picture, Subject, body_paragraphs, text_of
 from llama_index_raganything.errors import (
     ConfigurationError,
     CorruptFileError,
@@ -26,9 +26,11 @@ from llama_index_raganything.errors import (
 )
 from llama_index_raganything.images import MAX_PIXELS, fit_image, image_digest
 from llama_index_raganything.models.vision import supports_images
+from llama_index_raganything.tables.read import pipe_tables
 
 _DRAWINGS = frozenset({".svg", ".emf", ".wmf", ".eps", ".svgz", ".emz", ".wmz"})
 _MAX_NOTE_CHARS = 4000
+_MAX_DATA_CHARS = 32_000
 
 
 class ImageDescriber(Describer):
@@ -36,8 +38,9 @@ class ImageDescriber(Describer):
 
     Images are turned upright, reduced to their first frame and scaled down before they are sent. One that occurs
     several times in a document, such as a logo, is described once, where it stands first, and the description goes to
-    all its nodes. What nobody can draw here (SVG, EMF, WMF, EPS), is missing, damaged or smaller than ``min_side`` is
-    reported and not guessed at from its caption.
+    all its nodes. A chart of an office file, which has no image, is described by its data. What nobody can draw here
+    (SVG, EMF, WMF, EPS), is missing, damaged or smaller than ``min_side`` is reported and not guessed at from its
+    caption.
 
     >>> from llama_index_raganything.enrich import ImageDescriber
     >>> from llama_index_raganything.testing import ScriptedChatLLM
@@ -90,6 +93,8 @@ class ImageDescriber(Describer):
 
     def _subject(self, element: ElementNodes) -> Subject:
         node = element.first
+        if _is_native_chart(node):
+            return Subject(text_of(node)[:_MAX_DATA_CHARS], processor="GenericModalProcessor")
         source, name = image_source(node)
         fitted = fit_image(source, max_pixels=self.max_pixels, name=name)
         if min(fitted.source_width, fitted.source_height) < self.min_side:
@@ -109,6 +114,12 @@ class ImageDescriber(Describer):
             "_section_path": str(node.metadata.get("section") or ""),
         }
         return Subject(item, Picture(fitted.data, fitted.mimetype, digest), {"image_path": name})
+
+
+def _is_native_chart(node: BaseNode) -> bool:
+    """Tell whether a node holds the data of a chart and no image: office files draw it when they are opened."""
+    pictured = isinstance(node, ImageNode) and (node.image_path or node.image or node.image_url)
+    return not pictured and not node.metadata.get("asset") and bool(pipe_tables(text_of(node)))
 
 
 def image_source(node: BaseNode) -> tuple[bytes | Path, str]:

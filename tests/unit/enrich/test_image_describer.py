@@ -222,6 +222,17 @@ def test_images_that_are_not_there_are_reported(run, llm, node, words):
     assert llm.requests == []
 
 
+def test_a_chart_of_an_office_file_is_described_by_its_data(run, llm):
+    words = "Sales\n\nLine chart\n| year | sales |\n| --- | --- |\n| 2023 | 4.2 |"
+    node = TextNode(text=words, metadata={"content_type": "image", "caption": "Sales"})
+    processed = run(ImageDescriber(llm=llm), [node])
+    assert processed.failures == []
+    assert processed.nodes[0].text.startswith("Sales\n\nA bar chart of sales by region.\n\nLine chart\n| year")
+    (blocks,) = [request[-1].blocks for request in llm.requests]
+    assert "| 2023 | 4.2 |" in blocks[0].text
+    assert len(blocks) == 1
+
+
 def test_an_image_that_occurs_again_is_described_once_per_document(run, llm, chart, tmp_path):
     copy = tmp_path / "copy.png"
     copy.write_bytes(chart.read_bytes())
