@@ -175,6 +175,8 @@ class DraftBuilder:
             mentions = sentences_of(self._last_text)[-1:]
         heads = [heading.text.strip() for heading in self._take_headings()] if not self._run.elements else []
         section = str(self._path)
+        # Once: it reads the whole table, which may have thousands of parts.
+        element_id = _element_id([element])
         for body in self._bodies(element):
             parts = [*heads, element.caption, body, element.footnote, *mentions]
             # An image's alternative text is often its caption as well.
@@ -190,7 +192,7 @@ class DraftBuilder:
                         section=section,
                         caption=" ".join(element.caption.split())[:_CAPTION_CHARS],
                         label=element.label,
-                        element_id=_element_id([element]),
+                        element_id=element_id,
                         asset=element.asset,
                         subtype=element.subtype,
                     )

@@ -25,9 +25,8 @@ _SCALED = re.compile(
     re.IGNORECASE,
 )
 _ZEROS = re.compile(r"(?:(" + _CODES + r")\s*)?['’‘]\s?0{3}s?(?![\d,])")
-_CHINESE_SCALE = re.compile(
-    rf"(人民币)?({_CHINESE})({_CHINESE_MONEY})|(?:单位|單位)\s*[::]\s*({_CHINESE})?\s*({_CHINESE_MONEY}|[^\s,;。)(]{{1,6}})"
-)
+_CHINESE_SCALE = re.compile(rf"(人民币)?({_CHINESE})({_CHINESE_MONEY})")
+_CHINESE_UNIT = re.compile(rf"(?:单位|單位)\s*:\s*(人民币)?({_CHINESE})?({_CHINESE_MONEY}|[^\s,;。()]{{0,6}})")
 _BRACKETED = re.compile(r"[(\[]\s*([^()\[\]]{1,24})\s*[)\]]\s*$")
 _PERCENT = re.compile(r"%|\bper\s?cent(?:age)?\b|\bpct\b|百分比|占比|比例\b", re.IGNORECASE)
 _MONEY_WORDS: Final = {"dollars": "USD", "euros": "EUR", "pounds": "GBP", "yen": "JPY"}
@@ -66,8 +65,9 @@ def stated_measure(text: str) -> Measure:
         return Measure(_currency(sign or money) or _currency_in(words), _scale(scale))
     if match := _ZEROS.search(words):
         return Measure(_currency(match[1]) or _currency_in(words), 1e3)
-    if match := _CHINESE_SCALE.search(words):
-        return _chinese(match)
+    if match := _CHINESE_UNIT.search(words) or _CHINESE_SCALE.search(words):
+        rmb, scale, unit = match.groups()
+        return Measure(_currency(unit) or unit or _currency(rmb), MAGNITUDES.get(scale or "", 1.0))
     if match := _SCALED.search(words):
         sign = match[1] or match[4] or match[5]
         return Measure(_currency(sign) or _currency_in(words), _scale(match[2] or match[3] or match[6]))
@@ -110,18 +110,6 @@ def _folded(text: str) -> str:
     # Superscripts of units ("m²") are kept; NFKC folds the parentheses and colons of Chinese.
     folded = "".join(unicodedata.normalize("NFKC", mark) if mark not in "²³" else mark for mark in text[:_MAX_CHARS])
     return " ".join(folded.split())
-
-
-def _chinese(match: re.Match[str]) -> Measure:
-    if match[2]:
-        return Measure("CNY" if match[1] else _currency(match[3]), MAGNITUDES[match[2]])
-    scale = MAGNITUDES.get(match[4] or "", 1.0)
-    unit = match[5].removeprefix("人民币") or "元"
-    for length in (2, 1):
-        # 单位:人民币万元
-        if unit[:length] in MAGNITUDES and unit[length:]:
-            return Measure(_currency(unit[length:]) or unit[length:], MAGNITUDES[unit[:length]])
-    return Measure(_currency(unit) or unit, scale)
 
 
 def _scale(word: str) -> float:

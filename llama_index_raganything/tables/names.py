@@ -17,7 +17,7 @@ _RESERVED: Final = frozenset({
     "current_schema", "current_time", "current_timestamp", "current_user", "default", "deferrable", "desc",
     "describe", "distinct", "do", "else", "end", "except", "exists", "extract", "false", "fetch", "filter", "for",
     "foreign", "from", "full", "generated", "glob", "grant", "group", "grouping", "having", "if", "ilike", "in",
-    "initially", "inner", "intersect", "into", "is", "isnull", "join", "lambda", "lateral", "leading", "left", "like",
+    "initially", "inner", "freeze", "unpack", "intersect", "into", "is", "isnull", "join", "lambda", "lateral", "leading", "left", "like",
     "limit", "localtime", "localtimestamp", "map", "natural", "not", "notnull", "null", "nulls", "of", "offset", "on",
     "only", "or", "order", "outer", "over", "overlaps", "pivot", "pivot_longer", "pivot_wider", "placing", "position",
     "positional", "primary", "qualify", "references", "returning", "right", "row", "rows", "sample", "select", "semi",

@@ -21,7 +21,7 @@ from llama_index_raganything.tables.names import slug
 MAX_COLUMNS: Final = 1_000
 """Columns of one table; later ones are dropped."""
 
-_RULE = re.compile(r"\|?\s*:?-{3,}:?\s*(?:\|\s*:?-{3,}:?\s*)*\|?")
+_RULE = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
 _SKIPPED_TYPES: Final = frozenset({"code", "equation", "page"})
 _NAME_CHARS: Final = 36
 _NOTE_CHARS: Final = 2_000
@@ -88,7 +88,8 @@ def pipe_tables(text: str) -> list[PipeTable]:
         if number - 1 < end:
             continue
         stop = number + 1
-        while stop < len(lines) and lines[stop].startswith("|"):
+        bar = lines[number - 1][:1] == "|"
+        while stop < len(lines) and (lines[stop].startswith("|") if bar else "|" in lines[stop]):
             stop += 1
         rows = tuple(pipe_cells(line) for line in lines[number + 1 : stop])
         before = "\n".join(lines[end : number - 1]).strip()

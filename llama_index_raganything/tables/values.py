@@ -127,6 +127,8 @@ def is_missing(text: str, *, number: bool = False) -> bool:
     Returns:
         True for blank cells, dashes, "n/a" and the like, also with a currency sign or percent sign.
     """
+    if len(text) > MAX_NUMBER_CHARS:
+        return not text.strip()
     words = plain(text).casefold()
     if words in _NOTHING or (number and words in _NO_NUMBER):
         return True
