@@ -23,6 +23,7 @@ from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.quotes import without_markers
 from llama_index_raganything.ranking.evidence import EVIDENCE_KEY, annotated_copy
 from llama_index_raganything.readers.ocr import recognise
+from llama_index_raganything.readers.pdf.crops import has_ink
 from llama_index_raganything.readers.pdf.layout import paragraphs
 
 logger = logging.getLogger(__name__)
@@ -264,6 +265,8 @@ def _is_unread(query: AttachedQuery) -> bool:
 def _words_in(image: ImageAttachment) -> str:
     """Return the words recognised in an image; none where OCR is not installed."""
     pixels = open_upright(image.source)
+    if not has_ink(pixels):
+        return ""
     try:
         return "\n".join(paragraph.text for paragraph in paragraphs(recognise(pixels), reorder=True))
     except MissingDependencyError as error:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llama_index.core.base.llms.types import ChatMessage, TextBlock
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.base.response.schema import (
     RESPONSE_TYPE,
     AsyncStreamingResponse,
@@ -16,6 +16,7 @@ from llama_index.core.base.response.schema import (
     StreamingResponse,
 )
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.prompts import RichPromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.response_synthesizers import BaseSynthesizer, Generation
 from llama_index.core.response_synthesizers.no_text import NoText
@@ -47,6 +48,7 @@ _UNGROUNDED: Final = (Generation, NoText)
 """Synthesizers that do not read the sources, so that citing one would be a guess."""
 
 _NUMBER: Final = "source_number"
+"""Where a message keeps the number of its source; 0 for what is no source."""
 
 _Around = Mapping[int, Sequence[BaseNode]]
 
@@ -58,6 +60,7 @@ class _Asked:
     text: str
     options: dict[str, Any]
     records: list[dict[str, Any]] = field(default_factory=list)
+    messages: list[ChatMessage] = field(default_factory=list)
 
 
 class CitingSynthesizer(EventedSynthesizer):
@@ -170,7 +173,9 @@ class CitingSynthesizer(EventedSynthesizer):
                 context = postprocessor.postprocess_nodes(context, query_bundle=query)
             asked = self._asked(query, response_kwargs)
             if self._multimodal:
-                text = self.get_response_from_messages(asked.text, _messages(context), **asked.options)
+                text = self.get_response_from_messages(
+                    asked.text, [*_messages(context), *asked.messages], **asked.options
+                )
             else:
                 text = self.get_response(asked.text, _texts(context), **asked.options)
             images = [*asked.records, *self._images(nodes, context)]
@@ -196,7 +201,9 @@ class CitingSynthesizer(EventedSynthesizer):
                 context = await postprocessor.apostprocess_nodes(context, query_bundle=query)
             asked = await asyncio.to_thread(self._asked, query, response_kwargs)
             if self._multimodal:
-                text = await self.aget_response_from_messages(asked.text, _messages(context), **asked.options)
+                text = await self.aget_response_from_messages(
+                    asked.text, [*_messages(context), *asked.messages], **asked.options
+                )
             else:
                 text = await self.aget_response(asked.text, _texts(context), **asked.options)
             around = await asyncio.to_thread(self._around, nodes)
@@ -214,8 +221,19 @@ class CitingSynthesizer(EventedSynthesizer):
         images = query.image_attachments[: self._max_images] if self._multimodal else []
         fitted = [(image.path, image.fit(max_pixels=self._max_pixels)) for image in images]
         records = [attached_record(None if path is None else str(path), image) for path, image in fitted]
-        urls = [f"data:{image.mimetype};base64,{base64.b64encode(image.data).decode()}" for _, image in fitted]
-        return _Asked(text, options | ({ATTACHED_IMAGES: urls} if urls else {}), records)
+        if not fitted:
+            return _Asked(text, options)
+        if self._prompts_show_attachments():
+            urls = [f"data:{image.mimetype};base64,{base64.b64encode(image.data).decode()}" for _, image in fitted]
+            return _Asked(text, options | {ATTACHED_IMAGES: urls}, records)
+        shown = [ImageBlock(image=image.data, image_mimetype=image.mimetype) for _, image in fitted]
+        blocks = [TextBlock(text="Attached to the question, which is no source:"), *shown]
+        return _Asked(text, options, records, [ChatMessage(blocks=blocks, additional_kwargs={_NUMBER: 0})])
+
+    def _prompts_show_attachments(self) -> bool:
+        """Tell whether the prompts have a place for attached images; a prompt of the user's own may have none."""
+        rich = [each for each in self._inner._get_prompts().values() if isinstance(each, RichPromptTemplate)]
+        return all(ATTACHED_IMAGES in each.template_str for each in rich)
 
     def _images(self, nodes: Sequence[NodeWithScore], context: Sequence[NodeWithScore]) -> list[dict[str, Any]]:
         """Return the images of the sources, in reading order, and which of them the LLM has seen."""
@@ -322,12 +340,15 @@ def number_messages(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     """Put ``Source [n]:`` before the blocks of each message; see :func:`number_texts`.
 
     Args:
-        messages: Messages with text and media blocks. One that was told its number keeps it; of the others the
-            first is source 1.
+        messages: Messages with text and media blocks. One that was told its number keeps it, and 0 is no
+            source; of the others the first is source 1.
     """
     numbered: list[ChatMessage] = []
     for place, message in enumerate(messages, 1):
         number = message.additional_kwargs.get(_NUMBER, place)
+        if not number:
+            numbered.append(ChatMessage(role=message.role, blocks=message.blocks))
+            continue
         blocks = [
             TextBlock(text=_inert(without_markers(block.text))) if isinstance(block, TextBlock) else block
             for block in message.blocks

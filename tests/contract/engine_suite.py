@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from typing import ClassVar
 
 import pytest
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.base.llms.types import ChatMessage, MessageRole, ToolCallBlock
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock, ToolCallBlock
 from llama_index.core.base.response.schema import AsyncStreamingResponse, Response, StreamingResponse
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
@@ -20,12 +21,45 @@ from llama_index.core.query_engine import RetrieverQueryEngine, SubQuestionQuery
 from llama_index.core.question_gen import LLMQuestionGenerator
 from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
 from llama_index.core.tools import QueryEngineTool
+from PIL import Image
 from pydantic import Field
 
+from llama_index_raganything.attachments import AttachedQuery
+from llama_index_raganything.errors import RAGAnythingError
 from llama_index_raganything.testing import ScriptedTextLLM
 
 QUESTION = "How much does the pump deliver?"
 TEXT = "The pump delivers 4.2 litres per minute. It is painted blue."
+
+
+def encoded(image, kind="PNG", **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+ATTACHMENTS = {
+    "image": encoded(Image.new("RGB", (64, 48), "navy")),
+    "table": {"type": "table", "table_data": [["part", "colour"], ["pump", "blue"], *([["screw", "-"]] * 500)]},
+    "equation": {"type": "equation", "latex": r"Q = \frac{\Delta p}{R"},
+}
+WORKABLE_IMAGES = {
+    "1x1": encoded(Image.new("RGB", (1, 1))),
+    "30,000 pixels wide": encoded(Image.new("L", (30_000, 20))),
+    "animated GIF": encoded(
+        Image.new("P", (64, 48)), "GIF", save_all=True, append_images=[Image.new("P", (64, 48), 9)]
+    ),
+    "CMYK": encoded(Image.new("CMYK", (64, 48)), "JPEG"),
+}
+HOPELESS_IMAGES = {
+    "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'><text>4.2</text></svg>",
+    "EMF": b"\x01\x00\x00\x00\x6c" + b"\x00" * 35 + b" EMF" + b"\x00" * 80,
+    "truncated": WORKABLE_IMAGES["CMYK"][:300],
+    "empty": b"",
+    "broken base64": {"type": "image", "data": "data:image/png;base64,%%%"},
+    "900 megapixels": encoded(Image.new("1", (30_000, 30_000))),
+    "no file": "/gone/drawing.png",
+}
 
 
 class ListRetriever(BaseRetriever):
@@ -217,6 +251,91 @@ class EngineSuite:
             response = self.make_engine([pump(), node]).query(question)
             assert str(response)
             assert all(1 <= citation["n"] <= 2 for citation in response.metadata["citations"])
+
+    @pytest.mark.parametrize("attachments", [*ATTACHMENTS, list(ATTACHMENTS.values())], ids=[*ATTACHMENTS, "all"])
+    async def test_a_question_may_carry_something(self, attachments):
+        attachments = ATTACHMENTS.get(attachments, attachments) if isinstance(attachments, str) else attachments
+        nodes = [pump(), valve()]
+        response = self.make_engine(nodes).query(QUESTION, attachments=attachments)
+        assert "4.2 litres per minute" in str(response)
+        assert response.metadata["citations"][0]["node_id"] == "pump"
+        again = await self.make_engine(nodes).aquery(QUESTION, attachments=attachments)
+        assert str(again) == str(response)
+        assert again.metadata == response.metadata
+
+    def test_nothing_attached_changes_nothing(self):
+        expected = self.make_engine([pump()]).query(QUESTION)
+        for attachments in (None, [], ()):
+            response = self.make_engine([pump()]).query(QUESTION, attachments=attachments)
+            assert (str(response), response.metadata) == (str(expected), expected.metadata)
+
+    async def test_messages_and_bundles_are_questions(self, tmp_path):
+        path = tmp_path / "drawing.png"
+        path.write_bytes(ATTACHMENTS["image"])
+        message = ChatMessage(blocks=[TextBlock(text=QUESTION), ImageBlock(image=ATTACHMENTS["image"])])
+        for question in (message, QueryBundle(QUESTION, image_path=str(path)), QueryBundle(QUESTION)):
+            assert "4.2 litres" in str(self.make_engine([pump()]).query(question))
+            assert "4.2 litres" in str(await self.make_engine([pump()]).aquery(question))
+
+    @pytest.mark.parametrize("name", WORKABLE_IMAGES)
+    def test_any_image_may_be_attached(self, name):
+        assert "4.2 litres" in str(self.make_engine([pump()]).query(QUESTION, attachments=[WORKABLE_IMAGES[name]]))
+
+    @pytest.mark.parametrize("name", HOPELESS_IMAGES)
+    async def test_what_is_no_image_is_refused_with_a_remedy(self, name):
+        engine = self.make_engine([pump()])
+        with pytest.raises(RAGAnythingError, match=r"; \w+"):
+            engine.query(QUESTION, attachments=[HOPELESS_IMAGES[name]])
+        with pytest.raises(RAGAnythingError):
+            await engine.aquery(QUESTION, attachments=[HOPELESS_IMAGES[name]])
+        assert "4.2 litres" in str(engine.query(QUESTION))
+
+    async def test_an_attached_image_that_is_an_element_comes_first(self, tmp_path):
+        path = tmp_path / "figure.png"
+        path.write_bytes(ATTACHMENTS["image"])
+        figure = image_node(path, label="Figure 1", caption="Figure 1: The blue pump")
+        for attachment in (path, ATTACHMENTS["image"]):
+            engine = self.make_engine([pump(), valve(), figure])
+            response = engine.query("Is this the same drawing?", attachments=[attachment])
+            ids = [source.node.node_id for source in response.source_nodes]
+            assert ids == ["figure", "pump", "valve"]
+            scores = [source.score for source in response.source_nodes]
+            assert scores == sorted(scores, reverse=True)
+            nodes = await engine.aretrieve(AttachedQuery.of("Is this it?", [attachment]))
+            assert nodes[0].node.node_id == "figure"
+            assert nodes[0].node.metadata["evidence"]
+        assert "evidence" not in figure.metadata
+
+    def test_images_are_listed_beside_the_answer(self, tmp_path):
+        path = tmp_path / "figure.png"
+        path.write_bytes(ATTACHMENTS["image"])
+        gone = ImageNode(id_="gone", text="Figure 2", image_path=str(tmp_path / "gone.png"), metadata={"page": 3})
+        response = self.make_engine([pump(), image_node(path), gone]).query(QUESTION)
+        (shown,) = response.metadata["images"]
+        assert (shown["n"], shown["node_id"], shown["path"], shown["page"]) == (2, "figure", str(path), 2)
+        assert (shown["width"], shown["height"], shown["attached"]) == (64, 48, False)
+        assert json.loads(json.dumps(response.metadata["images"])) == [shown]
+        assert self.make_engine([pump()]).query(QUESTION).metadata["images"] == []
+
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    async def test_attachments_leave_cores_events_in_order(self, recorded, asynchronous):
+        engine = self.make_engine([pump()])
+        if asynchronous:
+            await engine.aquery(QUESTION, attachments=list(ATTACHMENTS.values()))
+        else:
+            engine.query(QUESTION, attachments=list(ATTACHMENTS.values()))
+        names = [type(event).__name__ for event in recorded[0]]
+        positions = [names.index(name) for name in self.expected_events]
+        assert positions == sorted(positions)
+        assert names[0] == "QueryStartEvent"
+        assert names[-1] == "QueryEndEvent"
+        for name in ("QueryStartEvent", "RetrievalStartEvent", "SynthesizeStartEvent", "QueryEndEvent"):
+            assert names.count(name) == 1
+
+    def test_streams_an_answer_to_a_question_that_carries_something(self):
+        engine = self.make_engine([pump()], streaming=True)
+        response = engine.query(QUESTION, attachments=list(ATTACHMENTS.values()))
+        assert "4.2 litres" in "".join(response.response_gen)
 
     def test_works_as_a_tool(self):
         tool = QueryEngineTool.from_defaults(self.make_engine([pump()]), name="pumps", description="about pumps")
