@@ -164,10 +164,22 @@ def chart_nodes(charts):
     ]
 
 
-@pytest.fixture
+def filled(uri, name, nodes):
+    store = MilvusVisualStore(uri, name, overwrite=True)
+    store.add(ImageEmbedder(embed_model=ColorEmbedding()).process(nodes).embedded)
+    return store
+
+
+@pytest.fixture(scope="module")
 def store(uri, chart_nodes):
-    with MilvusVisualStore(uri, "charts", overwrite=True) as store:
-        store.add(ImageEmbedder(embed_model=ColorEmbedding()).process(chart_nodes).embedded)
+    with filled(uri, "charts", chart_nodes) as store:
+        yield store
+
+
+@pytest.fixture
+def own_store(uri, chart_nodes):
+    """For tests that write."""
+    with filled(uri, "own_charts", chart_nodes) as store:
         yield store
 
 
@@ -292,7 +304,8 @@ def test_tenants_see_their_own_pictures(uri, chart_nodes):
         assert set(names(VisualRetriever(b, ColorEmbedding(), 9).retrieve("red"))) == {"blue", "yellow"}
 
 
-def test_deletion_by_document_and_update(store, retriever, charts):
+def test_deletion_by_document_and_update(own_store, charts):
+    store, retriever = own_store, VisualRetriever(own_store, ColorEmbedding(), 2)
     store.delete("doc-a")
     assert "red" not in names(retriever.retrieve("red"))
     changed = picture_node("blue", charts["red"], page=1, doc="doc-b")
@@ -301,7 +314,8 @@ def test_deletion_by_document_and_update(store, retriever, charts):
     assert store.count() == 2
 
 
-def test_nodes_of_one_document_with_one_picture_are_one_result(store, charts):
+def test_nodes_of_one_document_with_one_picture_are_one_result(own_store, charts):
+    store = own_store
     logos = [picture_node(f"logo-{number}", charts["red"], doc="doc-c", page=number) for number in range(1, 31)]
     parts = [picture_node("logo-page", charts["red"], doc="doc-c", page=31)]
     parts[0].metadata["content_type"] = "page"
@@ -395,7 +409,7 @@ def test_arguments_are_checked(store):
         VisualRetriever(store, HashEmbedding())
 
 
-def test_a_collection_of_another_dimension_is_a_typed_error(uri, store):
+def test_a_collection_of_another_dimension_is_a_typed_error(uri):
     with MilvusNodeStore(uri, "charts_kb", 64, overwrite=True) as nodes:
         with visual_store_beside(nodes, 12, overwrite=True) as beside:
             assert beside.collection_name == "charts_kb__visual"

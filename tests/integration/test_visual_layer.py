@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import pytest
+from llama_index.core.schema import ImageNode
 from PIL import Image
 from reportlab.pdfgen import canvas
 
@@ -15,7 +15,7 @@ from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.visual import VisualWriter
 from llama_index_raganything.models.image_embedder import ImageEmbedder
 from llama_index_raganything.retrievers.visual import VisualRetriever
-from llama_index_raganything.stores.visual import visual_store_beside
+from llama_index_raganything.stores.visual import MilvusVisualStore, visual_store_beside
 from llama_index_raganything.testing import ColorEmbedding, HashEmbedding
 
 COLOURS = {"red": (220, 30, 30), "green": (40, 160, 60), "blue": (40, 70, 210)}
@@ -72,8 +72,8 @@ def stored_ids(store):
 
 
 def test_pictures_join_leave_and_change_with_their_documents(index, folder):
-    layer = writer(index)
-    assert isinstance(layer.name, str)
+    layer: Layer = writer(index)
+    before = index.ingestion.fingerprint()
     report = index.add(folder)
     assert not report.failures
     assert not report.warnings
@@ -94,6 +94,8 @@ def test_pictures_join_leave_and_change_with_their_documents(index, folder):
     assert {item.node.metadata["file_name"] for item in ask(index, "green", 2)} == {"one.png", "two.png"}
     assert ask(index, "red")[0].score < 0.5
 
+    layer.embedder = ImageEmbedder(embed_model=ColorEmbedding(model_name="other"))
+    assert index.ingestion.fingerprint() != before
     pictures = [node.image_path for node in layer.store.get_nodes()]
     assert index.delete(str(folder / "pages.pdf"))
     assert layer.store.count() == 2
@@ -123,43 +125,69 @@ def test_a_picture_that_cannot_be_embedded_is_a_warning(index, folder):
     assert layer.store.count() == 2
 
 
-def test_vectors_of_pictures_that_cannot_be_embedded_any_more_go(index, folder):
-    index.add(folder / "one.png")
-    layer = writer(index)
-    (node,) = layer.store.get_nodes()
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with MilvusVisualStore(str(tmp_path_factory.mktemp("milvus") / "m.db"), dim=12) as store:
+        yield store
+
+
+@pytest.fixture
+def alone(store, tmp_path):
+    """A layer without a pipeline, one picture in it, and the node of that picture."""
+    store.clear()
+    picture(tmp_path / "one.png", "red")
+    metadata = {"doc_id": "doc", "content_type": "image"}
+    node = ImageNode(id_="one", text="One", image_path=str(tmp_path / "one.png"), metadata=metadata)
+    layer = VisualWriter(store, ColorEmbedding())
+    layer.write("doc", layer.read([node]))
+    return layer, node
+
+
+def test_vectors_of_pictures_that_cannot_be_embedded_any_more_go(alone):
+    layer, node = alone
+    assert layer.store.count() == 1
     records = layer.read([node.model_copy(update={"image_path": "gone.png"})])
-    assert [node_id for node_id, _ in records.failures] == [node.node_id]
-    layer.write(node.metadata["doc_id"], records, again=True)
+    assert [node_id for node_id, _ in records.failures] == ["one"]
+    layer.write("another doc", records, again=True)
+    assert layer.store.count() == 1
+    layer.write("doc", records, again=True)
     assert layer.store.count() == 0
 
 
-def test_another_model_is_another_fingerprint_and_another_length_an_error(index, folder):
-    index.add(folder / "one.png")
-    layer, before = writer(index), index.ingestion.fingerprint()
+def test_another_model_is_another_setting(alone):
+    layer, _ = alone
     first = layer.settings()
-    layer.embedder = ImageEmbedder(embed_model=ColorEmbedding(model_name="other"), content_types=("image",))
-    assert layer.settings() != first
-    assert index.ingestion.fingerprint() != before
+    assert first["embed_model"] == ["ColorEmbedding", "unknown", 12]
+    for embedder in (
+        ColorEmbedding(model_name="other"),
+        ImageEmbedder(embed_model=ColorEmbedding()),
+        ImageEmbedder(embed_model=ColorEmbedding(), content_types=("image", "page"), max_pixels=5000),
+    ):
+        assert VisualWriter(layer.store, embedder).settings() != first
+    assert VisualWriter(layer.store, ColorEmbedding()).settings() == first
 
+
+def test_another_length_is_a_typed_error(alone):
     class Longer(ColorEmbedding):
         def _get_image_embedding(self, img_file_path):
             return [*super()._get_image_embedding(img_file_path), 1.0]
 
+    layer, node = alone
     layer.embedder = ImageEmbedder(embed_model=Longer())
-    (node,) = layer.store.get_nodes()
-    with pytest.raises(SchemaMismatchError, match=r"length 13.*dimension 12"):
+    with pytest.raises(SchemaMismatchError, match=r"ColorEmbedding.*length 13.*dimension 12"):
         layer.read([node])
 
 
-def test_crops_of_tables_are_left_to_their_text(index, folder):
-    index.add(folder / "one.png")
-    (node,) = writer(index).store.get_nodes()
-    node.metadata["content_type"] = "table"
-    assert writer(index).read([node]).nodes == []
-    writer(index).delete_nodes("x", [])
-    assert writer(index).store.count() == 1
+def test_crops_of_tables_are_left_to_their_text(alone):
+    layer, node = alone
+    table = node.model_copy(update={"metadata": {**node.metadata, "content_type": "table"}})
+    assert layer.read([table]).nodes == []
+    assert len(layer.read([node, table]).nodes) == 1
 
 
-def test_a_layer_is_what_the_pipeline_takes(index):
-    layer: Layer = writer(index)
-    assert pickle.loads(pickle.dumps(layer.settings())) == layer.settings()
+def test_deletion_by_node(alone):
+    layer, _ = alone
+    layer.delete_nodes("doc", [])
+    assert layer.store.count() == 1
+    layer.delete_nodes("doc", ["one"])
+    assert layer.store.count() == 0
