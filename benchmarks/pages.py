@@ -7,9 +7,12 @@ over questions of the share of evidence pages among the first k pages; ``box@k``
 the box of one of the first k results, an element on an evidence page, covers an evidence box: intersection over the
 smaller area >= .5. Page nodes have no box and count for nothing there.
 
-Systems: ``ours`` (RAGAnythingIndex and its default retriever), and over the same page texts ``bm25`` (whole pages),
-``dense`` (the embedded default's vectors), ``hybrid`` (Milvus: both, reciprocal rank fusion); ``handwired`` is plain
-LlamaIndex: pypdf, SentenceSplitter, the same embedding model, LlamaIndex's own MilvusVectorStore.
+Systems: ``ours`` (RAGAnythingIndex and its default retriever), ``routed`` (questions about the document as a whole
+go to the inventory first; its summaries, which stand on no page, are left out of the ranking; ``routed.asked`` is how
+many questions it answers, and ``routed.there`` compares the two on those), and over the same page texts ``bm25``
+(whole pages), ``dense`` (the embedded default's vectors), ``hybrid`` (Milvus: both, reciprocal rank fusion);
+``handwired`` is plain LlamaIndex: pypdf, SentenceSplitter, the same embedding model, LlamaIndex's own
+MilvusVectorStore.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ from pydantic import PrivateAttr
 from benchmarks._harness import Result, mean, percentile, run
 from llama_index_raganything import EvidenceRanker, NodeRetriever, RAGAnythingIndex, WordLlamaEmbedding
 from llama_index_raganything.ranking.scoring import EvidenceWeights
+from llama_index_raganything.retrievers.inventory import InventoryRetriever
+from llama_index_raganything.retrievers.routes import QuestionRouter
 
 DEPTHS = (1, 3, 5, 10)
 RESULTS = 20
@@ -299,6 +304,36 @@ def measure_ours(corpus: Corpus, result: Result) -> list[Mapping[str, Any]]:
     return [ablation(corpus, store, name) for name in ["", *EvidenceWeights.model_fields]]
 
 
+def measure_routed(corpus: Corpus, result: Result) -> list[Mapping[str, Any]]:
+    """Measure our retriever behind the router of questions about whole documents."""
+    summaries = []
+    for name, ours, inside in (("routed", "ours", True), ("routed.open", "ours.open", False)):
+        results, asked = zip(
+            *(ask_router(corpus, question, inside=inside) for question in corpus.questions), strict=True
+        )
+        summaries.append(record(corpus, result, name, [[corpus.page_of(i.node) for i in items] for items in results]))
+        for depth in (1, 5):
+            pairs = zip(corpus.questions, results, strict=True)
+            hits = [any(covers(question, item.node) for item in items[:depth]) for question, items in pairs]
+            result.metrics[f"{name}.box@{depth}"] = mean(map(float, hits))
+        rows = [row for row, own in zip(result.rows, asked, strict=True) if own]
+        result.metrics[f"{name}.asked"] = len(rows)
+        for depth in DEPTHS if rows else ():
+            for system in (ours, name):
+                result.metrics[f"{name}.there.{system}.R@{depth}"] = mean(row[f"{system}.R@{depth}"] for row in rows)
+    return summaries
+
+
+def ask_router(corpus: Corpus, question: Mapping[str, Any], *, inside: bool) -> tuple[list[NodeWithScore], bool]:
+    """Return the results that stand on pages, and whether the inventory answered."""
+    index, filters = corpus.index, corpus.filters(question["doc"] if inside else None)
+    default = NodeRetriever(index.node_store, index.embed_model, similarity_top_k=RESULTS, filters=filters)
+    inventory = InventoryRetriever(index.node_store, index.ledger, RESULTS, filters)
+    items = QuestionRouter(default, [inventory], similarity_top_k=RESULTS).retrieve(question["question"])
+    placed = [item for item in items if item.node.metadata.get("page")]
+    return placed, len(placed) < len(items)
+
+
 def ablation(corpus: Corpus, store: BasePydanticVectorStore, signal: str) -> dict[str, Any]:
     """Return recalls and boxes without one signal."""
     weights = EvidenceWeights(**({signal: 0.0} if signal else {}))
@@ -366,12 +401,13 @@ def main(args: argparse.Namespace) -> Result:
         result.rows = [{"id": question["id"], "question": question["question"]} for question in corpus.questions]
         result.metrics["index.pages_per_s"] = len(corpus.page_nodes()) / seconds
         ablations = measure_ours(corpus, result)
+        routed = measure_routed(corpus, result)
         summaries = measure_peers(corpus, args.dir, working_dir, result)
         ours = [
             {"system": name, **{f"R@{depth}": result.metrics[f"{name}.R@{depth}"] for depth in DEPTHS}}
             for name in ("ours", "ours.open")
         ]
-        result.tables += [("systems", [*ours, *summaries]), ("ours, one signal left out", ablations)]
+        result.tables += [("systems", [*ours, *routed, *summaries]), ("ours, one signal left out", ablations)]
         result.metrics["llm_calls"] = 0
         corpus.index.close()
     return result

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from llama_index_raganything.elements import content_id
 from llama_index_raganything.ranking.captions import best_lines, numbered_in_order
 from llama_index_raganything.ranking.lexical import content_tokens
 from llama_index_raganything.ranking.things import Thing, word_lists
@@ -49,6 +48,7 @@ class Item:
         words: Tokens of caption, label and section; for restrictions.
         subtype: The parser's finer name ("chart").
         part_ids: Further nodes of the same thing, where it is cut into parts.
+        box: Its box in thousandths of the page; empty when unknown.
     """
 
     thing: Thing
@@ -60,12 +60,19 @@ class Item:
     label: str = ""
     title: str = ""
     section: str = ""
-    order: tuple[float, ...] = ()
+    order: tuple[Any, ...] = ()
     in_numbering: bool = False
     words: frozenset[str] = field(default=frozenset(), compare=False)
     subtype: str = ""
     part_ids: tuple[str, ...] = ()
+    box: tuple[int, ...] = ()
 
+
+_REPEATED: Final = 3
+"""A small picture at the same place of so many pages belongs to the layout."""
+
+_SMALL: Final = 50_000
+"""Area of a box that covers a twentieth of the page, in millionths."""
 
 Row = Mapping[str, Any]
 PageText = tuple[Row, str]
@@ -114,7 +121,8 @@ def _of_document(thing: Thing, items: Sequence[Item], pages: Sequence[PageText])
         key = (item.label,) if item.label else (item.page, item.order)
         first = unique.get(key)
         unique[key] = item if first is None else replace(first, part_ids=(*first.part_ids, item.node_id))
-    known = {item.label for item in unique.values() if item.label}
+    kept = _without_decoration(list(unique.values())) if "image" in thing.content_types else list(unique.values())
+    known = {item.label for item in kept if item.label}
     rows = {str(row["node_id"]): row for row, _ in pages}
     kinds = thing.labels or thing.parts
     lines = best_lines([(row.get("page"), str(row["node_id"]), text) for row, text in pages], kinds) if kinds else {}
@@ -124,11 +132,31 @@ def _of_document(thing: Thing, items: Sequence[Item], pages: Sequence[PageText])
             item = _item(thing, rows[node_id])
             words = item.words.union(content_tokens(line.title))
             added.append(replace(item, label=label, title=line.title, words=words))
-    joined = sorted([*unique.values(), *added], key=_by_number if thing.parts else _by_place)
+    joined = sorted([*kept, *added], key=_by_number if thing.parts else _by_place)
     numbered = {item.label for item in joined if item.label}
     if not thing.labels or not numbered_in_order(numbered):
         return joined
     return [replace(item, in_numbering=bool(item.label)) for item in joined]
+
+
+def _without_decoration(items: Sequence[Item]) -> list[Item]:
+    """Leave out the pictures that a layout repeats: those without words of their own at one place of several pages.
+
+    The first of them stays. Large pictures all stay: slides have their charts at one place too.
+    """
+    seen: dict[tuple[int, ...], set[int]] = {}
+    for item in items:
+        if _is_small_and_plain(item) and item.page is not None:
+            seen.setdefault(item.box, set()).add(item.page)
+    first = {box: min(pages) for box, pages in seen.items() if len(pages) >= _REPEATED}
+    return [item for item in items if not _is_small_and_plain(item) or first.get(item.box, item.page) == item.page]
+
+
+def _is_small_and_plain(item: Item) -> bool:
+    if item.label or item.title or len(item.box) != 4:
+        return False
+    left, top, right, bottom = item.box
+    return (right - left) * (bottom - top) < _SMALL
 
 
 def _by_place(item: Item) -> tuple[Any, ...]:
@@ -247,7 +275,6 @@ def _labels_of_others(thing: Thing) -> frozenset[str]:
 def _item(thing: Thing, row: Row) -> Item:
     label, caption = str(row.get("label") or ""), str(row.get("caption") or "")
     section = str(row.get("section") or "")
-    named = f"{label} {caption} {section} {row.get('title') or ''}"
     page = row.get("page")
     return Item(
         thing=thing,
@@ -260,8 +287,9 @@ def _item(thing: Thing, row: Row) -> Item:
         title=_without_label(caption, label),
         section=section,
         order=_place(row)[1:],
-        words=frozenset(content_tokens(named)),
+        words=frozenset(content_tokens(f"{label} {caption} {section}")),
         subtype=str(row.get("subtype") or ""),
+        box=_box(row),
     )
 
 
@@ -276,22 +304,15 @@ def _without_label(caption: str, label: str) -> str:
 
 def _place(row: Row) -> tuple[Any, ...]:
     """Return where a node stands: file, page, top, left."""
-    page = row.get("page")
-    box = row.get("bbox")
-    try:
-        left, top = json.loads(box)[:2] if isinstance(box, str) else (0, 0)
-    except (ValueError, TypeError):
-        left, top = 0, 0
-    number = page if isinstance(page, int) else 0
+    page, box = row.get("page"), _box(row)
     key = f"{row.get('file_name') or row.get('title') or ''}\0{row['doc_id']}"
-    return (key, float(number), float(top), float(left), str(row.get("element_id") or row["node_id"]))
+    left, top = (box[0], box[1]) if box else (0, 0)
+    return (key, page if isinstance(page, int) else 0, top, left, str(row.get("element_id") or row["node_id"]))
 
 
-def summary_id(query: str, item_ids: Sequence[str]) -> str:
-    """Return the id of a summary, the same for the same question and things.
-
-    Args:
-        query: The question.
-        item_ids: Ids of the nodes of the things.
-    """
-    return content_id("inventory", query, *item_ids)
+def _box(row: Row) -> tuple[int, ...]:
+    try:
+        edges = json.loads(str(row.get("bbox") or "[]"))
+        return tuple(int(edge) for edge in edges) if len(edges) == 4 else ()
+    except (ValueError, TypeError):
+        return ()

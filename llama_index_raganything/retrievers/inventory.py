@@ -18,12 +18,11 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
-from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS
+from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, content_id
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ranking.evidence import EvidenceRanker
 from llama_index_raganything.ranking.things import ENTRIES_KEY, INVENTORY_TYPE, WholeDocumentQuestion
 from llama_index_raganything.ranking.whole_document import read_whole_document_question
-from llama_index_raganything.retrievers import holdings
 from llama_index_raganything.retrievers.holdings import Item
 from llama_index_raganything.retrievers.inventory_look import Look
 from llama_index_raganything.retrievers.inventory_text import Entry, entries_of, text_of
@@ -166,7 +165,7 @@ def _summary(
         ((metadata["doc_id"], metadata["file_name"]),) = documents.items()
     hidden = ["count", ENTRIES_KEY]
     return TextNode(
-        id_=holdings.summary_id(query, [item.node_id for item in items]),
+        id_=content_id("inventory", query, *(item.node_id for item in items)),
         text=text_of(question, entries, len(items), is_partial=is_partial),
         metadata=metadata,
         excluded_embed_metadata_keys=[*EXCLUDED_EMBED_KEYS, *hidden],

@@ -110,6 +110,32 @@ def store(tmp_path_factory):
         yield opened
 
 
+class PlainStore(BasePydanticVectorStore):
+    """A store with LlamaIndex's interface alone."""
+
+    stores_text: bool = True
+    nodes: list
+
+    @property
+    def client(self):
+        return None
+
+    def add(self, nodes, **kwargs):
+        raise NotImplementedError
+
+    def delete(self, ref_doc_id, **kwargs):
+        raise NotImplementedError
+
+    def query(self, query, **kwargs):
+        raise NotImplementedError
+
+    def get_nodes(self, node_ids=None, filters=None):
+        if node_ids is not None:
+            return [node for node in self.nodes if node.node_id in node_ids]
+        wanted = {item.key: item.value for item in filters.filters} if filters else {}
+        return [node for node in self.nodes if all(node.metadata.get(key) in value for key, value in wanted.items())]
+
+
 def only(name):
     return MetadataFilters(filters=[MetadataFilter(key="doc_id", value=name)])
 
@@ -295,6 +321,24 @@ def test_tenants_see_their_own(tmp_path):
         assert summary(InventoryRetriever(second).retrieve("How many tables are there?")).metadata["count"] == 2
 
 
+def test_logos_count_once_and_charts_at_one_place_all(tmp_path):
+    logos = [Element(type="image", page=page, bbox=(10, 10, 90, 60)) for page in (1, 2, 3)]
+    charts = [Element(type="image", page=page, bbox=(100, 200, 900, 900), text=f"{page}") for page in (1, 2, 3)]
+    document = elements_to_document([*logos, *charts], source="slides.pdf", metadata={"file_name": "slides.pdf"})
+    nodes = RAGAnythingNodeParser()([document])
+    items = InventoryRetriever(PlainStore(nodes=nodes)).retrieve("How many images are there?")
+    assert summary(items).metadata["count"] == 4
+
+
+@pytest.mark.parametrize("box", ["", "[]", "[1]", "[null,null,null,null]", "{", '"x"', "17", None, 5])
+def test_broken_boxes_do_no_harm(box):
+    metadata = {"doc_id": "a", "content_type": "table", "bbox": box, "page": "x", "label": 7, "caption": ["a"]}
+    items = InventoryRetriever(PlainStore(nodes=[TextNode(text="A table", metadata=metadata)])).retrieve(
+        "List the tables"
+    )
+    assert summary(items).metadata["count"] == 1
+
+
 def test_more_than_can_be_read(store, monkeypatch):
     monkeypatch.setattr("llama_index_raganything.retrievers.inventory_look._MAX_TEXTS", 2)
     assert pages(ask(store, "Which tables mention Region 399?")) == [2]
@@ -316,32 +360,6 @@ def test_foreign_nodes_are_not_counted(tmp_path):
     with MilvusNodeStore(str(tmp_path / "milvus.db"), "plain", MODEL.dimension) as plain:
         plain.add([TextNode(text="A table", embedding=MODEL.get_text_embedding("A table"))])
         assert InventoryRetriever(plain).retrieve("How many tables are there?") == []
-
-
-class PlainStore(BasePydanticVectorStore):
-    """A store with LlamaIndex's interface alone."""
-
-    stores_text: bool = True
-    nodes: list
-
-    @property
-    def client(self):
-        return None
-
-    def add(self, nodes, **kwargs):
-        raise NotImplementedError
-
-    def delete(self, ref_doc_id, **kwargs):
-        raise NotImplementedError
-
-    def query(self, query, **kwargs):
-        raise NotImplementedError
-
-    def get_nodes(self, node_ids=None, filters=None):
-        if node_ids is not None:
-            return [node for node in self.nodes if node.node_id in node_ids]
-        wanted = {item.key: item.value for item in filters.filters} if filters else {}
-        return [node for node in self.nodes if all(node.metadata.get(key) in value for key, value in wanted.items())]
 
 
 def test_any_store_will_do():
