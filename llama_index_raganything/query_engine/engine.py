@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import ChatMessage
@@ -116,7 +116,7 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         page_store: Any = None,
         max_pages: int = 3,
         describe_attachments: bool = False,
-        filters: MetadataFilters | None = None,
+        filters: MetadataFilters | Literal["retriever"] | None = "retriever",
         **kwargs: Any,
     ) -> RAGAnythingQueryEngine:
         """Make an engine.
@@ -148,8 +148,9 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             max_pages: Pages added for one question.
             describe_attachments: Let a multimodal LLM describe each attached image before retrieval, one call per
                 image that it has not seen; otherwise the words in it are recognised.
-            filters: What stored images must pass to be found by their content; the retriever's by default. A
-                retriever of unknown filters finds them among its results only.
+            filters: What stored images must pass to be found by their content. ``"retriever"`` and None take the
+                retriever's; where these are not known, None means that there are none, and with ``"retriever"``
+                such images are found among its results only.
             **kwargs: Accepted for compatibility with ``RetrieverQueryEngine`` and ignored.
 
         Returns:
@@ -318,16 +319,21 @@ def _attachment_reader(llm: LLM | None, multimodal: bool | None, max_pixels: int
     return AttachmentReader(llm, max_pixels=max_pixels)
 
 
-def _stored_images(store: Any, retriever: BaseRetriever, filters: MetadataFilters | None = None) -> StoredImages | None:
+def _stored_images(
+    store: Any, retriever: BaseRetriever, filters: MetadataFilters | Literal["retriever"] | None = "retriever"
+) -> StoredImages | None:
     """Return the look-up of stored images under the retriever's filters, or none where these are not known.
 
     Filters are the tenant boundary: an image must not find what the retriever would not.
     """
     if store is None:
         return None
-    known = [filters] if filters is not None else _filters_of(retriever)
-    same = bool(known) and all(each == known[0] and each is not _UNKNOWN for each in known)
-    return StoredImages(store, known[0]) if same else None
+    if isinstance(filters, MetadataFilters):
+        return StoredImages(store, filters)
+    known = _filters_of(retriever)
+    if all(each == known[0] and each is not _UNKNOWN for each in known):
+        return StoredImages(store, known[0])
+    return StoredImages(store) if filters is None and all(each is _UNKNOWN for each in known) else None
 
 
 def _filters_of(retriever: BaseRetriever) -> list[Any]:

@@ -398,6 +398,10 @@ class TestStoredImages:
         assert _stored_images(store, FusionRetriever([known(filters), known(filters)])).filters == filters
         assert _stored_images(store, FusionRetriever([known(filters), known(None)])) is None
         assert _stored_images(store, FusionRetriever([known(filters), Recording([])])) is None
+        assert _stored_images(store, Recording([]), None).filters is None
+        assert _stored_images(store, known(filters), None).filters == filters
+        assert _stored_images(store, FusionRetriever([known(filters), Recording([])]), None) is None
+        assert _stored_images(store, known(None), filters).filters == filters
         asked = engine(known(filters), ScriptedTextLLM(), page_store=store)
         assert asked.with_retriever(known(None))._stored_images.filters is None
         assert asked.with_retriever(Recording([]))._stored_images is None
