@@ -513,8 +513,14 @@ def test_a_picture_in_the_question_passes_the_gate(many, charts):
 
 
 def test_among_few_pictures_words_alone_pass_the_gate_only_when_they_ask_for_one(store):
-    retriever = VisualRetriever(store, ColorEmbedding(), gate=True)
+    model = ColorEmbedding()
+    retriever = VisualRetriever(store, model, gate=True)
     assert retriever.retrieve("the pump is red") == []
+    assert model.texts == []
+    # The question is embedded before the store is asked what is usual, where the store cannot count.
+    retriever._count = lambda: None
+    assert retriever.retrieve("the pump is red") == []
+    assert model.texts == ["the pump is red"]
     assert names(retriever.retrieve("the picture of a red pump"))[0] == "red"
 
 
