@@ -17,6 +17,7 @@ from llama_index_raganything.errors import (
     ConfigurationError,
     CorruptFileError,
     EncryptedFileError,
+    EnrichmentError,
     FileTooLargeError,
     FilterError,
     IngestionError,
@@ -26,16 +27,30 @@ from llama_index_raganything.errors import (
     RAGAnythingError,
     SchemaMismatchError,
     SourceError,
+    SQLError,
+    SQLLimitError,
+    SQLRefusedError,
     StoreError,
     StoreLockedError,
     StoreUnavailableError,
+    UnknownTableError,
     UnsupportedFormatError,
 )
 
 if TYPE_CHECKING:
+    from llama_index_raganything.attachments import AttachedQuery, EquationAttachment, ImageAttachment, TableAttachment
     from llama_index_raganything.config import RAGAnythingSettings
     from llama_index_raganything.documents import document_elements, elements_to_document
     from llama_index_raganything.elements import Element
+    from llama_index_raganything.enrich import (
+        ElementDescriber,
+        ElementProcessor,
+        EquationDescriber,
+        ImageDescriber,
+        ProcessorOptions,
+        TableDescriber,
+        register_processor,
+    )
     from llama_index_raganything.graph.linker import EntityLinker
     from llama_index_raganything.graph.recognizers import (
         EntityRecognizer,
@@ -48,6 +63,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.graph.walk import LinkWeights
     from llama_index_raganything.index import RAGAnythingIndex
     from llama_index_raganything.ingestion import Ingestion, IngestionReport
+    from llama_index_raganything.models.image_embedder import ImageEmbedder
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
     from llama_index_raganything.node_parser import RAGAnythingNodeParser
     from llama_index_raganything.query_engine import ExtractiveSynthesizer, RAGAnythingQueryEngine
@@ -56,28 +72,43 @@ if TYPE_CHECKING:
     from llama_index_raganything.readers.registry import register_parsers
     from llama_index_raganything.retrievers.fusion import FusionRetriever
     from llama_index_raganything.retrievers.graph import EvidenceRetriever, GraphRetriever
+    from llama_index_raganything.retrievers.inventory import InventoryRetriever
     from llama_index_raganything.retrievers.lightrag import LightRAGRetriever
     from llama_index_raganything.retrievers.nodes import NodeRetriever
+    from llama_index_raganything.retrievers.routes import QuestionRouter
+    from llama_index_raganything.retrievers.visual import VisualRetriever
     from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
     from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
     from llama_index_raganything.stores.milvus import MilvusNodeStore
     from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
+    from llama_index_raganything.stores.tables import SQLResult, TableStore
+    from llama_index_raganything.stores.visual import MilvusVisualStore
+    from llama_index_raganything.tables.model import TableRecord
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AttachedQuery": "attachments",
     "Element": "elements",
+    "ElementDescriber": "enrich",
+    "ElementProcessor": "enrich",
     "EntityLinker": "graph.linker",
     "EntityRecognizer": "graph.recognizers",
     "EntitySpan": "graph.recognizers",
+    "EquationAttachment": "attachments",
+    "EquationDescriber": "enrich",
     "EvidenceRanker": "ranking.evidence",
     "EvidenceRetriever": "retrievers.graph",
     "ExtractiveSynthesizer": "query_engine",
     "FusionRetriever": "retrievers.fusion",
     "GLiNERRecognizer": "graph.recognizers",
     "GraphRetriever": "retrievers.graph",
+    "ImageAttachment": "attachments",
+    "ImageDescriber": "enrich",
+    "ImageEmbedder": "models.image_embedder",
     "Ingestion": "ingestion",
     "IngestionReport": "ingestion",
+    "InventoryRetriever": "retrievers.inventory",
     "KnowledgeGraph": "stores.knowledge_graph",
     "LLMRecognizer": "graph.recognizers",
     "Ledger": "stores.ledger",
@@ -86,29 +117,45 @@ _HOMES = {
     "LinkWeights": "graph.walk",
     "MilvusNodeStore": "stores.milvus",
     "MilvusPropertyGraphStore": "stores.property_graph",
+    "MilvusVisualStore": "stores.visual",
     "NodeRetriever": "retrievers.nodes",
+    "ProcessorOptions": "enrich",
+    "QuestionRouter": "retrievers.routes",
     "RAGAnythingIndex": "index",
     "RAGAnythingNodeParser": "node_parser",
     "RAGAnythingQueryEngine": "query_engine",
     "RAGAnythingReader": "readers.reader",
     "RAGAnythingSettings": "config",
+    "SQLResult": "stores.tables",
     "SpacyRecognizer": "graph.recognizers",
+    "TableAttachment": "attachments",
+    "TableDescriber": "enrich",
+    "TableRecord": "tables.model",
+    "TableStore": "stores.tables",
     "TripleExtractor": "graph.triples",
+    "VisualRetriever": "retrievers.visual",
     "WordLlamaEmbedding": "models.wordllama",
     "document_elements": "documents",
     "elements_to_document": "documents",
     "register_parsers": "readers.registry",
+    "register_processor": "enrich",
 }
 
 __all__ = [
+    "AttachedQuery",
     "BlockedSourceError",
     "ConfigurationError",
     "CorruptFileError",
     "Element",
+    "ElementDescriber",
+    "ElementProcessor",
     "EncryptedFileError",
+    "EnrichmentError",
     "EntityLinker",
     "EntityRecognizer",
     "EntitySpan",
+    "EquationAttachment",
+    "EquationDescriber",
     "EvidenceRanker",
     "EvidenceRetriever",
     "ExtractiveSynthesizer",
@@ -117,9 +164,13 @@ __all__ = [
     "FusionRetriever",
     "GLiNERRecognizer",
     "GraphRetriever",
+    "ImageAttachment",
+    "ImageDescriber",
+    "ImageEmbedder",
     "Ingestion",
     "IngestionError",
     "IngestionReport",
+    "InventoryRetriever",
     "KnowledgeGraph",
     "LLMRecognizer",
     "Ledger",
@@ -128,29 +179,43 @@ __all__ = [
     "LinkWeights",
     "MilvusNodeStore",
     "MilvusPropertyGraphStore",
+    "MilvusVisualStore",
     "MissingDependencyError",
     "NodeRetriever",
     "NodeValueError",
     "ParseError",
+    "ProcessorOptions",
+    "QuestionRouter",
     "RAGAnythingError",
     "RAGAnythingIndex",
     "RAGAnythingNodeParser",
     "RAGAnythingQueryEngine",
     "RAGAnythingReader",
     "RAGAnythingSettings",
+    "SQLError",
+    "SQLLimitError",
+    "SQLRefusedError",
+    "SQLResult",
     "SchemaMismatchError",
     "SourceError",
     "SpacyRecognizer",
     "StoreError",
     "StoreLockedError",
     "StoreUnavailableError",
+    "TableAttachment",
+    "TableDescriber",
+    "TableRecord",
+    "TableStore",
     "TripleExtractor",
+    "UnknownTableError",
     "UnsupportedFormatError",
+    "VisualRetriever",
     "WordLlamaEmbedding",
     "__version__",
     "document_elements",
     "elements_to_document",
     "register_parsers",
+    "register_processor",
 ]
 
 

@@ -108,7 +108,7 @@ def test_two_hops_from_documents(make):
     index = make()
     index.add_documents(wiki(), strict=True)
     agree(index)
-    assert isinstance(index.as_retriever(), EvidenceRetriever)
+    assert isinstance(index.as_retriever().default, EvidenceRetriever)
     items = index.as_retriever(similarity_top_k=3).retrieve(QUESTION)
     assert set(titles(items)) == {"The Amber Lantern", "Tomas Brenn", "Oslet"}
     assert {step["name"] for step in steps(items)} == {"Tomas Brenn", "Oslet"}

@@ -6,43 +6,41 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.chat_engine import CondensePlusContextChatEngine, MultiModalCondensePlusContextChatEngine
-from llama_index.core.chat_engine.types import BaseChatEngine
+from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.llms import LLM
 from llama_index.core.node_parser import NodeParser
-from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import Document, TransformComponent
-from llama_index.core.tools import BaseTool, QueryEngineTool, RetrieverTool
-from llama_index.core.vector_stores import MetadataFilters
 from pydantic import SecretStr
 
 from llama_index_raganything.config import RAGAnythingSettings
-from llama_index_raganything.elements import content_id
+from llama_index_raganything.enrich.base import ElementProcessor
+from llama_index_raganything.enrich.config import reader_options_from_config
+from llama_index_raganything.enrich.processors import ProcessorOptions
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.linker import EntityLinker
 from llama_index_raganything.graph.triples import TripleExtractor
+from llama_index_raganything.index.assembly import (
+    Storage,
+    configured_processors,
+    default_processors,
+    dimension,
+    folder_rules,
+    image_model,
+)
+from llama_index_raganything.index.queryable import Queryable
 from llama_index_raganything.ingestion import Ingestion, IngestionReport
-from llama_index_raganything.ingestion.graph import GraphWriter
-from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
+from llama_index_raganything.models.defaults import resolve_embed_model
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
-from llama_index_raganything.query_engine import ImageTextPostprocessor, RAGAnythingQueryEngine
-from llama_index_raganything.query_engine.vision import supports_images
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import SourceInput
-from llama_index_raganything.retrievers.graph import EvidenceRetriever
-from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
-from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
+from llama_index_raganything.stores.ledger import LedgerEntry
 from llama_index_raganything.stores.milvus import MilvusNodeStore
-from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
-
-_Store = TypeVar("_Store", Ledger, MilvusPropertyGraphStore)
 
 
-class RAGAnythingIndex:
+class RAGAnythingIndex(Queryable):
     """Files in, cited answers out; every part can be replaced.
 
     Args:
@@ -63,6 +61,18 @@ class RAGAnythingIndex:
         graph: Keep a graph of the names and facts in the nodes, and follow it where that helps.
         entity_linker: Reads the graph from nodes; an ``EntityLinker`` by default.
         triple_extractor: Reads triples into the graph with an LLM; none by default.
+        tables: Keep tables as relations that SQL can ask; see :meth:`query_sql`.
+        image_embed_model: Embeds images, which are then found by what they show; ``embed_model`` where that embeds
+            images too. Without one, images are found by their words.
+        processors: Describe elements before they are embedded, in place of those made from the arguments below.
+        description_llm: Describes tables and equations, one call each; images too where it sees them. None asks none.
+        vision_llm: Describes images, one call each. None asks none.
+        description_options: Further fields of ``ProcessorOptions``: ``language``, ``prompts``, ``context_window`` ...
+        enable_image_processing: Describe images, as in RAG-Anything.
+        enable_table_processing: Describe tables.
+        enable_equation_processing: Describe equations; without an LLM, write them in words.
+        max_workers: Elements that are described at the same time.
+        figure_ocr: Read the text in figures with OCR, which takes about a second for each.
         overwrite: Drop what the knowledge base holds.
         settings: Settings in place of those read from the environment.
 
@@ -91,6 +101,17 @@ class RAGAnythingIndex:
         graph: bool = True,
         entity_linker: EntityLinker | None = None,
         triple_extractor: TripleExtractor | None = None,
+        tables: bool = True,
+        image_embed_model: MultiModalEmbedding | None = None,
+        processors: Sequence[ElementProcessor] | None = None,
+        description_llm: LLM | None = None,
+        vision_llm: LLM | None = None,
+        description_options: dict[str, Any] | None = None,
+        enable_image_processing: bool = True,
+        enable_table_processing: bool = True,
+        enable_equation_processing: bool = True,
+        max_workers: int = 4,
+        figure_ocr: bool = False,
         overwrite: bool = False,
         settings: RAGAnythingSettings | None = None,
     ) -> None:
@@ -116,45 +137,60 @@ class RAGAnythingIndex:
             token=token or settings.milvus_token,
             db_name=db_name if db_name is not None else settings.milvus_db_name,
             tenant=tenant,
-            dim=_dimension(self.embed_model),
+            dim=dimension(self.embed_model),
             overwrite=overwrite,
         )
+        self.image_embed_model = image_model(image_embed_model, self.embed_model)
         try:
-            self.ledger = self._beside_nodes(Ledger, overwrite=overwrite)
-            self.graph = None
-            if graph:
-                self.graph = KnowledgeGraph(self._beside_nodes(MilvusPropertyGraphStore, overwrite=overwrite))
+            storage = Storage.beside(
+                self.node_store,
+                working_dir or settings.working_dir,
+                graph=graph,
+                tables=tables,
+                image_embed_model=self.image_embed_model,
+                overwrite=overwrite,
+            )
         except BaseException:
-            # Nobody would have the stores to close, and the Lite folder would stay locked.
-            if hasattr(self, "ledger"):
-                self.ledger.close()
             if node_store is None:
                 self.node_store.close()
             raise
-        folder = _storage_folder(Path(working_dir or settings.working_dir), self.node_store)
-        self.reader = reader or RAGAnythingReader(working_dir=str(folder), **(reader_options or {}))
+        self._storage = storage
+        self.ledger, self.graph, self.tables, self.visual_store = (
+            storage.ledger,
+            storage.graph,
+            storage.tables,
+            storage.images,
+        )
+        self.reader = reader or RAGAnythingReader(working_dir=str(storage.folder), **(reader_options or {}))
         self.node_parser = node_parser or RAGAnythingNodeParser(asset_root=str(self.reader.assets.root))
+        if processors is None:
+            enabled = {
+                "image": enable_image_processing,
+                "table": enable_table_processing,
+                "equation": enable_equation_processing,
+            }
+            processors = default_processors(
+                ProcessorOptions(
+                    llm=description_llm,
+                    vision_llm=vision_llm,
+                    cache_folder=storage.folder / "descriptions",
+                    max_workers=max_workers,
+                    **(description_options or {}),
+                ),
+                disabled=[name for name, wanted in enabled.items() if not wanted],
+                figure_ocr=figure_ocr,
+            )
         self.ingestion = Ingestion(
             reader=self.reader,
             node_parser=self.node_parser,
             embed_model=self.embed_model,
             node_store=self.node_store,
             ledger=self.ledger,
-            transformations=transformations,
-            layers=[GraphWriter(self.graph, entity_linker, triple_extractor)] if self.graph is not None else [],
+            transformations=[*processors, *transformations],
+            layers=storage.layers(entity_linker, triple_extractor, self.image_embed_model),
         )
+        self.num_workers = 1
         self.last_report = IngestionReport()
-
-    def _beside_nodes(self, kind: type[_Store], *, overwrite: bool) -> _Store:
-        """Open a store of the same knowledge base."""
-        return kind(
-            uri=self.node_store.uri,
-            collection_name=self.node_store.collection_name,
-            token=self.node_store.token,
-            db_name=self.node_store.db_name,
-            tenant=self.node_store.tenant,
-            overwrite=overwrite,
-        )
 
     @classmethod
     def from_paths(
@@ -163,7 +199,7 @@ class RAGAnythingIndex:
         *,
         strict: bool = False,
         show_progress: bool = False,
-        num_workers: int = 1,
+        num_workers: int | None = None,
         **options: Any,
     ) -> Self:
         """Open an index and bring in files and folders.
@@ -172,7 +208,7 @@ class RAGAnythingIndex:
             paths: Files, folders (recursively), content lists, or URLs where the reader allows them.
             strict: Raise at the end when a document failed; otherwise see :attr:`last_report`.
             show_progress: Show a progress bar.
-            num_workers: Processes that parse.
+            num_workers: Processes that parse; :attr:`num_workers` by default.
             **options: Arguments of the class.
 
         Returns:
@@ -205,6 +241,40 @@ class RAGAnythingIndex:
         return index
 
     @classmethod
+    def from_config(cls, config: Any, *, llm: LLM | None = None, vision_llm: LLM | None = None, **options: Any) -> Self:
+        """Open an index as RAG-Anything's own configuration object says.
+
+        Its ``parser``, ``parse_method``, ``working_dir``, ``enable_*_processing``, context fields,
+        ``max_concurrent_files``, ``recursive_folder_processing`` and ``supported_file_extensions`` are honoured; the
+        last two for folders, as files that are named themselves are always read. ``parser_output_dir`` has no use:
+        crops lie in the working folder.
+
+        Args:
+            config: A ``RAGAnythingConfig``, or anything with such attributes.
+            llm: Answers, and describes tables and equations, as RAG-Anything's ``llm_model_func`` does.
+            vision_llm: Describes images, as RAG-Anything's ``vision_model_func`` does.
+            **options: Further arguments of the class; they win over the configuration.
+
+        Returns:
+            The index.
+
+        Raises:
+            ConfigurationError: The configuration holds a value that cannot work.
+        """
+        reader_options = reader_options_from_config(config)
+        reader_options.pop("working_dir", None)
+        num_workers = int(reader_options.pop("num_workers", 1))
+        options.setdefault("working_dir", getattr(config, "working_dir", None))
+        if options.get("reader") is None:
+            options["reader_options"] = reader_options | (options.get("reader_options") or {})
+        if "processors" not in options:
+            options["processors"] = configured_processors(config, llm, vision_llm, options["working_dir"])
+        index = cls(llm=llm, **options)
+        index.num_workers = num_workers
+        index.ingestion.folder_rules = folder_rules(config)
+        return index
+
+    @classmethod
     async def afrom_paths(cls, paths: SourceInput, **options: Any) -> Self:
         """Async twin of :meth:`from_paths`; the work runs in a thread."""
         return await asyncio.to_thread(cls.from_paths, paths, **options)
@@ -215,7 +285,7 @@ class RAGAnythingIndex:
         return await asyncio.to_thread(cls.from_documents, documents, **options)
 
     def add(
-        self, paths: SourceInput, *, strict: bool = False, show_progress: bool = False, num_workers: int = 1
+        self, paths: SourceInput, *, strict: bool = False, show_progress: bool = False, num_workers: int | None = None
     ) -> IngestionReport:
         """Bring in files and folders; skip what is unchanged, replace what changed.
 
@@ -223,7 +293,7 @@ class RAGAnythingIndex:
             paths: Files, folders (recursively), content lists, or URLs where the reader allows them.
             strict: Raise at the end when a document failed.
             show_progress: Show a progress bar.
-            num_workers: Processes that parse.
+            num_workers: Processes that parse; :attr:`num_workers` by default.
 
         Returns:
             What was done, also kept as :attr:`last_report`.
@@ -231,7 +301,12 @@ class RAGAnythingIndex:
         Raises:
             IngestionError: ``strict`` is set and documents failed; the others are in.
         """
-        report = self.ingestion.add_paths(paths, strict=strict, show_progress=show_progress, num_workers=num_workers)
+        report = self.ingestion.add_paths(
+            paths,
+            strict=strict,
+            show_progress=show_progress,
+            num_workers=self.num_workers if num_workers is None else num_workers,
+        )
         self.last_report = report
         return report
 
@@ -252,7 +327,7 @@ class RAGAnythingIndex:
         return self.last_report
 
     def sync(
-        self, folder: str | Path, *, strict: bool = False, show_progress: bool = False, num_workers: int = 1
+        self, folder: str | Path, *, strict: bool = False, show_progress: bool = False, num_workers: int | None = None
     ) -> IngestionReport:
         """Make the index agree with a folder: add, update, and delete what is gone from it.
 
@@ -260,7 +335,7 @@ class RAGAnythingIndex:
             folder: The folder; documents from elsewhere are not touched.
             strict: Raise at the end when a document failed.
             show_progress: Show a progress bar.
-            num_workers: Processes that parse.
+            num_workers: Processes that parse; :attr:`num_workers` by default.
 
         Returns:
             What was done, also kept as :attr:`last_report`.
@@ -269,7 +344,10 @@ class RAGAnythingIndex:
             SourceError: The folder does not exist; nothing is deleted.
         """
         self.last_report = self.ingestion.sync(
-            folder, strict=strict, show_progress=show_progress, num_workers=num_workers
+            folder,
+            strict=strict,
+            show_progress=show_progress,
+            num_workers=self.num_workers if num_workers is None else num_workers,
         )
         return self.last_report
 
@@ -300,120 +378,6 @@ class RAGAnythingIndex:
         """Async twin of :meth:`delete`; the work runs in a thread."""
         return await asyncio.to_thread(self.delete, document)
 
-    def as_retriever(
-        self, *, similarity_top_k: int = 5, filters: MetadataFilters | None = None, **options: Any
-    ) -> EvidenceRetriever:
-        """Return the default retriever: candidates by vector and keyword, ranked by evidence and links.
-
-        Args:
-            similarity_top_k: How many results to return.
-            filters: Only nodes that match take part.
-            **options: Further arguments of :class:`EvidenceRetriever`.
-
-        Returns:
-            The retriever.
-        """
-        return EvidenceRetriever(
-            self.node_store,
-            self.graph,
-            embed_model=self.embed_model,
-            similarity_top_k=similarity_top_k,
-            filters=filters,
-            **options,
-        )
-
-    def as_query_engine(
-        self,
-        *,
-        llm: LLM | None = None,
-        similarity_top_k: int = 5,
-        filters: MetadataFilters | None = None,
-        node_postprocessors: Sequence[BaseNodePostprocessor] = (),
-        **options: Any,
-    ) -> RAGAnythingQueryEngine:
-        """Return an engine that answers with citations.
-
-        Args:
-            llm: LLM for this engine; the index's by default.
-            similarity_top_k: How many results to answer from.
-            filters: Only nodes that match take part.
-            node_postprocessors: Run on the results before the answer.
-            **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True``.
-
-        Returns:
-            The query engine.
-        """
-        return RAGAnythingQueryEngine.from_args(
-            self.as_retriever(similarity_top_k=similarity_top_k, filters=filters),
-            llm=resolve_llm(llm or self._llm),
-            node_postprocessors=list(node_postprocessors),
-            asset_root=str(self.reader.assets.root),
-            page_store=self.node_store,
-            **options,
-        )
-
-    def as_chat_engine(
-        self,
-        *,
-        llm: LLM | None = None,
-        similarity_top_k: int = 5,
-        filters: MetadataFilters | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        **options: Any,
-    ) -> BaseChatEngine:
-        """Return a chat engine over the index; it needs an LLM.
-
-        Args:
-            llm: LLM for this engine; the index's by default. One that sees images gets the figures too.
-            similarity_top_k: How many results to answer from.
-            filters: Only nodes that match take part.
-            chat_history: Earlier messages.
-            **options: Further arguments of LlamaIndex's chat engine.
-
-        Returns:
-            LlamaIndex's condense-plus-context chat engine, multimodal where the LLM sees images.
-
-        Raises:
-            ConfigurationError: There is no LLM.
-        """
-        chosen = resolve_llm(llm or self._llm)
-        if chosen is None:
-            message = "A chat engine needs an LLM: pass llm=... or set Settings.llm; as_query_engine() works without."
-            raise ConfigurationError(message)
-        retriever = self.as_retriever(similarity_top_k=similarity_top_k, filters=filters)
-        if supports_images(chosen):
-            own = options.pop("node_postprocessors", None) or []
-            return MultiModalCondensePlusContextChatEngine.from_defaults(
-                retriever,
-                multi_modal_llm=chosen,
-                chat_history=chat_history,
-                node_postprocessors=[*own, ImageTextPostprocessor()],
-                **options,
-            )
-        return CondensePlusContextChatEngine.from_defaults(retriever, llm=chosen, chat_history=chat_history, **options)
-
-    def as_tools(self, *, similarity_top_k: int = 5, **options: Any) -> list[BaseTool]:
-        """Return tools for agents: ``ask`` answers with citations, ``search`` lists evidence with its places.
-
-        Args:
-            similarity_top_k: How many results each tool looks at.
-            **options: Further arguments of :meth:`as_query_engine`.
-
-        Returns:
-            The two tools; both give text, and their ``raw_output`` holds the response or the nodes.
-        """
-        ask = QueryEngineTool.from_defaults(
-            self.as_query_engine(similarity_top_k=similarity_top_k, **options),
-            name="ask",
-            description="Answer a question from the documents, with citations [n].",
-        )
-        search = RetrieverTool.from_defaults(
-            self.as_retriever(similarity_top_k=similarity_top_k, filters=options.get("filters")),
-            name="search",
-            description="Find the passages, tables and figures that fit a query, with file name, page and section.",
-        )
-        return [ask, search]
-
     def documents(self) -> list[LedgerEntry]:
         """Return the ledger's row of every document, sorted by source."""
         return sorted(self.ledger.list(), key=lambda entry: entry.source)
@@ -440,10 +404,7 @@ class RAGAnythingIndex:
 
     def close(self) -> None:
         """Flush and let go of Milvus, so that another process may open a Lite folder."""
-        self.ledger.close()
-        if self.graph is not None:
-            self.graph.close()
-        self.node_store.close()
+        self._storage.close()
 
     def __enter__(self) -> Self:
         return self
@@ -466,15 +427,3 @@ def _check_arguments(
     if node_store is not None and given:
         message = f"node_store and {', '.join(given)} were both given; an open store has its own."
         raise ConfigurationError(message)
-
-
-def _storage_folder(working_dir: Path, store: MilvusNodeStore) -> Path:
-    """Return the folder of one knowledge base, so that deleting from it never takes an asset from another."""
-    folder = working_dir / store.collection_name  # Milvus allows letters, digits and _ only.
-    return folder if store.tenant is None else folder / "tenants" / content_id("tenant", store.tenant)
-
-
-def _dimension(embed_model: BaseEmbedding) -> int:
-    """Return the number of dimensions; models that do not say are asked for one vector."""
-    known = getattr(embed_model, "dimension", None) or getattr(embed_model, "dimensions", None)
-    return int(known) if isinstance(known, int) else len(embed_model.get_text_embedding("dimension"))

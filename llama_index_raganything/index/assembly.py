@@ -1,0 +1,235 @@
+"""How an index is put together: the stores of one knowledge base, opened and closed together, and its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.embeddings import MultiModalEmbedding
+from llama_index.core.llms import LLM
+
+from llama_index_raganything.config import DEFAULT_WORKING_DIR
+from llama_index_raganything.elements import content_id
+from llama_index_raganything.enrich.base import ElementProcessor
+from llama_index_raganything.enrich.config import processors_from_config
+from llama_index_raganything.enrich.processors import ProcessorOptions, make_processors, registered_content_types
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.graph.linker import EntityLinker
+from llama_index_raganything.graph.triples import TripleExtractor
+from llama_index_raganything.ingestion.graph import GraphWriter
+from llama_index_raganything.ingestion.layers import Layer
+from llama_index_raganything.ingestion.tables import TableWriter
+from llama_index_raganything.ingestion.visual import VisualWriter
+from llama_index_raganything.readers.sources import FolderRules
+from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.ledger import Ledger
+from llama_index_raganything.stores.milvus import MilvusNodeStore
+from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
+from llama_index_raganything.stores.tables import TableStore
+from llama_index_raganything.stores.visual import MilvusVisualStore, visual_store_beside
+
+_Store = TypeVar("_Store", Ledger, MilvusPropertyGraphStore)
+
+
+@dataclass
+class Storage:
+    """The stores of one knowledge base.
+
+    Attributes:
+        nodes: Nodes with their text vectors and keywords.
+        ledger: The state of every document.
+        graph: Names and facts, if they are kept.
+        images: Images with their vectors, if there is a model that embeds images.
+        tables: Tables that SQL can ask, if they are kept.
+        folder: Folder of its files: assets, cached parses, tables.
+    """
+
+    nodes: MilvusNodeStore
+    ledger: Ledger
+    graph: KnowledgeGraph | None
+    images: MilvusVisualStore | None
+    tables: TableStore | None
+    folder: Path
+
+    @classmethod
+    def beside(
+        cls,
+        nodes: MilvusNodeStore,
+        working_dir: str | Path,
+        *,
+        graph: bool,
+        tables: bool,
+        image_embed_model: MultiModalEmbedding | None,
+        overwrite: bool,
+    ) -> Storage:
+        """Open the other stores of a knowledge base beside its nodes.
+
+        Args:
+            nodes: The open store of the nodes.
+            working_dir: Folder in which each knowledge base has its own.
+            graph: Whether a graph is kept.
+            tables: Whether tables are kept for SQL.
+            image_embed_model: Embeds images; None keeps no image vectors.
+            overwrite: Drop what they hold.
+
+        Returns:
+            All stores. When one cannot be opened, those opened here are closed again.
+
+        Raises:
+            StoreError: A collection cannot be opened; the subclass says why.
+        """
+        folder = storage_folder(Path(working_dir), nodes)
+        opened: list[Ledger | KnowledgeGraph | MilvusNodeStore] = []
+        try:
+            ledger = _beside(Ledger, nodes, overwrite=overwrite)
+            opened.append(ledger)
+            knowledge_graph = None
+            if graph:
+                knowledge_graph = KnowledgeGraph(_beside(MilvusPropertyGraphStore, nodes, overwrite=overwrite))
+                opened.append(knowledge_graph)
+            images = None
+            if image_embed_model is not None:
+                images = visual_store_beside(nodes, dimension(image_embed_model), overwrite=overwrite)
+                opened.append(images)
+            table_store = TableStore(folder / "tables") if tables else None
+            if table_store is not None and overwrite:
+                for doc_id in {entry.doc_id for entry in table_store.entries()}:
+                    table_store.delete(doc_id)
+        except BaseException:
+            # Nobody would have the stores to close, and the Lite folder would stay locked.
+            for store in reversed(opened):
+                store.close()
+            raise
+        return cls(nodes, ledger, knowledge_graph, images, table_store, folder)
+
+    def layers(
+        self,
+        entity_linker: EntityLinker | None,
+        triple_extractor: TripleExtractor | None,
+        image_embed_model: MultiModalEmbedding | None,
+    ) -> list[Layer]:
+        """Return what keeps these stores in step with the nodes.
+
+        Args:
+            entity_linker: Reads the graph from nodes.
+            triple_extractor: Reads triples with an LLM.
+            image_embed_model: Embeds images.
+        """
+        layers: list[Layer] = []
+        if self.graph is not None:
+            layers.append(GraphWriter(self.graph, entity_linker, triple_extractor))
+        if self.tables is not None:
+            layers.append(TableWriter(self.tables))
+        if self.images is not None and image_embed_model is not None:
+            layers.append(VisualWriter(self.images, image_embed_model))
+        return layers
+
+    def close(self) -> None:
+        """Flush and let go of Milvus."""
+        for store in (self.ledger, self.graph, self.images, self.nodes):
+            if store is not None:
+                store.close()
+
+
+def _beside(kind: type[_Store], nodes: MilvusNodeStore, *, overwrite: bool) -> _Store:
+    """Open a store of the same knowledge base."""
+    return kind(
+        uri=nodes.uri,
+        collection_name=nodes.collection_name,
+        token=nodes.token,
+        db_name=nodes.db_name,
+        tenant=nodes.tenant,
+        overwrite=overwrite,
+    )
+
+
+def storage_folder(working_dir: Path, nodes: MilvusNodeStore) -> Path:
+    """Return the folder of one knowledge base, so that deleting from it never takes an asset from another.
+
+    Args:
+        working_dir: The folder of all.
+        nodes: The store of its nodes.
+    """
+    folder = working_dir / nodes.collection_name  # Milvus allows letters, digits and _ only.
+    return folder if nodes.tenant is None else folder / "tenants" / content_id("tenant", nodes.tenant)
+
+
+def dimension(embed_model: BaseEmbedding) -> int:
+    """Return a model's number of dimensions; models that do not say are asked for one vector.
+
+    Args:
+        embed_model: The model.
+    """
+    known = getattr(embed_model, "dimension", None) or getattr(embed_model, "dimensions", None)
+    return int(known) if isinstance(known, int) else len(embed_model.get_text_embedding("dimension"))
+
+
+def image_model(chosen: BaseEmbedding | None, embed_model: BaseEmbedding) -> MultiModalEmbedding | None:
+    """Return the model that embeds images: the caller's, else that of the texts where it embeds images too.
+
+    Args:
+        chosen: The caller's choice, if any.
+        embed_model: The model that embeds texts.
+
+    Raises:
+        ConfigurationError: The caller's choice embeds no images.
+    """
+    # Typed as any embedding, because callers without a type checker do pass one of texts.
+    if chosen is None:
+        return embed_model if isinstance(embed_model, MultiModalEmbedding) else None
+    if not isinstance(chosen, MultiModalEmbedding):
+        message = f"image_embed_model must embed images; {type(chosen).__name__} is no MultiModalEmbedding."
+        raise ConfigurationError(message)
+    return chosen
+
+
+def default_processors(
+    options: ProcessorOptions,
+    *,
+    disabled: Collection[str] = (),
+    figure_ocr: bool = False,  # noqa: ARG001
+) -> list[ElementProcessor]:
+    """Return what describes elements by default: models where there are some, and what needs none.
+
+    Args:
+        options: The models and how they are asked.
+        disabled: Content types that are left alone.
+        figure_ocr: Read the text in figures.
+
+    Returns:
+        The processors, in the order in which they run.
+    """
+    wanted = [name for name in registered_content_types() if name not in disabled]
+    without_model: list[ElementProcessor] = []
+    return [*without_model, *make_processors(options, wanted)]
+
+
+def configured_processors(
+    config: Any, llm: LLM | None, vision_llm: LLM | None, working_dir: str | Path | None
+) -> list[ElementProcessor]:
+    """Return what describes elements as a configuration of RAG-Anything says.
+
+    Args:
+        config: The configuration.
+        llm: Describes tables and equations.
+        vision_llm: Describes images.
+        working_dir: Folder below which answers are kept.
+    """
+    folder = Path(working_dir or DEFAULT_WORKING_DIR) / "descriptions"
+    return processors_from_config(config, llm, vision_llm, folder)
+
+
+def folder_rules(config: Any) -> FolderRules:
+    """Return which files of folders a configuration of RAG-Anything lets be read.
+
+    Args:
+        config: The configuration.
+    """
+    suffixes = getattr(config, "supported_file_extensions", None)
+    return FolderRules(
+        recursive=bool(getattr(config, "recursive_folder_processing", True)),
+        suffixes=frozenset(suffix.lower() for suffix in suffixes) if suffixes else None,
+    )

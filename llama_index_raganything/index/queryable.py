@@ -1,0 +1,237 @@
+"""What can be asked of an index: retrievers, engines, tools, and SQL over its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.chat_engine import CondensePlusContextChatEngine, MultiModalCondensePlusContextChatEngine
+from llama_index.core.chat_engine.types import BaseChatEngine
+from llama_index.core.embeddings import MultiModalEmbedding
+from llama_index.core.llms import LLM
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.tools import BaseTool, QueryEngineTool, RetrieverTool
+from llama_index.core.vector_stores import MetadataFilters
+
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.models.defaults import resolve_llm
+from llama_index_raganything.models.vision import supports_images
+from llama_index_raganything.query_engine import ImageTextPostprocessor, RAGAnythingQueryEngine
+from llama_index_raganything.readers.reader import RAGAnythingReader
+from llama_index_raganything.retrievers.graph import EvidenceRetriever
+from llama_index_raganything.retrievers.inventory import InventoryRetriever
+from llama_index_raganything.retrievers.routes import QuestionRouter
+from llama_index_raganything.retrievers.visual import VisualRetriever
+from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.ledger import Ledger
+from llama_index_raganything.stores.milvus import MilvusNodeStore
+from llama_index_raganything.stores.tables import SQLResult, TableStore
+from llama_index_raganything.stores.visual import MilvusVisualStore
+
+
+class Queryable:
+    """The questions that an index answers, over the stores that it opened.
+
+    Attributes:
+        node_store: Nodes with their text vectors and keywords.
+        ledger: The state of every document.
+        graph: Names and facts, or None.
+        tables: Tables for SQL, or None.
+        visual_store: Vectors of images, or None.
+        embed_model: Embeds texts.
+        image_embed_model: Embeds images, or None.
+        reader: Knows where the assets are.
+    """
+
+    node_store: MilvusNodeStore
+    ledger: Ledger
+    graph: KnowledgeGraph | None
+    tables: TableStore | None
+    visual_store: MilvusVisualStore | None
+    embed_model: BaseEmbedding
+    image_embed_model: MultiModalEmbedding | None
+    reader: RAGAnythingReader
+    _llm: LLM | None
+
+    def as_retriever(
+        self,
+        *,
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        inventory: bool = True,
+        visual: bool = True,
+        **options: Any,
+    ) -> BaseRetriever:
+        """Return the default retriever: evidence and links, inventories for questions about whole documents, images.
+
+        Args:
+            similarity_top_k: How many results to return.
+            filters: Only nodes that match take part.
+            inventory: Let :class:`InventoryRetriever` answer questions such as "how many tables are there?".
+            visual: Look for images by what they show too, where there is a model that embeds images.
+            **options: Further arguments of :class:`EvidenceRetriever`.
+
+        Returns:
+            A :class:`QuestionRouter` over an :class:`EvidenceRetriever`; the latter itself when it has no company.
+        """
+        evidence = EvidenceRetriever(
+            self.node_store,
+            self.graph,
+            embed_model=self.embed_model,
+            similarity_top_k=similarity_top_k,
+            filters=filters,
+            **options,
+        )
+        specialists = []
+        if inventory:
+            specialists.append(InventoryRetriever(self.node_store, self.ledger, similarity_top_k, filters))
+        routes = []
+        if visual and self.visual_store is not None:
+            routes.append(self.as_visual_retriever(similarity_top_k=similarity_top_k, filters=filters, gate=True))
+        if not specialists and not routes:
+            return evidence
+        return QuestionRouter(evidence, specialists, routes, similarity_top_k=similarity_top_k)
+
+    def as_visual_retriever(
+        self, *, similarity_top_k: int = 5, filters: MetadataFilters | None = None, **options: Any
+    ) -> VisualRetriever:
+        """Return a retriever of images by what they show, with words or with an image.
+
+        Args:
+            similarity_top_k: How many results to return.
+            filters: Only nodes that match take part.
+            **options: Further arguments of :class:`VisualRetriever`.
+
+        Raises:
+            ConfigurationError: There is no model that embeds images.
+        """
+        if self.visual_store is None or self.image_embed_model is None:
+            message = (
+                "Images are not embedded in this index: pass image_embed_model=... (a MultiModalEmbedding) when "
+                "opening it, and add the documents again."
+            )
+            raise ConfigurationError(message)
+        return VisualRetriever(self.visual_store, self.image_embed_model, similarity_top_k, filters, **options)
+
+    def query_sql(self, sql: str, **options: Any) -> SQLResult:
+        """Ask the tables of the documents with a read-only SQL statement.
+
+        The relation ``tables`` lists them, with their names, captions, pages and files.
+
+        Args:
+            sql: One ``SELECT`` in DuckDB's dialect.
+            **options: Further arguments of :meth:`TableStore.query_sql`: ``tables``, ``max_rows``, ``timeout``.
+
+        Returns:
+            Columns, rows, and the tables that they come from.
+
+        Raises:
+            ConfigurationError: The index keeps no tables.
+            SQLError: The statement is refused, wrong, or takes too long; the subclass says which.
+        """
+        return self._tables().query_sql(sql, **options)
+
+    async def aquery_sql(self, sql: str, **options: Any) -> SQLResult:
+        """Async twin of :meth:`query_sql`."""
+        return await self._tables().aquery_sql(sql, **options)
+
+    def _tables(self) -> TableStore:
+        if self.tables is None:
+            raise ConfigurationError("This index keeps no tables: it was opened with tables=False.")
+        return self.tables
+
+    def as_query_engine(
+        self,
+        *,
+        llm: LLM | None = None,
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        node_postprocessors: Sequence[BaseNodePostprocessor] = (),
+        **options: Any,
+    ) -> RAGAnythingQueryEngine:
+        """Return an engine that answers with citations.
+
+        Args:
+            llm: LLM for this engine; the index's by default.
+            similarity_top_k: How many results to answer from.
+            filters: Only nodes that match take part.
+            node_postprocessors: Run on the results before the answer.
+            **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True``.
+
+        Returns:
+            The query engine.
+        """
+        return RAGAnythingQueryEngine.from_args(
+            self.as_retriever(similarity_top_k=similarity_top_k, filters=filters),
+            llm=resolve_llm(llm or self._llm),
+            node_postprocessors=list(node_postprocessors),
+            asset_root=str(self.reader.assets.root),
+            page_store=self.node_store,
+            filters=filters,
+            **options,
+        )
+
+    def as_chat_engine(
+        self,
+        *,
+        llm: LLM | None = None,
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        **options: Any,
+    ) -> BaseChatEngine:
+        """Return a chat engine over the index; it needs an LLM.
+
+        Args:
+            llm: LLM for this engine; the index's by default. One that sees images gets the figures too.
+            similarity_top_k: How many results to answer from.
+            filters: Only nodes that match take part.
+            chat_history: Earlier messages.
+            **options: Further arguments of LlamaIndex's chat engine.
+
+        Returns:
+            LlamaIndex's condense-plus-context chat engine, multimodal where the LLM sees images.
+
+        Raises:
+            ConfigurationError: There is no LLM.
+        """
+        chosen = resolve_llm(llm or self._llm)
+        if chosen is None:
+            message = "A chat engine needs an LLM: pass llm=... or set Settings.llm; as_query_engine() works without."
+            raise ConfigurationError(message)
+        retriever = self.as_retriever(similarity_top_k=similarity_top_k, filters=filters)
+        if supports_images(chosen):
+            own = options.pop("node_postprocessors", None) or []
+            return MultiModalCondensePlusContextChatEngine.from_defaults(
+                retriever,
+                multi_modal_llm=chosen,
+                chat_history=chat_history,
+                node_postprocessors=[*own, ImageTextPostprocessor()],
+                **options,
+            )
+        return CondensePlusContextChatEngine.from_defaults(retriever, llm=chosen, chat_history=chat_history, **options)
+
+    def as_tools(self, *, similarity_top_k: int = 5, **options: Any) -> list[BaseTool]:
+        """Return tools for agents: ``ask`` answers with citations, ``search`` lists evidence with its places.
+
+        Args:
+            similarity_top_k: How many results each tool looks at.
+            **options: Further arguments of :meth:`as_query_engine`.
+
+        Returns:
+            The two tools; both give text, and their ``raw_output`` holds the response or the nodes.
+        """
+        ask = QueryEngineTool.from_defaults(
+            self.as_query_engine(similarity_top_k=similarity_top_k, **options),
+            name="ask",
+            description="Answer a question from the documents, with citations [n].",
+        )
+        search = RetrieverTool.from_defaults(
+            self.as_retriever(similarity_top_k=similarity_top_k, filters=options.get("filters")),
+            name="search",
+            description="Find the passages, tables and figures that fit a query, with file name, page and section.",
+        )
+        return [ask, search]
