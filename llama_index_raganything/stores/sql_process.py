@@ -91,7 +91,7 @@ class SQLProcess:
         line = b""
         # A process that is ended closes its pipes, and both calls come back.
         with contextlib.suppress(OSError):
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.write(_line(request))
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         timer.cancel()
@@ -181,6 +181,11 @@ class SQLSession:
         if self._process is None:
             raise SQLError("A session is asked within its `with` block.")
         return self._process.ask(request, seconds)
+
+
+def _line(request: dict[str, Any]) -> bytes:
+    # DuckDB takes no lone surrogates, which ids of documents may hold.
+    return json.dumps(request, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def _borrowed(memory_mb: int) -> SQLProcess:

@@ -118,7 +118,9 @@ def _checked(tree: dict[str, Any]) -> dict[str, Any]:
         elif part["type"] == "TABLE_FUNCTION":
             _check_table_function(part)
         elif part["type"] == "SHOW_REF" and not part.get("query"):
-            lists_tables = True
+            shown = _shown(part)
+            lists_tables = lists_tables or not shown
+            tables.update(dict.fromkeys(filter(None, [shown])))
         elif "sample" in part and "alias" in part and part["type"] not in TABLE_KINDS:
             message = f"{part['type']} is not read; name tables, subqueries and joins after FROM."
             raise RefusedError(message)
@@ -150,6 +152,17 @@ def _check_table_function(part: dict[str, Any]) -> None:
         allowed = ", ".join(sorted(TABLE_FUNCTIONS))
         message = f"The table function {name}() is not allowed; only tables of the store and {allowed} are read."
         raise RefusedError(message)
+
+
+def _shown(part: dict[str, Any]) -> str:
+    """Return the relation that SHOW names, or an empty string for SHOW TABLES."""
+    name = str(part.get("table_name") or "")
+    if name in {"", '"tables"', "__show_tables_expanded"}:
+        return ""
+    if not name.startswith('"'):
+        return name
+    message = f"SHOW {name.strip(chr(34)).upper()} is not run; SHOW TABLES and DESCRIBE are."
+    raise RefusedError(message)
 
 
 def _table_name(part: dict[str, Any]) -> str:

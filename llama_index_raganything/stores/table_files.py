@@ -254,7 +254,7 @@ class TableFiles:
 
     def _head(self, name: str) -> _File | None:
         try:
-            with (self.folder / name).open(encoding="utf-8") as lines:
+            with (self.folder / name).open(encoding="utf-8", errors="surrogatepass") as lines:
                 signature = _signature(os.fstat(lines.fileno()))
                 head = json.loads(lines.readline())
             if head["format"] != FORMAT:
@@ -299,7 +299,7 @@ class TableFiles:
             self._records.move_to_end(key)
             return self._records[key]
         try:
-            with (self.folder / name).open(encoding="utf-8") as lines:
+            with (self.folder / name).open(encoding="utf-8", errors="surrogatepass") as lines:
                 next(lines)
                 records = tuple(TableRecord.from_dict(json.loads(line)) for line in lines)
         except FileNotFoundError:
@@ -317,7 +317,7 @@ class TableFiles:
     def _replace(self, name: str, lines: Iterable[dict[str, Any]]) -> Signature:
         handle, path = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass") as file:
                 for line in lines:
                     file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
                 file.flush()

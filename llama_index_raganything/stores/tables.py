@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import difflib
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -252,14 +253,14 @@ class TableStore:
             message = f"max_rows is {max_rows} and timeout {timeout}; both must be positive."
             raise ConfigurationError(message)
         with SQLSession(self.memory_limit_mb, timeout) as session:
-            plan = session.inspect(_encodable(sql))
+            plan = session.inspect(sql)
             if "error" in plan:
                 raise _error(plan, sql, [])
             statement = sql
             if plan["lists_tables"] and not plan["tables"]:
                 statement, plan = _SHOW_TABLES, {"tables": [CATALOG]}
             sources, relations = self._relations(plan["tables"], tables)
-            result = session.run(_encodable(statement), relations, max_rows)
+            result = session.run(statement, relations, max_rows)
         if "error" in result:
             raise _error(result, sql, sources)
         return SQLResult(
@@ -470,7 +471,10 @@ def describe_columns(record: TableRecord) -> str:
 def _all_relations(records: Sequence[TableRecord]) -> list[Relation]:
     entries = [CatalogEntry.of(record) for record in records]
     own = [relation(record) for record in records for relation in (typed_relation, text_relation)]
-    return [*own, catalog_relation(entries), column_relation(records)]
+    relations = [*own, catalog_relation(entries), column_relation(records)]
+    # DuckDB takes no lone surrogates, which ids of documents may hold.
+    plain: list[Relation] = json.loads(json.dumps(relations, ensure_ascii=False).encode("utf-8", "replace"))
+    return plain
 
 
 def _base_name(name: str) -> str:
@@ -488,10 +492,6 @@ def _restored(value: Any) -> Any:
 
 def _printed(value: Any) -> str:
     return "" if value is None else str(value)
-
-
-def _encodable(sql: str) -> str:
-    return sql.encode("utf-8", "replace").decode("utf-8")
 
 
 def _error(reply: dict[str, Any], sql: str, sources: Sequence[TableRecord]) -> SQLError:

@@ -9,7 +9,8 @@ from llama_index.core.schema import Document, NodeRelationship, RelatedNodeInfo,
 from llama_index_raganything.documents import elements_to_document
 from llama_index_raganything.elements import Element
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
-from llama_index_raganything.tables import TableRecord, profile, tables_of_nodes
+from llama_index_raganything.tables import TableRecord, tables_of_nodes
+from llama_index_raganything.tables.profile import profile
 from llama_index_raganything.tables.read import pipe_cells, pipe_tables
 
 
