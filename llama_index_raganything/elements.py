@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -55,11 +56,17 @@ METADATA_KEYS: Final = (
     "subtype",
     "element_id",
     "asset",
+    "start_s",
+    "end_s",
 )
-"""Metadata keys that a node made by this package may have; all values are strings or integers."""
+"""Metadata keys that a node made by this package may have; all values are strings or integers, and ``start_s`` and
+``end_s``, of parts of sound and film, seconds as floats."""
 
 ENTITY_KEYS: Final = ("entity_name", "entity_type", "entity_summary")
 """Metadata keys that say what a described element is, of which the graph makes an entity; hidden from models."""
+
+DESCRIPTION_KEY: Final = "description_span"
+"""Metadata key that says where in a node's text the words of a model stand, as ``"start:end"`` in characters."""
 
 EXCLUDED_EMBED_KEYS: Final = (*METADATA_KEYS, "content_hash", "parser")
 """Metadata keys hidden from embedding models: a chunk's own text already carries what it means."""
@@ -148,6 +155,26 @@ def _arabic(number: str) -> str:
     if ten:
         value += 10 * (_CHINESE_DIGITS.index(tens) if tens else 1)
     return str(value)
+
+
+def without_description(text: str, metadata: Mapping[str, Any]) -> str:
+    """Return a node's text without what a model wrote into it, for readers of what the document itself says.
+
+    Args:
+        text: The node's text.
+        metadata: Its metadata.
+
+    Returns:
+        The text; as it is where no model described the node, or the text is too short to be the one described.
+    """
+    start, _, end = str(metadata.get(DESCRIPTION_KEY) or "").partition(":")
+    if not (start.isascii() and start.isdigit() and end.isascii() and end.isdigit()):
+        return text
+    first, last = int(start), int(end)
+    if not first < last <= len(text):
+        return text
+    before, after = text[:first].rstrip("\n"), text[last:].lstrip("\n")
+    return f"{before}\n\n{after}" if before and after else before or after
 
 
 class Element(BaseModel):

@@ -21,7 +21,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.schema import BaseNode, MetadataMode
 from pydantic import Field, PrivateAttr
 
-from llama_index_raganything.elements import ENTITY_KEYS, content_id
+from llama_index_raganything.elements import DESCRIPTION_KEY, ENTITY_KEYS, content_id
 from llama_index_raganything.enrich import upstream
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.cache import AnswerCache
@@ -81,7 +81,8 @@ class Describer(ElementProcessor):
 
     The description goes into the text of the element's first node, after its caption and before what was there; name,
     type and summary of the entity go into the metadata of all its nodes (``entity_name``, ``entity_type``,
-    ``entity_summary``), from which the graph makes an entity. An element that has an entity already is left alone.
+    ``entity_summary``), from which the graph makes an entity. ``description_span`` says where the model's words stand
+    in the text, so that what the document says can be told from them. What is described already is left alone.
 
     One element costs one call: description and entity come in one answer, broken JSON is repaired by RAG-Anything, and
     an answer that stays unusable is reported and not asked for again. Only calls that raise are repeated. Answers are
@@ -181,7 +182,8 @@ class Describer(ElementProcessor):
 
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
         elements = super()._elements(nodes)
-        waiting = [element for element in elements if not element.first.metadata.get("entity_name")]
+        done = (ENTITY_KEYS[0], DESCRIPTION_KEY)
+        waiting = [element for element in elements if not any(element.first.metadata.get(key) for key in done)]
         if waiting:
             self._prompts()  # Here, because imports change the environment for a moment and threads would see it.
         return waiting
@@ -328,18 +330,22 @@ def with_description(element: ElementNodes, description: upstream.Description) -
     made: list[BaseNode] = []
     for number, part in enumerate(element.parts):
         node = part.model_copy(deep=True)
+        made_by_model: dict[str, str] = description.entity.metadata() if description.entity is not None else {}
         if number in element.starts:
-            node.set_content(described_text(node, description.text))
+            text, start, end = described_text(node, description.text)
+            node.set_content(text)
             node.embedding = None
-        if description.entity is not None:
-            node.metadata.update(description.entity.metadata())
+            if start < end:
+                made_by_model[DESCRIPTION_KEY] = f"{start}:{end}"
+        if made_by_model:
+            node.metadata.update(made_by_model)
             for keys in (node.excluded_embed_metadata_keys, node.excluded_llm_metadata_keys):
-                keys.extend(key for key in ENTITY_KEYS if key not in keys)
+                keys.extend(key for key in (*ENTITY_KEYS, DESCRIPTION_KEY) if key not in keys)
         made.append(node)
     return made
 
 
-def described_text(node: BaseNode, description: str) -> str:
+def described_text(node: BaseNode, description: str) -> tuple[str, int, int]:
     """Return a node's text with a description after its headings and its caption.
 
     Args:
@@ -347,16 +353,18 @@ def described_text(node: BaseNode, description: str) -> str:
         description: The description.
 
     Returns:
-        The text, of at most 65,535 bytes; all that was there is still there.
+        The text, of at most 65,535 bytes; all that was there is still there. And where the description begins and
+        ends in it, in characters; at the same place when there was no room for any of it.
     """
     text = text_of(node)
     paragraphs = text.split("\n\n") if text.strip() else []
     room = MAX_TEXT_BYTES - len(text.encode("utf-8", "replace")) - 4
     pieces = split_bytes(description.strip(), room) if room > 0 else []
     if not pieces:
-        return text
+        return text, 0, 0
     place = _after_caption(paragraphs, node)
-    return "\n\n".join([*paragraphs[:place], pieces[0], *paragraphs[place:]])
+    start = len("\n\n".join([*paragraphs[:place], ""]))
+    return "\n\n".join([*paragraphs[:place], pieces[0], *paragraphs[place:]]), start, start + len(pieces[0])
 
 
 def body_paragraphs(node: BaseNode) -> list[str]:

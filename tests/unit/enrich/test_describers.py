@@ -74,6 +74,30 @@ def test_what_models_see_of_a_described_node_has_no_entity_metadata():
     assert "It compares regions." in made.get_content(MetadataMode.EMBED)
 
 
+@pytest.mark.parametrize("description", ["It compares regions.", "比较。\n\nTwo paragraphs \U0001f600"])
+@pytest.mark.parametrize(
+    "node", [table(), equation(), table("| 1 |"), equation("$$ x $$", section="A"), text("x", content_type="table")]
+)
+def test_the_words_of_the_model_can_be_told_from_those_of_the_document(node, description):
+    from llama_index_raganything.elements import without_description
+
+    kinds = ("table", "equation")
+    llm = ScriptedChatLLM(replies=[answer(description)])
+    made = ElementDescriber(llm=llm, content_types=kinds).process([node]).nodes[0]
+    start, end = map(int, made.metadata["description_span"].split(":"))
+    assert made.text[start:end] == description
+    assert without_description(made.text, made.metadata) == node.text
+    assert without_description(node.text, node.metadata) == node.text
+    assert "description_span" not in made.get_content(MetadataMode.EMBED) + made.get_content(MetadataMode.LLM)
+
+
+@pytest.mark.parametrize("span", ["", "5", "a:b", "9:3", "0:10000", "-1:4", None, 7, "0:²"])
+def test_a_span_that_does_not_fit_changes_nothing(span):
+    from llama_index_raganything.elements import without_description
+
+    assert without_description("some text", {"description_span": span}) == "some text"
+
+
 def test_the_prompt_is_raganythings_with_table_caption_notes_and_context(run):
     llm = ScriptedChatLLM(replies=[answer()])
     nodes = [text("Results\n\nSales grew by 12 %.", section="Report > Results"), table(section="Report > Results")]
