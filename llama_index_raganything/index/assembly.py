@@ -15,6 +15,8 @@ from llama_index_raganything.config import DEFAULT_WORKING_DIR
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.config import processors_from_config
+from llama_index_raganything.enrich.equations import EquationWords
+from llama_index_raganything.enrich.figures import FigureOCR
 from llama_index_raganything.enrich.processors import ProcessorOptions, make_processors, registered_content_types
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.linker import EntityLinker
@@ -187,10 +189,7 @@ def image_model(chosen: BaseEmbedding | None, embed_model: BaseEmbedding) -> Mul
 
 
 def default_processors(
-    options: ProcessorOptions,
-    *,
-    disabled: Collection[str] = (),
-    figure_ocr: bool = False,  # noqa: ARG001
+    options: ProcessorOptions, *, disabled: Collection[str] = (), figure_ocr: bool = False
 ) -> list[ElementProcessor]:
     """Return what describes elements by default: models where there are some, and what needs none.
 
@@ -204,6 +203,10 @@ def default_processors(
     """
     wanted = [name for name in registered_content_types() if name not in disabled]
     without_model: list[ElementProcessor] = []
+    if figure_ocr and "image" in wanted:
+        without_model.append(FigureOCR(cache_folder=options.cache_folder))
+    if "equation" in wanted:
+        without_model.append(EquationWords())
     return [*without_model, *make_processors(options, wanted)]
 
 
@@ -219,7 +222,8 @@ def configured_processors(
         working_dir: Folder below which answers are kept.
     """
     folder = Path(working_dir or DEFAULT_WORKING_DIR) / "descriptions"
-    return processors_from_config(config, llm, vision_llm, folder)
+    words = [EquationWords()] if getattr(config, "enable_equation_processing", True) else []
+    return [*words, *processors_from_config(config, llm, vision_llm, folder)]
 
 
 def folder_rules(config: Any) -> FolderRules:

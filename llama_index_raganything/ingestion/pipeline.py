@@ -295,13 +295,14 @@ class Ingestion:
             pages=len(pages) or None,
         )
         with report.stage("write"):
+            before = [] if known is None else self._document_nodes(job.doc_id)
             self.ledger.put(entry)
             self.node_store.add(nodes)
             for layer, read in zip(self.layers, records, strict=True):
                 layer.write(job.doc_id, read, again=known is not None)
             if known is not None:
                 # Last, so that a reader finds the old version or the new one at any time.
-                self._delete_stale(known, job.content_hash, keep={node.node_id for node in nodes})
+                self._delete_stale(known, before, job.content_hash, keep={node.node_id for node in nodes})
             self.ledger.put(entry.model_copy(update={"state": "ready", "updated_at": _now_ms()}))
         report.nodes.update(counts)
         report.pages += len(pages)
@@ -353,13 +354,14 @@ class Ingestion:
     def _document_nodes(self, doc_id: str) -> list[BaseNode]:
         return self.node_store.get_nodes(filters=_where("doc_id", doc_id))
 
-    def _delete_stale(self, entry: LedgerEntry, content_hash: str, keep: set[str]) -> None:
+    def _delete_stale(self, entry: LedgerEntry, before: Sequence[BaseNode], content_hash: str, keep: set[str]) -> None:
         """Delete what a document's earlier version left: nodes, assets, and the cached parse of other content."""
-        gone = [node for node in self._document_nodes(entry.doc_id) if node.node_id not in keep]
+        gone = [node for node in before if node.node_id not in keep]
         self.node_store.delete_nodes([node.node_id for node in gone])
         for layer in self.layers:
             layer.delete_nodes(entry.doc_id, [node.node_id for node in gone])
-        self._discard_assets(gone)
+        # A node keeps its id when only its picture changed, so those that stay may have left an asset too.
+        self._discard_assets(before)
         if entry.content_hash != content_hash:
             self._forget(entry.content_hash, self._hashes())
 
