@@ -85,6 +85,8 @@ class ElementProcessor(TransformComponent):
     def _process_element(self, element: ElementNodes) -> Sequence[BaseNode]:
         """Return the new nodes of an element, in order and with the ids they had; called from several threads.
 
+        More nodes than the element had, such as the parts of a recording, come after these, with ids of their own.
+
         Args:
             element: The element; its nodes must not be changed (``node.model_copy(deep=True)`` makes new ones).
 
@@ -254,10 +256,21 @@ def _joined(
     nodes: Sequence[BaseNode], elements: Sequence[ElementNodes], outcomes: Sequence[Sequence[BaseNode] | Failure]
 ) -> Processed:
     failures: list[tuple[str, str]] = []
-    made: dict[int, BaseNode] = {}
+    made: dict[int, list[BaseNode]] = {}
     for element, outcome in zip(elements, outcomes, strict=True):
         if isinstance(outcome, Failure):
             failures.append((element.first.node_id, outcome.reason))
         else:
-            made.update(zip(map(id, element.parts), outcome, strict=True))
-    return Processed([made.get(id(node), node) for node in nodes], failures)
+            made.update(_placed(element.parts, list(outcome)))
+    return Processed([new for node in nodes for new in made.get(id(node), [node])], failures)
+
+
+def _placed(parts: Sequence[BaseNode], made: list[BaseNode]) -> dict[int, list[BaseNode]]:
+    """Return the new nodes by the part that they replace; those of which there are more follow the last part."""
+    count = len(parts)
+    if len(made) < count:
+        message = f"{count} nodes came back as {len(made)}"
+        raise ValueError(message)
+    kept = [[node] for node in made[:count]]
+    kept[-1].extend(made[count:])
+    return dict(zip(map(id, parts), kept, strict=True))

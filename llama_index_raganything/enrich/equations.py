@@ -22,6 +22,7 @@ from pydantic import Field
 
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.describe import text_of
+from llama_index_raganything.enrich.insertion import with_text
 from llama_index_raganything.node_parser.drafts import MAX_TEXT_BYTES, split_bytes
 
 MAX_LATEX_CHARS: Final = 4000
@@ -140,12 +141,9 @@ def _with_words(node: BaseNode) -> BaseNode:
     room = MAX_TEXT_BYTES - len(text.encode("utf-8", "replace")) - len(WORDS_PREFIX) - 4
     if not words or room <= 0:
         return node
-    made = node.model_copy(deep=True)
     words = split_bytes(words, room)[0]
     rest = text[match.end() :].lstrip("\n")
-    made.set_content("\n\n".join(part for part in (text[: match.end()], WORDS_PREFIX + words, rest) if part))
-    made.embedding = None
-    return made
+    return with_text(node, "\n\n".join(part for part in (text[: match.end()], WORDS_PREFIX + words, rest) if part))
 
 
 def _is_bounded(source: str) -> bool:

@@ -5,6 +5,7 @@ import time
 import pytest
 from llama_index.core.schema import TextNode
 
+from llama_index_raganything.elements import DESCRIPTION_KEY
 from llama_index_raganything.enrich.equations import MAX_WORDS_CHARS, EquationWords, latex_to_words
 
 
@@ -84,3 +85,11 @@ def test_a_text_at_the_limit_of_bytes_stays_within_it():
 async def test_async_gives_the_same():
     node = TextNode(text="$$x$$", metadata={"content_type": "equation"})
     assert [n.text for n in await EquationWords().acall([node])] == ["$$x$$\n\nIn words: x"]
+
+
+def test_marks_of_what_a_model_said_move_along():
+    text = "$$x + 1$$\n\nThe successor of x."
+    node = TextNode(text=text, metadata={"content_type": "equation", DESCRIPTION_KEY: "11:30"})
+    (made,) = EquationWords()([node])
+    start, end = map(int, made.metadata[DESCRIPTION_KEY].split(":"))
+    assert made.text[start:end] == "The successor of x." == text[11:30]
