@@ -39,7 +39,8 @@ def attachments_of(value: Any) -> tuple[Attachment, ...]:
         value: One or several of: an attachment; RAG-Anything's dictionary (``{"type": "image", "img_path": ...}``,
             ``{"type": "table", "table_data": ...}``, ``{"type": "equation", "latex": ...}``); LlamaIndex's
             ``ImageBlock`` or ``ImageNode``; bytes or a data URI of an image; the path of an image, of a table (.csv,
-            .tsv, .md, .html) or of a formula (.tex). None for none.
+            .tsv, .md, .html) or of a formula (.tex). None for none. Strings are paths: pass bytes or attachments for
+            what comes from people who may not read your files.
 
     Returns:
         The attachments, in order.

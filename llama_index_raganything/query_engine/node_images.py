@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,24 +156,24 @@ def image_record(
     }
 
 
-def attached_record(path: str | None, image: FittedImage) -> dict[str, Any]:
+def attached_record(path: str | os.PathLike[str] | None, image: FittedImage | None) -> dict[str, Any]:
     """Return the same for an image that the question carried.
 
     Args:
         path: The image's file, if it is one.
-        image: The image as it was sent.
+        image: The image as it was sent; None when it was not.
     """
     names = ("page", "page_label", "file_name", "label", "caption", "content_type")
     return {
         "n": None,
         "node_id": None,
-        "path": path,
+        "path": None if path is None else str(path),
         **dict.fromkeys(names),
-        "width": image.width,
-        "height": image.height,
-        "bytes": len(image.data),
+        "width": image.width if image is not None else None,
+        "height": image.height if image is not None else None,
+        "bytes": len(image.data) if image is not None else None,
         "attached": True,
-        "sent": True,
+        "sent": image is not None,
     }
 
 

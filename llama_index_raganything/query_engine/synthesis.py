@@ -25,7 +25,7 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.attachments.kinds import MAX_PROMPT_CHARS
-from llama_index_raganything.images import MAX_PIXELS
+from llama_index_raganything.images import MAX_BYTES, MAX_PIXELS
 from llama_index_raganything.query_engine.citations import (
     MarkerFilter,
     answer_citations,
@@ -46,6 +46,12 @@ from llama_index_raganything.query_engine.quotes import without_markers
 
 _UNGROUNDED: Final = (Generation, NoText)
 """Synthesizers that do not read the sources, so that citing one would be a guess."""
+
+_IMAGE_TOKENS: Final = 2125
+"""What LlamaIndex counts for an image (``ImageBlock.estimate_tokens``, core 0.14.25)."""
+
+_MAX_TOTAL_BYTES: Final = 12_000_000
+"""Bytes of all images of a question."""
 
 _NUMBER: Final = "source_number"
 """Where a message keeps the number of its source; 0 for what is no source."""
@@ -218,16 +224,19 @@ class CitingSynthesizer(EventedSynthesizer):
         # Half a character per token leaves most of a small window to the sources.
         room = min(MAX_PROMPT_CHARS, self._llm.metadata.context_window // 2)
         text = _inert(query.prompt(room))
-        images = query.image_attachments[: self._max_images] if self._multimodal else []
-        fitted = [(image.path, image.fit(max_pixels=self._max_pixels)) for image in images]
-        records = [attached_record(None if path is None else str(path), image) for path, image in fitted]
+        images = query.image_attachments if self._multimodal else []
+        most = min(self._max_images, max(1, self._llm.metadata.context_window // 2 // _IMAGE_TOKENS))
+        share = min(MAX_BYTES, _MAX_TOTAL_BYTES // max(1, min(most, len(images))))
+        fitted = [image.fit(max_pixels=self._max_pixels, max_bytes=share) for image in images[:most]]
+        shown = [*fitted, *[None] * (len(images) - len(fitted))]
+        records = [attached_record(image.path, sent) for image, sent in zip(images, shown, strict=True)]
         if not fitted:
-            return _Asked(text, options)
+            return _Asked(text, options, records)
         if self._prompts_show_attachments():
-            urls = [f"data:{image.mimetype};base64,{base64.b64encode(image.data).decode()}" for _, image in fitted]
+            urls = [f"data:{image.mimetype};base64,{base64.b64encode(image.data).decode()}" for image in fitted]
             return _Asked(text, options | {ATTACHED_IMAGES: urls}, records)
-        shown = [ImageBlock(image=image.data, image_mimetype=image.mimetype) for _, image in fitted]
-        blocks = [TextBlock(text="Attached to the question, which is no source:"), *shown]
+        looks = [ImageBlock(image=image.data, image_mimetype=image.mimetype) for image in fitted]
+        blocks = [TextBlock(text="Attached to the question, which is no source:"), *looks]
         return _Asked(text, options, records, [ChatMessage(blocks=blocks, additional_kwargs={_NUMBER: 0})])
 
     def _prompts_show_attachments(self) -> bool:

@@ -15,6 +15,7 @@ from llama_index_raganything.errors import (
     SourceError,
     UnsupportedFormatError,
 )
+from llama_index_raganything.images import on_white
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.ocr import recognise
@@ -110,7 +111,7 @@ def _frames(data: bytes, path: Path, warnings: list[str]) -> Iterator[tuple[int,
             image.seek(index)
             _check_size(image, path)
             turned = ImageOps.exif_transpose(image)
-            upright = _on_white(turned)
+            upright = on_white(turned)
             suffix = _KEPT_FORMATS.get(image.format or "")
             untouched = suffix and count == 1 and image.getexif().get(_EXIF_ORIENTATION, 1) == 1
             kept = (data, suffix) if suffix and untouched else (_png(upright), ".png")
@@ -122,23 +123,6 @@ def _check_size(image: Any, path: Path) -> None:
     if width * height > MAX_IMAGE_PIXELS:
         message = f"{path.name!r} has {width} x {height} pixels, more than {MAX_IMAGE_PIXELS:,}; scale it down."
         raise FileTooLargeError(message, str(path))
-
-
-def _on_white(image: Any) -> Any:
-    """Return the image in RGB, transparent parts on white, because black letters on nothing are common."""
-    from PIL import Image
-
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        paper = Image.new("RGBA", rgba.size, "white")
-        paper.alpha_composite(rgba)
-        return paper.convert("RGB")
-    if image.mode.startswith(("I", "F")):
-        # 16-bit and floating-point images are stretched to 8 bits; plain conversion clips them to white.
-        low, high = image.getextrema()
-        span = max(high - low, 1e-9)
-        return image.point(lambda value: (value - low) * (255 / span)).convert("L").convert("RGB")
-    return image.convert("RGB")
 
 
 def _png(image: Any) -> bytes:

@@ -220,6 +220,14 @@ class TestAttachedToTheQuestion:
         assert len(llm.requests) == 1
         assert "Source [2]" not in text_of(llm.requests[-1])
 
+    def test_attached_images_are_capped_and_those_left_out_are_told(self):
+        pictures = [drawn(number) for number in range(8)]
+        for window, count in ((200_000, 6), (16_000, 3), (4_000, 1)):
+            llm = ScriptedChatLLM(replies=["Yes. [1]"], context_window=window)
+            response = engine([TextNode(text="A pump.")], llm).query("Is this it?", attachments=pictures)
+            assert colours_of(llm.requests[-1]) == [colour(number) for number in range(count)]
+            assert [record["sent"] for record in response.metadata["images"]] == [n < count for n in range(8)]
+
     def test_a_text_model_reads_words_only(self, tmp_path):
         llm = ScriptedTextLLM(replies=["Yes. [1]"])
         engine([figure(tmp_path, 1)], llm).query("Is this it?", attachments=self.ATTACHED)
@@ -253,7 +261,7 @@ class TestConcurrency:
     """Many questions at once on one engine: no image of one may reach the answer to another."""
 
     def make(self, tmp_path):
-        nodes = {number: figure(tmp_path, number) for number in range(24)}
+        nodes = {number: figure(tmp_path, number) for number in range(12)}
 
         def reply(messages):
             return f"{colours_of(messages)} [1]"
@@ -272,13 +280,13 @@ class TestConcurrency:
 
     async def test_async(self, tmp_path):
         asked = self.make(tmp_path)
-        questions = (asked.aquery(f"Figure {n} ?", attachments=[drawn(n + 100)]) for n in range(24))
+        questions = (asked.aquery(f"Figure {n} ?", attachments=[drawn(n + 100)]) for n in range(12))
         self.check(await asyncio.gather(*questions))
 
     def test_threads(self, tmp_path):
         asked = self.make(tmp_path)
         with ThreadPoolExecutor(8) as pool:
-            self.check(pool.map(lambda n: asked.query(f"Figure {n} ?", attachments=[drawn(n + 100)]), range(24)))
+            self.check(pool.map(lambda n: asked.query(f"Figure {n} ?", attachments=[drawn(n + 100)]), range(12)))
 
 
 class TestReading:
