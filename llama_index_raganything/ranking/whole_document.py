@@ -40,6 +40,9 @@ _LEAD: Final = re.compile(
 )
 
 
+_THANKS: Final = re.compile(r"[\s,]+(?:please|thanks|thank\s+you)$", re.IGNORECASE)
+
+
 @lru_cache(maxsize=256)
 def read_whole_document_question(text: str) -> WholeDocumentQuestion | None:
     """Read a question about a document as a whole.
@@ -69,7 +72,7 @@ def _read_sentence(sentence: str) -> WholeDocumentQuestion | None:
     if chinese is not None:
         return chinese
     sentence = " ".join(sentence.split())
-    sentence = _LEAD.sub("", sentence).strip()
+    sentence = _THANKS.sub("", _LEAD.sub("", sentence)).strip()
     leading = _patterns().leading.match(sentence)
     before = leading["scope"] if leading else ""
     asked = sentence[leading.end() :] if leading else sentence
@@ -152,6 +155,7 @@ class _Patterns:
             rf"(?:do|does|did)\s+(?P<owner>{file}|{document}|{part})"
             rf"\s+{words.any_of('holding_verbs')}\b(?:\s+in\s+total|\s+altogether)?"
         )
+        self.owner_has = _regex(rf"(?P<owner>{file}|{document})\s+(?:has|contains|includes|have|contain|include)\b")
         self.owner_is = _regex(rf"(?:is|are)\s+(?P<owner>{document})(?:\s+(?:long|in\s+total))?")
         self.presence = _regex(
             r"(?:that\s+|which\s+)?(?:(?:are|is|were)\s+there\b|there\s+(?:are|is)\b|(?:can|could)\s+be\s+"
@@ -191,7 +195,11 @@ def _read_rest(ask: Ask, match: re.Match[str], before: str) -> WholeDocumentQues
         return None
     telling = [word for word in match["mods"].split() if word.lower() not in word_lists().lists["plain_modifiers"]]
     rest = match["rest"].strip()
-    owner = patterns.owner.match(rest) or (patterns.owner_is.match(rest) if things[0].name in _PAGED else None)
+    owner = (
+        patterns.owner.match(rest)
+        or patterns.owner_has.match(rest)
+        or (patterns.owner_is.match(rest) if things[0].name in _PAGED else None)
+    )
     if owner is not None:
         scope, left = _take_scopes(f"in {owner['owner']}", scope)
         rest = f"{left} {rest[owner.end() :]}".strip()
@@ -268,12 +276,14 @@ def _with_pages(scope: Scope, text: str) -> Scope:
 def _restriction(things: tuple[Thing, ...], rest: str) -> str | None:
     """Return the words that things must show, "" for none, or None when the rest is not understood."""
     patterns = _patterns()
-    rest = patterns.presence.sub("", rest, count=1).strip() if patterns.presence.match(rest) else rest
-    if not rest:
+    present = patterns.presence.match(rest)
+    without = rest[present.end() :].strip() if present else rest
+    if not without:
         return ""
-    match = patterns.restricted.match(rest)
+    # "Present" may be said of the things, or be what they do.
+    match = patterns.restricted.match(without) or patterns.restricted.match(rest)
     if match is None and all(thing.name in _FOUND_IN for thing in things):
-        match = patterns.where.match(rest)
+        match = patterns.where.match(without)
     if match is None or not _fits(match.groupdict().get("verb") or "", things, match["words"]):
         return None
     words = re.sub(r"^(?:(?:a|an|the|any|some|both)\s+)+", "", _without_presence(match["words"]), flags=re.I)
@@ -287,6 +297,8 @@ def _fits(relation: str, things: tuple[Thing, ...], words: str) -> bool:
         return all(thing.marks or thing.name == "image" for thing in things)
     if relation == "with":
         return all(thing.name in _PAGED for thing in things)
+    if relation == "from":
+        return all(thing.content_types for thing in things)
     return relation not in {"have", "has"} or not words.lower().endswith("ed")
 
 

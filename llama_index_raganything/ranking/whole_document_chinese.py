@@ -46,7 +46,7 @@ class _Patterns:
             ("list", rf"(?:都)?(?:包含|包括)?(?:了)?有?(?:哪些|什么){noun}"),
             ("list", rf"{noun}(?:都)?有(?:哪些|什么)"),
             ("list", rf"{about}(?P<words>.+?)的{noun}(?:都)?有哪些"),
-            ("which", rf"(?:哪些|哪几[个张幅页]){_MEASURE}{noun}{held}(?P<words>.+)"),
+            ("which", rf"(?:哪些|哪几)[个張张幅]?{noun}{held}(?P<words>.+)"),
             (
                 "which",
                 r"(?P<words>.+?)(?:出现在?|在)(?:哪些|哪几)(?P<noun>页)(?:上|中|里)?(?:出现|(?:被)?提到|提及)?(?:过)?",

@@ -106,7 +106,9 @@ class Look:
         if not thing.content_types and not thing.parts:
             return self._sections(thing)
         rows = self._rows(holdings.content_types_of([thing])) if thing.content_types else []
-        items = holdings.items_of(thing, rows, self._pages_with(thing.labels or thing.parts))
+        # Headings of formats without pages stand in chunks of text.
+        texts = self._texts_with(thing.labels, ["page"]) or self._texts_with(thing.parts, ["page", "text"])
+        items = holdings.items_of(thing, rows, texts)
         if not thing.marks:
             return items
         return restrictions.marked(thing, items, self._texts(items))
@@ -122,8 +124,11 @@ class Look:
         return [page for page in pages if (page.doc_id, page.page) in held]
 
     def _sections(self, thing: Thing) -> list[Item]:
+        scope = self.question.scope
         if not self.question.words:
-            return holdings.sections_of(thing, self._rows(None))
+            # Inside of a chapter its own sections count, elsewhere those of the highest level.
+            inside = holdings.innermost_sections_of if scope.parts or scope.part else holdings.sections_of
+            return inside(thing, self._rows(None))
         nodes = [
             node for node in self._search(self.question.words, None) if node.metadata.get("content_type") != "page"
         ]
@@ -148,7 +153,7 @@ class Look:
         starts: dict[str, list[tuple[int, str]]] = {}
         if kinds:
             part = Thing("part", "parts", parts=tuple(kinds))
-            for item in holdings.items_of(part, [], self._pages_with(kinds)):
+            for item in holdings.items_of(part, [], self._texts_with(kinds, ["page"])):
                 if item.page is not None:
                     starts.setdefault(item.doc_id, []).append((item.page, item.label))
         is_in = restrictions.in_part(scope, {document: sorted(own) for document, own in starts.items()})
@@ -177,10 +182,10 @@ class Look:
             rows = [_row(node) for node in self._store.get_nodes(filters=where or MetadataFilters(filters=[]))]
         return [row for row in rows if row.get("doc_id") and row.get("content_type")]
 
-    def _pages_with(self, words: Sequence[str]) -> list[PageText]:
-        """Return the pages that have one of some words."""
-        pages = self._search(" ".join(words), ["page"]) if words else []
-        return [(_row(node), _text(node)) for node in pages]
+    def _texts_with(self, words: Sequence[str], content_types: Sequence[str]) -> list[PageText]:
+        """Return the pages or chunks that have one of some words."""
+        nodes = self._search(" ".join(words), content_types) if words else []
+        return [(_row(node), _text(node)) for node in nodes]
 
     def _pages_mentioning(self, words: str) -> list[Row]:
         return [_row(node) for node in _saying(self._search(words, ["page"]), words)]

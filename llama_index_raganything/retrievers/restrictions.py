@@ -58,6 +58,8 @@ def in_part(scope: Scope, starts: Mapping[str, Sequence[tuple[int, str]]]) -> Ca
         if not names:
             return True
         headings = item.section.split(" > ")
+        if item.thing.name == "section":
+            headings.pop()  # A chapter is none of its own sections.
         if scope.part.startswith("appendi") and any(_LETTERED.match(heading) for heading in headings[1:]):
             return True
         if any(pattern.search(heading) for pattern in patterns for heading in headings):

@@ -321,6 +321,28 @@ def test_tenants_see_their_own(tmp_path):
         assert summary(InventoryRetriever(second).retrieve("How many tables are there?")).metadata["count"] == 2
 
 
+def test_sections_of_a_chapter(tmp_path):
+    elements = []
+    for text, level in [
+        ("Book", 1),
+        ("Chapter 1", 2),
+        ("1.1 Pumps", 3),
+        ("Chapter 2", 2),
+        ("2.1 Boats", 3),
+        ("2.2 Oars", 3),
+    ]:
+        elements += [Element(type="heading", text=text, level=level), Element(type="text", text=f"About {text}.")]
+    nodes = RAGAnythingNodeParser()(
+        [elements_to_document(elements, source="book.md", metadata={"file_name": "book.md"})]
+    )
+    retriever = InventoryRetriever(PlainStore(nodes=nodes))
+    assert summary(retriever.retrieve("List the sections in chapter 2")).text.startswith("book.md holds 2 sections in")
+    assert summary(retriever.retrieve("List the sections")).text.startswith("book.md holds 2 sections")
+    assert summary(retriever.retrieve("How many chapters are there?")).text.startswith("book.md holds 2 chapters")
+    text = summary(retriever.retrieve("Which sections mention oars?")).text
+    assert text == "book.md holds 1 section that mentions “oars”: 2.2 Oars."
+
+
 def test_logos_count_once_and_charts_at_one_place_all(tmp_path):
     logos = [Element(type="image", page=page, bbox=(10, 10, 90, 60)) for page in (1, 2, 3)]
     charts = [Element(type="image", page=page, bbox=(100, 200, 900, 900), text=f"{page}") for page in (1, 2, 3)]
