@@ -28,8 +28,9 @@ def processors_from_config(
     """Return the processors that a configuration of RAG-Anything asks for.
 
     ``enable_image_processing``, ``enable_table_processing``, ``enable_equation_processing`` and the like of further
-    content types decide which; a content type that the configuration does not know is processed. The fields of
-    context decide what models are shown around an element.
+    content types decide which; a content type that the configuration does not know is processed, and sound and film
+    only where ``enable_audio_processing`` and ``enable_video_processing`` are set. The fields of context decide what
+    models are shown around an element.
 
     Args:
         config: A ``RAGAnythingConfig``, or anything with such attributes.
@@ -63,6 +64,11 @@ def processors_from_config(
         context_filter_content_types=_names(getattr(config, "context_filter_content_types", None) or ("text",)),
     )
     wanted = [name for name in registered_content_types() if bool(getattr(config, f"enable_{name}_processing", True))]
+    wanted += [
+        name
+        for name in ("audio", "video")
+        if name not in wanted and bool(getattr(config, f"enable_{name}_processing", False))
+    ]
     return make_processors(options, wanted)
 
 

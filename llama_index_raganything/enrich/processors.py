@@ -111,6 +111,21 @@ def _equation(options: ProcessorOptions) -> ElementProcessor | None:
     return EquationDescriber(llm=options.llm, **options.describer_settings()) if options.llm is not None else None
 
 
+def _media(content_type: str) -> ProcessorFactory:
+    def make(options: ProcessorOptions) -> ElementProcessor | None:
+        from llama_index_raganything.enrich.media import MediaDescriber
+
+        # RAG-Anything shows the scenes of films to a model that sees; sound is heard without one.
+        llm = options.seeing_llm if content_type == "video" else None
+        seeing = llm if llm is not None and supports_images(llm) else None
+        return MediaDescriber(llm=seeing, content_types=(content_type,))
+
+    return make
+
+
+_ON_REQUEST: dict[str, ProcessorFactory] = {"audio": _media("audio"), "video": _media("video")}
+"""Need weights, and are off in RAG-Anything unless they are asked for."""
+
 _OWN: dict[str, ProcessorFactory] = {"image": _image, "table": _table, "equation": _equation}
 _factories: dict[str, ProcessorFactory] = dict(_OWN)
 
@@ -147,7 +162,10 @@ def unregister_processor(content_type: str) -> None:
 
 
 def registered_content_types() -> tuple[str, ...]:
-    """Return the content types that have a processor, those of RAG-Anything first."""
+    """Return the content types that are processed by default: RAG-Anything's three, and those that were registered.
+
+    Sound and film, which need weights, are processed where :func:`make_processors` is given "audio" and "video".
+    """
     with _lock:
         return tuple(_factories)
 
@@ -157,7 +175,7 @@ def make_processors(options: ProcessorOptions, content_types: Sequence[str] | No
 
     Args:
         options: What they are made with.
-        content_types: The content types; all that have a processor by default.
+        content_types: The content types; those of :func:`registered_content_types` by default.
 
     Returns:
         The processors in that order, without those that the options do not allow.
@@ -166,9 +184,10 @@ def make_processors(options: ProcessorOptions, content_types: Sequence[str] | No
         ConfigurationError: A content type has no processor.
     """
     with _lock:
-        factories = dict(_factories)
+        default = tuple(_factories)
+        factories = _ON_REQUEST | _factories
     made: list[ElementProcessor] = []
-    for content_type in factories if content_types is None else content_types:
+    for content_type in default if content_types is None else content_types:
         if content_type not in factories:
             message = f"No processor for {content_type!r}; there are some for: {', '.join(factories)}."
             raise ConfigurationError(message)

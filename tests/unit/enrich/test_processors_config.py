@@ -51,6 +51,18 @@ def test_the_configuration_decides_what_is_described():
     assert described(processors_from_config(off, llm)) == []
 
 
+def test_sound_and_film_are_processed_where_they_are_asked_for():
+    from llama_index_raganything.enrich.media import MediaDescriber
+
+    llm = ScriptedChatLLM()
+    assert not any(isinstance(item, MediaDescriber) for item in processors_from_config(config(), llm))
+    both = config(enable_audio_processing=True, enable_video_processing=True)
+    media = [item for item in processors_from_config(both, llm) if isinstance(item, MediaDescriber)]
+    assert [item.content_types for item in media] == [("audio",), ("video",)]
+    assert processors_from_config(both, None, ScriptedTextLLM())
+    assert not any(isinstance(item, MediaDescriber) for item in make_processors(ProcessorOptions(llm=llm)))
+
+
 def test_fields_of_context_and_concurrency_are_honoured(tmp_path):
     settings = config(
         context_window=3, context_mode="chunk", max_context_tokens=50, include_headers=False, include_captions=False,
