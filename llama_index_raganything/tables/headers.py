@@ -68,8 +68,8 @@ def _is_header(known: Sequence[Row], rows: Sequence[Row]) -> bool:
     cells = [cell for cell in row[1:] if cell]
     if not cells or not all(_is_words(cell) for cell in cells):
         return False
-    if known and row[0]:
-        return False  # Under a header, a row with a label is a row of the body.
+    if known and row[0] and row[0] != known[-1][0]:
+        return False  # Under a header, a row with a label of its own is a row of the body.
     if len({*cells, row[0]}) == 1 and known:
         return False  # One text over the whole width opens a part of the body.
     # Numbers below words make the words a header.

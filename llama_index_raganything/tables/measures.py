@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Final, NamedTuple
 
-from llama_index_raganything.tables.values import CURRENCIES, MAGNITUDES
+from llama_index_raganything.tables.values import CURRENCIES, MAGNITUDES, MEASURES
 
 _CODES: Final = (
     "US\\$|HK\\$|NT\\$|AU?\\$|CA?\\$|S\\$|R\\$|RMB|CNY|USD|EUR|GBP|JPY|INR|CHF|HKD|KRW|AUD|CAD|SGD|Rs\\.?|[$€£¥₹₩]"
@@ -97,6 +97,8 @@ def header_measure(header: str) -> Measure:
         return Measure("", MAGNITUDES[inside])
     if currency := _currency(inside):
         return Measure(currency)
+    if len(inside) == 1 and inside.isascii() and inside.casefold() not in MEASURES:
+        return Measure()  # "(f)" is a footnote, "(g)" are grams.
     if (
         _UNIT.fullmatch(inside)
         and not any(character.isdigit() for character in inside[:1])

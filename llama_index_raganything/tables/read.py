@@ -25,6 +25,7 @@ _RULE = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
 _SKIPPED_TYPES: Final = frozenset({"code", "equation", "page"})
 _NAME_CHARS: Final = 36
 _NOTE_CHARS: Final = 2_000
+_LEAD_CHARS: Final = 200
 
 Row = tuple[str, ...]
 
@@ -50,6 +51,7 @@ class PipeTable:
 class _Part:
     node: BaseNode
     text: str
+    lead: str = ""  # The last line of the text before it.
 
 
 def tables_of_nodes(nodes: Iterable[BaseNode]) -> list[TableRecord]:
@@ -122,6 +124,8 @@ def _is_rule(line: str) -> bool:
 
 def _groups(nodes: Iterable[BaseNode]) -> Iterator[list[_Part]]:
     groups: dict[tuple[str, str], list[_Part]] = {}
+    nodes = list(nodes)
+    by_id = {node.node_id: node for node in nodes}
     for node in nodes:
         kind = node.metadata.get("content_type")
         if kind in _SKIPPED_TYPES:
@@ -133,9 +137,21 @@ def _groups(nodes: Iterable[BaseNode]) -> Iterator[list[_Part]]:
         key = (_doc_id(node), f"element {element}" if element else f"node {node.node_id}")
         parts = groups.setdefault(key, [])
         if all(part.node.node_id != node.node_id for part in parts):
-            parts.append(_Part(node, text))
+            parts.append(_Part(node, text, _lead(node, by_id)))
     for parts in groups.values():
         yield _linked(parts)
+
+
+def _lead(node: BaseNode, by_id: dict[str, BaseNode]) -> str:
+    """Return the last line of the text that stands before a table, where "(in thousands)" often is."""
+    previous = node.relationships.get(NodeRelationship.PREVIOUS)
+    if previous is None or isinstance(previous, list) or previous.node_id not in by_id:
+        return ""
+    before = by_id[previous.node_id]
+    if before.metadata.get("content_type") != "text":
+        return ""
+    lines = before.get_content(metadata_mode=MetadataMode.NONE).rstrip().splitlines()
+    return lines[-1][-_LEAD_CHARS:] if lines else ""
 
 
 def _linked(parts: list[_Part]) -> list[_Part]:
@@ -161,7 +177,7 @@ def _tables_of(parts: Sequence[_Part]) -> Iterator[TableRecord]:
         table = _joined(parts)
         if table is not None:
             element = str(first.metadata.get("element_id") or first.node_id)
-            yield _record(table, [part.node for part in parts], (_doc_id(first), element))
+            yield _record(table, [part.node for part in parts], (_doc_id(first), element), parts[0].lead)
         return
     for number, table in enumerate(pipe_tables(parts[0].text)):
         yield _record(table, [first], (_doc_id(first), first.node_id, str(number)))
@@ -191,18 +207,19 @@ def _once(texts: Sequence[str]) -> list[str]:
     return list(texts)
 
 
-def _record(table: PipeTable, nodes: Sequence[BaseNode], identity: tuple[str, ...]) -> TableRecord:
+def _record(table: PipeTable, nodes: Sequence[BaseNode], identity: tuple[str, ...], lead: str = "") -> TableRecord:
     metadata = nodes[0].metadata
     grid = arranged(_squared([table.header]), _squared(table.rows, len(table.header)))
     notes = "\n".join(part for part in (table.before, table.after) if part)[:_NOTE_CHARS]
     caption = _text(metadata, "caption")
+    section = _text(metadata, "section").rpartition(" > ")[2]
     headers = grid.headers()
     table_id = content_id(*identity)
     return TableRecord(
         table_id=table_id,
         name=_name(metadata, notes, table_id),
         doc_id=identity[0],
-        columns=typed_columns(headers, grid.rows, f"{caption}\n{notes}\n{_corner(grid)}"),
+        columns=typed_columns(headers, grid.rows, "\n".join((caption, section, notes, _corner(grid), lead))),
         rows=grid.rows,
         header_rows=grid.header_rows,
         node_ids=tuple(node.node_id for node in nodes),

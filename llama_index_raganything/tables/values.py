@@ -43,7 +43,7 @@ _UNITS: Final = {
     "%": "%", "percent": "%", "per cent": "%", "pct": "%", "‰": "‰", "bps": "bps", "bp": "bps",
     "basis points": "bps", "pp": "pp", "pts": "pts", "x": "x", "×": "x", "倍": "x", "个百分点": "pp",
 }  # fmt: skip
-_MEASURES: Final = frozenset({
+MEASURES: Final = frozenset({
     "kg", "g", "mg", "µg", "μg", "t", "lb", "lbs", "oz", "km", "m", "cm", "mm", "µm", "μm", "nm", "mi", "ft", "in",
     "l", "ml", "dl", "gal", "ha", "km2", "m2", "m3", "kb", "mb", "gb", "tb", "hz", "khz", "mhz", "ghz", "w", "kw",
     "mw", "gw", "kwh", "mwh", "gwh", "twh", "v", "kv", "ma", "ah", "mah", "°c", "°f", "°", "k", "pa", "kpa", "mpa",
@@ -51,6 +51,8 @@ _MEASURES: Final = frozenset({
     "j", "kj", "mj", "cal", "kcal", "n", "kn", "mol", "年", "岁", "人", "个", "次", "天", "月", "吨", "公里", "米",
     "千克", "公斤", "家", "名", "股", "户",
 })  # fmt: skip
+"""Units of measure, lower case, that may follow a number without a blank."""
+
 _NOTHING: Final = frozenset(
     {"", "-", "--", "---", ".", "..", "...", "n/a", "n.a.", "n.a", "#n/a", "nan", "null", "不适用"}
 )
@@ -346,14 +348,14 @@ def _unit_of(before: str, after: str, *, glued: bool) -> tuple[str, float] | Non
     if factor != 1.0:
         unit = CURRENCIES.get(rest.upper(), "") if rest else ""
         if rest and not unit:
-            return (rest.casefold(), factor) if not currency and rest.casefold() in _MEASURES else None
+            return (rest.casefold(), factor) if not currency and rest.casefold() in MEASURES else None
         return currency or unit, factor
     known = _UNITS.get(after.casefold()) or CURRENCIES.get(after.upper())
     if known:
         return (currency or known), 1.0
     if currency:
         return None
-    if after.casefold() in _MEASURES:
+    if after.casefold() in MEASURES:
         return after, 1.0
     # Any other single word after a blank may be a unit, if the whole column has it: "3 years".
     return (word.casefold(), 1.0) if not glued and not last and word.isalpha() else None

@@ -86,6 +86,8 @@ def test_units_of_cells(cells, unit):
         ("2019", Measure()),
         ("Revenue (unaudited)", Measure()),
         ("Note (a)", Measure()),
+        ("Header (f)", Measure()),
+        ("Weight (g)", Measure("g", 1)),
         ("", Measure()),
         ("Millionaires", Measure()),
     ],
@@ -189,6 +191,11 @@ def test_years_below_a_spanning_header_are_a_second_header_row():
     grid = arranged([("", "Year ended", "Year ended")], [("", "2019", "2018"), ("Sales", "1,200", "1,100")])
     assert grid.headers() == ["", "Year ended > 2019", "Year ended > 2018"]
     assert grid.rows == (("Sales", "1,200", "1,100"),)
+
+
+def test_a_header_cell_over_two_rows_is_no_label():
+    grid = arranged([("Region", "Year", "Year")], [("Region", "2019", "2018"), ("North", "1,200", "1,100")])
+    assert grid.headers() == ["Region", "Year > 2019", "Year > 2018"]
 
 
 def test_a_table_without_header_takes_the_words_above_its_numbers():
