@@ -1,4 +1,4 @@
-"""The command line: ``llama-index-raganything demo | ingest | ask | search | status | delete | graph``."""
+"""The command line ``llama-index-raganything``: demo, ingest, ask, search, status, delete, tables, sql and graph."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from llama_index_raganything.cli.output import (
     result_fields,
     shorten,
 )
+from llama_index_raganything.cli.tables import add_table_commands
 from llama_index_raganything.errors import IngestionError, RAGAnythingError
 
 DEMO_QUESTIONS = (
@@ -89,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
 
     ask = add_command(commands, "ask", _ask, "answer a question with citations")
     ask.add_argument("question")
+    ask.add_argument(
+        "--attach", action="append", default=[], metavar="FILE", help="an image that the question is about"
+    )
     add_query_options(ask)
 
     search = add_command(commands, "search", _search, "find the best passages, tables and figures")
@@ -101,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     delete = add_command(commands, "delete", _delete, "delete documents with every trace")
     delete.add_argument("documents", nargs="+", help="ids, paths or URLs as `status --documents` lists them")
 
+    add_table_commands(commands)
     add_graph_commands(commands)
     return parser
 
@@ -167,7 +172,7 @@ def _ask(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         hint_if_empty(index)
         engine = index.as_query_engine(similarity_top_k=arguments.top_k, filters=parse_filters(arguments.filter))
-        response = engine.query(arguments.question)
+        response = engine.query(arguments.question, attachments=arguments.attach)
     if arguments.json:
         print_json(answer_fields(arguments.question, response))
     else:

@@ -1,0 +1,102 @@
+"""``llama-index-raganything tables`` and ``sql``: look at the tables of a knowledge base and query them."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from llama_index_raganything.cli.options import add_command, open_index
+from llama_index_raganything.cli.output import hint_if_empty, place_of, print_json
+
+if TYPE_CHECKING:
+    from llama_index_raganything.tables.model import TableRecord
+
+
+def add_table_commands(commands: Any) -> None:
+    """Add ``tables`` and ``sql``.
+
+    Args:
+        commands: What ``add_subparsers`` returned.
+    """
+    tables = add_command(commands, "tables", _tables, "list the tables in the documents, or profile one of them")
+    tables.add_argument("name", nargs="?", help="name of a table, as the list shows it")
+    sql = add_command(commands, "sql", _sql, "query the tables in the documents with a read-only SQL statement")
+    sql.add_argument(
+        "statement", metavar="SQL", help="one SELECT, in DuckDB's dialect; the relation `tables` lists all"
+    )
+    sql.add_argument("--max-rows", type=int, default=100, metavar="N", help="rows shown (default 100)")
+    sql.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds allowed (default 10)")
+
+
+def _tables(arguments: argparse.Namespace) -> int:
+    with open_index(arguments) as index:
+        hint_if_empty(index)
+        assert index.tables is not None  # The command line opens every layer.
+        if arguments.name:
+            return _profile(index.tables.tables(), arguments)
+        entries = index.tables.entries()
+    if arguments.json:
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "caption": entry.caption,
+                    "file_name": entry.file_name,
+                    "page": entry.page,
+                    "rows": entry.rows,
+                    "columns": entry.columns,
+                }
+                for entry in entries
+            ]
+        )
+        return 0
+    for entry in entries:
+        place = place_of({"file_name": entry.file_name, "page": entry.page, "label": entry.label})
+        print(f"{entry.name}  {entry.rows} rows x {entry.columns} columns  {place}")
+        if entry.caption:
+            print(f"    {entry.caption}")
+    return 0
+
+
+def _profile(tables: list[TableRecord], arguments: argparse.Namespace) -> int:
+    from llama_index_raganything.tables.profile import profile
+
+    found = next((table for table in tables if table.name == arguments.name), None)
+    if found is None:
+        print(f"No table is named {arguments.name!r}; `tables` without a name lists them.", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print_json(found.to_dict())
+    else:
+        print(profile(found).text)
+    return 0
+
+
+def _sql(arguments: argparse.Namespace) -> int:
+    with open_index(arguments) as index:
+        hint_if_empty(index)
+        result = index.query_sql(arguments.statement, max_rows=arguments.max_rows, timeout=arguments.timeout)
+    if arguments.json:
+        rows = [[_plain(value) for value in row] for row in result.rows]
+        sources = [
+            {"name": table.name, "file_name": table.file_name, "page": table.page, "bbox": table.bbox}
+            for table in result.sources
+        ]
+        print_json({"columns": result.columns, "rows": rows, "truncated": result.truncated, "sources": sources})
+        return 0
+    print(result)
+    if result.truncated:
+        print(f"Only the first {len(result.rows)} rows are shown; --max-rows shows more.", file=sys.stderr)
+    for table in result.sources:
+        print(f"   from {table.name}: {place_of(table.to_dict())}")
+    return 0
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of SQL as JSON knows it."""
+    if isinstance(value, Decimal):
+        return float(value)
+    return str(value) if isinstance(value, datetime.date | datetime.time | datetime.timedelta | bytes) else value
