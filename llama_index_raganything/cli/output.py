@@ -93,6 +93,8 @@ def place_of(metadata: dict[str, Any]) -> str:
     Args:
         metadata: Metadata of a node, or a citation.
     """
+    if metadata.get("content_type") == "inventory" and not metadata.get("file_name"):
+        return "inventory of the documents"
     box = metadata.get("bbox")
     parts = [
         str(metadata.get("file_name") or metadata.get("source") or metadata.get("doc_id") or "?"),

@@ -209,7 +209,7 @@ class Queryable:
                 retriever,
                 multi_modal_llm=chosen,
                 chat_history=chat_history,
-                node_postprocessors=[*own, ImageTextPostprocessor()],
+                node_postprocessors=[*own, ImageTextPostprocessor(asset_root=str(self.reader.assets.root))],
                 **options,
             )
         return CondensePlusContextChatEngine.from_defaults(retriever, llm=chosen, chat_history=chat_history, **options)

@@ -58,6 +58,7 @@ class QuestionRouter(BaseRetriever):
         self.routes = list(routes)
         self.similarity_top_k = similarity_top_k
         self.fill = fill
+        self.retrievers = [default, *self.routes, *self.specialists]
         self._fusion = FusionRetriever([default, *self.routes], weights, similarity_top_k)
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
