@@ -24,7 +24,8 @@ GRACE_SECONDS: Final = 1.0
 
 _KEPT_IDLE: Final = 2
 _PASSED_ON: Final = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "TMPDIR", "TEMP")
-_MIN_SECONDS: Final = 5.0
+_START_SECONDS: Final = 60.0
+_MIN_SECONDS: Final = 2.0
 
 # Idle processes end by themselves when ours does: their stdin closes.
 _lock = threading.Lock()
@@ -59,6 +60,8 @@ class SQLProcess:
         except OSError as error:
             message = f"The process that runs SQL does not start: {error}. Check that {sys.executable} can be run."
             raise StoreError(message) from error
+        # Starting takes a second or, on a busy machine, many; that is no fault of the first statement.
+        self.ask({"op": "inspect", "sql": "SELECT 1"}, _START_SECONDS)
 
     @property
     def alive(self) -> bool:
@@ -153,7 +156,6 @@ class SQLSession:
         Returns:
             The worker's answer, possibly an error.
         """
-        # Also the time in which the process starts.
         return self._ask({"op": "inspect", "sql": sql}, max(_MIN_SECONDS, self.timeout) + GRACE_SECONDS)
 
     def run(self, sql: str, relations: list[dict[str, Any]], max_rows: int) -> dict[str, Any]:
