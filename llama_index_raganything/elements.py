@@ -16,9 +16,11 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from llama_index_raganything.errors import ConfigurationError
 
 ElementType = Literal[
     "page",
@@ -37,6 +39,9 @@ ElementType = Literal[
 
 ATOMIC_TYPES: Final = frozenset({"image", "table", "equation", "code", "audio", "video"})
 """Element types that are never merged with their neighbours into one chunk."""
+
+_MODALITY_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_modality_types: set[str] = set()
 
 SCHEMA_VERSION: Final = 1
 """Version of the element and metadata schema; part of every parse cache key and pipeline fingerprint."""
@@ -177,11 +182,54 @@ def without_description(text: str, metadata: Mapping[str, Any]) -> str:
     return f"{before}\n\n{after}" if before and after else before or after
 
 
+def add_element_type(name: str) -> None:
+    """Let elements have a further type, which is atomic; see ``enrich.registry.register_modality``.
+
+    Args:
+        name: Lower-case letters, digits and underscores, a letter first.
+
+    Raises:
+        ConfigurationError: The name cannot be one, or is one of the package's own.
+    """
+    if not isinstance(name, str) or not _MODALITY_NAME.fullmatch(name) or name in get_args(ElementType):
+        message = (
+            f"{name!r} cannot be a new content type; use lower-case letters, digits and underscores, a letter first, "
+            f"and none of: {', '.join(get_args(ElementType))}."
+        )
+        raise ConfigurationError(message)
+    _modality_types.add(name)
+
+
+def remove_element_type(name: str) -> None:
+    """Forget a type that :func:`add_element_type` added.
+
+    Args:
+        name: The type.
+    """
+    _modality_types.discard(name)
+
+
+def is_atomic(element_type: str) -> bool:
+    """Tell whether elements of a type are never merged with their neighbours into one chunk.
+
+    Args:
+        element_type: Type of an element.
+    """
+    return element_type in ATOMIC_TYPES or element_type in _modality_types
+
+
+def _registered(name: str) -> str:
+    if name not in _modality_types:
+        message = f"{name!r} is no type of elements; register_modality makes it one."
+        raise ValueError(message)
+    return name
+
+
 class Element(BaseModel):
     """One typed part of a document.
 
     Attributes:
-        type: What it is; see :data:`ElementType`.
+        type: What it is; see :data:`ElementType`; or a registered modality.
         text: Its words. For an equation the LaTeX, for code the code, for an image the text inside it
             (OCR, alt text or a chart's data), for a table a readable rendering, for a page the whole page.
         page: 1-based page, slide or sheet number, or None where the format has no pages.
@@ -201,7 +249,7 @@ class Element(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: ElementType
+    type: ElementType | Annotated[str, AfterValidator(_registered)]
     text: str = ""
     page: int | None = Field(default=None, ge=1)
     page_label: str | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from llama_index_raganything.errors import RAGAnythingError
+from llama_index_raganything.modalities import packed_modalities, unpack_modalities
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,6 +45,9 @@ def map_in_processes(
 
     Yields:
         The result of each item, or its failure.
+
+    Raises:
+        ConfigurationError: A registered modality cannot be handed to another process.
     """
     position = 0
     while position < len(items):
@@ -61,7 +65,13 @@ def map_in_processes(
 
 
 def _pool(num_workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(max_workers=num_workers, mp_context=multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(
+        max_workers=num_workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        # A spawned process knows nothing of what was registered in this one.
+        initializer=unpack_modalities,
+        initargs=(packed_modalities(),),
+    )
 
 
 def _alone(function: Callable[[Item], Result], item: Item) -> Result | Failure:

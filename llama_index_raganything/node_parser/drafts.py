@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from llama_index_raganything.elements import ATOMIC_TYPES, Box, Element, content_id
+from llama_index_raganything.elements import Box, Element, content_id, is_atomic
 from llama_index_raganything.node_parser.sections import SectionPath, label_mentions
 from llama_index_raganything.node_parser.tables import pack_lines, table_texts
 from llama_index_raganything.sentences import sentences_of
@@ -15,7 +15,6 @@ MAX_TEXT_BYTES: Final = 65_535
 """Bytes of UTF-8 that Milvus stores in one text field at most."""
 
 _NOTE_WORDS: Final = ("footnote", "note", "comment")
-_BREAKING: Final = ATOMIC_TYPES - {"equation"}
 _LINE_TYPES: Final = frozenset({"list"})
 _CAPTION_CHARS: Final = 600
 
@@ -25,7 +24,8 @@ class Draft:
     """What one node will hold.
 
     Attributes:
-        content_type: ``text``, ``image``, ``table``, ``equation``, ``code``, ``audio``, ``video`` or ``page``.
+        content_type: ``text``, ``image``, ``table``, ``equation``, ``code``, ``audio``, ``video``, ``page`` or
+            a registered modality.
         text: Text of the node, never empty.
         page: 1-based page number, or None.
         page_label: Label printed on the page, or None.
@@ -114,8 +114,8 @@ class DraftBuilder:
             self._last_text = ""
             if element.text.strip():
                 self._headings.append(element)
-        elif element.type in ATOMIC_TYPES:
-            if element.type in _BREAKING:
+        elif is_atomic(element.type):
+            if element.type != "equation":
                 self._flush()
             self._emit_atomic(element)
         elif _is_running_text(element):

@@ -9,7 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
-from llama_index_raganything.errors import CorruptFileError, ParseError, RAGAnythingError, SourceError
+from llama_index_raganything.elements import Element
+from llama_index_raganything.errors import (
+    ConfigurationError,
+    CorruptFileError,
+    ParseError,
+    RAGAnythingError,
+    SourceError,
+)
+from llama_index_raganything.modalities import modality_named
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import FileParser, ParsedFile, ParseOptions
 from llama_index_raganything.readers.formats import FileFormat, Kind
@@ -43,6 +51,31 @@ def embedded_parser(kind: Kind) -> FileParser:
     return cast("Callable[..., ParsedFile]", getattr(importlib.import_module(module), name))
 
 
+def modality_parser(name: str) -> FileParser:
+    """Return the function that parses the files of a registered modality.
+
+    Args:
+        name: Its name.
+
+    Returns:
+        The parser.
+
+    Raises:
+        ConfigurationError: None has that name.
+    """
+    modality = modality_named(name)
+
+    def parse(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
+        del options
+        elements = list(modality.read(path, assets))
+        if not all(isinstance(element, Element) for element in elements):
+            message = f"read of the modality {name!r} must give elements, not {elements!r:.200}."
+            raise ConfigurationError(message)
+        return ParsedFile(elements, parser=modality.id)
+
+    return parse
+
+
 def run_embedded(path: Path, file_format: FileFormat, options: ParseOptions, assets: AssetStore) -> ParsedFile:
     """Parse a local file with the embedded parser of its kind; see :func:`run_safely`.
 
@@ -55,7 +88,9 @@ def run_embedded(path: Path, file_format: FileFormat, options: ParseOptions, ass
     Returns:
         Its elements.
     """
-    return run_safely(embedded_parser(file_format.kind), path, file_format, options, assets)
+    modality = file_format.modality
+    parse = modality_parser(modality) if modality else embedded_parser(file_format.kind)
+    return run_safely(parse, path, file_format, options, assets)
 
 
 def run_safely(

@@ -22,9 +22,10 @@ from llama_index_raganything.errors import (
     SourceError,
     UnsupportedFormatError,
 )
+from llama_index_raganything.modalities import modality_of
 from llama_index_raganything.readers.text.encoding import decode_text
 
-Kind = Literal["pdf", "image", "office", "plain", "email", "audio", "video", "content_list"]
+Kind = Literal["pdf", "image", "office", "plain", "email", "audio", "video", "content_list", "modality"]
 
 _SUFFIXES: Final[dict[Kind, str]] = {
     "pdf": ".pdf",
@@ -42,6 +43,7 @@ _SUFFIXES: Final[dict[Kind, str]] = {
     "audio": ".mp3 .wav .flac .m4a .ogg .oga .opus .wma .aac",
     "video": ".mp4 .mov .webm .avi .mkv .flv .wmv .m4v .mpg .mpeg",
     "content_list": "",
+    "modality": "",
 }
 KIND_OF_SUFFIX: Final[dict[str, Kind]] = {
     suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
@@ -121,11 +123,13 @@ class FileFormat:
         kind: Which parser takes it.
         suffix: Extension that fits its content and that parsers know, in lower case with the dot.
         mislabelled: True when the file's own extension promises another format.
+        modality: Name of the registered modality that it is, with kind ``"modality"``.
     """
 
     kind: Kind
     suffix: str
     mislabelled: bool = False
+    modality: str = ""
 
 
 def detect_format(path: Path) -> FileFormat:
@@ -142,12 +146,16 @@ def detect_format(path: Path) -> FileFormat:
         EncryptedFileError: An office file that is encrypted with a password.
         SourceError: The file cannot be read.
         UnsupportedFormatError: No parser takes it.
+        ConfigurationError: ``detect`` of a registered modality failed.
     """
     head = _read_head(path)
     suffix = path.suffix.lower()
     if not head:
         message = f"{str(path)!r} is empty (0 bytes); check that it was saved or downloaded completely."
         raise CorruptFileError(message, str(path))
+    modality = modality_of(path)
+    if modality is not None:
+        return FileFormat("modality", suffix, modality=modality.name)
     found = _by_signature(head) or _by_container(path, head, suffix) or _by_text(path, head, suffix)
     kind, own_suffix = found
     declared = _CANONICAL.get(suffix, suffix)

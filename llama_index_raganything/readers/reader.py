@@ -24,6 +24,7 @@ from llama_index_raganything.config import DEFAULT_WORKING_DIR
 from llama_index_raganything.documents import elements_to_document
 from llama_index_raganything.elements import SCHEMA_VERSION, content_id
 from llama_index_raganything.errors import CorruptFileError, MissingDependencyError, RAGAnythingError
+from llama_index_raganything.modalities import modalities, modality_named
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import OcrMode, ParsedFile, ParseOptions, Profile
 from llama_index_raganything.readers.cache import READER_VERSION, ParseCache, file_hash, parse_key
@@ -169,6 +170,7 @@ class RAGAnythingReader(BasePydanticReader):
             A digest of all parse options, parser versions and the schema version.
         """
         versions = [parser_id(kind, self.parser) for kind in ("pdf", "image", "office")]
+        versions += sorted(modality.id for modality in modalities())
         return content_id(SCHEMA_VERSION, READER_VERSION, *versions, parse_key("", self.parser, self.options))
 
     def lazy_load_data(
@@ -319,7 +321,8 @@ class RAGAnythingReader(BasePydanticReader):
             return _Read(_with_pages(parsed), content_hash, file_name=path.name)
         # The release is in the key because our own parsers may change with it.
         parser = f"{package_version('llama-index-raganything')} {parser_id(file_format.kind, self.parser)}"
-        key = parse_key(f"{file_format.kind} {file_format.suffix}", parser, self.options)
+        kind = modality_named(file_format.modality).id if file_format.modality else file_format.kind
+        key = parse_key(f"{kind} {file_format.suffix}", parser, self.options)
         store = self._parse_cache
         cached = store.get(content_hash, key, self.assets) if self.cache else None
         if cached is not None:

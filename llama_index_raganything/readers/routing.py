@@ -11,7 +11,13 @@ from typing import Final
 
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import FileParser, ParsedFile, ParseOptions
-from llama_index_raganything.readers.embedded import EMBEDDED, embedded_parser, package_version, run_safely
+from llama_index_raganything.readers.embedded import (
+    EMBEDDED,
+    embedded_parser,
+    modality_parser,
+    package_version,
+    run_safely,
+)
 from llama_index_raganything.readers.formats import FileFormat, Kind
 from llama_index_raganything.readers.registry import named_parser
 
@@ -75,7 +81,9 @@ def run_parser(
         ParseError: The file cannot be parsed; see :func:`~.embedded.run_safely`.
         MissingDependencyError: The parser lacks its package or weights.
     """
-    parsed = run_safely(parser_for(file_format.kind, parser), path, file_format, options, assets)
+    modality = file_format.modality
+    parse = modality_parser(modality) if modality else parser_for(file_format.kind, parser)
+    parsed = run_safely(parse, path, file_format, options, assets)
     renders = parser in EMBEDDED and options.profile != "fast"
     if options.page_images and file_format.kind == "pdf" and not renders:
         from llama_index_raganything.readers.pdf.page_images import add_page_images

@@ -10,7 +10,7 @@ PACKAGE = ROOT.name
 FLOORS = (
     {"errors", "_imports"},
     {"elements", "config", "sentences"},
-    {"documents", "attachments", "images", "workers", "models", "ranking", "graph", "tables"},
+    {"documents", "attachments", "images", "modalities", "workers", "models", "ranking", "graph", "tables"},
     {"readers", "stores"},
     {"node_parser", "enrich"},
     {"retrievers", "query_engine", "ingestion"},

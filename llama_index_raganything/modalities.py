@@ -1,0 +1,172 @@
+"""What is known of content types beyond the package's own: which files hold them, and how they are read.
+
+The public place to plug one in is :func:`llama_index_raganything.enrich.registry.register_modality`; this module keeps
+the registry, which readers and worker processes consult.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from llama_index_raganything.elements import Element, add_element_type, remove_element_type
+from llama_index_raganything.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from llama_index_raganything.readers.assets import AssetStore
+
+ModalityReader = Callable[[Path, "AssetStore"], Iterable[Element]]
+"""Turns a file into elements, of the modality's own type and of any other; pictures go to the asset store."""
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One registered content type.
+
+    Attributes:
+        name: The content type.
+        suffixes: Ends of file names, in lower case with their dots (".stl", ".sensor.csv").
+        read: Turns a file into elements.
+        detect: Tells whether a file with such a name holds this; every one does when None.
+        version: Raised when ``read`` gives other elements for the same file; part of the parse cache's key.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: ModalityReader
+    detect: Callable[[Path], bool] | None = None
+    version: str = "1"
+
+    @property
+    def id(self) -> str:
+        """Name and version in one."""
+        return f"{self.name} {self.version}"
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether a file is of this modality.
+
+        Args:
+            path: An existing file.
+
+        Raises:
+            ConfigurationError: ``detect`` failed.
+        """
+        if not path.name.lower().endswith(self.suffixes):
+            return False
+        if self.detect is None:
+            return True
+        try:
+            return bool(self.detect(path))
+        except Exception as error:
+            message = f"detect of the modality {self.name!r} failed on {path.name!r}: {type(error).__name__}: {error}"
+            raise ConfigurationError(message) from error
+
+
+_lock = RLock()
+_modalities: dict[str, Modality] = {}
+_missing = ""
+
+
+def add_modality(modality: Modality) -> None:
+    """Register a modality in this process; one of the same name is replaced.
+
+    Args:
+        modality: The modality.
+
+    Raises:
+        ConfigurationError: Its name cannot be a content type, or is one of the package's.
+    """
+    with _lock:
+        add_element_type(modality.name)
+        _modalities[modality.name] = modality
+
+
+def remove_modality(name: str) -> None:
+    """Forget a modality; unknown names are ignored.
+
+    Args:
+        name: The content type.
+    """
+    with _lock:
+        if _modalities.pop(name, None) is not None:
+            remove_element_type(name)
+
+
+def modalities() -> tuple[Modality, ...]:
+    """Return the registered modalities, the last registered first.
+
+    Raises:
+        ConfigurationError: This is a worker process that could not learn those of its parent.
+    """
+    if _missing:
+        raise ConfigurationError(_missing)
+    with _lock:
+        return tuple(reversed(_modalities.values()))
+
+
+def modality_of(path: Path) -> Modality | None:
+    """Return the modality of a file, or None for one that the package reads itself.
+
+    Args:
+        path: An existing file.
+
+    Raises:
+        ConfigurationError: ``detect`` of a modality failed.
+    """
+    return next((modality for modality in modalities() if modality.holds(path)), None)
+
+
+def modality_named(name: str) -> Modality:
+    """Return a modality by its name.
+
+    Args:
+        name: The content type.
+
+    Raises:
+        ConfigurationError: None has that name.
+    """
+    for modality in modalities():
+        if modality.name == name:
+            return modality
+    message = f"No modality is registered as {name!r}; call register_modality first."
+    raise ConfigurationError(message)
+
+
+def packed_modalities() -> bytes:
+    """Return the registered modalities in a form that worker processes unpack.
+
+    Raises:
+        ConfigurationError: One has functions that no other process can import.
+    """
+    packed = []
+    for modality in reversed(modalities()):
+        try:
+            packed.append(pickle.dumps(modality))
+        # Lambdas, functions in functions and bound objects each fail with another error.
+        except Exception as error:
+            message = (
+                f"The modality {modality.name!r} cannot be used with num_workers above 1, because another process "
+                f"cannot import its functions ({error}); define them at the top of a module."
+            )
+            raise ConfigurationError(message) from error
+    return pickle.dumps(packed)
+
+
+def unpack_modalities(packed: bytes) -> None:
+    """Register in a worker process what :func:`packed_modalities` returned in its parent.
+
+    A failure is told by each file that is read, not by the death of the process.
+
+    Args:
+        packed: The modalities.
+    """
+    global _missing  # noqa: PLW0603  # one registry per process
+    try:
+        for one in pickle.loads(packed):  # noqa: S301  # our own parent wrote it
+            add_modality(pickle.loads(one))  # noqa: S301  # as above
+    except Exception as error:  # noqa: BLE001  # importing a user's module may raise anything
+        _missing = f"A worker process cannot load the registered modalities: {type(error).__name__}: {error}"
