@@ -22,6 +22,7 @@ from llama_index_raganything.errors import (
     FilterError,
     IngestionError,
     MissingDependencyError,
+    NoAnswerError,
     NodeValueError,
     ParseError,
     RAGAnythingError,
@@ -38,7 +39,13 @@ from llama_index_raganything.errors import (
 )
 
 if TYPE_CHECKING:
-    from llama_index_raganything.attachments import AttachedQuery, EquationAttachment, ImageAttachment, TableAttachment
+    from llama_index_raganything.attachments import (
+        AttachedQuery,
+        EquationAttachment,
+        ImageAttachment,
+        TableAttachment,
+        attachments_of,
+    )
     from llama_index_raganything.config import RAGAnythingSettings
     from llama_index_raganything.documents import document_elements, elements_to_document
     from llama_index_raganything.elements import Element
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
         ElementProcessor,
         EquationDescriber,
         ImageDescriber,
+        MediaDescriber,
         ProcessorOptions,
         TableDescriber,
         register_processor,
@@ -115,6 +123,7 @@ _HOMES = {
     "LedgerEntry": "stores.ledger",
     "LightRAGRetriever": "retrievers.lightrag",
     "LinkWeights": "graph.walk",
+    "MediaDescriber": "enrich",
     "MilvusNodeStore": "stores.milvus",
     "MilvusPropertyGraphStore": "stores.property_graph",
     "MilvusVisualStore": "stores.visual",
@@ -135,6 +144,7 @@ _HOMES = {
     "TripleExtractor": "graph.triples",
     "VisualRetriever": "retrievers.visual",
     "WordLlamaEmbedding": "models.wordllama",
+    "attachments_of": "attachments",
     "document_elements": "documents",
     "elements_to_document": "documents",
     "register_parsers": "readers.registry",
@@ -177,10 +187,12 @@ __all__ = [
     "LedgerEntry",
     "LightRAGRetriever",
     "LinkWeights",
+    "MediaDescriber",
     "MilvusNodeStore",
     "MilvusPropertyGraphStore",
     "MilvusVisualStore",
     "MissingDependencyError",
+    "NoAnswerError",
     "NodeRetriever",
     "NodeValueError",
     "ParseError",
@@ -212,6 +224,7 @@ __all__ = [
     "VisualRetriever",
     "WordLlamaEmbedding",
     "__version__",
+    "attachments_of",
     "document_elements",
     "elements_to_document",
     "register_parsers",

@@ -43,7 +43,7 @@ ATOMIC_TYPES: Final = frozenset({"image", "table", "equation", "code", "audio", 
 _MODALITY_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _modality_types: set[str] = set()
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Version of the element and metadata schema; part of every parse cache key and pipeline fingerprint."""
 
 METADATA_KEYS: Final = (

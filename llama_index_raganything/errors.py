@@ -23,6 +23,7 @@
     ├── FilterError                   (ValueError)   a metadata filter that cannot be expressed safely
     ├── NodeValueError                (ValueError)   a node that cannot be stored (bytes, dimension, NaN)
     ├── EnrichmentError               (RuntimeError) a model's answer about an element cannot be used
+    │   └── NoAnswerError             a model gave no answer; asking it again later may help
     └── IngestionError                (RuntimeError) one or more documents failed, raised with ``strict=True``
 
 Each message says what was wrong, with the value, and what to do. Catch the base
@@ -135,6 +136,10 @@ class NodeValueError(RAGAnythingError, ValueError):
 
 class EnrichmentError(RAGAnythingError, RuntimeError):
     """Raised when a processor could not make use of what a model answered about an element."""
+
+
+class NoAnswerError(EnrichmentError):
+    """Raised when a model gave no answer about an element; the next run asks it again."""
 
 
 class IngestionError(RAGAnythingError, RuntimeError):

@@ -23,6 +23,7 @@ from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Transform
 from llama_index.core.utils import get_tqdm_iterable
 from pydantic import Field
 
+from llama_index_raganything.errors import NoAnswerError
 from llama_index_raganything.workers import Failure
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,17 @@ class Processed:
     Attributes:
         nodes: The nodes in their order; those of elements that were processed are new objects.
         failures: Ids of the first nodes of elements that could not be processed, each with the reason.
+        unanswered: How many of them failed because a model gave no answer, so that a later run may do better.
     """
 
     nodes: list[BaseNode]
     failures: list[tuple[str, str]] = field(default_factory=list)
+    unanswered: int = 0
+
+
+@dataclass(frozen=True)
+class _Unanswered(Failure):
+    """The failure of a model to answer."""
 
 
 @dataclass(frozen=True)
@@ -166,13 +174,13 @@ class ElementProcessor(TransformComponent):
         try:
             return self._process_element(element)
         except Exception as error:  # noqa: BLE001  # clients of models and decoders raise anything; it is reported
-            return Failure.of(error)
+            return _failure_of(error)
 
     async def _aguarded(self, element: ElementNodes) -> Sequence[BaseNode] | Failure:
         try:
             return await self._aprocess_element(element)
         except Exception as error:  # noqa: BLE001  # clients of models and decoders raise anything; it is reported
-            return Failure.of(error)
+            return _failure_of(error)
 
     def _logged(self, processed: Processed) -> list[BaseNode]:
         for node_id, reason in processed.failures:
@@ -256,13 +264,18 @@ def _joined(
     nodes: Sequence[BaseNode], elements: Sequence[ElementNodes], outcomes: Sequence[Sequence[BaseNode] | Failure]
 ) -> Processed:
     failures: list[tuple[str, str]] = []
+    unanswered = sum(isinstance(outcome, _Unanswered) for outcome in outcomes)
     made: dict[int, list[BaseNode]] = {}
     for element, outcome in zip(elements, outcomes, strict=True):
         if isinstance(outcome, Failure):
             failures.append((element.first.node_id, outcome.reason))
         else:
             made.update(_placed(element.parts, list(outcome)))
-    return Processed([new for node in nodes for new in made.get(id(node), [node])], failures)
+    return Processed([new for node in nodes for new in made.get(id(node), [node])], failures, unanswered)
+
+
+def _failure_of(error: BaseException) -> Failure:
+    return _Unanswered.of(error) if isinstance(error, NoAnswerError) else Failure.of(error)
 
 
 def _placed(parts: Sequence[BaseNode], made: list[BaseNode]) -> dict[int, list[BaseNode]]:

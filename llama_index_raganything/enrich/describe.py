@@ -26,7 +26,7 @@ from llama_index_raganything.enrich import upstream
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.cache import AnswerCache
 from llama_index_raganything.enrich.context import ContextOptions, DocumentContext, PieceTokenizer, leading_headings
-from llama_index_raganything.errors import ConfigurationError, EnrichmentError
+from llama_index_raganything.errors import ConfigurationError, NoAnswerError
 from llama_index_raganything.graph.attempts import attempt
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.node_parser.drafts import MAX_TEXT_BYTES, split_bytes
@@ -279,7 +279,7 @@ class _Question:
         if isinstance(response, Failure):
             self._shared[_FAILED] = failed + 1
             message = f"The model {self._model} gave no answer. {response.reason}"
-            raise EnrichmentError(message)
+            raise NoAnswerError(message)
         self._shared[_FAILED] = 0
         return response.message.content or ""
 

@@ -271,7 +271,7 @@ class Ingestion:
     def _write(
         self, job: Job, split: SplitDocument, known: LedgerEntry | None, fingerprint: str, report: IngestionReport
     ) -> None:
-        nodes = self._enriched(job, split.nodes, report)
+        nodes, complete = self._enriched(job, split.nodes, report)
         records = []
         for layer in self.layers:
             with report.stage(layer.name):
@@ -289,7 +289,8 @@ class Ingestion:
             file_name=split.file_name,
             title=split.title,
             content_hash=job.content_hash,
-            fingerprint=fingerprint,
+            # Where a model gave no answer, the next run tries again.
+            fingerprint=fingerprint if complete else "",
             state="writing",
             node_counts=dict(counts),
             pages=len(pages) or None,
@@ -307,17 +308,19 @@ class Ingestion:
         report.nodes.update(counts)
         report.pages += len(pages)
 
-    def _enriched(self, job: Job, nodes: Sequence[BaseNode], report: IngestionReport) -> list[BaseNode]:
-        """Run the transformations; what a processor could not do to single nodes becomes a warning."""
+    def _enriched(self, job: Job, nodes: Sequence[BaseNode], report: IngestionReport) -> tuple[list[BaseNode], bool]:
+        """Run the transformations and tell whether all models answered; what could not be done becomes a warning."""
+        unanswered = 0
         with report.stage("enrich"):
             for transformation in self.transformations:
                 if isinstance(transformation, ElementProcessor):
                     processed = transformation.process(nodes)
                     nodes = processed.nodes
+                    unanswered += processed.unanswered
                     report.warnings += [(job.source, f"node {node}: {reason}") for node, reason in processed.failures]
                 else:
                     nodes = transformation(nodes)
-        return list(nodes)
+        return list(nodes), not unanswered
 
     def _record_failure(
         self, job: Job, known: LedgerEntry | None, fingerprint: str, reason: str, report: IngestionReport
