@@ -28,6 +28,7 @@ class ParseOptions:
         page_images: Store an image of each PDF page as an asset; the page of a TIFF is one already.
         max_page_pixels: Pixels of such an image; larger pages are scaled down.
         crop_dpi: Resolution of crops and page images, in dots per inch.
+        photo_location: Read where photos were taken, too.
         lang: Language hint for parsers that take one ("en", "ch").
         page_range: Pages to read, 1-based and inclusive ("1-5,8"); all when None.
         parser_kwargs: Further keyword arguments for the named parser.
@@ -39,6 +40,7 @@ class ParseOptions:
     page_images: bool = False
     max_page_pixels: int = 2_000_000
     crop_dpi: int = 150
+    photo_location: bool = False
     lang: str | None = None
     page_range: str | None = None
     parser_kwargs: dict[str, Any] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.ocr import recognise
 from llama_index_raganything.readers.pdf.crops import has_ink
 from llama_index_raganything.readers.pdf.layout import paragraphs
+from llama_index_raganything.readers.photos import facts_text, photo_facts
 
 MAX_IMAGE_PIXELS: Final = 100_000_000
 """Pixels of the largest image that is decoded (300 MB in RGB)."""
@@ -36,7 +37,8 @@ def parse_image(path: Path, options: ParseOptions, assets: AssetStore) -> Parsed
     """Parse an image file.
 
     The image is turned as its EXIF data says and stored as it is (png, jpg, webp, gif), or as PNG. A
-    TIFF with several frames gives one page per frame; of an animation only the first frame counts.
+    photo's footnote says when and with what camera it was taken. A TIFF with several frames gives one
+    page per frame; of an animation only the first frame counts.
 
     Args:
         path: An existing local file.
@@ -56,6 +58,9 @@ def parse_image(path: Path, options: ParseOptions, assets: AssetStore) -> Parsed
     from PIL import features
 
     data = _read(path)
+    facts = photo_facts(data, location=options.photo_location)
+    # Only a photo is asked for by its camera and date; of a scan or drawing they would be noise.
+    note = facts_text(facts) if facts.keys() & {"taken", "camera", "location"} else ""
     warnings: list[str] = []
     elements: list[Element] = []
     try:
@@ -67,7 +72,9 @@ def parse_image(path: Path, options: ParseOptions, assets: AssetStore) -> Parsed
                 own = asset if options.page_images else None
                 elements.append(Element(type="page", text=words, page=number, ocr=bool(words), asset=own))
             box = (0, 0, 1000, 1000)
-            elements.append(Element(type="image", text=words, page=page or 1, bbox=box, asset=asset, ocr=bool(words)))
+            elements.append(
+                Element(type="image", text=words, footnote=note, page=page or 1, bbox=box, asset=asset, ocr=bool(words))
+            )
     except ParseError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:

@@ -67,6 +67,7 @@ class RAGAnythingReader(BasePydanticReader):
             pictures too and can be searched by what they show.
         max_page_pixels: Pixels of such an image; larger pages are scaled down.
         crop_dpi: Resolution of crops and page images, in dots per inch.
+        photo_location: Read where photos were taken, too; when and with what camera is always read.
         lang: Language hint for parsers that take one ("en", "ch").
         page_range: Pages to read, 1-based and inclusive ("1-5,8"); all when None.
         parser_kwargs: Further arguments for the named parser. Not a place for secrets: it is serialised.
@@ -92,6 +93,7 @@ class RAGAnythingReader(BasePydanticReader):
     page_images: bool = False
     max_page_pixels: int = Field(default=2_000_000, ge=10_000)
     crop_dpi: int = Field(default=150, ge=36, le=1200)
+    photo_location: bool = False
     lang: str | None = None
     page_range: str | None = None
     parser_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -140,6 +142,7 @@ class RAGAnythingReader(BasePydanticReader):
             page_images=self.page_images,
             max_page_pixels=self.max_page_pixels,
             crop_dpi=self.crop_dpi,
+            photo_location=self.photo_location,
             lang=self.lang,
             page_range=self.page_range,
             parser_kwargs=self._parser_arguments(),
