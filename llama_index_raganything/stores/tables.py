@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import difflib
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,47 +22,27 @@ from llama_index_raganything.errors import (
 )
 from llama_index_raganything.stores.sql_process import SQLSession
 from llama_index_raganything.stores.table_files import CatalogEntry, TableFiles
-from llama_index_raganything.tables.model import Column, TableRecord
+from llama_index_raganything.stores.table_relations import (
+    CATALOG,
+    COLUMN_CATALOG,
+    TEXT_SUFFIX,
+    Relation,
+    all_relations,
+    catalog_relation,
+    column_relation,
+    describe_columns,
+    text_relation,
+    typed_relation,
+)
+from llama_index_raganything.tables.model import TableRecord
 
 if TYPE_CHECKING:
     import duckdb
-
-CATALOG: Final = "tables"
-"""Relation that lists the tables."""
-
-COLUMN_CATALOG: Final = "table_columns"
-"""Relation that lists their columns."""
-
-TEXT_SUFFIX: Final = "__text"
-"""Added to the name of a table's relation, gives the one with its cells as printed."""
 
 DEFAULT_MEMORY_MB: Final = 512
 
 _SHOW_TABLES: Final = "SELECT name FROM tables ORDER BY name"
 _NAMES_SHOWN: Final = 20
-_COLUMNS_SHOWN: Final = 40
-_CATALOG_COLUMNS: Final = (
-    ("table_id", "VARCHAR"),
-    ("name", "VARCHAR"),
-    ("caption", "VARCHAR"),
-    ("label", "VARCHAR"),
-    ("section", "VARCHAR"),
-    ("page", "BIGINT"),
-    ("file_name", "VARCHAR"),
-    ("doc_id", "VARCHAR"),
-    ("rows", "BIGINT"),
-    ("columns", "BIGINT"),
-)
-_COLUMN_CATALOG_COLUMNS: Final = (
-    ("table_name", "VARCHAR"),
-    ("column_name", "VARCHAR"),
-    ("header", "VARCHAR"),
-    ("type", "VARCHAR"),
-    ("unit", "VARCHAR"),
-    ("scale", "DOUBLE"),
-)
-
-Relation = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -304,7 +283,7 @@ class TableStore:
 
         connection = sql_worker.connect(self.memory_limit_mb)
         records = [record for table_id in table_ids if (record := self.get(table_id)) is not None]
-        for relation in _all_relations(records):
+        for relation in all_relations(records):
             sql_worker.load(connection, relation)
         connection.execute("SET lock_configuration = true")
         return connection
@@ -334,7 +313,7 @@ class TableStore:
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             with duckdb.connect(str(part)) as connection:
-                for relation in _all_relations(self.tables()):
+                for relation in all_relations(self.tables()):
                     sql_worker.load(connection, relation)
             part.replace(target)
         except (OSError, duckdb.IOException) as error:
@@ -389,101 +368,9 @@ class TableStore:
         return UnknownTableError("\n".join(lines))
 
 
-def typed_relation(record: TableRecord) -> Relation:
-    """Return a table's relation of typed values.
-
-    Args:
-        record: The table.
-
-    Returns:
-        Its name, its columns with SQL types, and its values column by column, dates in ISO 8601.
-    """
-    values = record.values()
-    data = [[_plain(row[index]) for row in values] for index in range(len(record.columns))]
-    columns = [(column.name, sql_type(column)) for column in record.columns]
-    return {"name": record.name, "columns": columns, "data": data}
-
-
-def text_relation(record: TableRecord) -> Relation:
-    """Return a table's relation of cells as printed.
-
-    Args:
-        record: The table.
-    """
-    data = [[row[index] for row in record.rows] for index in range(len(record.columns))]
-    return {
-        "name": record.name + TEXT_SUFFIX,
-        "columns": [(column.name, "VARCHAR") for column in record.columns],
-        "data": data,
-    }
-
-
-def catalog_relation(entries: Sequence[CatalogEntry]) -> Relation:
-    """Return the relation that lists tables.
-
-    Args:
-        entries: Their entries.
-    """
-    data = [[getattr(entry, name) for entry in entries] for name, _ in _CATALOG_COLUMNS]
-    return {"name": CATALOG, "columns": list(_CATALOG_COLUMNS), "data": data}
-
-
-def column_relation(records: Sequence[TableRecord]) -> Relation:
-    """Return the relation that lists the columns of tables.
-
-    Args:
-        records: The tables.
-    """
-    rows = [
-        (record.name, column.name, column.header, column.type, column.unit, column.scale)
-        for record in records
-        for column in record.columns
-    ]
-    data = [list(values) for values in zip(*rows, strict=True)] if rows else []
-    return {"name": COLUMN_CATALOG, "columns": list(_COLUMN_CATALOG_COLUMNS), "data": data}
-
-
-def sql_type(column: Column) -> str:
-    """Return the SQL type of a column.
-
-    Args:
-        column: The column.
-    """
-    if column.type == "number":
-        return "BIGINT" if column.integers else "DOUBLE"
-    return {"date": "DATE", "boolean": "BOOLEAN"}.get(column.type, "VARCHAR")
-
-
-def describe_columns(record: TableRecord) -> str:
-    """Return a table's relation in one line: ``name(column TYPE in unit, ...)``.
-
-    Args:
-        record: The table.
-    """
-    shown = [
-        f"{column.name} {sql_type(column)}{f' in {column.measure}' if column.measure else ''}"
-        for column in record.columns[:_COLUMNS_SHOWN]
-    ]
-    more = len(record.columns) - len(shown)
-    return f"{record.name}({', '.join(shown)}{f', and {more} more' if more else ''})"
-
-
-def _all_relations(records: Sequence[TableRecord]) -> list[Relation]:
-    entries = [CatalogEntry.of(record) for record in records]
-    own = [relation(record) for record in records for relation in (typed_relation, text_relation)]
-    relations = [*own, catalog_relation(entries), column_relation(records)]
-    # DuckDB takes no lone surrogates, which ids of documents may hold.
-    plain: list[Relation] = json.loads(json.dumps(relations, ensure_ascii=False).encode("utf-8", "replace"))
-    return plain
-
-
 def _base_name(name: str) -> str:
     lower = name.casefold()
     return lower.removesuffix(TEXT_SUFFIX)
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime.date) else value
 
 
 def _restored(value: Any) -> Any:
