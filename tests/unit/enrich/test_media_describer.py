@@ -110,3 +110,12 @@ def test_a_model_that_does_not_see_is_refused():
 
     with pytest.raises(ConfigurationError, match="see images"):
         MediaDescriber(llm=ScriptedTextLLM())
+
+
+def test_what_is_said_is_found_through_the_index_with_its_seconds(recording, tmp_path):
+    from llama_index_raganything import RAGAnythingIndex
+
+    folder, steps = tmp_path / "index", [MediaDescriber(transcriber=lambda path: SEGMENTS, chunk_size=5)]
+    with RAGAnythingIndex.from_paths([tmp_path / "meeting.wav"], working_dir=folder, transformations=steps) as index:
+        node = index.as_retriever(similarity_top_k=1).retrieve("reactor degrees")[0].node
+    assert (node.metadata["content_type"], node.metadata["start_s"], node.metadata["end_s"]) == ("audio", 1.5, 4.25)
