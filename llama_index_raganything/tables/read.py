@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship
 
-from llama_index_raganything.elements import content_id
+from llama_index_raganything.elements import content_id, without_description
 from llama_index_raganything.tables.columns import typed_columns
 from llama_index_raganything.tables.headers import Grid, arranged
 from llama_index_raganything.tables.model import TableRecord
@@ -130,7 +130,8 @@ def _groups(nodes: Iterable[BaseNode]) -> Iterator[list[_Part]]:
         kind = node.metadata.get("content_type")
         if kind in _SKIPPED_TYPES:
             continue
-        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        # A model's words about a table ("in thousands") must not change what its cells mean.
+        text = without_description(node.get_content(metadata_mode=MetadataMode.NONE), node.metadata)
         if "|" not in text:
             continue
         element = str(node.metadata.get("element_id") or "") if kind == "table" else ""

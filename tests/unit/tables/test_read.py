@@ -179,3 +179,15 @@ def test_the_profile_of_a_huge_table_stays_short():
 def test_pipe_tables_keep_what_stands_around_them():
     (found,) = pipe_tables("above\n| A |\n| --- |\n| 1 |\nbelow")
     assert (found.before, found.header, found.rows, found.after) == ("above", ("A",), (("1",),), "below")
+
+
+def test_words_of_a_model_change_no_table():
+    said = "Revenue (in thousands).\n\n| Guess |\n| --- |\n| 1 |"
+    table = "| Region | Revenue |\n| --- | --- |\n| North | 12 |"
+    node = TextNode(
+        text=f"{said}\n\n{table}",
+        metadata={"content_type": "table", "doc_id": "d", "element_id": "e", "description_span": f"0:{len(said)}"},
+    )
+    (record,) = tables_of_nodes([node])
+    assert [column.header for column in record.columns] == ["Region", "Revenue"]
+    assert record.columns[1].scale == 1
