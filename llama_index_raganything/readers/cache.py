@@ -25,7 +25,7 @@ from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 
 logger = logging.getLogger(__name__)
 
-READER_VERSION: Final = 2
+READER_VERSION: Final = 3
 """Raised whenever the package's own parsing gives other elements for the same file."""
 
 _CHUNK_BYTES: Final = 1 << 20

@@ -18,6 +18,8 @@ from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.docvortex import docvortex_version
 from llama_index_raganything.readers.docvortex_blocks import attach_loose_captions, blocks_to_elements, deepen_headings
+from llama_index_raganything.readers.pdf.columns.merge import merge_tables
+from llama_index_raganything.readers.pdf.columns.page_tables import page_tables
 from llama_index_raganything.readers.pdf.labels import page_labels
 from llama_index_raganything.readers.pdf.pages import PageParser
 from llama_index_raganything.readers.pdf.structure import analyse_pages
@@ -129,8 +131,11 @@ def _parse_standard(
         structure[index] = blocks_to_elements(blocks, page=index + 1)
     parser = PageParser(document, options, assets, warnings, everything_by_ocr=everything_by_ocr)
     elements: list[Element] = []
+    by_columns, page_count = set(structured), len(document)
     for text, label in zip(texts, labels, strict=True):
-        found = attach_loose_captions(structure.pop(text.index, []))
+        tables = page_tables(document, text, page_count) if text.index in by_columns else []
+        found = merge_tables(structure.pop(text.index, []), tables)
+        found = attach_loose_captions(found)
         page, others = parser.parse(text, found)
         elements.append(_page_element(text, label).model_copy(update=page))
         elements.extend(deepen_headings(others))

@@ -36,7 +36,7 @@ _DIVISIONS: Final = frozenset("\x02\ufffe")
 _SOFT_HYPHEN_BREAK = re.compile(r"[\x02\ufffe\u00ad](?:\r?\n|\r)?[ \t]*")
 _HARD_HYPHEN_BREAK = re.compile(r"(?<=[a-zà-öø-ÿ])[-\u2010](?:\r?\n|\r)[ \t]*(?=[a-zà-öø-ÿ])")
 _COMPATIBILITY_FORMS = re.compile("[\ufb00-\ufdff\ufe70-\ufefc]+")
-_PAGE_ERRORS: Final = (RuntimeError, ValueError, OverflowError)  # PdfiumError is a RuntimeError.
+PAGE_ERRORS: Final = (RuntimeError, ValueError, OverflowError)  # PdfiumError is a RuntimeError.
 _LINE_BREAK = re.compile(r"\r\n?|\n")
 
 
@@ -125,7 +125,7 @@ def read_page(document: Any, index: int) -> PageText:
                 right_to_left = is_right_to_left(raw)
                 if right_to_left:
                     raw = "".join(_characters(textpage, count))
-        except _PAGE_ERRORS as error:
+        except PAGE_ERRORS as error:
             return PageText(index, "", problem=f"page {index + 1} cannot be read ({error})")
     return PageText(index, clean_text(raw), label, is_garbled(raw), right_to_left)
 
@@ -155,7 +155,7 @@ def page_lines(document: Any, index: int) -> list[Line]:
                     if box:
                         lines.append(Line(text, box))
                     start = end
-        except _PAGE_ERRORS:
+        except PAGE_ERRORS:
             return lines
     return lines
 
@@ -178,9 +178,9 @@ def picture_boxes(document: Any, index: int) -> list[FloatBox]:
             with closing(document[index]) as page:
                 for image in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3):
                     left, bottom, right, top = image.get_bounds()
-                    if box := _page_box((_to_page(page, left, top), _to_page(page, right, bottom))):
+                    if box := _page_box((to_page(page, left, top), to_page(page, right, bottom))):
                         boxes.append(box)
-        except _PAGE_ERRORS:
+        except PAGE_ERRORS:
             return boxes
     return boxes
 
@@ -278,7 +278,7 @@ def _span_box(page: Any, textpage: Any, start: int, count: int) -> FloatBox | No
     left, top, right, bottom = (ctypes.c_double() for _ in range(4))
     for index in range(raw.FPDFText_CountRects(textpage, start, count)):
         if raw.FPDFText_GetRect(textpage, index, left, top, right, bottom):
-            corners = (_to_page(page, left.value, top.value), _to_page(page, right.value, bottom.value))
+            corners = (to_page(page, left.value, top.value), to_page(page, right.value, bottom.value))
             if box := _page_box(corners):
                 boxes.append(box)
     return around(boxes) if boxes else None
@@ -291,7 +291,17 @@ def _page_box(corners: Iterable[tuple[float, float]]) -> FloatBox | None:
     return box if box[2] > box[0] and box[3] > box[1] else None
 
 
-def _to_page(page: Any, x: float, y: float) -> tuple[float, float]:
+def to_page(page: Any, x: float, y: float) -> tuple[float, float]:
+    """Return where a point lies on the page as it is seen (rotated, cropped).
+
+    Args:
+        page: An open ``pypdfium2.PdfPage``.
+        x: Place in the page's own coordinates, in points from the left.
+        y: The same from the bottom.
+
+    Returns:
+        The point in thousandths of the page from its top left corner.
+    """
     import pypdfium2.raw as raw
 
     device_x, device_y = ctypes.c_int(), ctypes.c_int()

@@ -1,0 +1,1 @@
+"""Tables without ruling lines, found by the columns that their figures stand in."""

@@ -1,0 +1,76 @@
+"""What counts as a figure: the whole of a cell of numbers, or what stands for none."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_CURRENCY: Final = r"(?:(?:US|C|CA|A|AU|HK|NT|S|R)?\$|[€£¥￥₹₩]|Rs\.?|RMB|USD|EUR|GBP|CNY|CHF|JPY)"
+_SIGN: Final = r"[+\-\u2010-\u2015\u2212~<>\u2264\u2265\u2248\u00b1\u25b2\u25bc\u2191\u2193]"
+_MARK: Final = (
+    r"(?:\((?:[a-z]|\d{1,2}|[ivx]{1,4})\)|[*\u2020\u2021\u00a7#]{1,3}|[\u00b9\u00b2\u00b3\u2070-\u2079]{1,2})"
+)
+_THIN: Final = "\u00a0\u2009\u202f"
+_NUMBER: Final = rf"(?:\d{{1,3}}(?: \d{{3}})+(?:[.,]\d+)?|\d[\d,.'\u2019/{_THIN}]*|[.,]\d+)"
+_UNIT: Final = r"(?:\s?(?:%|\uff05|x|bps|bp|pts|pp|K|M|B)|[A-Za-z]{1,4})"
+_FIGURE = re.compile(
+    rf"{_SIGN}?[(\[]?\s?{_SIGN}?\s?{_CURRENCY}?\s?{_SIGN}?\s?[(\[]?{_SIGN}?{_NUMBER}(?:\s?\u00b1\s?{_NUMBER})?"
+    rf"{_UNIT}?\s?[)\]]?\s?(?:%|\uff05|pts|pp|bps)?[)\]]?\s?(?:{_MARK}[,\s]?){{0,3}}"
+)
+_NONE = re.compile(
+    rf"[(\[]?{_CURRENCY}?\s?(?:[-\u2010-\u2015\u2212]{{1,4}}|N/?A|n/?a|N\.A\.|n\.a\.|N/?M|n/?m|N\.M\.|Nil|nil|\*{{1,2}})"
+    rf"\s?(?:%|\uff05)?[)\]]?\s?{_MARK}?"
+)
+_DASH = re.compile(rf"{_CURRENCY}?\s?[-\u2010-\u2015\u2212]{{1,4}}\s?%?")
+_YEAR = re.compile(rf"(?:FY|CY)?\s?(?:19|20)\d\d[AEe]?\s?(?:{_MARK}[,\s]?){{0,2}}")
+_ENUMERATION = re.compile(r"\d{1,2}\.")
+_INTEGER = re.compile(r"\d{1,4}")
+_CURRENCY_ALONE = re.compile(rf"[(\[\-\u2212]?\s?{_CURRENCY}\s?[(\[]?|[(\[]")
+_TAIL = re.compile(rf"[)\]]?\s?(?:%|\uff05|pts|pp|bps)?\s?[)\]]?\s?{_MARK}?")
+
+MAX_FIGURE_LENGTH: Final = 40
+"""Longer texts are no figures."""
+
+
+def is_figure(text: str) -> bool:
+    """Tell whether a whole cell is a figure, a dash or another word for none.
+
+    Args:
+        text: The cell.
+
+    Returns:
+        False also for ``"1."``, which numbers a paragraph.
+    """
+    if len(text) > MAX_FIGURE_LENGTH or _ENUMERATION.fullmatch(text):
+        return False
+    return _FIGURE.fullmatch(text) is not None or _NONE.fullmatch(text) is not None
+
+
+def is_dash(text: str) -> bool:
+    """Tell whether a cell is only a dash."""
+    return _DASH.fullmatch(text) is not None
+
+
+def is_year(text: str) -> bool:
+    """Tell whether a cell is a year of the 20th or 21st century."""
+    return _YEAR.fullmatch(text) is not None
+
+
+def is_page_number(text: str) -> bool:
+    """Tell whether a cell is a plain integer of at most four digits."""
+    return _INTEGER.fullmatch(text) is not None
+
+
+def is_currency(text: str) -> bool:
+    """Tell whether a text is a currency sign or bracket that belongs to the figure after it."""
+    return _CURRENCY_ALONE.fullmatch(text) is not None
+
+
+def is_tail(text: str) -> bool:
+    """Tell whether a text is a bracket, percent sign or mark that belongs to the figure before it."""
+    return len(text) <= 12 and _TAIL.fullmatch(text) is not None
+
+
+def has_digit(text: str) -> bool:
+    """Tell whether a text has a digit."""
+    return any("0" <= character <= "9" for character in text)

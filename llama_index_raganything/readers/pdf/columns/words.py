@@ -1,0 +1,217 @@
+"""Characters become words, and words lines that share a baseline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from llama_index_raganything.readers.pdf.columns.characters import Glyph
+from llama_index_raganything.readers.pdf.text import clean_text
+
+# All lengths below are in font sizes.
+WORD_GAP: Final = 0.24
+"""Two characters of one word are closer than this."""
+
+_BLANK_GAP: Final = 0.05
+"""The same where the file has a blank between them; narrower blanks are kerning."""
+
+_WORD_BASELINE: Final = 0.35
+_LINE_BASELINE: Final = 0.22
+_MARK_SIZE: Final = 0.85
+_MARK_RISE: Final = 0.8
+_MARK_LENGTH: Final = 6
+_LEADER = re.compile(r"[.\u2026\u00b7_]{4,}|\u2026{2,}")
+_LEADER_PIECE = re.compile(r"[.\u2026\u00b7_]{1,3}")
+_LEADER_PIECES: Final = 4
+_SUPERSCRIPTS: Final = str.maketrans("0123456789", "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+
+
+@dataclass(slots=True)
+class Word:
+    """Characters without a gap.
+
+    Attributes:
+        text: The characters.
+        x0: Left edge.
+        x1: Right edge.
+        y0: Top.
+        y1: Bottom.
+        base: Baseline.
+        size: Font size.
+        digit_right: Right edge of the last digit, or of the word when it has none.
+        mark: True for a raised mark that belongs to the word before it.
+        leader: True for a row of dots that leads to a figure; it separates, and is not shown.
+        spaced: True when a blank stands before it, however narrow.
+    """
+
+    text: str
+    x0: float
+    x1: float
+    y0: float
+    y1: float
+    base: float
+    size: float
+    digit_right: float
+    mark: bool = False
+    leader: bool = False
+    spaced: bool = False
+
+
+@dataclass(slots=True)
+class TextLine:
+    """Words on one baseline, from left to right.
+
+    Attributes:
+        base: Baseline.
+        words: The words.
+    """
+
+    base: float
+    words: list[Word] = field(default_factory=list)
+
+
+def find_words(glyphs: Sequence[Glyph]) -> list[Word]:
+    """Join characters that follow each other.
+
+    Args:
+        glyphs: Characters in content order.
+
+    Returns:
+        Words in content order; raised marks stand on the baseline of the word before them.
+    """
+    words: list[Word] = []
+    run: list[Glyph] = []
+    for glyph in glyphs:
+        if run and not _same_word(run[-1], glyph):
+            _add_words(words, run)
+            run = []
+        run.append(glyph)
+    if run:
+        _add_words(words, run)
+    return words
+
+
+def find_lines(words: Sequence[Word]) -> list[TextLine]:
+    """Put words that share a baseline on lines.
+
+    Args:
+        words: Words in any order.
+
+    Returns:
+        Lines from top to bottom; words drawn twice for a bold look stand once.
+    """
+    lines: list[TextLine] = []
+    for word in sorted(words, key=lambda word: (word.base, word.x0)):
+        if lines and word.base - lines[-1].base < _LINE_BASELINE * min(word.size, lines[-1].words[0].size):
+            lines[-1].words.append(word)
+        else:
+            lines.append(TextLine(word.base, [word]))
+    for line in lines:
+        line.words = _joined(sorted(line.words, key=lambda word: (word.x0, word.x1)))
+    return lines
+
+
+def _same_word(last: Glyph, glyph: Glyph) -> bool:
+    size = max(last.size, glyph.size)
+    if abs(last.base - glyph.base) > _WORD_BASELINE * size or min(last.size, glyph.size) < _MARK_SIZE * size:
+        return False
+    gap = glyph.x0 - last.x1
+    return -0.5 * size < gap < (_BLANK_GAP if glyph.spaced else WORD_GAP) * size
+
+
+def _add_words(words: list[Word], run: Sequence[Glyph]) -> None:
+    """Add the words of a run of characters: what stands before, in and after rows of dots."""
+    text = "".join(glyph.text for glyph in run)
+    # A character beyond U+FFFF is one in Python, so that places in the text are places in the run.
+    start = 0
+    for match in _LEADER.finditer(text) if len(text) == len(run) else ():
+        if match.start() > start:
+            words.append(_word(run[start : match.start()]))
+        words.append(_word(run[match.start() : match.end()], leader=True))
+        start = match.end()
+    if start < len(run):
+        word = _word(run[start:])
+        _attach_mark(word, words[-1] if words and start == 0 else None)
+        words.append(word)
+
+
+def _word(run: Sequence[Glyph], *, leader: bool = False) -> Word:
+    digits = [glyph.x1 for glyph in run if "0" <= glyph.text <= "9"]
+    x1 = max(glyph.x1 for glyph in run)
+    text = "".join(glyph.text for glyph in run)
+    return Word(
+        text=text if text.isascii() else clean_text(text),
+        x0=min(glyph.x0 for glyph in run),
+        x1=x1,
+        y0=min(glyph.y0 for glyph in run),
+        y1=max(glyph.y1 for glyph in run),
+        base=run[0].base,
+        size=max(glyph.size for glyph in run),
+        digit_right=digits[-1] if digits else x1,
+        leader=leader,
+        spaced=run[0].spaced,
+    )
+
+
+def _attach_mark(word: Word, before: Word | None) -> None:
+    """Put a footnote mark on the baseline of the word it is attached to."""
+    if before is None or before.leader or len(word.text) > _MARK_LENGTH or word.size >= _MARK_SIZE * before.size:
+        return
+    raised = before.base - word.base
+    if 0 < raised < _MARK_RISE * before.size and abs(word.x0 - before.x1) < 0.3 * before.size:
+        word.base, word.size, word.mark = before.base, before.size, True
+        # A raised digit is no digit of the figure before it.
+        word.text = word.text.translate(_SUPERSCRIPTS) if word.text.isdigit() else word.text
+
+
+def _joined(words: Sequence[Word]) -> list[Word]:
+    """Join the pieces of words that the file draws out of order, and mark rows of single dots as leaders."""
+    joined: list[Word] = []
+    for word in words:
+        last = joined[-1] if joined else None
+        if last is not None and _drawn_again(last, word):
+            continue
+        if last is not None and not word.leader and not last.leader and _touches(last, word):
+            _extend(last, word)
+        else:
+            joined.append(word)
+    _mark_leaders(joined)
+    return joined
+
+
+def _drawn_again(last: Word, word: Word) -> bool:
+    return word.text == last.text and abs(word.x0 - last.x0) < 0.2 * word.size
+
+
+def _touches(last: Word, word: Word) -> bool:
+    if word.mark:
+        return -0.3 * word.size < word.x0 - last.x1 < 0.3 * word.size
+    size = max(last.size, word.size)
+    widest = _BLANK_GAP if word.spaced else WORD_GAP
+    return -0.5 * size < word.x0 - last.x1 < widest * size and min(last.size, word.size) >= _MARK_SIZE * size
+
+
+def _extend(last: Word, word: Word) -> None:
+    continued = not word.mark and "0" <= word.text[-1:] <= "9"
+    if continued or not any(character.isdigit() for character in last.text):
+        last.digit_right = word.digit_right
+    last.text += word.text
+    last.x1 = max(last.x1, word.x1)
+    last.y0, last.y1 = min(last.y0, word.y0), max(last.y1, word.y1)
+
+
+def _mark_leaders(words: list[Word]) -> None:
+    start = 0
+    for end in range(1, len(words) + 1):
+        if end < len(words) and _is_dot(words[end]) and _is_dot(words[end - 1]):
+            continue
+        if end - start >= _LEADER_PIECES:
+            for word in words[start:end]:
+                word.leader = True
+        start = end
+
+
+def _is_dot(word: Word) -> bool:
+    return not word.mark and _LEADER_PIECE.fullmatch(word.text) is not None
