@@ -198,7 +198,7 @@ class CandidateRetriever(BaseRetriever):
         session = Session(self.ranker, self.memory)
         known = yield from self._keyword_hits(bundle.query_str)
         modes = [mode for mode in self.modes if known is None or mode not in KEYWORD_MODES]
-        queries = [self._query(bundle, mode) for mode in modes]
+        queries = self._queries(bundle, modes)
         for query, answer in zip(queries, (yield [*queries]) if queries else [], strict=True):
             session.add_hits(answer, by_vector=query.mode is VectorStoreQueryMode.DEFAULT)
         if known is not None:
@@ -215,6 +215,10 @@ class CandidateRetriever(BaseRetriever):
         """Return the ids of the best nodes by keyword, where they are known without the store; None where not."""
         yield from ()
         return None
+
+    def _queries(self, bundle: QueryBundle, modes: Sequence[VectorStoreQueryMode]) -> list[VectorStoreQuery]:
+        """Return the searches to make."""
+        return [self._query(bundle, mode) for mode in modes]
 
     def _query(self, bundle: QueryBundle, mode: VectorStoreQueryMode) -> VectorStoreQuery:
         by_keyword = mode in KEYWORD_MODES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -16,15 +16,19 @@ from llama_index_raganything.ranking.evidence import annotated_copy
 from llama_index_raganything.ranking.question import understand
 from llama_index_raganything.retrievers.base import KEYWORD_MODES, CandidateRetriever, result_of
 from llama_index_raganything.retrievers.candidates import Call, Fetch, Request
+from llama_index_raganything.retrievers.memory import Profile
 from llama_index_raganything.retrievers.nodes import NodeRetriever
 from llama_index_raganything.retrievers.paths import GRAPH_PATH_KEY, shown_path
 from llama_index_raganything.retrievers.session import Answer, Session, Steps, nodes_of
-from llama_index_raganything.retrievers.sets import ENOUGH_ABOUT_THINGS, SetRanking
+from llama_index_raganything.retrievers.sets import ENOUGH_ABOUT_THINGS, MAX_RANKED, SetRanking
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 
+Only = Callable[[Sequence[Profile]], list[str]]
+"""Takes nodes in order, returns the ids of those to keep."""
 
-class _OverGraph(CandidateRetriever):
-    """What both retrievers below take and know."""
+
+class OverGraph(CandidateRetriever):
+    """What retrievers over the graph take and know."""
 
     def __init__(
         self,
@@ -48,7 +52,7 @@ class _OverGraph(CandidateRetriever):
         return (yield from keyword_hits(self, self.graph, query))
 
 
-class GraphRetriever(_OverGraph):
+class GraphRetriever(OverGraph):
     """Find nodes that cover a question together: two or three joined by a name, a citation or a section.
 
     Candidates come from the store by vector and by keyword under the caller's filters. From the best of them links
@@ -80,7 +84,7 @@ class GraphRetriever(_OverGraph):
         return (yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query))
 
 
-class EvidenceRetriever(_OverGraph, NodeRetriever):
+class EvidenceRetriever(OverGraph, NodeRetriever):
     """The default: pages ranked by evidence where nodes stand on pages, sets of linked nodes everywhere else.
 
     Inside documents with pages neither links nor joint coverage find more pages (measured), so there this is
@@ -149,6 +153,7 @@ def select_by_sets(
     gate: float,
     session: Session,
     query: str,
+    only: Only | None = None,
 ) -> Steps:
     """Choose nodes by the sets they are part of.
 
@@ -159,6 +164,8 @@ def select_by_sets(
         gate: When links over names are followed.
         session: The candidates.
         query: The question.
+        only: Takes the nodes in order and returns the ids of those to keep; all by default. The others still take
+            part in sets.
 
     Yields:
         Requests to the store.
@@ -169,23 +176,27 @@ def select_by_sets(
     if graph is not None:
         yield [Call(lambda: graph.mirror)]
     ranking = SetRanking(graph, retriever.ranker, retriever.memory, retriever.filters, weights, gate)
-    result, gone = yield from _choose(retriever, ranking, session, query)
+    result, gone = yield from _choose(retriever, ranking, session, query, only)
     if gone:
         # What was remembered, or walked over, is no longer stored: look again.
         session.forget()
         if graph is not None:
             yield [Call(graph.refresh)]
         yield from session.read(session.hits)
-        result, _ = yield from _choose(retriever, ranking, session, query)
+        result, _ = yield from _choose(retriever, ranking, session, query, only)
     return result
 
 
 def _choose(
-    retriever: CandidateRetriever, ranking: SetRanking, session: Session, query: str
+    retriever: CandidateRetriever, ranking: SetRanking, session: Session, query: str, only: Only | None
 ) -> Generator[list[Request], list[Answer], tuple[list[NodeWithScore], bool]]:
     top = retriever.similarity_top_k
-    ranked = yield from ranking.rank(session, query, top)
-    chosen = ranked.node_ids[:top]
+    ranked = yield from ranking.rank(session, query, top if only is None else MAX_RANKED)
+    if only is None:
+        chosen = ranked.node_ids[:top]
+    else:
+        yield from session.read(ranked.node_ids)
+        chosen = only(session.known(ranked.node_ids))[:top]
     if not chosen:
         return [], False
     steps = {node_id: ranked.steps.get(node_id, []) for node_id in chosen}
@@ -193,9 +204,10 @@ def _choose(
     answers = yield [Fetch(list(dict.fromkeys([*chosen, *partners])), retriever.filters)]
     nodes = {node.node_id: node for answer in answers for node in nodes_of(answer)}
     result = []
-    for node_id, score in zip(chosen, ranked.scores, strict=False):
+    scores = dict(zip(ranked.node_ids, ranked.scores, strict=True))
+    for node_id in chosen:
         if node_id in nodes:
-            item = result_of(nodes[node_id], ranked.evidence.get(node_id, {}), score)
+            item = result_of(nodes[node_id], ranked.evidence.get(node_id, {}), scores[node_id])
             item.node = annotated_copy(item.node, GRAPH_PATH_KEY, shown_path(steps[node_id], nodes))
             result.append(item)
     return result, len(result) < len(chosen)

@@ -30,12 +30,16 @@ class Profile:
         candidate: The form that scoring takes, with prior 0.
         page_id: The id of the page node that it stands on, or None.
         element_ids: Ids of the elements on it, in reading order, when it is a page.
+        section: Path of the headings above it.
+        element: Identifies the element that it is a part of, within its document; empty when it is not known.
     """
 
     node_id: str
     candidate: Candidate
     page_id: str | None
     element_ids: tuple[str, ...]
+    section: str = ""
+    element: str = ""
 
     @property
     def is_page(self) -> bool:

@@ -62,7 +62,9 @@ class Session:
     def learn(self, nodes: Iterable[BaseNode]) -> None:
         """Get to know nodes; those whose ids derive from their content are remembered."""
         for node in nodes:
-            profile = Profile(node.node_id, self._ranker.candidate(node), page_id(node), element_ids(node))
+            section, element = (str(node.metadata.get(key) or "") for key in ("section", "element_id"))
+            candidate = self._ranker.candidate(node)
+            profile = Profile(node.node_id, candidate, page_id(node), element_ids(node), section, element)
             self._profiles[node.node_id] = profile
             self._memory.keep(profile, node)
 

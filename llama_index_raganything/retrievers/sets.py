@@ -23,7 +23,7 @@ from llama_index_raganything.ranking.lexical import Floats
 from llama_index_raganything.ranking.passages import PassageFeatures, measure_units, passage_features
 from llama_index_raganything.ranking.question import understand
 from llama_index_raganything.ranking.scoring import pointed_signals
-from llama_index_raganything.ranking.sets import DEFAULT_TAU, SetScores, score_sets, single_sets, stack_sets
+from llama_index_raganything.ranking.sets import DEFAULT_TAU, SetScores, score_sets, single_sets, stack_sets, tied_pairs
 from llama_index_raganything.retrievers.candidates import ELEMENT_KEYS, Fetch, Passing, Request, mentions
 from llama_index_raganything.retrievers.memory import NodeMemory, Profile
 from llama_index_raganything.retrievers.paths import STRUCTURE, Step
@@ -50,7 +50,8 @@ _FAR_BEHIND: Final = 1e-6
 _BY_ITSELF: Final = 1e-3
 """What a node's score by itself counts beside its sets, as in :meth:`Walk.ranked`."""
 
-_MAX_RANKED: Final = 200
+MAX_RANKED: Final = 200
+"""So many of the nodes that a walk reached are ranked at least."""
 
 Ranking = Generator[list[Request], list[Answer], "Ranked"]
 
@@ -124,7 +125,8 @@ class SetRanking:
         singles = features.coverage.sum(axis=1) + extras
         mirror = self.graph.mirror if self.graph is not None else None
         if mirror is None:
-            return _by_sets(units, features, extras, np.zeros((0, 2), np.int64), np.zeros(0), top)
+            pairs = _pairs_of_sections(units, singles)
+            return _by_sets(units, features, extras, pairs, self._telling_units(units, pairs), top)
         for _ in range(_ATTEMPTS):
             with mirror.lock:
                 epoch = mirror.epoch
@@ -224,11 +226,29 @@ class SetRanking:
         features = self._features(units, query)
         extras = features.extras + self._pointed(units, query)
         pairs = _tied_pairs(mirror, [profile.node_id for profile in units])
+        return _by_sets(units, features, extras, pairs, self._telling_units(units, pairs), top)
+
+    def _telling_units(self, units: Sequence[Profile], pairs: npt.NDArray[np.int64]) -> Floats:
+        """Return the bonus of each pair: that of a table with a text that tells the unit of its figures."""
         states = measure_units([self.memory.unit(profile) for profile in units])
-        tables = np.array([profile.candidate.content_type == "table" for profile in units], bool)
-        told = (tables[pairs] & states[pairs[:, ::-1]]).any(axis=1)
+        told = (_are_tables(units)[pairs] & states[pairs[:, ::-1]]).any(axis=1)
         links: Floats = np.where(told, STATES_UNIT, 0.0)
-        return _by_sets(units, features, extras, pairs, links, top)
+        return links
+
+
+def _are_tables(units: Sequence[Profile]) -> npt.NDArray[np.bool_]:
+    return np.array([profile.candidate.content_type == "table" for profile in units], bool)
+
+
+def _pairs_of_sections(units: Sequence[Profile], singles: Floats) -> npt.NDArray[np.int64]:
+    """Return pairs of a table and a text of one section, as good as candidates tell without a graph.
+
+    Where there are pages, both stand on one or on two that follow each other.
+    """
+    _, groups = np.unique([f"{unit.candidate.document}\n{unit.section}" for unit in units], return_inverse=True)
+    around = np.argsort(-singles, kind="stable")[:AROUND]
+    places = [unit.candidate.page or 0 for unit in units]
+    return tied_pairs(around, groups, _are_tables(units), places, reach=1)[0]
 
 
 def _tied_pairs(mirror: GraphMirror, node_ids: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -281,7 +301,7 @@ def _by_walk(
     top: int,
 ) -> Ranked | None:
     """Rank by the sets of a walk, and candidates that the graph does not know; None when it was renumbered."""
-    found = walk.ranked(max(top, _MAX_RANKED))
+    found = walk.ranked(max(top, MAX_RANKED))
     explained = {place: _best_members(walk.sets, place) for place, _ in found[:top]}
     places = list(dict.fromkeys([*(place for place, _ in found), *(m for set_ in explained.values() for m in set_)]))
     with mirror.lock:

@@ -1,0 +1,125 @@
+"""Retrieval of tables by what is in their headers, rows and surroundings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    MetadataFilter,
+    MetadataFilters,
+    VectorStoreQuery,
+    VectorStoreQueryMode,
+)
+
+from llama_index_raganything.ranking.units import TABLE
+from llama_index_raganything.retrievers.candidates import Call, both, mentions
+from llama_index_raganything.retrievers.graph import OverGraph, select_by_sets
+from llama_index_raganything.retrievers.memory import Profile
+from llama_index_raganything.retrievers.paths import GRAPH_PATH_KEY
+from llama_index_raganything.retrievers.session import Session, Steps
+from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.tables import TableStore
+
+TABLE_NAME_KEY: Final = "table_name"
+"""Metadata key of the SQL relation that a table is."""
+
+COMPANION_KEY: Final = "companion_id"
+"""Metadata key of the id of the text that helped to find a table."""
+
+_TYPE_KEY: Final = "content_type"
+
+
+class TableRetriever(OverGraph):
+    """Find tables by what is in their headers, rows and surroundings.
+
+    Candidates are searched twice, among all nodes and among tables alone, under the caller's filters. Ranking is that
+    of :class:`GraphRetriever`: a row or column label that the question covers, words in order, years, and what a table
+    covers of the question together with a text of its section. Texts rank along and only tables are returned, each
+    once: of the parts of one long table the best. No LLM is asked.
+
+    Beside ``evidence`` and ``graph_path`` the metadata of a result has ``companion_id``, the id of the text that
+    helped to find it, if any, and ``table_name``, its SQL relation, where there is a :class:`TableStore`. None of
+    them is seen by embedding models and LLMs.
+
+    Args:
+        vector_store: Where the nodes are; any LlamaIndex store that keeps text.
+        graph: Links between tables and texts; without it, tables are joined with candidates of their section.
+        embed_model: Embeds the question; ``Settings.embed_model`` by default. Not used without a vector mode.
+        similarity_top_k: How many tables to return.
+        filters: What every node must pass; the tenant boundary.
+        tables: Knows the SQL relations of tables.
+        **options: Further arguments of :class:`GraphRetriever`.
+
+    Raises:
+        ConfigurationError: A number is out of range, or the graph belongs to another tenant than the store.
+    """
+
+    def __init__(
+        self,
+        vector_store: BasePydanticVectorStore,
+        graph: KnowledgeGraph | None = None,
+        embed_model: BaseEmbedding | None = None,
+        similarity_top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        *,
+        tables: TableStore | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(vector_store, graph, embed_model, similarity_top_k, filters, **options)
+        self.tables = tables
+
+    def _queries(self, bundle: QueryBundle, modes: Sequence[VectorStoreQueryMode]) -> list[VectorStoreQuery]:
+        """Search among tables too: texts are many and say the same words in whole sentences."""
+        everywhere = super()._queries(bundle, modes)
+        if mentions(self.filters, frozenset({_TYPE_KEY})):
+            return everywhere
+        among_tables = both(self.filters, MetadataFilters(filters=[MetadataFilter(key=_TYPE_KEY, value=TABLE)]))
+        return [*everywhere, *(replace(query, filters=among_tables) for query in super()._queries(bundle, self.modes))]
+
+    def _select(self, session: Session, query: str) -> Steps:
+        found = yield from select_by_sets(
+            self, self.graph, self.link_weights, self.gate, session, query, only=_tables_once
+        )
+        names: dict[str, str] = {}
+        if self.tables is not None and found:
+            yield [Call(lambda: names.update(self._names(found)))]
+        for item in found:
+            values = {TABLE_NAME_KEY: names.get(item.node.node_id), COMPANION_KEY: _companion(item.node)}
+            item.node = _with_values(item.node, {key: value for key, value in values.items() if value})
+        return found
+
+    def _names(self, found: Sequence[NodeWithScore]) -> dict[str, str]:
+        assert self.tables is not None  # Only asked where there is a store.
+        records = {item.node.node_id: self.tables.by_node(item.node.node_id) for item in found}
+        return {node_id: tables[0].name for node_id, tables in records.items() if tables}
+
+
+def _tables_once(profiles: Sequence[Profile]) -> list[str]:
+    """Return the ids of tables in order, one of each table that was cut into parts."""
+    kept: dict[tuple[str, str], str] = {}
+    for profile in profiles:
+        if profile.candidate.content_type == TABLE:
+            kept.setdefault((profile.candidate.document, profile.element or profile.node_id), profile.node_id)
+    return list(kept.values())
+
+
+def _companion(node: BaseNode) -> str | None:
+    """Return the other node of the best set that a table is in."""
+    path: list[dict[str, str]] = json.loads(node.metadata.get(GRAPH_PATH_KEY, "[]"))
+    ends = (step[end] for step in path for end in ("source", "target"))
+    return next((end for end in ends if end != node.node_id), None)
+
+
+def _with_values(node: BaseNode, values: dict[str, str]) -> BaseNode:
+    """Return a copy of a node with further metadata that neither embedding models nor LLMs see."""
+    hidden = {
+        name: list(dict.fromkeys([*getattr(node, name), *values]))
+        for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys")
+    }
+    return node.model_copy(update={"metadata": {**node.metadata, **values}, **hidden})
