@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from llama_index_raganything.enrich.describe import Describer
     from llama_index_raganything.enrich.element import ElementDescriber
     from llama_index_raganything.enrich.equation import EquationDescriber
+    from llama_index_raganything.enrich.equations import EquationWords
+    from llama_index_raganything.enrich.figures import FigureOCR
     from llama_index_raganything.enrich.image import ImageDescriber
+    from llama_index_raganything.enrich.media import MediaDescriber, Segment
     from llama_index_raganything.enrich.processors import (
         ProcessorOptions,
         make_processors,
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
         registered_content_types,
         unregister_processor,
     )
+    from llama_index_raganything.enrich.registry import register_modality, unregister_modality
     from llama_index_raganything.enrich.table import TableDescriber
 
 _MODULES = {
@@ -28,15 +32,21 @@ _MODULES = {
     "ElementDescriber": "element",
     "ElementProcessor": "base",
     "EquationDescriber": "equation",
+    "EquationWords": "equations",
+    "FigureOCR": "figures",
     "ImageDescriber": "image",
+    "MediaDescriber": "media",
     "Processed": "base",
     "ProcessorOptions": "processors",
+    "Segment": "media",
     "TableDescriber": "table",
     "make_processors": "processors",
     "processors_from_config": "config",
     "reader_options_from_config": "config",
+    "register_modality": "registry",
     "register_processor": "processors",
     "registered_content_types": "processors",
+    "unregister_modality": "registry",
     "unregister_processor": "processors",
 }
 
@@ -46,15 +56,21 @@ __all__ = [
     "ElementDescriber",
     "ElementProcessor",
     "EquationDescriber",
+    "EquationWords",
+    "FigureOCR",
     "ImageDescriber",
+    "MediaDescriber",
     "Processed",
     "ProcessorOptions",
+    "Segment",
     "TableDescriber",
     "make_processors",
     "processors_from_config",
     "reader_options_from_config",
+    "register_modality",
     "register_processor",
     "registered_content_types",
+    "unregister_modality",
     "unregister_processor",
 ]
 

@@ -260,7 +260,7 @@ class TableFiles:
             if head["format"] != FORMAT:
                 logger.warning("%s has format %s and is left out; this version reads %s.", name, head["format"], FORMAT)
                 return None
-            entries = tuple(CatalogEntry(*entry[:-1], tuple(entry[-1])) for entry in head["tables"])
+            entries = tuple(CatalogEntry(*[*values, tuple(node_ids)]) for *values, node_ids in head["tables"])
             return _File(signature, head["doc_id"], entries)
         except FileNotFoundError:
             return None
