@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.retrievers.lightrag import LightRAGRetriever
     from llama_index_raganything.retrievers.nodes import NodeRetriever
     from llama_index_raganything.retrievers.routes import QuestionRouter
+    from llama_index_raganything.retrievers.tables import TableRetriever
     from llama_index_raganything.retrievers.visual import VisualRetriever
     from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
     from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
@@ -145,6 +146,7 @@ _HOMES = {
     "TableAttachment": "attachments",
     "TableDescriber": "enrich",
     "TableRecord": "tables.model",
+    "TableRetriever": "retrievers.tables",
     "TableStore": "stores.tables",
     "TripleExtractor": "graph.triples",
     "VisualRetriever": "retrievers.visual",
@@ -225,6 +227,7 @@ __all__ = [
     "TableAttachment",
     "TableDescriber",
     "TableRecord",
+    "TableRetriever",
     "TableStore",
     "TripleExtractor",
     "UnknownTableError",

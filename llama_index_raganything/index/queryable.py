@@ -24,6 +24,7 @@ from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.retrievers.graph import EvidenceRetriever
 from llama_index_raganything.retrievers.inventory import InventoryRetriever
 from llama_index_raganything.retrievers.routes import QuestionRouter
+from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.retrievers.visual import VisualRetriever
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import Ledger
@@ -115,6 +116,26 @@ class Queryable:
             )
             raise ConfigurationError(message)
         return VisualRetriever(self.visual_store, self.image_embed_model, similarity_top_k, filters, **options)
+
+    def as_table_retriever(
+        self, *, similarity_top_k: int = 5, filters: MetadataFilters | None = None, **options: Any
+    ) -> TableRetriever:
+        """Return a retriever of tables by their headers, rows and surroundings.
+
+        Args:
+            similarity_top_k: How many tables to return.
+            filters: Only nodes that match take part.
+            **options: Further arguments of :class:`TableRetriever`.
+        """
+        return TableRetriever(
+            self.node_store,
+            self.graph,
+            embed_model=self.embed_model,
+            similarity_top_k=similarity_top_k,
+            filters=filters,
+            tables=self.tables,
+            **options,
+        )
 
     def query_sql(self, sql: str, **options: Any) -> SQLResult:
         """Ask the tables of the documents with a read-only SQL statement.
