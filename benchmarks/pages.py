@@ -41,6 +41,7 @@ from llama_index.core.vector_stores.types import (
 from pydantic import PrivateAttr
 
 from benchmarks._harness import Result, mean, percentile, run
+from benchmarks._tables_found import measure_tables
 from llama_index_raganything import EvidenceRanker, NodeRetriever, RAGAnythingIndex, WordLlamaEmbedding
 from llama_index_raganything.ranking.scoring import EvidenceWeights
 from llama_index_raganything.retrievers.inventory import InventoryRetriever
@@ -408,6 +409,9 @@ def main(args: argparse.Namespace) -> Result:
             for name in ("ours", "ours.open")
         ]
         result.tables += [("systems", [*ours, *routed, *summaries]), ("ours, one signal left out", ablations)]
+        found, comparison = measure_tables(args.dir, corpus.questions, list(corpus.nodes.values()))
+        result.metrics |= found
+        result.tables.append(("tables found", comparison))
         result.metrics["llm_calls"] = 0
         corpus.index.close()
     return result

@@ -6,27 +6,28 @@ import re
 from typing import Final
 
 _CURRENCY: Final = r"(?:(?:US|C|CA|A|AU|HK|NT|S|R)?\$|[€£¥￥₹₩]|Rs\.?|RMB|USD|EUR|GBP|CNY|CHF|JPY)"
+_CURRENCY_SIGNS: Final = frozenset("$\u20ac\u00a3\u00a5\uffe5\u20b9\u20a9")
 _SIGN: Final = r"[+\-\u2010-\u2015\u2212~<>\u2264\u2265\u2248\u00b1\u25b2\u25bc\u2191\u2193]"
-_MARK: Final = (
-    r"(?:\((?:[a-z]|\d{1,2}|[ivx]{1,4})\)|[*\u2020\u2021\u00a7#]{1,3}|[\u00b9\u00b2\u00b3\u2070-\u2079]{1,2})"
-)
+_SPACED_MARK: Final = r"(?:\((?:[a-z]|[ivx]{1,4})\)|[*\u2020\u2021\u00a7#]{1,3}|[\u00b9\u00b2\u00b3\u2070-\u2079]{1,2})"
+# After a blank "(6)" is a loss of six.
+_MARK: Final = rf"(?:\(\d{{1,2}}\)|\s?{_SPACED_MARK})"
 _THIN: Final = "\u00a0\u2009\u202f"
 _NUMBER: Final = rf"(?:\d{{1,3}}(?: \d{{3}})+(?:[.,]\d+)?|\d[\d,.'\u2019/{_THIN}]*|[.,]\d+)"
 _UNIT: Final = r"(?:\s?(?:%|\uff05|x|bps|bp|pts|pp|K|M|B)|[A-Za-z]{1,4})"
 _FIGURE = re.compile(
     rf"{_SIGN}?[(\[]?\s?{_SIGN}?\s?{_CURRENCY}?\s?{_SIGN}?\s?[(\[]?{_SIGN}?{_NUMBER}(?:\s?\u00b1\s?{_NUMBER})?"
-    rf"{_UNIT}?\s?[)\]]?\s?(?:%|\uff05|pts|pp|bps)?[)\]]?\s?(?:{_MARK}[,\s]?){{0,3}}"
+    rf"{_UNIT}?(?:\s?[)\]])?(?:\s?(?:%|\uff05|pts|pp|bps))?[)\]]?(?:{_MARK},?){{0,3}}"
 )
 _NONE = re.compile(
     rf"[(\[]?{_CURRENCY}?\s?(?:[-\u2010-\u2015\u2212]{{1,4}}|N/?A|n/?a|N\.A\.|n\.a\.|N/?M|n/?m|N\.M\.|Nil|nil|\*{{1,2}})"
-    rf"\s?(?:%|\uff05)?[)\]]?\s?{_MARK}?"
+    rf"(?:\s?(?:%|\uff05))?[)\]]?{_MARK}?"
 )
 _DASH = re.compile(rf"{_CURRENCY}?\s?[-\u2010-\u2015\u2212]{{1,4}}\s?%?")
-_YEAR = re.compile(rf"(?:FY|CY)?\s?(?:19|20)\d\d[AEe]?\s?(?:{_MARK}[,\s]?){{0,2}}")
+_YEAR = re.compile(rf"(?:FY|CY)?\s?(?:19|20)\d\d[AEe]?(?:{_MARK},?){{0,2}}")
 _ENUMERATION = re.compile(r"\d{1,2}\.")
 _INTEGER = re.compile(r"\d{1,4}")
 _CURRENCY_ALONE = re.compile(rf"[(\[\-\u2212]?\s?{_CURRENCY}\s?[(\[]?|[(\[]")
-_TAIL = re.compile(rf"[)\]]?\s?(?:%|\uff05|pts|pp|bps)?\s?[)\]]?\s?{_MARK}?")
+_TAIL = re.compile(rf"[)\]]?\s?(?:%|\uff05|pts|pp|bps)?\s?[)\]]?\s?{_SPACED_MARK}?")
 
 MAX_FIGURE_LENGTH: Final = 40
 """Longer texts are no figures."""
@@ -64,6 +65,16 @@ def is_page_number(text: str) -> bool:
 def is_currency(text: str) -> bool:
     """Tell whether a text is a currency sign or bracket that belongs to the figure after it."""
     return _CURRENCY_ALONE.fullmatch(text) is not None
+
+
+def begins_figure(last: str, following: str) -> bool:
+    """Tell whether a currency sign after a percent sign or bracket begins the next figure.
+
+    Args:
+        last: The text before, of any length.
+        following: The text after it.
+    """
+    return last.endswith(("%", ")", "\uff05")) and following[:1] in _CURRENCY_SIGNS
 
 
 def is_tail(text: str) -> bool:

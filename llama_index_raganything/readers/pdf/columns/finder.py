@@ -17,7 +17,14 @@ from llama_index_raganything.readers.pdf.columns.accept import is_contents, is_s
 from llama_index_raganything.readers.pdf.columns.characters import Glyph
 from llama_index_raganything.readers.pdf.columns.components import Component, find_components
 from llama_index_raganything.readers.pdf.columns.grid import Grid, find_grid
-from llama_index_raganything.readers.pdf.columns.headers import Header, header_rows, read_header, wraps
+from llama_index_raganything.readers.pdf.columns.headers import (
+    Header,
+    header_rows,
+    read_header,
+    section_titles,
+    take_titles,
+    wraps,
+)
 from llama_index_raganything.readers.pdf.columns.segments import Segment, SegmentLine, find_segments
 from llama_index_raganything.readers.pdf.columns.words import find_lines, find_words
 
@@ -83,9 +90,11 @@ def _read_table(
 ) -> FoundTable | None:
     grid = find_grid(component, lines)
     header_lines = _year_rows(grid, component)
-    grid.rows = grid.rows[len(header_lines) :]
+    grid.drop_rows(len(header_lines))
     body = _body(grid, lines)
     others = taken - component.rows
+    # Between the years and the first figures may stand the title of a section.
+    body = [*_between(grid, lines, header_lines), *body]
     top = header_lines[0] if header_lines else grid.rows[0]
     if len(grid.rows) >= 3:
         if not is_table(grid, [row for _, row in body]):
@@ -98,6 +107,8 @@ def _read_table(
         if not is_short_table(grid, [line for line in near if line[0].base >= limit]):
             return None
     header.lines.extend(_inside(grid, lines[number]) for number in header_lines)
+    take_titles(grid, header)
+    body = [*((lines[row[0].line], row) for row in section_titles(grid, header)), *body]
     return _written(grid, header, body, contents=is_contents(grid, lines, page_count))
 
 
@@ -110,6 +121,15 @@ def _year_rows(grid: Grid, component: Component) -> list[int]:
             break
         years.append(row)
     return years
+
+
+def _between(
+    grid: Grid, lines: Sequence[SegmentLine], header_lines: Sequence[int]
+) -> list[tuple[SegmentLine, list[Segment]]]:
+    if not header_lines:
+        return []
+    between = lines[header_lines[-1] + 1 : grid.rows[0]]
+    return [(line, inside) for line in between if (inside := _inside(grid, line))]
 
 
 def _inside(grid: Grid, line: SegmentLine) -> list[Segment]:

@@ -87,6 +87,17 @@ class Grid:
         """The columns of figures."""
         return [column for column in self.columns if column.figures]
 
+    def drop_rows(self, count: int) -> None:
+        """Take rows from the top out of the rows and columns of figures.
+
+        Args:
+            count: How many, fewer than there are.
+        """
+        dropped = set(self.rows[:count])
+        self.rows = self.rows[count:]
+        for column in self.columns:
+            column.segments = [s for s in column.segments if s.line not in dropped] or column.segments
+
     def place(self, segment: Segment) -> int:
         """Return the column that a segment of the table stands in.
 

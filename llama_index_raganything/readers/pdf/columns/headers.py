@@ -124,6 +124,37 @@ def _is_title(header: Header, inside: Sequence[Segment], grid: Grid) -> bool:
     return reaching and before_figures and (at_edge or in_the_middle)
 
 
+def take_titles(grid: Grid, header: Header) -> None:
+    """Make single texts over the labels that stand above all other header lines part of the title.
+
+    Args:
+        grid: The columns.
+        header: Header and title, changed in place.
+    """
+    while len(header.lines) > 1 and not header.titles and _over_labels(grid, header.lines[0]):
+        header.titles.append(header.lines.pop(0)[0])
+
+
+def section_titles(grid: Grid, header: Header) -> list[list[Segment]]:
+    """Take the lines out of a header that stand right above the first label: they begin the table's body.
+
+    Args:
+        grid: The columns.
+        header: Header and title, changed in place.
+
+    Returns:
+        The lines, from top to bottom.
+    """
+    taken: list[list[Segment]] = []
+    while header.lines and _over_labels(grid, header.lines[-1]):
+        taken.insert(0, header.lines.pop())
+    return taken
+
+
+def _over_labels(grid: Grid, line: Sequence[Segment]) -> bool:
+    return grid.labelled and len(line) == 1 and line[0].x1 <= grid.figure_columns[0].x0 and grid.place(line[0]) == 0
+
+
 def header_rows(grid: Grid, header: Sequence[Sequence[Segment]]) -> list[list[str]]:
     """Write header lines as rows of cells.
 

@@ -8,7 +8,14 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from llama_index_raganything.readers.pdf.columns.figures import is_currency, is_dash, is_figure, is_tail, is_year
+from llama_index_raganything.readers.pdf.columns.figures import (
+    begins_figure,
+    is_currency,
+    is_dash,
+    is_figure,
+    is_tail,
+    is_year,
+)
 from llama_index_raganything.readers.pdf.columns.words import TextLine, Word
 
 # All lengths below are in font sizes.
@@ -117,7 +124,7 @@ def _runs(words: Sequence[Word]) -> list[list[Word]]:
 
 def _divided(last: Word, word: Word) -> bool:
     gap = (word.x0 - last.x1) / max(last.size, word.size)
-    if gap > SEGMENT_GAP:
+    if gap > SEGMENT_GAP or begins_figure(last.text, word.text):
         return True
     return gap > FIGURE_GAP and is_figure(last.text) and (is_figure(word.text) or is_currency(word.text))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from llama_index_raganything.readers.pdf.columns.characters import Glyph
+from llama_index_raganything.readers.pdf.columns.figures import begins_figure
 from llama_index_raganything.readers.pdf.text import clean_text
 
 # All lengths below are in font sizes.
@@ -22,6 +24,9 @@ _LINE_BASELINE: Final = 0.22
 _MARK_SIZE: Final = 0.85
 _MARK_RISE: Final = 0.8
 _MARK_LENGTH: Final = 6
+_MARK_LINES: Final = 3
+"""Lines below a raised mark that may be its own."""
+
 _LEADER = re.compile(r"[.\u2026\u00b7_]{4,}|\u2026{2,}")
 _LEADER_PIECE = re.compile(r"[.\u2026\u00b7_]{1,3}")
 _LEADER_PIECES: Final = 4
@@ -79,7 +84,7 @@ def find_words(glyphs: Sequence[Glyph]) -> list[Word]:
         glyphs: Characters in content order.
 
     Returns:
-        Words in content order; raised marks stand on the baseline of the word before them.
+        Words in content order.
     """
     words: list[Word] = []
     run: list[Glyph] = []
@@ -109,13 +114,19 @@ def find_lines(words: Sequence[Word]) -> list[TextLine]:
         else:
             lines.append(TextLine(word.base, [word]))
     for line in lines:
-        line.words = _joined(sorted(line.words, key=lambda word: (word.x0, word.x1)))
+        line.words.sort(key=_left)
+    _lower_marks(lines)
+    lines = [line for line in lines if line.words]
+    for line in lines:
+        line.words = _joined(line.words)
     return lines
 
 
 def _same_word(last: Glyph, glyph: Glyph) -> bool:
     size = max(last.size, glyph.size)
     if abs(last.base - glyph.base) > _WORD_BASELINE * size or min(last.size, glyph.size) < _MARK_SIZE * size:
+        return False
+    if begins_figure(last.text, glyph.text):
         return False
     gap = glyph.x0 - last.x1
     return -0.5 * size < gap < (_BLANK_GAP if glyph.spaced else WORD_GAP) * size
@@ -132,9 +143,7 @@ def _add_words(words: list[Word], run: Sequence[Glyph]) -> None:
         words.append(_word(run[match.start() : match.end()], leader=True))
         start = match.end()
     if start < len(run):
-        word = _word(run[start:])
-        _attach_mark(word, words[-1] if words and start == 0 else None)
-        words.append(word)
+        words.append(_word(run[start:]))
 
 
 def _word(run: Sequence[Glyph], *, leader: bool = False) -> Word:
@@ -155,15 +164,35 @@ def _word(run: Sequence[Glyph], *, leader: bool = False) -> Word:
     )
 
 
-def _attach_mark(word: Word, before: Word | None) -> None:
-    """Put a footnote mark on the baseline of the word it is attached to."""
-    if before is None or before.leader or len(word.text) > _MARK_LENGTH or word.size >= _MARK_SIZE * before.size:
-        return
+def _lower_marks(lines: Sequence[TextLine]) -> None:
+    """Move raised marks to the line of the word that they are attached to."""
+    for place, line in enumerate(lines):
+        below = lines[place + 1 : place + 1 + _MARK_LINES]
+        for word in [word for word in line.words if len(word.text) <= _MARK_LENGTH and not word.leader]:
+            for other in below:
+                if _is_mark(word, other):
+                    line.words.remove(word)
+                    insort(other.words, word, key=_left)
+                    break
+
+
+def _is_mark(word: Word, line: TextLine) -> bool:
+    """Tell whether a small word stands at the upper right of a word of a line, and make it a mark if so."""
+    place = bisect_right(line.words, word.x0 + 0.3 * word.size, key=lambda other: other.x0)
+    before = line.words[place - 1] if place else None
+    if before is None or before.leader or before.mark or word.size >= _MARK_SIZE * before.size:
+        return False
     raised = before.base - word.base
-    if 0 < raised < _MARK_RISE * before.size and abs(word.x0 - before.x1) < 0.3 * before.size:
-        word.base, word.size, word.mark = before.base, before.size, True
-        # A raised digit is no digit of the figure before it.
-        word.text = word.text.translate(_SUPERSCRIPTS) if word.text.isdigit() else word.text
+    if not 0 < raised < _MARK_RISE * before.size or abs(word.x0 - before.x1) > 0.3 * before.size:
+        return False
+    word.base, word.size, word.mark = before.base, before.size, True
+    # A raised digit is no digit of the figure before it.
+    word.text = word.text.translate(_SUPERSCRIPTS) if word.text.isdigit() else word.text
+    return True
+
+
+def _left(word: Word) -> tuple[float, float]:
+    return (word.x0, word.x1)
 
 
 def _joined(words: Sequence[Word]) -> list[Word]:
@@ -188,6 +217,8 @@ def _drawn_again(last: Word, word: Word) -> bool:
 def _touches(last: Word, word: Word) -> bool:
     if word.mark:
         return -0.3 * word.size < word.x0 - last.x1 < 0.3 * word.size
+    if begins_figure(last.text, word.text):
+        return False
     size = max(last.size, word.size)
     widest = _BLANK_GAP if word.spaced else WORD_GAP
     return -0.5 * size < word.x0 - last.x1 < widest * size and min(last.size, word.size) >= _MARK_SIZE * size
