@@ -44,12 +44,12 @@ class ImageAttachment:
     """An image that a question is about.
 
     Attributes:
-        path: Path of a local file; URLs are not fetched.
+        path: Path of a local file, or what ``data`` takes; URLs are not fetched.
         data: The encoded image, as bytes, base64 text or a data URI; kept as bytes. Never shown by ``repr``.
         caption: What the asker says of it.
     """
 
-    path: str | os.PathLike[str] | None = None
+    path: str | bytes | os.PathLike[str] | None = None
     data: bytes | str | None = field(default=None, repr=False)
     caption: str = ""
 
@@ -60,7 +60,8 @@ class ImageAttachment:
             ConfigurationError: Both or neither of ``path`` and ``data`` are given, or the path is a URL.
             CorruptFileError: The base64 text is broken.
         """
-        if isinstance(self.path, str) and DATA_URI.match(self.path) and self.data is None:
+        is_data = isinstance(self.path, bytes) or (isinstance(self.path, str) and bool(DATA_URI.match(self.path)))
+        if is_data and self.data is None:
             object.__setattr__(self, "data", self.path)
             object.__setattr__(self, "path", None)
         if (self.path is None) == (self.data is None):
