@@ -130,8 +130,8 @@ class Storage:
         return layers
 
     def close(self) -> None:
-        """Flush and let go of Milvus."""
-        for store in (self.ledger, self.graph, self.images, self.nodes):
+        """Flush, let go of Milvus, and end the processes that run SQL."""
+        for store in (self.ledger, self.graph, self.images, self.tables, self.nodes):
             if store is not None:
                 store.close()
 

@@ -27,7 +27,7 @@ _PASSED_ON: Final = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH
 _START_SECONDS: Final = 60.0
 _MIN_SECONDS: Final = 2.0
 
-# Idle processes end by themselves when ours does: their stdin closes.
+# Idle processes end by themselves when ours does, however it ends: their stdin closes.
 _lock = threading.Lock()
 _free_slots = threading.BoundedSemaphore(MAX_PROCESSES)
 _idle: list[SQLProcess] = []
@@ -61,7 +61,14 @@ class SQLProcess:
             message = f"The process that runs SQL does not start: {error}. Check that {sys.executable} can be run."
             raise StoreError(message) from error
         # Starting takes a second or, on a busy machine, many; that is no fault of the first statement.
-        self.ask({"op": "inspect", "sql": "SELECT 1"}, _START_SECONDS)
+        try:
+            self.ask({"op": "inspect", "sql": "SELECT 1"}, _START_SECONDS)
+        except SQLLimitError as error:
+            message = (
+                f"The process that runs SQL did not start with {memory_mb + LIBRARY_MB:,} MB of address space; "
+                f"see whether `{sys.executable} -c 'import duckdb'` works, or raise memory_limit_mb."
+            )
+            raise StoreError(message) from error
 
     @property
     def alive(self) -> bool:
@@ -190,14 +197,23 @@ def _line(request: dict[str, Any]) -> bytes:
     return json.dumps(request, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
+def close_idle() -> None:
+    """End the processes that wait for a next statement; those that run one go on."""
+    with _lock:
+        _forget_parents()
+        waiting = list(_idle)
+        _idle.clear()
+    for process in waiting:
+        process.close()
+
+
 def _borrowed(memory_mb: int) -> SQLProcess:
     with _lock:
-        for process in list(_idle):
-            # After a fork the pipes belong to the parent.
-            if process.owner == os.getpid() and process.memory_mb == memory_mb:
-                _idle.remove(process)
-                if process.alive:
-                    return process
+        _forget_parents()
+        for process in [process for process in _idle if process.memory_mb == memory_mb]:
+            _idle.remove(process)
+            if process.alive:
+                return process
     return SQLProcess(memory_mb)
 
 
@@ -205,7 +221,13 @@ def _give_back(process: SQLProcess) -> None:
     if not process.alive:
         return
     with _lock:
-        if len(_idle) < _KEPT_IDLE:
-            _idle.append(process)
-            return
-    process.close()
+        _idle.append(process)
+        # The one that waited longest goes: stores with another limit of memory may have no use for it.
+        surplus = _idle.pop(0) if len(_idle) > _KEPT_IDLE else None
+    if surplus is not None:
+        surplus.close()
+
+
+def _forget_parents() -> None:
+    """Let go of processes that were started before a fork: they answer the parent, and both would read one pipe."""
+    _idle[:] = [process for process in _idle if process.owner == os.getpid()]

@@ -304,6 +304,8 @@ class TableFiles:
                 records = tuple(TableRecord.from_dict(json.loads(line)) for line in lines)
         except FileNotFoundError:
             return ()
+        except OSError as error:
+            raise self._unavailable("read", error) from error
         except (ValueError, KeyError, TypeError, StopIteration) as error:
             logger.warning("%s is damaged and is left out (%s); index its document again.", self.folder / name, error)
             return ()
@@ -334,8 +336,11 @@ class TableFiles:
         try:
             yield
         except OSError as error:
-            message = f"The folder of tables {self.folder} cannot be {action}: {error}. Give a folder of your own."
-            raise StoreUnavailableError(message) from error
+            raise self._unavailable(action, error) from error
+
+    def _unavailable(self, action: str, error: OSError) -> StoreUnavailableError:
+        message = f"The folder of tables {self.folder} cannot be {action}: {error}. Give a folder of your own."
+        return StoreUnavailableError(message)
 
 
 def _file_name(doc_id: str) -> str:

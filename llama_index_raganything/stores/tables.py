@@ -20,7 +20,7 @@ from llama_index_raganything.errors import (
     StoreUnavailableError,
     UnknownTableError,
 )
-from llama_index_raganything.stores.sql_process import SQLSession
+from llama_index_raganything.stores.sql_process import SQLSession, close_idle
 from llama_index_raganything.stores.table_files import CatalogEntry, TableFiles
 from llama_index_raganything.stores.table_relations import (
     CATALOG,
@@ -121,6 +121,10 @@ class TableStore:
             data: The settings.
         """
         return cls(**data)
+
+    def close(self) -> None:
+        """End the processes that wait for a statement. Nothing else is open; the store can still be used."""
+        close_idle()
 
     def put(self, doc_id: str, records: Sequence[TableRecord]) -> None:
         """Replace a document's tables.
