@@ -162,7 +162,7 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         """
         del kwargs
         callback_manager = callback_manager or Settings.callback_manager
-        chosen = _choose_llm(llm)
+        chosen = choose_llm(llm)
         reader = _attachment_reader(chosen, multimodal, max_pixels) if describe_attachments else AttachmentReader()
         if response_synthesizer is None and chosen is None:
             response_synthesizer = ExtractiveSynthesizer(
@@ -346,7 +346,12 @@ def _filters_of(retriever: BaseRetriever) -> list[Any]:
     return [found for child in children for found in _filters_of(child)]
 
 
-def _choose_llm(llm: LLM | None) -> LLM | None:
+def choose_llm(llm: LLM | None) -> LLM | None:
+    """Return the LLM that answers: the one given, else the one set on ``Settings``, else none.
+
+    Args:
+        llm: An LLM or None.
+    """
     chosen = resolve_llm(llm)
     # `Settings.llm = None` puts a MockLLM there: the user wants no LLM, not an echo of the prompt.
     return None if llm is None and type(chosen) is MockLLM else chosen

@@ -27,7 +27,7 @@ from llama_index_raganything.query_engine.chains import further_passages
 from llama_index_raganything.query_engine.citations import MARKER, node_text
 from llama_index_raganything.query_engine.passages import Passage, passages_of
 from llama_index_raganything.query_engine.superlatives import extreme_rows, superlatives_in
-from llama_index_raganything.query_engine.vocabulary import in_words_of, names_in, names_kind
+from llama_index_raganything.query_engine.vocabulary import in_words_of, names_in, names_kind, without_function_words
 from llama_index_raganything.ranking.lexical import PAIR_WINDOW, content_tokens, window_pairs
 from llama_index_raganything.ranking.question import Question, understand
 
@@ -80,11 +80,6 @@ _DEFINITION = re.compile(
     r"^\s*what (?:is|are|does) (?:an? |the )?(?P<what>[^?]{2,60}?)(?: mean| stand for)?\s*\?", re.I
 )
 _SHORT_ANSWER = re.compile(r"\b(?:short|brief|concise|one[- ]sentence)\b|\bbriefly\b|简短|简要|一句话", re.I)
-_CJK = re.compile(r"[\u3400-\u9fff]")
-_CJK_FUNCTION_WORDS = re.compile(
-    r"什么|哪[些个里儿年位种]?|多少|几[个位种年]?|如何|怎[么样]+|为什么|为何|请问|何时|是否|有没有|是不是|能否|可否|分别"
-    r"|[谁吗呢么是的了在有和与及或为被把对从到]"
-)
 
 
 @dataclass(frozen=True)
@@ -144,10 +139,10 @@ def find_quotes(question: str, sources: Sequence[NodeWithScore], ranks: Sequence
 
 def _understand(question: str) -> Question:
     asked = understand(question)
-    if not _CJK.search(question):
+    plain = without_function_words(question)
+    if plain == question:
         return asked
-    # Pairs of characters that straddle a function word name nothing and would count as words not found.
-    terms = understand(_CJK_FUNCTION_WORDS.sub(" ", question)).terms
+    terms = understand(plain).terms
     return replace(asked, terms=terms or asked.terms)
 
 

@@ -25,6 +25,26 @@ def superlatives_in(question: str) -> list[str]:
     return [*_MOST.findall(question), *_LEAST.findall(question)]
 
 
+def wants_most(question: str) -> bool | None:
+    """Tell whether a question asks for the highest (True), the lowest (False), or neither (None).
+
+    Args:
+        question: The question.
+    """
+    if _MOST.search(question):
+        return True
+    return False if _LEAST.search(question) else None
+
+
+def is_summary(label: str) -> bool:
+    """Tell whether a row or column sums up others, such as one of totals or averages.
+
+    Args:
+        label: Its label.
+    """
+    return _SUMMARY_ROW.search(label) is not None
+
+
 def extreme_rows(passages: Sequence[Passage], question: str, gain: Callable[[str], float]) -> set[tuple[int, int, int]]:
     """Find, in each table, the row with the largest or smallest number of the column that a question names.
 
