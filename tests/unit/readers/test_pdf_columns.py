@@ -267,13 +267,43 @@ def test_pages_that_have_no_table_give_none(tmp_path, draw):
 
 
 @pytest.mark.parametrize(
-    "text", ["1,234.5", "$ (12)", "(1.2)%", "—", "$—", "N/A", "12 bps", "1 234 567", "2022(1)", "0.3x"]
+    "text",
+    [
+        "1,234.5",
+        "$ (12)",
+        "(1.2)%",
+        "—",
+        "$—",
+        "N/A",
+        "12 bps",
+        "1 234 567",
+        "2022(1)",
+        "0.3x",
+        "0.1 % - 0.9 %",
+        "5–35",
+    ],
 )
 def test_figures(text):
     assert is_figure(text)
 
 
-@pytest.mark.parametrize("text", ["1.", "Item 1", "January 28, 2023", "", "a", "3 of 4", "1" * 41, "10-K and 10-Q"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.",
+        "Item 1",
+        "January 28, 2023",
+        "",
+        "a",
+        "3 of 4",
+        "1" * 41,
+        "10-K and 10-Q",
+        "333-39531",
+        "1870-2000",
+        "2006-07",
+        "$5 (6)",
+    ],
+)
 def test_no_figures(text):
     assert not is_figure(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
@@ -29,6 +30,8 @@ _SHORT_HEADER_WIDTH: Final = 20.0
 _CONTENTS_ORDER: Final = 0.8
 _CONTENTS_PAGES: Final = 1.3
 _CONTENTS_MORE: Final = 20
+_CONTENTS_LINES: Final = 10
+_CONTENTS = re.compile(r"(?:table of )?contents:?|index|目\s*[录錄]", re.IGNORECASE)
 
 
 def is_table(grid: Grid, body: Sequence[Sequence[Segment]]) -> bool:
@@ -129,7 +132,8 @@ def is_contents(grid: Grid, lines: Sequence[SegmentLine], page_count: int) -> bo
     plain = [int(cell.text) for cell in cells if is_page_number(cell.text)]
     if len(plain) < 0.9 * len(cells) or len(plain) < 2:
         return False
-    if sum(lines[cell.line].leader for cell in cells) >= 0.5 * len(cells):
+    headed = any(_CONTENTS.fullmatch(s.text) for line in lines[:_CONTENTS_LINES] for s in line.segments)
+    if headed or sum(lines[cell.line].leader for cell in cells) >= 0.5 * len(cells):
         return True
     # Pages rise; counts in a short table stay where they are.
     if len(set(plain)) < 0.5 * len(plain) or plain[-1] <= plain[0]:

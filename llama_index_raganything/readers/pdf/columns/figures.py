@@ -18,6 +18,12 @@ _FIGURE = re.compile(
     rf"{_SIGN}?[(\[]?\s?{_SIGN}?\s?{_CURRENCY}?\s?{_SIGN}?\s?[(\[]?{_SIGN}?{_NUMBER}(?:\s?\u00b1\s?{_NUMBER})?"
     rf"{_UNIT}?(?:\s?[)\]])?(?:\s?(?:%|\uff05|pts|pp|bps))?[)\]]?(?:{_MARK},?){{0,3}}"
 )
+# Years from to, codes ("10-K") and numbers of forms ("333-39531") are none.
+_RANGE = re.compile(
+    rf"(?!(?:1[5-9]|20)\d\d\s?[-\u2013\u2014])"
+    rf"(?:{_CURRENCY}?\d{{1,3}}(?:\.\d+)?\s?%?\s?[-\u2013\u2014]\s?{_CURRENCY}?\d{{1,3}}(?:\.\d+)?"
+    rf"|{_CURRENCY}?{_NUMBER}\s?%?\s[-\u2013\u2014]\s?{_CURRENCY}?{_NUMBER})\s?[%x]?{_MARK}?"
+)
 _NONE = re.compile(
     rf"[(\[]?{_CURRENCY}?\s?(?:[-\u2010-\u2015\u2212]{{1,4}}|N/?A|n/?a|N\.A\.|n\.a\.|N/?M|n/?m|N\.M\.|Nil|nil|\*{{1,2}})"
     rf"(?:\s?(?:%|\uff05))?[)\]]?{_MARK}?"
@@ -44,7 +50,7 @@ def is_figure(text: str) -> bool:
     """
     if len(text) > MAX_FIGURE_LENGTH or _ENUMERATION.fullmatch(text):
         return False
-    return _FIGURE.fullmatch(text) is not None or _NONE.fullmatch(text) is not None
+    return any(pattern.fullmatch(text) is not None for pattern in (_FIGURE, _NONE, _RANGE))
 
 
 def is_dash(text: str) -> bool:

@@ -9,6 +9,7 @@ of words downwards; here only figures grow columns, so that running text gives n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +32,9 @@ from llama_index_raganything.readers.pdf.columns.words import find_lines, find_w
 MAX_FIGURES: Final = 6000
 """A page with more figures is a drawing or damaged; it is not searched."""
 
+MAX_COLUMNS: Final = 100
+"""A group with more columns is no table that anyone reads; pages that hold one are damaged."""
+
 MIN_SHORT_FIGURES: Final = 3
 """A group with fewer figures is no table, however it is headed."""
 
@@ -39,6 +43,7 @@ _HEADER_NEAR: Final = 3.2
 
 _SAME_PLACE: Final = 0.5
 _JOINING = ("(", "&", "\uff08")
+_ENUMERATED = re.compile(r"\(?(?:[a-z]|[ivx]{1,4})[.)]\s")
 
 
 @dataclass(slots=True)
@@ -89,6 +94,8 @@ def _read_table(
     component: Component, lines: Sequence[SegmentLine], taken: set[int], page_count: int
 ) -> FoundTable | None:
     grid = find_grid(component, lines)
+    if len(grid.columns) > MAX_COLUMNS:
+        return None
     header_lines = _year_rows(grid, component)
     grid.drop_rows(len(header_lines))
     body = _body(grid, lines)
@@ -99,9 +106,9 @@ def _read_table(
     if len(grid.rows) >= 3:
         if not is_table(grid, [row for _, row in body]):
             return None
-        header = read_header(grid, lines, top, others)
+        header = read_header(grid, lines, top, others, headed=bool(header_lines))
     else:
-        header = read_header(grid, lines, top, others)
+        header = read_header(grid, lines, top, others, headed=bool(header_lines))
         near = [*header.lines, *(_inside(grid, lines[number]) for number in header_lines)]
         limit = lines[grid.rows[0]].base - _HEADER_NEAR * grid.size
         if not is_short_table(grid, [line for line in near if line[0].base >= limit]):
@@ -134,12 +141,8 @@ def _between(
 
 def _inside(grid: Grid, line: SegmentLine) -> list[Segment]:
     """Return the segments of a line that stand in the table's columns."""
-    return [s for s in line.segments if s.x1 > grid.x0 and s.x0 < grid.x1 and _mostly_inside(grid, s)]
-
-
-def _mostly_inside(grid: Grid, segment: Segment) -> bool:
-    overlap = min(grid.x1, segment.x1) - max(grid.x0, segment.x0)
-    return overlap >= _SAME_PLACE * (segment.x1 - segment.x0)
+    x0, x1 = grid.x0, grid.x1
+    return [s for s in line.segments if min(x1, s.x1) - max(x0, s.x0) > _SAME_PLACE * (s.x1 - s.x0)]
 
 
 def _body(grid: Grid, lines: Sequence[SegmentLine]) -> list[tuple[SegmentLine, list[Segment]]]:
@@ -176,13 +179,19 @@ def _written(
     return FoundTable(
         rows=rows,
         header_rows=len(top),
-        title=" ".join(title.text for title in header.titles),
+        title=_title(header),
         x0=min(s.x0 for s in segments),
         y0=min(s.y0 for s in segments),
         x1=max(s.x1 for s in segments),
         y1=max(s.y1 for s in segments),
         contents=contents,
     )
+
+
+def _title(header: Header) -> str:
+    """Return the title, or nothing for the last words of a paragraph above the table."""
+    title = " ".join(line.text for line in header.titles)
+    return "" if title[:1].islower() else title
 
 
 def _body_rows(grid: Grid, body: Sequence[tuple[SegmentLine, list[Segment]]]) -> list[list[str]]:
@@ -206,7 +215,8 @@ def _body_rows(grid: Grid, body: Sequence[tuple[SegmentLine, list[Segment]]]) ->
 def _continues(last: Sequence[str], row: Sequence[str]) -> bool:
     """Tell whether a row's label goes on from the row before, one of them having nothing but the label."""
     label = row[0]
-    if not label or not last[0] or not (label[0].islower() or label.startswith(_JOINING)):
+    begins = label[:1].islower() or label.startswith(_JOINING)
+    if not last[0] or not begins or _ENUMERATED.match(label):
         return False
     if any(last[1:]) and any(row[1:]):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -252,12 +253,12 @@ def _is_prose(texts: Sequence[Segment], standing: Sequence[Segment], rows: list[
     right = median(text.x1 for text in standing)
     equal_right = sum(abs(text.x1 - right) <= 0.5 * size for text in standing)
     wide = sum(text.width > _PROSE_WIDTH for text in standing)
-    left_edges = {round(text.x0 / size) for text in standing}
+    left_edges = Counter(round(text.x0 / size) for text in standing).most_common(3)
     return (
         equal_right >= 0.5 * len(standing)
         and wide >= 0.6 * len(standing)
         and len(standing) >= 1.3 * len(rows)
-        and len(left_edges) <= 3
+        and sum(count for _, count in left_edges) >= 0.8 * len(standing)
     )
 
 

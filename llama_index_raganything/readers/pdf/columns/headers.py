@@ -20,14 +20,20 @@ _WRAP_PITCH: Final = 1.6
 _STICKS_OUT: Final = 3.0
 _CENTRED: Final = 2.0
 
+_ALIGNED: Final = 0.6
+
 # Shares of the table's width.
 _PROSE_WIDTH: Final = 0.62
 _TITLE_WIDTH: Final = 0.45
 
+_MAX_DIVIDED: Final = 40
+"""Columns up to which a header line's texts are divided among them."""
+
 _MAX_TITLE_LINES: Final = 3
 _UNIT = re.compile(
-    r"\b(?:in|\$|dollars|amounts|expressed)\b.*\b(?:thousands|millions|billions|percent|dollars)\b|^\(?unaudited\)?$"
-    r"|单位|單位|[百千]万元|百萬|萬元|[亿億]元",
+    r"(?:\b(?:in|dollars|amounts|expressed|rs)\b|[$\u20ac\u00a3]).*"
+    r"(?:\b(?:thousands?|millions?|billions?|percent|dollars|euros?|lakhs?|crores?|mn|bn)\b|'?000s?\b)"
+    r"|^\(?unaudited\)?$|单位|單位|[百千]万元|百萬|萬元|[亿億]元",
     re.IGNORECASE,
 )
 _PERIOD = re.compile(
@@ -37,6 +43,10 @@ _PERIOD = re.compile(
 )
 
 
+Heads = dict[int, tuple[float, float]]
+"""Left and right edge of the header texts over each column, from the lines read so far."""
+
+
 @dataclass(slots=True)
 class Header:
     """What stands above the figures of a table.
@@ -44,13 +54,15 @@ class Header:
     Attributes:
         lines: The segments of the header lines, from top to bottom.
         titles: The title's lines, from top to bottom.
+        headed: Whether the rows below begin with a header.
     """
 
+    headed: bool = False
     lines: list[list[Segment]] = field(default_factory=list)
     titles: list[Segment] = field(default_factory=list)
 
 
-def read_header(grid: Grid, lines: Sequence[SegmentLine], top: int, taken: set[int]) -> Header:
+def read_header(grid: Grid, lines: Sequence[SegmentLine], top: int, taken: set[int], *, headed: bool) -> Header:
     """Collect the header lines and the title above the first row of figures.
 
     Args:
@@ -58,11 +70,12 @@ def read_header(grid: Grid, lines: Sequence[SegmentLine], top: int, taken: set[i
         lines: The page's lines.
         top: Place of the first row's line.
         taken: Lines with figures of other tables.
+        headed: Whether the first row is a header itself.
 
     Returns:
         Header and title; both may be empty.
     """
-    header = Header()
+    header = Header(headed=headed)
     last = lines[top].base
     looked_at = 0
     for number in range(top - 1, -1, -1):
@@ -111,9 +124,9 @@ def _is_title(header: Header, inside: Sequence[Segment], grid: Grid) -> bool:
     if text.figure or text.x1 > grid.x1 + _STICKS_OUT * grid.size:
         return False
     wide = text.x1 - text.x0 > _TITLE_WIDTH * width
-    if text.text.endswith((":", "\uff1a")) and (header.lines or wide):
+    if text.text.endswith((":", "\uff1a")) and (header.lines or header.headed or wide):
         return True
-    if _UNIT.search(text.text) and (wide or text.x0 < grid.figure_columns[0].x0):
+    if _UNIT.search(text.text) and (wide or text.text.startswith("(") or text.x0 < grid.figure_columns[0].x0):
         return True
     if not grid.labelled or (text.x1 - text.x0 > _PROSE_WIDTH * width and not header.titles):
         return False
@@ -165,11 +178,12 @@ def header_rows(grid: Grid, header: Sequence[Sequence[Segment]]) -> list[list[st
     Returns:
         Rows with a text that spans columns repeated over each of them; the lines of wrapped texts are joined.
     """
+    heads: Heads = {}
+    read = [_header_row(grid, line, heads) for line in reversed(header)]
     rows: list[list[str]] = []
     last: float | None = None
     last_spans = True
-    for line in header:
-        row, spans = _header_row(grid, line)
+    for line, (row, spans) in zip(header, reversed(read), strict=True):
         close = last is not None and line[0].base - last <= _WRAP_PITCH * grid.size
         if close and not spans and not last_spans:
             rows[-1] = [" ".join(filter(None, pair)) for pair in zip(rows[-1], row, strict=True)]
@@ -179,8 +193,8 @@ def header_rows(grid: Grid, header: Sequence[Sequence[Segment]]) -> list[list[st
     return rows
 
 
-def _header_row(grid: Grid, line: Sequence[Segment]) -> tuple[list[str], bool]:
-    """Return the cells of a header line, and whether a text in it spans columns."""
+def _header_row(grid: Grid, line: Sequence[Segment], heads: Heads) -> tuple[list[str], bool]:
+    """Return the cells of a header line, and whether a text in it spans columns; add the others to the heads."""
     row = [""] * len(grid.columns)
     first = next(place for place, column in enumerate(grid.columns) if column.figures)
     labels = [s for s in line if s.x1 <= grid.columns[first].x0 or (first and grid.place(s) < first)]
@@ -189,21 +203,40 @@ def _header_row(grid: Grid, line: Sequence[Segment]) -> tuple[list[str], bool]:
         place = grid.place(text)
         row[place] = f"{row[place]} {text.text}".strip()
     spans = False
-    for text, places in zip(texts, _spans(grid, texts, first), strict=True):
+    for text, places in zip(texts, _spans(grid, texts, first, heads), strict=True):
         spans = spans or len(places) > 1
         for place in places:
             row[place] = f"{row[place]} {text.text}".strip()
+        if len(places) == 1:
+            x0, x1 = heads.get(places[0], (text.x0, text.x1))
+            heads[places[0]] = (min(x0, text.x0), max(x1, text.x1))
     return row, spans
 
 
-def _spans(grid: Grid, texts: Sequence[Segment], first: int) -> list[list[int]]:
+def _spans(grid: Grid, texts: Sequence[Segment], first: int, heads: Heads) -> list[list[int]]:
     """Return the columns that each text of a header line stands over."""
-    columns = range(first, len(grid.columns))
-    if 0 < len(texts) < len(columns):
-        groups = _period_span(grid, texts[0], list(columns)) if len(texts) == 1 else _groups(grid, texts, columns)
+    columns = list(range(first, len(grid.columns)))
+    if len(texts) == 1 and len(columns) > 1:
+        if run := _period_span(grid, texts[0], columns, heads):
+            return [run]
+    elif 0 < len(texts) < len(columns):
+        groups = _groups(grid, texts, columns, heads, _CENTRED * grid.size)
+        # Texts that end where columns end may by chance stand near the middle of more.
+        if groups and _own_columns(grid, texts):
+            groups = _groups(grid, texts, columns, heads, grid.size)
         if groups:
             return groups
     return [_columns_below(grid, text, columns) for text in texts]
+
+
+def _own_columns(grid: Grid, texts: Sequence[Segment]) -> bool:
+    """Tell whether every text ends or begins where a column of its own does."""
+    places = [grid.place(text) for text in texts]
+    aligned = all(
+        min(abs(text.x1 - grid.columns[place].x1), abs(text.x0 - grid.columns[place].x0)) <= _ALIGNED * grid.size
+        for text, place in zip(texts, places, strict=True)
+    )
+    return aligned and len(set(places)) == len(places)
 
 
 def _columns_below(grid: Grid, text: Segment, columns: Sequence[int]) -> list[int]:
@@ -216,31 +249,54 @@ def _columns_below(grid: Grid, text: Segment, columns: Sequence[int]) -> list[in
     return below if len(below) > 1 else [max(grid.place(text), columns[0])]
 
 
-def _middle(grid: Grid, places: Sequence[int]) -> float:
-    return (grid.columns[places[0]].x0 + grid.columns[places[-1]].x1) / 2
+def _off_centre(grid: Grid, text: Segment, run: Sequence[int], heads: Heads) -> float:
+    """Return how far a text stands from the middle of a run of columns, or of the texts already over them."""
+    first, last = run[0], run[-1]
+    distances = [abs(text.centre - (grid.columns[first].x0 + grid.columns[last].x1) / 2)]
+    if first in heads and last in heads:
+        distances.append(abs(text.centre - (heads[first][0] + heads[last][1]) / 2))
+    return min(distances)
 
 
-def _groups(grid: Grid, texts: Sequence[Segment], columns: Sequence[int]) -> list[list[int]]:
-    """Give each column to the nearest text, if that puts every text over the middle of its columns."""
-    groups: list[list[int]] = [[] for _ in texts]
-    for place in columns:
-        middle = _middle(grid, [place])
-        nearest = min(range(len(texts)), key=lambda index: abs(texts[index].centre - middle))
-        groups[nearest].append(place)
-    centred = all(
-        group and (len(group) == 1 or abs(text.centre - _middle(grid, group)) <= _CENTRED * grid.size)
-        for text, group in zip(texts, groups, strict=True)
-    )
-    return groups if centred else []
+def _groups(
+    grid: Grid, texts: Sequence[Segment], columns: Sequence[int], heads: Heads, tolerance: float
+) -> list[list[int]]:
+    """Divide the columns among the texts so that every text stands over the middle of its own, if that is possible.
 
-
-def _period_span(grid: Grid, text: Segment, columns: Sequence[int]) -> list[list[int]]:
-    """Put a single text with a word such as "year ended" over the longest run of columns that it is centred on."""
-    if not _PERIOD.search(text.text):
+    Of all divisions into runs of neighbours that with the smallest sum of distances is taken (dynamic programming).
+    """
+    if len(columns) > _MAX_DIVIDED:
         return []
-    runs = [list(columns[start:end]) for end in range(len(columns), 1, -1) for start in range(min(end - 1, 40))]
-    centred = [run for run in runs if len(run) > 1 and abs(text.centre - _middle(grid, run)) <= grid.size]
-    return [max(centred, key=len)] if centred else []
+    count = len(columns)
+    # best[end]: smallest sum, and the runs, with which the texts so far cover the columns before ``end``.
+    best: dict[int, tuple[float, list[list[int]]]] = {0: (0.0, [])}
+    for text in texts:
+        following: dict[int, tuple[float, list[list[int]]]] = {}
+        for start, (total, runs) in best.items():
+            for end in range(start + 1, count + 1):
+                run = list(columns[start:end])
+                off = _off_centre(grid, text, run, heads)
+                if off > tolerance and (len(run) > 1 or not _over(grid, text, run[0])):
+                    continue
+                if end not in following or total + off < following[end][0]:
+                    following[end] = (total + off, [*runs, run])
+        best = following
+    return best[count][1] if count in best else []
+
+
+def _over(grid: Grid, text: Segment, place: int) -> bool:
+    column = grid.columns[place]
+    return text.x1 > column.x0 - _CENTRED * grid.size and text.x0 < column.x1 + _CENTRED * grid.size
+
+
+def _period_span(grid: Grid, text: Segment, columns: Sequence[int], heads: Heads) -> list[int]:
+    """Put a single text with a word such as "year ended" over the longest run of columns that it is centred on."""
+    if not _PERIOD.search(text.text) or len(columns) > _MAX_DIVIDED:
+        return []
+    count = len(columns)
+    runs = [list(columns[start:end]) for end in range(count, 1, -1) for start in range(end - 1)]
+    centred = [run for run in runs if _off_centre(grid, text, run, heads) <= grid.size]
+    return max(centred, key=len, default=[])
 
 
 def wraps(first: SegmentLine, second: SegmentLine) -> bool:

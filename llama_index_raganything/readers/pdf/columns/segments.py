@@ -10,6 +10,7 @@ from typing import Final
 
 from llama_index_raganything.readers.pdf.columns.figures import (
     begins_figure,
+    has_digit,
     is_currency,
     is_dash,
     is_figure,
@@ -27,6 +28,8 @@ FIGURE_GAP: Final = 0.3
 
 _CURRENCY_GAP: Final = 12.0
 _TAIL_GAP: Final = 0.9
+_RANGE_GAP: Final = 0.6
+_DASHES: Final = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2212")
 
 
 @dataclass(slots=True, eq=False)
@@ -101,7 +104,7 @@ def find_segments(lines: Sequence[TextLine]) -> list[SegmentLine]:
     """
     found = []
     for number, line in enumerate(lines):
-        pieces = _glued([_segment(number, run) for run in _runs(line.words)])
+        pieces = _with_ranges(_glued([_segment(number, run) for run in _runs(line.words)]))
         for piece in pieces:
             _classify(piece)
         size = median(word.size for word in line.words)
@@ -161,11 +164,30 @@ def _glued(pieces: list[Segment]) -> list[Segment]:
         before_figure = is_currency(last.text) and is_figure(piece.text) and gap < _CURRENCY_GAP
         behind_figure = is_tail(piece.text) and is_figure(_closed(last.text)) and gap < _TAIL_GAP
         if before_figure or behind_figure:
-            keep_right = behind_figure
-            _join(last, piece, keep_right=keep_right)
+            _join(last, piece, keep_right=behind_figure)
         else:
             glued.append(piece)
     return glued
+
+
+def _with_ranges(pieces: list[Segment]) -> list[Segment]:
+    """Join two figures with a dash between them as close as a word: "0.1 % - 0.9 %"."""
+    joined: list[Segment] = []
+    for piece in pieces:
+        joined.append(piece)
+        if len(joined) >= 3 and _is_range(*joined[-3:]):
+            first, dash, last = joined[-3:]
+            del joined[-2:]
+            dash.text, last.text = f" {dash.text}", f" {last.text}"
+            _join(first, dash, keep_right=False)
+            _join(first, last, keep_right=False)
+    return joined
+
+
+def _is_range(first: Segment, dash: Segment, last: Segment) -> bool:
+    gaps = (dash.x0 - first.x1, last.x0 - dash.x1)
+    numbers = has_digit(first.text) and has_digit(last.text) and is_figure(first.text) and is_figure(last.text)
+    return dash.text in _DASHES and numbers and max(gaps) < _RANGE_GAP * first.size
 
 
 def _closed(text: str) -> str:
