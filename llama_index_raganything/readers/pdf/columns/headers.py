@@ -220,10 +220,10 @@ def _spans(grid: Grid, texts: Sequence[Segment], first: int, heads: Heads) -> li
         if run := _period_span(grid, texts[0], columns, heads):
             return [run]
     elif 0 < len(texts) < len(columns):
-        groups = _groups(grid, texts, columns, heads, _CENTRED * grid.size)
+        groups = _groups(grid, texts, columns, heads)
         # Texts that end where columns end may by chance stand near the middle of more.
-        if groups and _own_columns(grid, texts):
-            groups = _groups(grid, texts, columns, heads, grid.size)
+        if _own_columns(grid, texts) and not _in_the_middle(grid, texts, groups):
+            groups = []
         if groups:
             return groups
     return [_columns_below(grid, text, columns) for text in texts]
@@ -237,6 +237,13 @@ def _own_columns(grid: Grid, texts: Sequence[Segment]) -> bool:
         for text, place in zip(texts, places, strict=True)
     )
     return aligned and len(set(places)) == len(places)
+
+
+def _in_the_middle(grid: Grid, texts: Sequence[Segment], groups: Sequence[Sequence[int]]) -> bool:
+    """Tell whether every text stands over the middle one of its columns."""
+    return bool(groups) and all(
+        len(run) % 2 == 1 and run[len(run) // 2] == grid.place(text) for text, run in zip(texts, groups, strict=True)
+    )
 
 
 def _columns_below(grid: Grid, text: Segment, columns: Sequence[int]) -> list[int]:
@@ -258,9 +265,7 @@ def _off_centre(grid: Grid, text: Segment, run: Sequence[int], heads: Heads) -> 
     return min(distances)
 
 
-def _groups(
-    grid: Grid, texts: Sequence[Segment], columns: Sequence[int], heads: Heads, tolerance: float
-) -> list[list[int]]:
+def _groups(grid: Grid, texts: Sequence[Segment], columns: Sequence[int], heads: Heads) -> list[list[int]]:
     """Divide the columns among the texts so that every text stands over the middle of its own, if that is possible.
 
     Of all divisions into runs of neighbours that with the smallest sum of distances is taken (dynamic programming).
@@ -276,7 +281,7 @@ def _groups(
             for end in range(start + 1, count + 1):
                 run = list(columns[start:end])
                 off = _off_centre(grid, text, run, heads)
-                if off > tolerance and (len(run) > 1 or not _over(grid, text, run[0])):
+                if off > _CENTRED * grid.size and (len(run) > 1 or not _over(grid, text, run[0])):
                     continue
                 if end not in following or total + off < following[end][0]:
                     following[end] = (total + off, [*runs, run])
