@@ -240,10 +240,11 @@ def _own_columns(grid: Grid, texts: Sequence[Segment]) -> bool:
 
 
 def _in_the_middle(grid: Grid, texts: Sequence[Segment], groups: Sequence[Sequence[int]]) -> bool:
-    """Tell whether every text stands over the middle one of its columns."""
-    return bool(groups) and all(
-        len(run) % 2 == 1 and run[len(run) // 2] == grid.place(text) for text, run in zip(texts, groups, strict=True)
-    )
+    """Tell whether every text stands over the middle one of equally many columns."""
+    sizes = {len(run) for run in groups}
+    if len(sizes) != 1 or not sizes <= {3, 5, 7, 9}:
+        return False
+    return all(run[len(run) // 2] == grid.place(text) for text, run in zip(texts, groups, strict=True))
 
 
 def _columns_below(grid: Grid, text: Segment, columns: Sequence[int]) -> list[int]:
