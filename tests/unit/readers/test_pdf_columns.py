@@ -243,6 +243,13 @@ def chart(canvas):
         canvas.drawCentredString(130 + 70 * number, 415 + 31 * number, f"{number * 37 + 12}")
 
 
+def two_axes(canvas):
+    canvas.setFont("Helvetica", 8)
+    for number in range(6):
+        canvas.drawRightString(90, 400 + 40 * number, str(number * 50 + 25))
+        canvas.drawRightString(520, 400 + 40 * number, str(number * 50_000))
+
+
 def numbered_list(canvas):
     canvas.setFont("Helvetica", 9)
     for number in range(12):
@@ -261,7 +268,9 @@ def margin_stamp(canvas):
     canvas.restoreState()
 
 
-@pytest.mark.parametrize("draw", [contents, two_columns, prose_with_numbers, chart, numbered_list, margin_stamp])
+@pytest.mark.parametrize(
+    "draw", [contents, two_columns, prose_with_numbers, chart, two_axes, numbered_list, margin_stamp]
+)
 def test_pages_that_have_no_table_give_none(tmp_path, draw):
     assert tables_of(page(tmp_path / "a.pdf", draw)) == []
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from llama_index_raganything.readers.pdf.columns.figures import has_digit, is_page_number
-from llama_index_raganything.readers.pdf.columns.grid import Grid
+from llama_index_raganything.readers.pdf.columns.grid import Column, Grid
 from llama_index_raganything.readers.pdf.columns.segments import Segment, SegmentLine
 
 MIN_ROWS: Final = 3
@@ -26,6 +26,9 @@ _SHORT_DIGITS: Final = 2
 _SHORT_YEARS: Final = 0.5
 _SHORT_HEADED: Final = 0.66
 _SHORT_HEADER_WIDTH: Final = 20.0
+
+_AXIS_FIGURES: Final = 4
+_AXIS_DIGITS: Final = 15
 
 _CONTENTS_ORDER: Final = 0.8
 _CONTENTS_PAGES: Final = 1.3
@@ -47,6 +50,8 @@ def is_table(grid: Grid, body: Sequence[Sequence[Segment]]) -> bool:
     if len(grid.rows) < MIN_ROWS:
         return False
     columns = grid.figure_columns
+    if not grid.labelled and all(_is_axis(column) for column in columns):
+        return False
     aligned = sum(column.aligned() for column in columns)
     return _is_aligned(grid, aligned, body) and _is_filled(grid, body)
 
@@ -61,6 +66,14 @@ def _is_aligned(grid: Grid, aligned: int, body: Sequence[Sequence[Segment]]) -> 
     if aligned >= 2 and paired >= (2 if len(columns) >= 3 else 3):
         return grid.labelled or len(columns) >= 3 or len(grid.rows) >= 4
     return aligned >= 1 and grid.labelled and _labelled_rows(grid, body) >= _LABELLED_ROWS * len(grid.rows)
+
+
+def _is_axis(column: Column) -> bool:
+    """Tell whether the figures of a column rise or fall by equal steps, as on the axis of a chart."""
+    digits = [re.sub(r"\D", "", s.text) for s in sorted(column.segments, key=lambda s: s.base)]
+    values = [int(text[:_AXIS_DIGITS]) for text in digits if text]
+    steps = {second - first for first, second in pairwise(values)}
+    return len(values) >= _AXIS_FIGURES and len(steps) == 1 and 0 not in steps
 
 
 def _labelled_rows(grid: Grid, body: Sequence[Sequence[Segment]]) -> int:

@@ -115,9 +115,11 @@ def read_glyphs(document: Any, index: int) -> PageGlyphs | None:
                 count = textpage.count_chars()
                 if not 0 < count <= MAX_CHARACTERS:
                     return None
-                directions = _directions(textpage, count)
+                # The handle itself: looking it up in pypdfium2's object takes as long as a call.
+                handle = textpage.raw
+                directions = _directions(handle, count)
                 turn = Counter(directions).most_common(1)[0][0]
-                glyphs = _glyphs(textpage, count, directions, turn)
+                glyphs = _glyphs(handle, count, directions, turn)
                 return PageGlyphs(glyphs, _frame(page, turn))
         except PAGE_ERRORS:
             return None

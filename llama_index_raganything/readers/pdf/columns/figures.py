@@ -80,7 +80,7 @@ def begins_figure(last: str, following: str) -> bool:
         last: The text before, of any length.
         following: The text after it.
     """
-    return last.endswith(("%", ")", "\uff05")) and following[:1] in _CURRENCY_SIGNS
+    return following[:1] in _CURRENCY_SIGNS and last.endswith(("%", ")", "\uff05"))
 
 
 def is_tail(text: str) -> bool:

@@ -123,13 +123,13 @@ def find_lines(words: Sequence[Word]) -> list[TextLine]:
 
 
 def _same_word(last: Glyph, glyph: Glyph) -> bool:
-    size = max(last.size, glyph.size)
-    if abs(last.base - glyph.base) > _WORD_BASELINE * size or min(last.size, glyph.size) < _MARK_SIZE * size:
-        return False
-    if begins_figure(last.text, glyph.text):
-        return False
+    size, smaller = (glyph.size, last.size) if glyph.size > last.size else (last.size, glyph.size)
     gap = glyph.x0 - last.x1
-    return -0.5 * size < gap < (_BLANK_GAP if glyph.spaced else WORD_GAP) * size
+    if gap >= (_BLANK_GAP if glyph.spaced else WORD_GAP) * size or gap <= -0.5 * size:
+        return False
+    if abs(last.base - glyph.base) > _WORD_BASELINE * size or smaller < _MARK_SIZE * size:
+        return False
+    return not begins_figure(last.text, glyph.text)
 
 
 def _add_words(words: list[Word], run: Sequence[Glyph]) -> None:
@@ -147,17 +147,18 @@ def _add_words(words: list[Word], run: Sequence[Glyph]) -> None:
 
 
 def _word(run: Sequence[Glyph], *, leader: bool = False) -> Word:
+    texts, lefts, rights, tops, bottoms, _, sizes, _ = zip(*run, strict=True)
     digits = [glyph.x1 for glyph in run if "0" <= glyph.text <= "9"]
-    x1 = max(glyph.x1 for glyph in run)
-    text = "".join(glyph.text for glyph in run)
+    x1 = max(rights)
+    text = "".join(texts)
     return Word(
         text=text if text.isascii() else clean_text(text),
-        x0=min(glyph.x0 for glyph in run),
+        x0=min(lefts),
         x1=x1,
-        y0=min(glyph.y0 for glyph in run),
-        y1=max(glyph.y1 for glyph in run),
+        y0=min(tops),
+        y1=max(bottoms),
         base=run[0].base,
-        size=max(glyph.size for glyph in run),
+        size=max(sizes),
         digit_right=digits[-1] if digits else x1,
         leader=leader,
         spaced=run[0].spaced,
