@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
+
+from llama_index_raganything._files import replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -72,22 +72,11 @@ class AnswerCache:
                     self._memory.popitem(last=False)
             return
         try:
-            self._write(self._path(key), {"version": _VERSION, "model": model, "answer": answer})
+            content = json.dumps({"version": _VERSION, "model": model, "answer": answer}, ensure_ascii=False)
+            replace_file(self._path(key), content.encode("utf-8", "replace"))
         except OSError as error:
             logger.warning("An answer of %s could not be kept in %s: %s", model or "a model", self.folder, error)
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None  # Only called with a folder; told to mypy.
         return self.folder / key[:2] / f"{key}.json"
-
-    @staticmethod
-    def _write(path: Path, data: dict[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
-                json.dump(data, stream, ensure_ascii=False)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise

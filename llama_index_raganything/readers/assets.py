@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
-import tempfile
 from pathlib import Path
 
+from llama_index_raganything._files import replace_file
 from llama_index_raganything.errors import BlockedSourceError
 
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
@@ -41,12 +40,7 @@ class AssetStore:
         relative = f"{digest[:2]}/{digest}{suffix}"
         target = self.root / relative
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # Written aside and renamed, so that a crash or a second process never leaves half a file.
-            handle, temporary = tempfile.mkstemp(dir=target.parent)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            Path(temporary).replace(target)
+            replace_file(target, data)
         return relative
 
     def resolve(self, relative: str) -> Path:

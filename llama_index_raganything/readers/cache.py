@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from llama_index_raganything._files import replace_file
 from llama_index_raganything.elements import SCHEMA_VERSION, Element, content_id
 from llama_index_raganything.errors import BlockedSourceError, SourceError
 from llama_index_raganything.readers.assets import AssetStore
@@ -113,12 +112,7 @@ class ParseCache:
         path = self._folder(content_hash) / f"{key}.json"
         content = json.dumps(_to_dict(parsed), ensure_ascii=False, separators=(",", ":"))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Written aside and renamed, so that a crash or a second process never leaves half an entry.
-            handle, temporary = tempfile.mkstemp(dir=path.parent)
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(content)
-            Path(temporary).replace(path)
+            replace_file(path, content.encode("utf-8"))
         except OSError as error:
             logger.warning("Cannot write the parse cache entry %s: %s", path, error)
 

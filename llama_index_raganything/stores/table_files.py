@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from llama_index_raganything._files import replace_file
 from llama_index_raganything.errors import StoreUnavailableError
 from llama_index_raganything.tables.model import TableRecord
 
@@ -135,7 +135,6 @@ class TableFiles:
         lines = [head, *(record.to_dict() for record in records)]
         name = _file_name(doc_id)
         with self._lock, self._reported("written"):
-            self.folder.mkdir(parents=True, exist_ok=True)
             signature = self._replace(name, lines)
             self._forget(name)
             self._learn(name, _File(signature, doc_id, entries))
@@ -317,19 +316,8 @@ class TableFiles:
         return records
 
     def _replace(self, name: str, lines: Iterable[dict[str, Any]]) -> Signature:
-        handle, path = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass") as file:
-                for line in lines:
-                    file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-                signature = _signature(os.fstat(file.fileno()))
-            Path(path).replace(self.folder / name)
-        except BaseException:
-            Path(path).unlink(missing_ok=True)
-            raise
-        return signature
+        text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
+        return _signature(replace_file(self.folder / name, text.encode("utf-8", "surrogatepass"), durable=True))
 
     @contextlib.contextmanager
     def _reported(self, action: str) -> Any:

@@ -1,6 +1,5 @@
 """Answers of models that are kept."""
 
-import json
 import multiprocessing
 import os
 import pickle
@@ -44,16 +43,6 @@ def test_a_damaged_file_is_no_answer(tmp_path, content):
     assert cache.get(KEY) is None
     cache.put(KEY, "again")
     assert cache.get(KEY) == "again"
-
-
-def test_no_half_file_is_left_when_writing_stops(tmp_path, monkeypatch):
-    def stop(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(json, "dump", stop)
-    with pytest.raises(KeyboardInterrupt):
-        AnswerCache(tmp_path).put(KEY, "yes")
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_folder_that_cannot_be_written_costs_no_run(tmp_path, caplog):
