@@ -1,13 +1,16 @@
-"""Run a function over many items in worker processes, one failure never stopping the others."""
+"""Run a function over many items in threads or in worker processes."""
 
 from __future__ import annotations
 
+import contextvars
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TypeVar
+
+from llama_index.core.utils import get_tqdm_iterable
 
 from llama_index_raganything.errors import RAGAnythingError
 from llama_index_raganything.modalities import packed_modalities, unpack_modalities
@@ -62,6 +65,32 @@ def map_in_processes(
         if position < len(items):
             yield _alone(function, items[position])
             position += 1
+
+
+def map_in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int, progress: str = ""
+) -> list[Result]:
+    """Apply a function to items in threads and return the results in order.
+
+    Args:
+        function: A function of one item; when it raises, items that have not begun are left.
+        items: The items.
+        num_workers: Number of threads at most.
+        progress: Text of a progress bar; empty for none.
+
+    Returns:
+        The result of each item.
+    """
+    if not items:
+        return []
+    with ThreadPoolExecutor(min(num_workers, len(items))) as pool:
+        try:
+            # Each with the caller's context, in which LlamaIndex keeps its spans and callbacks.
+            jobs = [pool.submit(contextvars.copy_context().run, function, item) for item in items]
+            return [job.result() for job in get_tqdm_iterable(jobs, bool(progress), progress)]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _pool(num_workers: int) -> ProcessPoolExecutor:

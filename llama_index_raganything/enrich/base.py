@@ -9,22 +9,19 @@ nodes as they were and is reported.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.async_utils import run_jobs
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, TransformComponent
-from llama_index.core.utils import get_tqdm_iterable
 from pydantic import Field
 
 from llama_index_raganything.errors import NoAnswerError
-from llama_index_raganything.workers import Failure
+from llama_index_raganything.workers import Failure, map_in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -117,17 +114,8 @@ class ElementProcessor(TransformComponent):
             The nodes in the same order, and what failed.
         """
         elements = self._elements(nodes)
-        if not elements:
-            return Processed(list(nodes))
-        with ThreadPoolExecutor(min(self.max_workers, len(elements)), "enrich") as pool:
-            try:
-                # Each with the caller's context, in which LlamaIndex keeps its spans and callbacks.
-                jobs = [pool.submit(contextvars.copy_context().run, self._guarded, element) for element in elements]
-                waiting = get_tqdm_iterable(jobs, show_progress, self._progress_text())
-                outcomes = [job.result() for job in waiting]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        progress = self._progress_text() if show_progress else ""
+        outcomes = map_in_threads(self._guarded, elements, self.max_workers, progress)
         return _joined(nodes, elements, outcomes)
 
     async def aprocess(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> Processed:

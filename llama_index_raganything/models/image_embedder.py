@@ -7,10 +7,8 @@ when the model is multimodal (llama-index-core 0.14).
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +17,6 @@ from llama_index.core.async_utils import run_jobs
 from llama_index.core.base.embeddings.base import Embedding
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import BaseNode, ImageType, TransformComponent
-from llama_index.core.utils import get_tqdm_iterable
 from pydantic import Field
 
 from llama_index_raganything.errors import ConfigurationError, NodeValueError, RAGAnythingError
@@ -32,7 +29,7 @@ from llama_index_raganything.models.image_sources import (
     model_input,
     source_of_node,
 )
-from llama_index_raganything.workers import Failure
+from llama_index_raganything.workers import Failure, map_in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -104,16 +101,8 @@ class ImageEmbedder(TransformComponent):
         """
         pictures, failures = self._pictures(nodes)
         batches = self._batches(pictures)
-        if not batches:
-            return EmbeddedImages(list(nodes), failures=failures)
-        with ThreadPoolExecutor(min(self.max_workers, len(batches)), "images") as pool:
-            try:
-                # Each with the caller's context, in which LlamaIndex keeps its spans and callbacks.
-                jobs = [pool.submit(contextvars.copy_context().run, self._embed, batch) for batch in batches]
-                outcomes = [job.result() for job in get_tqdm_iterable(jobs, show_progress, self.class_name())]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        progress = self.class_name() if show_progress else ""
+        outcomes = map_in_threads(self._embed, batches, self.max_workers, progress)
         return self._joined(nodes, pictures, [outcome for batch in outcomes for outcome in batch], failures)
 
     async def aprocess(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> EmbeddedImages:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from llama_index_raganything.elements import Element
+from llama_index_raganything.tables.read import pipe_cells
 
 Cells = list[str]
 
@@ -21,22 +22,9 @@ def split_rows(text: str) -> tuple[Cells, list[Cells]] | None:
     lines = [line.strip() for line in text.splitlines()]
     for number, line in enumerate(lines[1:], start=1):
         if _is_rule(line) and lines[number - 1].startswith("|"):
-            body = [parse_row(row) for row in _leading_rows(lines[number + 1 :])]
-            return parse_row(lines[number - 1]), body
+            body = [list(pipe_cells(row)) for row in _leading_rows(lines[number + 1 :])]
+            return list(pipe_cells(lines[number - 1])), body
     return None
-
-
-def parse_row(line: str) -> Cells:
-    """Return the cells of one Markdown table row.
-
-    Args:
-        line: A line such as ``"| North | 4.2 |"``.
-
-    Returns:
-        The cells, with escaped pipes restored.
-    """
-    inner = line.strip().removeprefix("|").removesuffix("|").replace("\\|", "\x00")
-    return [cell.replace("\x00", "|").strip() for cell in inner.split("|")]
 
 
 def table_texts(element: Element, budget: int, count: Callable[[str], int]) -> list[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +26,7 @@ from llama_index_raganything.models.image_sources import Fetch, ImageSource, mod
 from llama_index_raganything.ranking.outliers import MIN_BACKGROUND, outstanding_threshold
 from llama_index_raganything.ranking.question import understand
 from llama_index_raganything.retrievers.fusion import RRF_K, fuse_by_rank
+from llama_index_raganything.workers import map_in_threads
 
 dispatcher = get_dispatcher(__name__)
 
@@ -158,7 +157,7 @@ class VisualRetriever(BaseRetriever):
             except StopIteration as stop:
                 result: list[NodeWithScore] = stop.value
                 return result
-            answers = self._answers(requests)
+            answers = map_in_threads(self._answer, requests, self.max_concurrency)
 
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -172,13 +171,6 @@ class VisualRetriever(BaseRetriever):
                 result: list[NodeWithScore] = stop.value
                 return result
             answers = list(await asyncio.gather(*(self._aanswer(request, limit) for request in requests)))
-
-    def _answers(self, requests: Sequence[_Request]) -> list[_Answer]:
-        if self.max_concurrency == 1 or len(requests) < 2:
-            return [self._answer(request) for request in requests]
-        with ThreadPoolExecutor(min(self.max_concurrency, len(requests))) as pool:
-            jobs = [pool.submit(contextvars.copy_context().run, self._answer, request) for request in requests]
-            return [job.result() for job in jobs]
 
     def _answer(self, request: _Request) -> _Answer:
         if isinstance(request, _EmbedText):
