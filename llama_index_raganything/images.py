@@ -10,6 +10,7 @@ thousands, files of many megabytes. Pure functions of bytes or a path; nothing i
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import struct
@@ -192,6 +193,32 @@ def image_digest(data: bytes) -> str:
         32 hexadecimal digits; see :class:`~llama_index_raganything.readers.assets.AssetStore`.
     """
     return hashlib.sha256(data).hexdigest()[:32]
+
+
+def decoded_image(text: str | bytes, name: str = "The image") -> bytes:
+    """Return the bytes of an image that is written in base64.
+
+    Args:
+        text: Base64, in lines or in one, or a data URI of it.
+        name: What to call the image in errors.
+
+    Returns:
+        The bytes, unchecked.
+
+    Raises:
+        CorruptFileError: It is no base64, or there is nothing in it.
+    """
+    written = text if isinstance(text, str) else text.decode("ascii", "replace")
+    payload = written.partition(",")[2] if written.lstrip()[:5].lower() == "data:" else written
+    try:
+        data = base64.b64decode("".join(payload.split()), validate=True)
+    except ValueError as error:  # Signs beyond ASCII too, which are no binascii.Error.
+        message = f"{name} is not valid base64 ({error}); pass bytes, base64 text or a data URI."
+        raise CorruptFileError(message) from error
+    if not data:
+        message = f"{name} is empty; pass bytes, base64 text or a data URI."
+        raise CorruptFileError(message)
+    return data
 
 
 def on_white(image: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llama_index_raganything.attachments.cells import table_rows
-from llama_index_raganything.errors import ConfigurationError, CorruptFileError, FileTooLargeError
-from llama_index_raganything.images import FittedImage, fit_image, image_bytes, image_digest
+from llama_index_raganything.errors import ConfigurationError, FileTooLargeError
+from llama_index_raganything.images import FittedImage, decoded_image, fit_image, image_bytes, image_digest
 from llama_index_raganything.ranking.lexical import content_tokens
 
 MAX_TEXT: Final = 2_000_000
@@ -67,9 +66,9 @@ class ImageAttachment:
         if (self.path is None) == (self.data is None):
             raise ConfigurationError("An image attachment needs a path or data, and not both.")
         if self.path is not None:
-            object.__setattr__(self, "path", local_path(self.path))
+            object.__setattr__(self, "path", local_path(os.fsdecode(self.path)))
         if isinstance(self.data, str):
-            object.__setattr__(self, "data", _decoded(self.data))
+            object.__setattr__(self, "data", decoded_image(self.data, "The data of an attached image"))
 
     @property
     def source(self) -> str | bytes:
@@ -280,18 +279,6 @@ def local_path(value: str | os.PathLike[str]) -> str:
         message = f"{path[:200]!r} is a URL, and attachments are not fetched; download it and pass path or bytes."
         raise ConfigurationError(message)
     return path
-
-
-def _decoded(text: str) -> bytes:
-    bare = "".join(DATA_URI.sub("", text, count=1).split())
-    try:
-        data = base64.b64decode(bare, validate=True)
-    except (binascii.Error, ValueError) as error:
-        message = f"The data of an attached image are no base64 ({error}); pass bytes, base64 text or a data URI."
-        raise CorruptFileError(message) from error
-    if not data:
-        raise CorruptFileError("The data of an attached image are empty; pass bytes, base64 text or a data URI.")
-    return data
 
 
 def _check_length(kind: str, text: str) -> None:

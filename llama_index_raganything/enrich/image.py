@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,12 +17,12 @@ from llama_index_raganything.enrich.base import ElementNodes, document_id_of
 from llama_index_raganything.enrich.describe import Describer, Picture, Subject, body_paragraphs, text_of
 from llama_index_raganything.errors import (
     ConfigurationError,
-    CorruptFileError,
     EnrichmentError,
     SourceError,
     UnsupportedFormatError,
 )
 from llama_index_raganything.images import MAX_PIXELS, fit_image, image_digest
+from llama_index_raganything.models.image_sources import source_of_node
 from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.tables.read import pipe_tables
 
@@ -136,22 +134,20 @@ def image_source(node: BaseNode) -> tuple[bytes | Path, str]:
         UnsupportedFormatError: Its asset is of a format that is not drawn here.
         CorruptFileError: Its bytes are no base64.
     """
+    source = source_of_node(node)
+    if isinstance(source, Path):
+        return source, source.name
+    if isinstance(source, bytes):
+        return source, "image"
     asset = str(node.metadata.get("asset") or "")
-    if isinstance(node, ImageNode) and node.image_path:
-        return Path(node.image_path), Path(node.image_path).name
-    if isinstance(node, ImageNode) and node.image:
-        try:
-            return base64.b64decode(str(node.image).rpartition(",")[2], validate=True), "image"
-        except (binascii.Error, ValueError) as error:
-            message = f"The image in node {node.node_id} is no base64 ({error})."
-            raise CorruptFileError(message) from error
     if PurePosixPath(asset).suffix.lower() in _DRAWINGS:
         name = PurePosixPath(asset).name
         message = f"{name} is a drawing that cannot be shown to a model here; convert it to PNG or JPEG."
         raise UnsupportedFormatError(message, name)
-    if isinstance(node, ImageNode) and node.image_url:
+    if source is not None:
         message = (
-            f"The image of node {node.node_id} is known by its URL only, and nothing is fetched: {node.image_url}."
+            f"The image of node {node.node_id} is known by its URL only, and nothing is fetched: {source[:200]}; "
+            "download it and set the node's image_path."
         )
         raise SourceError(message)
     message = (

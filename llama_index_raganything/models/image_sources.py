@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import io
 import re
@@ -15,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from llama_index.core.schema import BaseNode, ImageNode, ImageType
 
 from llama_index_raganything.errors import BlockedSourceError, CorruptFileError
-from llama_index_raganything.images import MAX_SOURCE_BYTES, fit_image
+from llama_index_raganything.images import MAX_SOURCE_BYTES, decoded_image, fit_image
 
 MAX_EMBED_PIXELS: Final = 1_000_000
 """Pixels of an image that goes to an embedding model; the finest of Qwen's resolutions takes 0.8 million."""
@@ -158,20 +156,12 @@ def model_input(
 
 def _first_of(data: Any, path: Any, url: str | None, name: str) -> ImageSource | None:
     if data:
-        return _decoded(data, name)
+        return decoded_image(data, name)
     if path and isinstance(path, str) and is_url(path):
         url = path
     elif path:
         return Path(path)
     if url and url.lstrip()[:5].lower() == "data:":
         head, _, payload = url.partition(",")
-        return _decoded(payload, name) if head.rstrip().endswith(";base64") else unquote_to_bytes(payload)
+        return decoded_image(payload, name) if head.rstrip().endswith(";base64") else unquote_to_bytes(payload)
     return url or None
-
-
-def _decoded(data: str | bytes, name: str) -> bytes:
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        message = f"{name} is not valid base64 ({error}); encode it again."
-        raise CorruptFileError(message) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node, NodeWithScore
 
 from llama_index_raganything.errors import BlockedSourceError, RAGAnythingError
-from llama_index_raganything.images import FittedImage, fit_image
+from llama_index_raganything.images import FittedImage, decoded_image, fit_image
 from llama_index_raganything.query_engine.citations import parse_box
 from llama_index_raganything.readers.assets import AssetStore
 
@@ -57,12 +56,12 @@ class ImageFiles:
             node: Any node.
 
         Raises:
-            ValueError: The bytes are no base64.
+            CorruptFileError: The bytes are no base64.
         """
         if isinstance(node, ImageNode) and node.image:
-            return base64.b64decode(node.image)
+            return decoded_image(node.image)
         if isinstance(node, Node) and node.image_resource is not None and node.image_resource.data:
-            return base64.b64decode(node.image_resource.data)
+            return decoded_image(node.image_resource.data)
         return self.path_of(node)
 
     def fitted(self, node: BaseNode, max_pixels: int) -> FittedImage | None:
@@ -156,18 +155,18 @@ def image_record(
     }
 
 
-def attached_record(path: str | os.PathLike[str] | None, image: FittedImage | None) -> dict[str, Any]:
+def attached_record(source: str | bytes, image: FittedImage | None) -> dict[str, Any]:
     """Return the same for an image that the question carried.
 
     Args:
-        path: The image's file, if it is one.
+        source: The image's path or bytes.
         image: The image as it was sent; None when it was not.
     """
     names = ("page", "page_label", "file_name", "label", "caption", "content_type")
     return {
         "n": None,
         "node_id": None,
-        "path": None if path is None else str(path),
+        "path": source if isinstance(source, str) else None,
         **dict.fromkeys(names),
         "width": image.width if image is not None else None,
         "height": image.height if image is not None else None,

@@ -229,7 +229,7 @@ class CitingSynthesizer(EventedSynthesizer):
         share = min(MAX_BYTES, _MAX_TOTAL_BYTES // max(1, min(most, len(images))))
         fitted = [image.fit(max_pixels=self._max_pixels, max_bytes=share) for image in images[:most]]
         shown = [*fitted, *[None] * (len(images) - len(fitted))]
-        records = [attached_record(image.path, sent) for image, sent in zip(images, shown, strict=True)]
+        records = [attached_record(image.source, sent) for image, sent in zip(images, shown, strict=True)]
         if not fitted:
             return _Asked(text, options, records)
         if self._prompts_show_attachments():

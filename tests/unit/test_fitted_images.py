@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 
@@ -15,7 +16,7 @@ from llama_index_raganything.errors import (
     SourceError,
     UnsupportedFormatError,
 )
-from llama_index_raganything.images import MAX_ASPECT, MIN_SIDE, fit_image, image_digest, open_upright
+from llama_index_raganything.images import MAX_ASPECT, MIN_SIDE, decoded_image, fit_image, image_digest, open_upright
 
 
 def encoded(image, kind="PNG", **options):
@@ -154,3 +155,16 @@ def test_bytes_are_not_shown_and_name_the_asset(tmp_path):
     data = encoded(Image.new("RGB", (64, 48)))
     assert "data" not in repr(fit_image(data))
     assert image_digest(data) in AssetStore(tmp_path).put(data, ".png")
+
+
+@pytest.mark.parametrize("lead", ["", "data:image/png;base64,", " DATA:;base64,"])
+def test_base64_is_read_in_lines_and_as_data_uri(lead):
+    data = bytes(range(256))
+    assert decoded_image(lead + base64.b64encode(data).decode()) == data
+    assert decoded_image((lead + base64.encodebytes(data).decode()).encode()) == data
+
+
+@pytest.mark.parametrize("text", ["", "no base64!", "中文", "data:image/png;base64,", b"\xff\xfe", "QQ"])
+def test_what_is_no_base64_is_named(text):
+    with pytest.raises(CorruptFileError, match="The figure"):
+        decoded_image(text, "The figure")
