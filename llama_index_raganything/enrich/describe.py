@@ -186,6 +186,7 @@ class Describer(ElementProcessor):
         waiting = [element for element in elements if not any(element.first.metadata.get(key) for key in done)]
         if waiting:
             self._prompts()  # Here, because imports change the environment for a moment and threads would see it.
+            self._answers()  # Here, because threads would make one each.
         return waiting
 
     def _process_element(self, element: ElementNodes) -> Sequence[BaseNode]:
@@ -272,12 +273,12 @@ class _Question:
         return self._answer
 
     async def _sent(self, messages: Sequence[ChatMessage]) -> str:
-        failed = self._shared.get(_FAILED, 0)
         # Of a model that is down, the elements left are asked once each: waiting would take hours.
-        retries = 0 if failed >= _OUTAGE else self._describer.max_retries
+        retries = 0 if self._shared.get(_FAILED, 0) >= _OUTAGE else self._describer.max_retries
         response = await attempt(lambda: self._chat(messages), retries, self._describer.retry_seconds)
         if isinstance(response, Failure):
-            self._shared[_FAILED] = failed + 1
+            # Read again: others that were asked at the same time have failed since.
+            self._shared[_FAILED] = self._shared.get(_FAILED, 0) + 1
             message = f"The model {self._model} gave no answer. {response.reason}"
             raise NoAnswerError(message)
         self._shared[_FAILED] = 0

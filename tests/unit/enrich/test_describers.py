@@ -296,6 +296,15 @@ def test_of_a_model_that_is_down_only_the_first_calls_are_repeated(run):
     assert len(llm.requests) == 8 * 2 + 12
 
 
+def test_failures_of_elements_that_are_asked_at_the_same_time_all_count(run):
+    nodes = [table(element_id=str(number)) for number in range(40)]
+    llm = FailingLLM()
+    processed = run(TableDescriber(llm=llm, max_retries=1, retry_seconds=0.01, max_workers=4), nodes)
+    assert len(processed.failures) == 40
+    # Three more may have been asked when the eighth failed.
+    assert len(llm.requests) <= 11 * 2 + 29
+
+
 def test_failures_are_not_cached(tmp_path, run):
     down = FailingLLM()
     run(TableDescriber(llm=down, cache_folder=tmp_path, max_retries=0), [table()])
