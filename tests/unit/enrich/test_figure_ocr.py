@@ -8,7 +8,8 @@ from llama_index_raganything.enrich import figures
 from llama_index_raganything.enrich.figures import OCR_PREFIX, FigureOCR
 
 
-def picture(path, text="Revenue 2024", size=(400, 120), mode="RGB", **options):
+def picture(path, text="Revenue 2024", size=(300, 300), mode="RGB", **options):
+    """Draw words; the recogniser scales the short side up, so that a square costs a third of a strip."""
     image = Image.new("RGB", size, "white")
     ImageDraw.Draw(image).text((20, 40), text, fill="black", font=ImageFont.load_default(40))
     image.convert(mode).save(path, **options)
@@ -25,10 +26,11 @@ def node_of(path, text="Figure 1: Sales\n\nSee Figure 1.", caption="Figure 1: Sa
 
 def test_words_go_after_the_caption_and_a_second_run_adds_none(tmp_path):
     node = node_of(picture(tmp_path / "a.png"))
-    (made,) = FigureOCR()([node])
+    processor = FigureOCR()
+    (made,) = processor([node])
     assert made.text == f"Figure 1: Sales\n\n{OCR_PREFIX}\nRevenue 2024\n\nSee Figure 1."
     assert (made.node_id, made.metadata, made.image_path) == (node.node_id, node.metadata, node.image_path)
-    assert FigureOCR()([made])[0].text == made.text
+    assert processor([made])[0].text == made.text
 
 
 def test_words_that_the_text_has_already_are_not_repeated(tmp_path):
