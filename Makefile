@@ -46,6 +46,7 @@ bench: install  ## Run all benchmarks: make bench DATA=folder
 	$(BIN)/python -m benchmarks.passages $(DATA)/passages/tatqa --json $(OUT)/tatqa.json
 	$(BIN)/python -m benchmarks.passages $(DATA)/passages/hotpotqa --json $(OUT)/hotpotqa.json
 	$(BIN)/python -m benchmarks.passages $(DATA)/passages/musique --json $(OUT)/musique.json
+	$(BIN)/python -m benchmarks.tables $(DATA)/passages/tatqa --json $(OUT)/tables.json
 	$(BIN)/python -m benchmarks.parsing $(DATA)/documents --json $(OUT)/parsing.json
 	$(BIN)/python -m benchmarks.robustness $(DATA)/hostile --json $(OUT)/robustness.json
 	$(BIN)/python -m benchmarks.ingest $(DATA)/pages/pdf --json $(OUT)/ingest.json

@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
     from llama_index_raganything.node_parser import RAGAnythingNodeParser
     from llama_index_raganything.query_engine import ExtractiveSynthesizer, RAGAnythingQueryEngine
+    from llama_index_raganything.query_engine.tables import TableQueryEngine
     from llama_index_raganything.ranking.evidence import EvidenceRanker
     from llama_index_raganything.readers.reader import RAGAnythingReader
     from llama_index_raganything.readers.registry import register_parsers
@@ -145,6 +146,7 @@ _HOMES = {
     "SpacyRecognizer": "graph.recognizers",
     "TableAttachment": "attachments",
     "TableDescriber": "enrich",
+    "TableQueryEngine": "query_engine.tables",
     "TableRecord": "tables.model",
     "TableRetriever": "retrievers.tables",
     "TableStore": "stores.tables",
@@ -226,6 +228,7 @@ __all__ = [
     "StoreUnavailableError",
     "TableAttachment",
     "TableDescriber",
+    "TableQueryEngine",
     "TableRecord",
     "TableRetriever",
     "TableStore",

@@ -20,6 +20,7 @@ from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.query_engine import ImageTextPostprocessor, RAGAnythingQueryEngine
+from llama_index_raganything.query_engine.tables import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.retrievers.graph import EvidenceRetriever
 from llama_index_raganything.retrievers.inventory import InventoryRetriever
@@ -136,6 +137,25 @@ class Queryable:
             tables=self.tables,
             **options,
         )
+
+    def as_table_query_engine(
+        self,
+        *,
+        llm: LLM | None = None,
+        similarity_top_k: int = 3,
+        filters: MetadataFilters | None = None,
+        **options: Any,
+    ) -> TableQueryEngine:
+        """Return an engine that answers from tables: by SQL that an LLM writes, or by looking cells up without one.
+
+        Args:
+            llm: LLM for this engine; the index's by default.
+            similarity_top_k: How many tables to answer from.
+            filters: Only nodes that match take part.
+            **options: Further arguments of :class:`TableQueryEngine`.
+        """
+        retriever = self.as_table_retriever(similarity_top_k=similarity_top_k, filters=filters)
+        return TableQueryEngine(retriever, resolve_llm(llm or self._llm), self.tables, **options)
 
     def query_sql(self, sql: str, **options: Any) -> SQLResult:
         """Ask the tables of the documents with a read-only SQL statement.

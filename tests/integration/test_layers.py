@@ -104,6 +104,9 @@ def test_tables_are_found_by_their_rows(index):
     assert isinstance(retriever, TableRetriever)
     found = retriever.retrieve("cargo of ships in 2022")
     assert set(types(found)) == {"table"}
+    answer = index.as_table_query_engine().query("How many ships were there in 2022?")
+    assert "1,377" in str(answer)
+    assert answer.metadata["citations"][0]["label"] == "Table 1"
 
 
 def test_formulas_are_found_by_their_meaning(index):
