@@ -68,7 +68,11 @@ def _entries(summary: NodeWithScore) -> list[dict[str, Any]]:
     try:
         found = json.loads(summary.node.metadata[ENTRIES_KEY])
         return [
-            {"heading": str(entry["heading"]), "things": list(entry["things"]), "more": int(entry["more"])}
+            {
+                "heading": str(entry["heading"]),
+                "things": [(str(node_id), str(text)) for node_id, text in entry["things"]],
+                "more": int(entry["more"]),
+            }
             for entry in found
         ]
     except (ValueError, TypeError, KeyError):
