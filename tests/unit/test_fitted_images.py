@@ -106,9 +106,9 @@ def test_bytes_are_limited_by_quality_and_then_by_size(max_bytes):
     assert len(fitted.data) <= max(max_bytes, 2_000)
 
 
-def test_text_stays_readable_when_scaled():
-    fitted = fit_image(encoded(noise(2000, 1000)), max_pixels=500_000)
-    assert (fitted.width, fitted.height) == (1000, 500)
+def test_large_images_are_scaled_down_in_proportion():
+    fitted = fit_image(encoded(noise(800, 400)), max_pixels=80_000)
+    assert (fitted.width, fitted.height) == (400, 200)
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,9 @@ def test_what_does_not_parse_gives_a_line_of_tokens(latex):
     "latex", ["{" * 3000, "\\frac" * 800, "x^" * 2000, "\\sqrt{" * 3000 + "}" * 3000, "\\left(" * 2000, "^" * 100_000]
 )
 def test_hostile_nesting_costs_neither_time_nor_an_exception(latex):
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(latex_to_words(latex)) <= MAX_WORDS_CHARS
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_deep_nesting_keeps_its_symbols():

@@ -309,6 +309,6 @@ class TestPassages:
     "text", ["(" * 50_000, "a" * 100_000, "| a | b |\n| --- | --- |\n" + "| x | 1 |\n" * 5_000, "\n" * 100_000]
 )
 def test_hostile_texts_take_little_time(text):
-    started = time.perf_counter()
+    started = time.process_time()
     find_quotes("What is the value of x in b?", [source(text)] * 3)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

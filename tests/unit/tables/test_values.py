@@ -286,9 +286,9 @@ def test_a_cell_of_another_type_is_none():
     "text", ["1" * 10**6, "1," * 10**6, "(" * 10**6, " " * 10**6 + "1", "*" * 10**6, "1 (" * 10**5, "é" * 10**6]
 )
 def test_hostile_cells_cost_no_time(text):
-    begun = time.perf_counter()
+    begun = time.process_time()
     for kind in ("number", "date", "boolean", "text"):
         cell_value(text, kind, "." if kind == "number" else "")
     decimal_mark([text])
     date_order([text])
-    assert time.perf_counter() - begun < 3
+    assert time.process_time() - begun < 3
