@@ -51,8 +51,9 @@ class ProcessorOptions:
         context_filter_content_types: Content types that are shown.
     """
 
-    llm: LLM | None = None
-    vision_llm: LLM | None = None
+    # Models show their keys.
+    llm: LLM | None = field(default=None, repr=False)
+    vision_llm: LLM | None = field(default=None, repr=False)
     cache_folder: str | Path | None = None
     language: str = "en"
     prompts: dict[str, str] = field(default_factory=dict)

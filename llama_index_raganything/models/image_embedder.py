@@ -73,7 +73,8 @@ class ImageEmbedder(TransformComponent):
         fetch: Gets images that are at a URL; without it they are reported as not embedded. Not serialised.
     """
 
-    embed_model: MultiModalEmbedding = Field(description="Embeds images and texts in one space.")
+    # Models show their keys.
+    embed_model: MultiModalEmbedding = Field(repr=False, description="Embeds images and texts in one space.")
     dimension: int | None = Field(default=None, ge=1, description="Length of the vectors.")
     content_types: tuple[str, ...] | None = Field(default=None, description="Content types that are embedded.")
     max_pixels: int = Field(default=MAX_EMBED_PIXELS, ge=1024, description="Pixels of an image.")

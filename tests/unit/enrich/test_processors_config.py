@@ -36,6 +36,17 @@ def config(**values):
     return RAGAnythingConfig(**values)
 
 
+def test_a_models_key_is_not_shown():
+    class Keyed(ScriptedChatLLM):
+        api_key: str = "sk-secret"
+
+    llm = Keyed()
+    options = ProcessorOptions(llm=llm, vision_llm=llm)
+    shown = [repr(options), *(repr(processor) for processor in make_processors(options))]
+    assert len(shown) == 4
+    assert not [text for text in shown if "sk-secret" in text]
+
+
 def described(processors):
     return [type(processor) for processor in processors if isinstance(processor, DESCRIBERS)]
 

@@ -291,6 +291,14 @@ def test_it_can_be_pickled_and_written_down(tmp_path):
     assert "fetch" not in embedder.to_dict()
 
 
+def test_a_models_key_is_not_shown():
+    class Keyed(ColorEmbedding):
+        api_key: str = "sk-secret"
+
+    embedder = ImageEmbedder(embed_model=Keyed())
+    assert not [text for text in (repr(embedder), str(embedder), embedder.to_json()) if "sk-secret" in text]
+
+
 @pytest.mark.parametrize("wrong", [{"max_workers": 0}, {"dimension": 0}, {"max_pixels": 1}])
 def test_arguments_are_checked(wrong):
     with pytest.raises(ValueError, match="greater"):
