@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +39,9 @@ class SessionSettings:
 
     working_dir: Path
     workspace: str
-    llm: LLM | None
-    embed_model: BaseEmbedding
+    # Models show their keys.
+    llm: LLM | None = field(repr=False)
+    embed_model: BaseEmbedding = field(repr=False)
     address: Address | None
     options: Mapping[str, Any]
     num_workers: int
