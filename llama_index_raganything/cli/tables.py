@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import datetime
 import sys
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from llama_index_raganything.cli.options import add_command, open_index
 from llama_index_raganything.cli.output import hint_if_empty, place_of, print_json
 
 if TYPE_CHECKING:
-    from llama_index_raganything.tables.model import TableRecord
+    from llama_index_raganything.stores.tables import TableStore
 
 
 def add_table_commands(commands: Any) -> None:
@@ -36,7 +35,7 @@ def _tables(arguments: argparse.Namespace) -> int:
         hint_if_empty(index)
         assert index.tables is not None  # The command line opens every layer.
         if arguments.name:
-            return _profile(index.tables.tables(), arguments)
+            return _profile(index.tables, arguments)
         entries = index.tables.entries()
     if arguments.json:
         print_json(
@@ -61,10 +60,11 @@ def _tables(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _profile(tables: list[TableRecord], arguments: argparse.Namespace) -> int:
+def _profile(store: TableStore, arguments: argparse.Namespace) -> int:
     from llama_index_raganything.tables.profile import profile
 
-    found = next((table for table in tables if table.name == arguments.name), None)
+    named = (entry.table_id for entry in store.entries() if entry.name == arguments.name)
+    found = store.get(next(named, ""))
     if found is None:
         print(f"No table is named {arguments.name!r}; `tables` without a name lists them.", file=sys.stderr)
         return 1
@@ -96,7 +96,5 @@ def _sql(arguments: argparse.Namespace) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of SQL as JSON knows it."""
-    if isinstance(value, Decimal):
-        return float(value)
-    return str(value) if isinstance(value, datetime.date | datetime.time | datetime.timedelta | bytes) else value
+    """Return a value of an ``SQLResult`` as JSON knows it."""
+    return value.isoformat() if isinstance(value, datetime.date) else value
