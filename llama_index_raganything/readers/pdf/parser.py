@@ -18,6 +18,7 @@ from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.docvortex import docvortex_version
 from llama_index_raganything.readers.docvortex_blocks import attach_loose_captions, blocks_to_elements, deepen_headings
+from llama_index_raganything.readers.pdf.columns.captions import caption_tables
 from llama_index_raganything.readers.pdf.columns.merge import merge_tables
 from llama_index_raganything.readers.pdf.columns.page_tables import page_tables
 from llama_index_raganything.readers.pdf.labels import page_labels
@@ -138,7 +139,7 @@ def _parse_standard(
         found = attach_loose_captions(found)
         page, others = parser.parse(text, found)
         elements.append(_page_element(text, label).model_copy(update=page))
-        elements.extend(deepen_headings(others))
+        elements.extend(deepen_headings(caption_tables(others)))
     return elements
 
 

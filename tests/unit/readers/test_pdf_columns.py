@@ -22,6 +22,7 @@ from unruled_files import (
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import ParseOptions
+from llama_index_raganything.readers.pdf.columns.captions import caption_tables
 from llama_index_raganything.readers.pdf.columns.characters import MAX_CHARACTERS, Glyph
 from llama_index_raganything.readers.pdf.columns.figures import is_figure
 from llama_index_raganything.readers.pdf.columns.finder import find_tables
@@ -329,7 +330,7 @@ def test_a_shaded_statement_taken_for_a_picture_becomes_the_table():
     picture = Element(type="image", bbox=(100, 290, 900, 510), page=1, caption="Table 2: Results")
     figure = Element(type="text", text="46,298", bbox=(500, 350, 560, 360), page=1)
     below = Element(type="text", text="In fiscal 2023 we earned less.", bbox=(100, 600, 900, 620), page=1)
-    merged = merge_tables([heading, picture, figure, below], [own(caption="($ in millions)")])
+    merged = caption_tables(merge_tables([heading, picture, figure, below], [own(caption="($ in millions)")]))
     assert [element.type for element in merged] == ["heading", "table", "text"]
     assert (merged[1].caption, merged[1].label) == ("Table 2: Results ($ in millions)", "Table 2")
 
@@ -339,12 +340,43 @@ def test_a_picture_much_larger_than_the_table_stays():
     assert [element.type for element in merge_tables([picture], [own()])] == ["image", "table"]
 
 
-def test_a_loose_caption_joins_the_unit():
-    caption = Element(type="text", text="Table 3. Cash flows", bbox=(100, 270, 400, 280), page=1)
-    unit = Element(type="text", text="($ in millions)", bbox=(100, 285, 300, 295), page=1)
-    merged = merge_tables([caption, unit], [own(caption="($ in millions)")])
-    assert [element.type for element in merged] in (["table"], ["text", "table"])
-    assert "($ in millions)" in merged[-1].caption
+def text_at(words, top, bottom, kind="text"):
+    return Element(type=kind, text=words, bbox=(100, top, 600, bottom), page=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "title", "caption"),
+    [
+        ("Table 3. Cash flows", "($ in millions)", "Table 3. Cash flows ($ in millions)"),
+        ("Cash flows were as follows ($ in millions):", "as follows ($ in millions):", None),
+        ("Top ten shareholders", "Top ten shareholders", None),
+        ("现金流量表", "", None),
+    ],
+)
+def test_the_text_right_above_becomes_the_caption(words, title, caption):
+    before = text_at("Cash flows. " * 20, 200, 260)
+    table = own(caption=title)
+    captioned = caption_tables([before, text_at(words, 275, 290), table])
+    assert [element.type for element in captioned] == ["text", "table"]
+    assert captioned[1].caption == (caption or words)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        text_at("the rest of a sentence", 275, 290),
+        text_at("It ended well.", 275, 290),
+        text_at("Far above", 100, 120),
+        text_at("Below it:", 520, 530),
+        text_at("Cash flows", 275, 290, "heading"),
+        text_at("Long: " * 100 + ":", 100, 290),
+        text_at("46,298", 275, 290),
+    ],
+)
+def test_other_texts_stay_where_they_are(element):
+    captioned = caption_tables([element, own(caption="($ in millions)")])
+    assert len(captioned) == 2
+    assert captioned[1].caption == "($ in millions)"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from llama_index_raganything.elements import Box, Element, label_of
-from llama_index_raganything.readers.docvortex_blocks import attach_loose_captions
 from llama_index_raganything.readers.pdf.columns.figures import has_digit, is_figure
 from llama_index_raganything.readers.pdf.layout import covered_share
 
@@ -46,14 +45,12 @@ def merge_tables(structure: Sequence[Element], tables: Sequence[Element]) -> lis
     chosen = _chosen(structure, [table for table in tables if table.bbox and table.rows])
     if not chosen:
         return list(structure)
-    titles: dict[int, str] = {}
     elements = [element for element in structure if not _gives_way(element, chosen)]
     for table in chosen:
         replaced = [e for e in structure if e.type in {"table", "image"} and _gives_way(e, [table])]
-        bare = table.model_copy(update=_captions_of(replaced))
-        titles[id(bare)] = table.caption
-        elements.insert(_place(elements, structure, bare, replaced), bare)
-    return _titled(elements, titles)
+        captioned = table.model_copy(update=_captions(table, replaced))
+        elements.insert(_place(elements, structure, captioned, replaced), captioned)
+    return elements
 
 
 def numbers_in(rows: Sequence[Sequence[str]]) -> int:
@@ -150,8 +147,8 @@ def _stands_in(box: Box, table: Box) -> bool:
     return centred and covered_share(box, table) >= SAME_PLACE
 
 
-def _captions_of(replaced: Sequence[Element]) -> dict[str, str | None]:
-    caption = " ".join(dict.fromkeys(element.caption for element in replaced if element.caption))
+def _captions(table: Element, replaced: Sequence[Element]) -> dict[str, str | None]:
+    caption = " ".join(dict.fromkeys(e.caption for e in (*replaced, table) if e.caption))
     footnote = " ".join(dict.fromkeys(element.footnote for element in replaced if element.footnote))
     return {"caption": caption, "footnote": footnote, "label": label_of(caption)}
 
@@ -173,29 +170,3 @@ def _place(elements: Sequence[Element], structure: Sequence[Element], table: Ele
         if element.bbox and element.bbox[1] >= y1 - 5 and min(x1, element.bbox[2]) > max(x0, element.bbox[0]):
             return place
     return len(elements)
-
-
-def _titled(elements: Sequence[Element], titles: dict[int, str]) -> list[Element]:
-    """Give tables the captions that stand beside them, and after it what names them and their unit."""
-    owned = [titles[id(element)] for element in elements if id(element) in titles]
-    captioned = attach_loose_captions(elements)
-    positions = [place for place, element in enumerate(captioned) if element.subtype == COLUMNS]
-    for place, title in zip(positions, owned, strict=True):
-        table = captioned[place]
-        parts = [table.caption] if _words(title) in _words(table.caption) else [table.caption, title]
-        caption = " ".join(part for part in parts if part)
-        captioned[place] = table.model_copy(update={"caption": caption, "label": label_of(caption)})
-    said = [(_words(captioned[place].caption), _box(captioned[place])) for place in positions]
-    return [element for element in captioned if not _is_repeated(element, said)]
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split()).casefold()
-
-
-def _is_repeated(element: Element, captions: Sequence[tuple[str, Box]]) -> bool:
-    """Tell whether a text right above a table says nothing but what the table's caption says."""
-    if element.type != "text" or element.bbox is None:
-        return False
-    words, bottom = _words(element.text), element.bbox[3]
-    return any(words and words in caption and -10 <= box[1] - bottom <= 40 for caption, box in captions)
