@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TypeVar
 
-from llama_index.core.utils import get_tqdm_iterable
+from tqdm import tqdm
 
 from llama_index_raganything.errors import RAGAnythingError
 from llama_index_raganything.modalities import packed_modalities, unpack_modalities
@@ -87,7 +87,7 @@ def map_in_threads(
         try:
             # Each with the caller's context, in which LlamaIndex keeps its spans and callbacks.
             jobs = [pool.submit(contextvars.copy_context().run, function, item) for item in items]
-            return [job.result() for job in get_tqdm_iterable(jobs, bool(progress), progress)]
+            return [job.result() for job in tqdm(jobs, desc=progress, disable=not progress)]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
