@@ -25,10 +25,10 @@ demo: install  ## Parse real documents, store them in Milvus, answer questions w
 	$(BIN)/llama-index-raganything demo
 
 test: install lint  ## Lint, type check and run the tests (under ten minutes)
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-all: install lint  ## The same with the slow tests, a real Milvus server among them
-	$(BIN)/python -m pytest -n auto --dist loadfile -m ""
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m ""
 
 lint: install  ## Check style and types
 	$(BIN)/ruff check .
