@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -95,6 +96,7 @@ class DraftBuilder:
         self._headings: list[Element] = []
         self._run = _Run()
         self._last_text = ""
+        self._seen: Counter[str] = Counter()
         self._drafts: list[Draft] = []
 
     def build(self) -> list[Draft]:
@@ -176,7 +178,7 @@ class DraftBuilder:
         heads = [heading.text.strip() for heading in self._take_headings()] if not self._run.elements else []
         section = str(self._path)
         # Once: it reads the whole table, which may have thousands of parts.
-        element_id = _element_id([element])
+        element_id = self._own_id(element)
         for body in self._bodies(element):
             parts = [*heads, element.caption, body, element.footnote, *mentions]
             # An image's alternative text is often its caption as well.
@@ -197,6 +199,13 @@ class DraftBuilder:
                         subtype=element.subtype,
                     )
                 )
+
+    def _own_id(self, element: Element) -> str:
+        """Tell an element from an earlier one just like it, whose parts would be taken for parts of this one."""
+        fingerprint = element.fingerprint()
+        self._seen[fingerprint] += 1
+        number = self._seen[fingerprint]
+        return fingerprint if number == 1 else content_id(fingerprint, number)[:16]
 
     def _bodies(self, element: Element) -> list[str]:
         options = self._options

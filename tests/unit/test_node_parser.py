@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 from llama_index.core.schema import Document, ImageDocument, ImageNode, NodeRelationship, ObjectType, TextNode
@@ -382,3 +383,14 @@ def test_another_tokenizer_counts_instead():
         *[text("a b c") for _ in range(8)], page_nodes=False, chunk_size=10, chunk_overlap=0, tokenizer=list
     )
     assert len(many) == 4
+
+
+def test_equal_tables_of_a_document_are_two_elements():
+    rows = [["Item", "Price"], *([f"part {number}", str(number)] for number in range(300))]
+    tables = [Element(type="table", rows=rows, page=1), Element(type="table", rows=rows, page=1)]
+    document = elements_to_document(tables, source="a.xlsx", doc_id="d")
+    nodes = RAGAnythingNodeParser().get_nodes_from_documents([document])
+    parts = Counter(node.metadata["element_id"] for node in nodes)
+    assert len(parts) == 2
+    assert len(set(parts.values())) == 1
+    assert tables[0].fingerprint() in parts
