@@ -149,14 +149,21 @@ def _glyphs(textpage: Any, count: int, directions: list[int], turn: int) -> list
     along, across = _DIRECTIONS[turn]
     glyphs = []
     spaced = False
+    edges: tuple[float, float] | None = None
     for offset in range(count):
         code = get_unicode(textpage, offset)
         if (code <= 32 and code != 2) or code >= 0x110000 or directions[offset] != turn:
             spaced = True
             continue
-        if not (get_box(textpage, offset, box) and get_origin(textpage, offset, origin_x, origin_y)):
+        if not get_box(textpage, offset, box):
             continue
         left, bottom, right, top = rectangle.left, rectangle.bottom, rectangle.right, rectangle.top
+        # Loose boxes of one font lie equally about its baseline, so that it is asked for only where they change.
+        across_edges = (bottom, top) if along else (left, right)
+        if across_edges != edges:
+            if not get_origin(textpage, offset, origin_x, origin_y):
+                continue
+            edges = across_edges
         if along:
             x0, x1, y0, y1, base = left, right, -top, -bottom, -y.value
         else:
@@ -177,9 +184,12 @@ def _checked(code: int, x0: float, x1: float, y0: float, y1: float, base: float,
         return None
     if not -_MAX_COORDINATE < base < _MAX_COORDINATE:
         return None
+    size = SIZE_OF_BOX * (y1 - y0)
+    if 32 < code < 127:
+        return Glyph(chr(code), x0, x1, y0, y1, base, size, spaced)
     # pdfium writes the hyphen at which a word is divided as one of these.
     text = "-" if code in {2, 0xFFFE, 0xAD} else chr(code)
-    return None if text.isspace() else Glyph(text, x0, x1, y0, y1, base, SIZE_OF_BOX * (y1 - y0), spaced)
+    return None if text.isspace() else Glyph(text, x0, x1, y0, y1, base, size, spaced)
 
 
 def _frame(page: Any, turn: int) -> Frame:

@@ -6,7 +6,9 @@ import re
 from typing import Final
 
 _CURRENCY: Final = r"(?:(?:US|C|CA|A|AU|HK|NT|S|R)?\$|[€£¥￥₹₩]|Rs\.?|RMB|USD|EUR|GBP|CNY|CHF|JPY)"
-_CURRENCY_SIGNS: Final = frozenset("$\u20ac\u00a3\u00a5\uffe5\u20b9\u20a9")
+CURRENCY_SIGNS: Final = frozenset("$\u20ac\u00a3\u00a5\uffe5\u20b9\u20a9")
+"""Currency signs of one character."""
+
 _SIGN: Final = r"[+\-\u2010-\u2015\u2212~<>\u2264\u2265\u2248\u00b1\u25b2\u25bc\u2191\u2193]"
 _SPACED_MARK: Final = r"(?:\((?:[a-z]|[ivx]{1,4})\)|[*\u2020\u2021\u00a7#]{1,3}|[\u00b9\u00b2\u00b3\u2070-\u2079]{1,2})"
 # After a blank "(6)" is a loss of six.
@@ -80,7 +82,7 @@ def begins_figure(last: str, following: str) -> bool:
         last: The text before, of any length.
         following: The text after it.
     """
-    return following[:1] in _CURRENCY_SIGNS and last.endswith(("%", ")", "\uff05"))
+    return following[:1] in CURRENCY_SIGNS and last.endswith(("%", ")", "\uff05"))
 
 
 def is_tail(text: str) -> bool:

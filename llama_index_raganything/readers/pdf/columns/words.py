@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from llama_index_raganything.readers.pdf.columns.characters import Glyph
-from llama_index_raganything.readers.pdf.columns.figures import begins_figure
+from llama_index_raganything.readers.pdf.columns.figures import CURRENCY_SIGNS, begins_figure
 from llama_index_raganything.readers.pdf.text import clean_text
 
 # All lengths below are in font sizes.
@@ -88,11 +88,16 @@ def find_words(glyphs: Sequence[Glyph]) -> list[Word]:
     """
     words: list[Word] = []
     run: list[Glyph] = []
+    end = base = size = 0.0
     for glyph in glyphs:
-        if run and not _same_word(run[-1], glyph):
+        text, x0, x1, _, _, glyph_base, glyph_size, spaced = glyph
+        # Nearly all characters go on in the same font right where the last one ended.
+        plain = glyph_base == base and glyph_size == size and not spaced and text not in CURRENCY_SIGNS
+        if not (plain and -0.5 * size < x0 - end < WORD_GAP * size) and run and not _same_word(run[-1], glyph):
             _add_words(words, run)
             run = []
         run.append(glyph)
+        end, base, size = x1, glyph_base, glyph_size
     if run:
         _add_words(words, run)
     return words
@@ -167,14 +172,18 @@ def _word(run: Sequence[Glyph], *, leader: bool = False) -> Word:
 
 def _lower_marks(lines: Sequence[TextLine]) -> None:
     """Move raised marks to the line of the word that they are attached to."""
+    largest = [max(word.size for word in line.words) for line in lines]
     for place, line in enumerate(lines):
-        below = lines[place + 1 : place + 1 + _MARK_LINES]
-        for word in [word for word in line.words if len(word.text) <= _MARK_LENGTH and not word.leader]:
-            for other in below:
-                if _is_mark(word, other):
-                    line.words.remove(word)
-                    insort(other.words, word, key=_left)
-                    break
+        below = [
+            (other, _MARK_SIZE * size)
+            for other, size in zip(lines[place + 1 : place + 1 + _MARK_LINES], largest[place + 1 :], strict=False)
+            if other.base - line.base < _MARK_RISE * size
+        ]
+        for word in [word for word in line.words if below and len(word.text) <= _MARK_LENGTH and not word.leader]:
+            target = next((other for other, size in below if word.size < size and _is_mark(word, other)), None)
+            if target is not None:
+                line.words.remove(word)
+                insort(target.words, word, key=_left)
 
 
 def _is_mark(word: Word, line: TextLine) -> bool:
