@@ -484,6 +484,7 @@ class MilvusNodeStore(MilvusVectorStore):
             sparse_field=self.sparse_embedding_field if self.enable_sparse else None,
             metric=self.similarity_metric,
             search_params=self.search_config or {},
+            filtered_params=_LITE_FILTERED if Address.parse(self.uri).is_local else {},
             ranker=self.hybrid_ranker,
             ranker_params=self.hybrid_ranker_params,
         )
@@ -512,6 +513,11 @@ class MilvusNodeStore(MilvusVectorStore):
             similarities=[similarity for _, similarity in chosen],
             ids=[codec.node_id(hit["id"]) for hit, _ in chosen],
         )
+
+
+_LITE_FILTERED: Final = {"ef": 10_000}
+"""Candidates that Milvus Lite looks at under a filter. Of its own 64 (faiss's ``efSearch``) only those that pass are
+returned: of 50 asked for, 23 came where 84 nodes of 1,734 passed (milvus-lite 3.2.2, ``index/faiss_hnsw.py``)."""
 
 
 def _metric(name: str) -> str:

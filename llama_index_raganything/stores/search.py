@@ -40,6 +40,7 @@ class SearchSettings:
         sparse_field: Name of the sparse vector field, None without keyword search.
         metric: Metric of the dense index: COSINE, IP or L2.
         search_params: Parameters of the dense index at search time, such as ``{"ef": 200}``.
+        filtered_params: The same for searches under a filter, where ``search_params`` says nothing else.
         ranker: ``RRFRanker`` or ``WeightedRanker``; joins the two routes of a hybrid search.
         ranker_params: ``{"k": 60}`` or ``{"weights": [dense, sparse]}``.
     """
@@ -50,6 +51,7 @@ class SearchSettings:
     sparse_field: str | None
     metric: str
     search_params: Mapping[str, Any] = field(default_factory=dict)
+    filtered_params: Mapping[str, Any] = field(default_factory=dict)
     ranker: str = "RRFRanker"
     ranker_params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -256,6 +258,7 @@ def _ranker(alpha: float | None, settings: SearchSettings) -> Any:
 def _dense(
     vector: list[float], expression: str, limit: int, settings: SearchSettings, params: Mapping[str, Any]
 ) -> dict[str, Any]:
+    by_default = settings.filtered_params if expression else {}
     return {
         "collection_name": settings.collection,
         "data": [vector],
@@ -263,7 +266,7 @@ def _dense(
         "filter": expression,
         "limit": limit,
         "output_fields": list(OUTPUT_FIELDS),
-        "search_params": {"metric_type": settings.metric, "params": dict(params)},
+        "search_params": {"metric_type": settings.metric, "params": {**by_default, **params}},
     }
 
 

@@ -2,8 +2,15 @@
 
 import itertools
 
+import numpy as np
 import pytest
-from llama_index.core.vector_stores.types import BasePydanticVectorStore
+from llama_index.core.schema import TextNode
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    MetadataFilter,
+    MetadataFilters,
+    VectorStoreQuery,
+)
 from vector_store_suite import DIM, KeywordSuite, NestedFilterSuite, NodeSuite, VectorStoreSuite
 
 from llama_index_raganything.stores import MilvusNodeStore
@@ -38,6 +45,25 @@ class TestMilvusLite(MilvusSuite):
         assert isinstance(shelf, MilvusVectorStore)
         assert isinstance(shelf, BasePydanticVectorStore)
         assert shelf.stores_text
+
+    def test_a_filter_costs_no_results(self, make_store):
+        # Milvus Lite's own default looks at 64 nodes and returns those of them that pass.
+        random = np.random.default_rng(7)
+        vectors = random.normal(size=(1500, DIM))
+        store = make_store()
+        store.add(
+            [
+                TextNode(id_=f"n{number}", text="x", embedding=vector.tolist(), metadata={"file": number % 30})
+                for number, vector in enumerate(vectors)
+            ],
+            force_flush=True,
+        )
+        only = MetadataFilters(filters=[MetadataFilter(key="file", value=3)])
+        query = random.normal(size=DIM)
+        found = store.query(VectorStoreQuery(query.tolist(), similarity_top_k=40, filters=only))
+        own = [number for number in range(1500) if number % 30 == 3]
+        nearest = sorted(own, key=lambda i: -(vectors[i] @ query) / np.linalg.norm(vectors[i]))[:40]
+        assert found.ids == [f"n{number}" for number in nearest]
         assert shelf.is_embedding_query
 
 
