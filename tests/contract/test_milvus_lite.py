@@ -45,6 +45,7 @@ class TestMilvusLite(MilvusSuite):
         assert isinstance(shelf, MilvusVectorStore)
         assert isinstance(shelf, BasePydanticVectorStore)
         assert shelf.stores_text
+        assert shelf.is_embedding_query
 
     def test_a_filter_costs_no_results(self, make_store):
         # Milvus Lite's own default looks at 64 nodes and returns those of them that pass.
@@ -64,7 +65,6 @@ class TestMilvusLite(MilvusSuite):
         own = [number for number in range(1500) if number % 30 == 3]
         nearest = sorted(own, key=lambda i: -(vectors[i] @ query) / np.linalg.norm(vectors[i]))[:40]
         assert found.ids == [f"n{number}" for number in nearest]
-        assert shelf.is_embedding_query
 
 
 class TestMilvusLiteWithTenant(MilvusSuite):
