@@ -62,11 +62,12 @@ def test_ids_and_names_are_the_same_at_every_run_and_differ_between_documents():
     assert other[0].name != first[0].name
 
 
-def test_the_same_table_twice_in_a_document_without_places_is_one():
+def test_the_same_table_twice_in_a_document_is_two_tables():
     rows = [["A", "B"], ["x", "1"], ["y", "2"]]
-    (record,) = tables_of_nodes(nodes_of(table(rows), Element(type="text", text="between"), table(rows)))
-    assert record.rows == (("x", "1"), ("y", "2"))
-    assert len(record.node_ids) == 2
+    records = tables_of_nodes(nodes_of(table(rows), Element(type="text", text="between"), table(rows)))
+    assert [record.rows for record in records] == [(("x", "1"), ("y", "2"))] * 2
+    assert len({record.name for record in records}) == 2
+    assert [len(record.node_ids) for record in records] == [1, 1]
 
 
 def test_a_cut_in_the_middle_of_a_part_loses_no_row():
