@@ -24,6 +24,18 @@
     ├── NodeValueError                (ValueError)   a node that cannot be stored (bytes, dimension, NaN)
     ├── EnrichmentError               (RuntimeError) a model's answer about an element cannot be used
     │   └── NoAnswerError             a model gave no answer; asking it again later may help
+    ├── DashScopeError                (RuntimeError) a call of DashScope failed: code, request_id, status
+    │   ├── DashScopeAuthenticationError             no key, a wrong one, or one of another region
+    │   ├── DashScopePermissionError                 the key may not use this model, or there is no such model
+    │   ├── DashScopeQuotaError                      the account's quota or money is used up
+    │   ├── DashScopeRateLimitError                  too many requests or tokens at a time
+    │   ├── DashScopeBadRequestError                 the request itself is refused
+    │   ├── DashScopeContentError                    content inspection refused a text or an image
+    │   ├── DashScopeServerError                     the service or its gateway failed
+    │   ├── DashScopeTimeoutError                    no answer in time
+    │   ├── DashScopeConnectionError                 the service cannot be reached, or hung up
+    │   └── DashScopeProtocolError                   an answer that is not as documented
+    ├── PartialEmbeddingError         (RuntimeError) some inputs of a batch could not be embedded, others were
     └── IngestionError                (RuntimeError) one or more documents failed, raised with ``strict=True``
 
 Each message says what was wrong, with the value, and what to do. Catch the base
@@ -38,6 +50,8 @@ SourceError
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class RAGAnythingError(Exception):
@@ -140,6 +154,103 @@ class EnrichmentError(RAGAnythingError, RuntimeError):
 
 class NoAnswerError(EnrichmentError):
     """Raised when a model gave no answer about an element; the next run asks it again."""
+
+
+class DashScopeError(RAGAnythingError, RuntimeError):
+    """Raised when a call of DashScope, Alibaba Cloud's model service, failed.
+
+    Args:
+        message: What happened and what to do.
+        code: The service's own code, such as ``Throttling.RateQuota``; empty when it sent none.
+        request_id: The id that Alibaba Cloud's support asks for; empty when it sent none.
+        status: HTTP status; None when there was no answer.
+    """
+
+    def __init__(self, message: str, *, code: str = "", request_id: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.request_id = request_id
+        self.status = status
+
+    def __str__(self) -> str:
+        """Return the message with the service's request id, if there is one."""
+        return f"{self.message} (request id {self.request_id})" if self.request_id else self.message
+
+
+class DashScopeAuthenticationError(DashScopeError):
+    """Raised when there is no API key, a wrong one, or one of another region."""
+
+
+class DashScopePermissionError(DashScopeError):
+    """Raised when the key may not use a model, or there is no such model."""
+
+
+class DashScopeQuotaError(DashScopeError):
+    """Raised when the quota or the money of the account is used up; asking again does not help."""
+
+
+class DashScopeRateLimitError(DashScopeError):
+    """Raised when there were too many requests or tokens at a time, also after the retries.
+
+    Args:
+        message: What happened and what to do.
+        retry_after: Seconds that the service asks to wait, if it says so.
+        **fields: As for :class:`DashScopeError`.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.retry_after = retry_after
+
+
+class DashScopeBadRequestError(DashScopeError):
+    """Raised when the service refuses a request as it is."""
+
+
+class DashScopeContentError(DashScopeError):
+    """Raised when content inspection refused a text or an image."""
+
+
+class DashScopeServerError(DashScopeError):
+    """Raised when the service or its gateway failed, also after the retries."""
+
+
+class DashScopeTimeoutError(DashScopeError):
+    """Raised when the service did not answer in time."""
+
+
+class DashScopeConnectionError(DashScopeError):
+    """Raised when the service cannot be reached, or hung up before the answer was complete."""
+
+
+class DashScopeProtocolError(DashScopeError):
+    """Raised when an answer is not as documented: no JSON, no choices, vectors of a wrong length."""
+
+
+class PartialEmbeddingError(RAGAnythingError, RuntimeError):
+    """Raised when some inputs of a batch could not be embedded; the vectors of the others are in it.
+
+    Args:
+        message: What happened and what to do.
+        embeddings: One vector per input, None for those that failed.
+        failures: The reason of each that failed, by its position.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        embeddings: list[list[float] | None] | None = None,
+        failures: dict[int, RAGAnythingError] | None = None,
+    ) -> None:
+        super().__init__(message, embeddings, failures)
+        self.message = message
+        self.embeddings = list(embeddings or [])
+        self.failures = dict(failures or {})
+
+    def __str__(self) -> str:
+        """Return the message alone, without vectors."""
+        return self.message
 
 
 class IngestionError(RAGAnythingError, RuntimeError):

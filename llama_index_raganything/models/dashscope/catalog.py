@@ -1,0 +1,190 @@
+"""What is documented of DashScope's models: sizes, limits and abilities, as of November 2026.
+
+Pages: https://www.alibabacloud.com/help/en/model-studio/models (chat),
+https://www.alibabacloud.com/help/en/model-studio/embedding (text),
+https://www.alibabacloud.com/help/en/model-studio/multimodal-embedding-api-reference,
+https://www.alibabacloud.com/help/en/model-studio/text-rerank-api.
+Snapshots (``qwen-max-2025-01-25``, ``qwen-max-latest``) are looked up by the longest name that they begin with.
+Names that are not known get the most careful limits; every one of them can be overridden where the model is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol, TypeVar
+
+Fusion = Literal["never", "parameter", "content", "always"]
+"""How one vector of several inputs is had: not at all, by ``enable_fusion``, by one content object, or in any case."""
+
+_MEGABYTE: Final = 1_000_000
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Model = TypeVar("_Model", bound=_Named)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatModel:
+    """A chat model.
+
+    Attributes:
+        name: Its name.
+        context_window: Tokens of question and answer together.
+        max_output: Tokens of an answer.
+        function_calling: Whether it calls tools.
+        vision: Whether it looks at images.
+    """
+
+    name: str
+    context_window: int
+    max_output: int
+    function_calling: bool = True
+    vision: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """An embedding model.
+
+    Attributes:
+        name: Its name.
+        dimensions: Lengths that its vectors may have, the default first; empty when they are not known.
+        multimodal: Whether it embeds images too.
+        max_contents: Inputs of one request.
+        max_images: Images among them.
+        max_text_tokens: Tokens of one text.
+        max_image_bytes: Bytes of one image.
+        fusion: How one vector of several inputs is had.
+    """
+
+    name: str
+    dimensions: tuple[int, ...]
+    multimodal: bool = False
+    max_contents: int = 10
+    max_images: int = 0
+    max_text_tokens: int = 8192
+    max_image_bytes: int = 0
+    fusion: Fusion = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class RerankModel:
+    """A rerank model.
+
+    Attributes:
+        name: Its name.
+        max_documents: Documents of one request.
+        max_document_tokens: Tokens of the query, and of each document.
+        max_request_tokens: Tokens of one request: those of the query once for every document, and of the documents.
+    """
+
+    name: str
+    max_documents: int
+    max_document_tokens: int
+    max_request_tokens: int
+
+
+_CHAT_MODELS: Final = (
+    ChatModel("qwen-max", 32_768, 8_192),
+    ChatModel("qwen-plus", 131_072, 16_384),
+    ChatModel("qwen-turbo", 131_072, 16_384),
+    ChatModel("qwen-flash", 1_000_000, 32_768),
+    ChatModel("qwen-long", 10_000_000, 8_192, function_calling=False),
+    ChatModel("qwen3-max", 262_144, 32_768),
+    ChatModel("qwen3.5", 262_144, 65_536, vision=True),
+    ChatModel("qwen3.6", 262_144, 65_536, vision=True),
+    ChatModel("qwen3.7", 262_144, 65_536, vision=True),
+    ChatModel("qwen3.8", 262_144, 65_536, vision=True),
+    ChatModel("qwen3-coder", 262_144, 65_536),
+    ChatModel("qwen-vl-max", 131_072, 8_192, function_calling=False, vision=True),
+    ChatModel("qwen-vl-plus", 131_072, 8_192, function_calling=False, vision=True),
+    ChatModel("qwen-vl-ocr", 34_096, 4_096, function_calling=False, vision=True),
+    ChatModel("qwen2.5-vl", 131_072, 8_192, function_calling=False, vision=True),
+    ChatModel("qwen3-vl", 131_072, 32_768, vision=True),
+    ChatModel("qvq", 131_072, 8_192, function_calling=False, vision=True),
+)
+_UNKNOWN_CHAT_MODEL: Final = ChatModel("", 32_768, 8_192)
+
+_TONGYI_PLUS: Final = (1152, 1024, 512, 256, 128, 64)
+_TONGYI_FLASH: Final = (768, 512, 256, 128, 64)
+# The tongyi models name no number of contents, only a sum of tokens; 20 is what qwen3-vl-embedding documents.
+_EMBEDDING_MODELS: Final = (
+    EmbeddingModel("text-embedding-v4", (1024, 2048, 1536, 768, 512, 256, 128, 64)),
+    EmbeddingModel("text-embedding-v3", (1024, 768, 512, 256, 128, 64)),
+    EmbeddingModel("text-embedding-v2", (1536,), max_contents=25, max_text_tokens=2048),
+    EmbeddingModel("text-embedding-v1", (1536,), max_contents=25, max_text_tokens=2048),
+    EmbeddingModel("tongyi-embedding-vision-plus", _TONGYI_PLUS, True, 20, 8, 1024, 3 * _MEGABYTE),
+    EmbeddingModel("tongyi-embedding-vision-flash", _TONGYI_FLASH, True, 20, 8, 1024, 3 * _MEGABYTE),
+    EmbeddingModel(
+        "tongyi-embedding-vision-plus-2026-03-06", _TONGYI_PLUS, True, 20, 8, 1024, 5 * _MEGABYTE, "content"
+    ),
+    EmbeddingModel(
+        "tongyi-embedding-vision-flash-2026-03-06", _TONGYI_FLASH, True, 20, 8, 1024, 5 * _MEGABYTE, "content"
+    ),
+    EmbeddingModel("multimodal-embedding-v1", (1024,), True, 1, 1, 512, 3 * _MEGABYTE),
+    EmbeddingModel(
+        "qwen3-vl-embedding", (2560, 2048, 1536, 1024, 768, 512, 256), True, 20, 5, 32_000, 5 * _MEGABYTE, "parameter"
+    ),
+    EmbeddingModel("qwen2.5-vl-embedding", (1024, 2048, 768, 512), True, 1, 1, 32_000, 5 * _MEGABYTE, "always"),
+)
+_UNKNOWN_TEXT_MODEL: Final = EmbeddingModel("", ())
+_UNKNOWN_MULTIMODAL_MODEL: Final = EmbeddingModel("", (), True, 1, 1, 512, 3 * _MEGABYTE)
+
+_RERANK_MODELS: Final = (
+    RerankModel("qwen3-rerank", 500, 4_000, 120_000),
+    RerankModel("gte-rerank-v2", 500, 4_000, 30_000),
+    RerankModel("gte-rerank", 500, 4_000, 30_000),
+    RerankModel("qwen3-vl-rerank", 100, 8_000, 120_000),
+)
+_UNKNOWN_RERANK_MODEL: Final = RerankModel("", 100, 4_000, 30_000)
+
+
+def chat_model(name: str) -> ChatModel:
+    """Return what is known of a chat model.
+
+    Args:
+        name: Its name.
+    """
+    return _found(name, _CHATS) or replace(_UNKNOWN_CHAT_MODEL, name=name)
+
+
+def embedding_model(name: str) -> EmbeddingModel:
+    """Return what is known of an embedding model.
+
+    Args:
+        name: Its name.
+    """
+    known = _found(name, _EMBEDDINGS)
+    if known is not None:
+        return known
+    unknown = _UNKNOWN_TEXT_MODEL if name.startswith("text-embedding") else _UNKNOWN_MULTIMODAL_MODEL
+    return replace(unknown, name=name)
+
+
+def rerank_model(name: str) -> RerankModel:
+    """Return what is known of a rerank model.
+
+    Args:
+        name: Its name.
+    """
+    return _found(name, _RERANKS) or replace(_UNKNOWN_RERANK_MODEL, name=name)
+
+
+def _by_name(models: tuple[_Model, ...]) -> dict[str, _Model]:
+    return {model.name: model for model in models}
+
+
+def _found(name: str, models: Mapping[str, _Model]) -> _Model | None:
+    """Return the model of a name, or that with the longest name which it begins with."""
+    begins = [known for known in models if name == known or name.startswith((f"{known}-", f"{known}."))]
+    return models[max(begins, key=len)] if begins else None
+
+
+_CHATS: Final = _by_name(_CHAT_MODELS)
+_EMBEDDINGS: Final = _by_name(_EMBEDDING_MODELS)
+_RERANKS: Final = _by_name(_RERANK_MODELS)

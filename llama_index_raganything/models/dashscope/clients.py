@@ -1,0 +1,87 @@
+"""HTTP clients that live as long as their owner: one for threads, one for every event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from llama_index_raganything.models.dashscope.retry import AsyncRetryingClient, RetryingClient, RetryPolicy
+
+_CONNECT_SECONDS = 10.0
+
+
+class HTTPClients:
+    """Opens clients when they are first needed; a copy made by pickling opens its own.
+
+    Args:
+        timeout: Seconds without a sign from the service after which a call fails.
+        max_retries: Requests that are sent again after 429 and 5xx.
+        max_concurrency: Connections that are kept open between calls.
+    """
+
+    _sync: RetryingClient | None
+    _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncRetryingClient]
+
+    def __init__(self, timeout: float = 60.0, max_retries: int = 2, max_concurrency: int = 8) -> None:
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self.max_concurrency = max_concurrency
+        self._forget()
+
+    def sync(self) -> RetryingClient:
+        """Return the client for calls that block; threads share it."""
+        with self._lock:
+            if self._sync is None or self._sync.is_closed:
+                self._sync = RetryingClient(**self._options())
+            return self._sync
+
+    def asynchronous(self) -> AsyncRetryingClient:
+        """Return the client of the running event loop: connections belong to the loop that opened them."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            client = self._asynchronous.get(loop)
+            if client is None or client.is_closed:
+                client = self._asynchronous[loop] = AsyncRetryingClient(**self._options())
+            return client
+
+    def close(self) -> None:
+        """Close the blocking client; those of event loops end with their loops, or with :meth:`aclose`."""
+        with self._lock:
+            client, self._sync = self._sync, None
+        if client is not None:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the client of the running event loop."""
+        with self._lock:
+            client = self._asynchronous.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "timeout": self.timeout,
+            "max_retries": self.max_retries,
+            "max_concurrency": self.max_concurrency,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._sync = None
+        self._asynchronous = WeakKeyDictionary()
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "retry": RetryPolicy(max_retries=self.max_retries),
+            # Waiting for a free connection is no sign of a slow service, so it has no limit.
+            "timeout": httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_SECONDS), pool=None),
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=max(1, self.max_concurrency)),
+        }

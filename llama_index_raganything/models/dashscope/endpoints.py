@@ -1,0 +1,134 @@
+"""Where DashScope is: the bases of its native and its OpenAI-compatible protocol, from whatever the user has.
+
+People hold full routes (``.../compatible-mode/v1/chat/completions``), bases, or hosts. Each model has its own route,
+so what is taken of a URL is where the service is; the route follows from the model.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from llama_index_raganything.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+_announced: set[tuple[str, str]] = set()
+
+DEFAULT_REGION: Final = "cn-beijing"
+
+_HOSTS: Final = {
+    "cn-beijing": "dashscope.aliyuncs.com",
+    "ap-southeast-1": "dashscope-intl.aliyuncs.com",
+    "us-east-1": "dashscope-us.aliyuncs.com",
+}
+"""Hosts that need no workspace. Others are ``{workspace}.{region}.maas.aliyuncs.com`` (dashscope SDK 2.0, env.py)."""
+
+_NATIVE: Final = "/api/v1"
+_COMPATIBLE: Final = "/compatible-mode/v1"
+_BASES: Final = (_NATIVE, _COMPATIBLE, "/compatible-api/v1")
+_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+_ROUTE_OF_OPENAI: Final = re.compile(r"/(?:chat/completions|completions|embeddings|reranks?)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The two bases of one DashScope service.
+
+    Attributes:
+        native: Base of the native protocol, such as ``https://dashscope.aliyuncs.com/api/v1``.
+        compatible: Base of the OpenAI-compatible protocol.
+    """
+
+    native: str
+    compatible: str
+
+    @classmethod
+    def resolve(cls, base_url: str | None = None, region: str | None = None, workspace: str | None = None) -> Endpoints:
+        """Return the bases for a URL, or for a region and a workspace.
+
+        Args:
+            base_url: A host, a base of either protocol, or a full route of any model; wins over the region.
+            region: Region of the key, such as ``ap-southeast-1``; Beijing by default.
+            workspace: Workspace with an address of its own; regions without a public host need one.
+
+        Returns:
+            Both bases.
+
+        Raises:
+            ConfigurationError: The URL cannot be called, or the region has no host without a workspace.
+        """
+        if base_url and base_url.strip():
+            return cls._of_url(base_url.strip())
+        return cls._of_host(_host_of(region or DEFAULT_REGION, workspace))
+
+    @classmethod
+    def _of_host(cls, host: str) -> Endpoints:
+        return cls(f"https://{host}{_NATIVE}", f"https://{host}{_COMPATIBLE}")
+
+    @classmethod
+    def _of_url(cls, url: str) -> Endpoints:
+        origin, path = _split(url)
+        for base in _BASES:
+            before, found, after = path.partition(base)
+            if found and (not after or after.startswith("/")):
+                return cls(f"{origin}{before}{_NATIVE}", f"{origin}{before}{_COMPATIBLE}")
+        path = _ROUTE_OF_OPENAI.sub("", path)
+        if path.endswith("/v1"):
+            # A gateway of the user's own: its path says where it is, and not what is behind it.
+            return cls(f"{origin}{path}", f"{origin}{path}")
+        return cls(f"{origin}{path}{_NATIVE}", f"{origin}{path}{_COMPATIBLE}")
+
+
+def announce_correction(name: str, given: str, used: str) -> None:
+    """Say once, in the log, that another URL than the given one is called.
+
+    Args:
+        name: The setting, such as ``ALIYUN_EMBED_URL``.
+        given: Its value.
+        used: The URL that is called.
+    """
+    if given.rstrip("/") in {used, ""} or used.startswith(given.rstrip("/") + "/") or (given, used) in _announced:
+        return
+    _announced.add((given, used))
+    logger.warning("%s=%s does not serve this model; %s is called instead.", name, given, used)
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Return the origin and the path of a URL; the path has no slash at its end."""
+    written = url if "://" in url else f"https://{url}"
+    try:
+        parts = urlsplit(written)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        message = (
+            f"The DashScope URL {url[:200]!r} cannot be read ({error}); give one like https://{_HOSTS[DEFAULT_REGION]}."
+        )
+        raise ConfigurationError(message) from error
+    if parts.username or parts.password:
+        message = f"The DashScope URL of {host!r} holds a user name or password; give the key as DASHSCOPE_API_KEY."
+        raise ConfigurationError(message)
+    if parts.scheme not in {"http", "https"} or not host:
+        message = f"The DashScope URL {url[:200]!r} must begin with https:// and name a host."
+        raise ConfigurationError(message)
+    scheme = "https" if host.endswith(".aliyuncs.com") else parts.scheme  # Keys are never sent there in clear text.
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}{f':{port}' if port else ''}", parts.path.rstrip("/")
+
+
+def _host_of(region: str, workspace: str | None) -> str:
+    for label, what in ((region, "region"), (workspace or "w", "workspace")):
+        if not _LABEL.fullmatch(label):
+            message = f"The DashScope {what} {label[:100]!r} must be a name of letters, digits and hyphens."
+            raise ConfigurationError(message)
+    if workspace:
+        return f"{workspace}.{region}.maas.aliyuncs.com"
+    if region not in _HOSTS:
+        message = (
+            f"The region {region!r} has no DashScope host without a workspace; name the workspace "
+            f"(DASHSCOPE_WORKSPACE_ID), a base URL, or one of {', '.join(_HOSTS)}."
+        )
+        raise ConfigurationError(message)
+    return _HOSTS[region]

@@ -1,0 +1,226 @@
+"""What DashScope's answers and a broken connection mean, as typed errors. Pure.
+
+The native protocol answers ``{"code", "message", "request_id"}``, the OpenAI-compatible one
+``{"error": {"code", "message", "type"}, "request_id"}``, a gateway answers HTML.
+Codes: https://www.alibabacloud.com/help/en/model-studio/error-code
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+
+from llama_index_raganything.errors import (
+    DashScopeAuthenticationError,
+    DashScopeBadRequestError,
+    DashScopeConnectionError,
+    DashScopeContentError,
+    DashScopeError,
+    DashScopePermissionError,
+    DashScopeProtocolError,
+    DashScopeQuotaError,
+    DashScopeRateLimitError,
+    DashScopeServerError,
+    DashScopeTimeoutError,
+)
+
+FATAL_ERRORS: Final = (DashScopeAuthenticationError, DashScopePermissionError, DashScopeQuotaError)
+"""Errors that every further request would meet too."""
+
+_MAX_TEXT: Final = 500
+_HTML_TAG: Final = re.compile(r"<[^>]{0,1000}>")
+_KEY: Final = re.compile(r"sk-[A-Za-z0-9_-]{6,}")
+
+_CONTENT: Final = re.compile(r"data_?inspection_?failed", re.IGNORECASE)
+_QUOTA: Final = re.compile(r"arrearage|insufficient_?quota|free_?tier_?only|quota_?exhausted", re.IGNORECASE)
+_QUOTA_MESSAGE: Final = re.compile(r"free (?:allocated )?quota exceeded|free tier .{0,40}exhausted", re.IGNORECASE)
+_AUTHENTICATION: Final = re.compile(r"invalid_?api_?key|invalid_?token|unauthorized", re.IGNORECASE)
+_PERMISSION: Final = re.compile(
+    r"access_?denied|model_?not_?found|workspace_?not_?found|model_not_supported", re.IGNORECASE
+)
+_RATE: Final = re.compile(r"throttling|limit_requests|rate_?limit|limit_burst_rate", re.IGNORECASE)
+_BAD_REQUEST: Final = re.compile(r"invalid_?(?:parameter|request|url)|bad_?request", re.IGNORECASE)
+_TIMEOUT: Final = re.compile(r"request_?time_?out|response_?time_?out", re.IGNORECASE)
+
+_REMEDIES: Final[Mapping[type[DashScopeError], str]] = {
+    DashScopeAuthenticationError: (
+        "check DASHSCOPE_API_KEY; a key works in its own region only, so the base URL or the region must be of the same"
+    ),
+    DashScopePermissionError: (
+        "check the model's name and the base URL, and in Alibaba Cloud's console that the key may use the model"
+    ),
+    DashScopeQuotaError: "top up the account, or end the free-quota-only mode in Alibaba Cloud's console",
+    DashScopeRateLimitError: "wait, lower max_concurrency, or ask Alibaba Cloud for a higher limit",
+    DashScopeBadRequestError: "check the arguments that the message names",
+    DashScopeContentError: "change or leave out the text or image",
+    DashScopeServerError: "try again later",
+    DashScopeTimeoutError: "raise timeout, or send less at once",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What an error's body says."""
+
+    code: str
+    message: str
+    request_id: str
+
+
+def error_from_response(status: int, body: bytes, headers: Mapping[str, str]) -> DashScopeError:
+    """Return the error that an answer stands for.
+
+    Args:
+        status: HTTP status, 400 or more; 200 for an error event in a stream.
+        body: The body as sent.
+        headers: The headers, by names in lower case or in a case-insensitive mapping.
+
+    Returns:
+        The error, with code, message and request id where the service sent them.
+    """
+    reply = _read(body, headers)
+    kind = _kind(status, reply)
+    what = " ".join(part for part in (str(status), reply.code) if part)
+    said = f": {reply.message}" if reply.message else ""
+    message = f"DashScope answered {what}{said}. What to do: {_REMEDIES[kind]}."
+    fields: dict[str, Any] = {"code": reply.code, "request_id": reply.request_id, "status": status}
+    if kind is DashScopeRateLimitError:
+        fields["retry_after"] = retry_after_seconds(headers)
+    return kind(message, **fields)
+
+
+def error_from_exception(error: Exception, what: str) -> DashScopeError:
+    """Return the error that a failed connection stands for.
+
+    Args:
+        error: What httpx raised; a ``DashScopeError`` is returned as it is.
+        what: The URL that was called, without secrets.
+
+    Returns:
+        The typed error. The caller raises it ``from error``.
+    """
+    if isinstance(error, DashScopeError):
+        return error
+    reason = shown(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    if isinstance(error, httpx.TimeoutException):
+        remedy = _REMEDIES[DashScopeTimeoutError]
+        return DashScopeTimeoutError(f"No answer from {what} in time ({reason}). What to do: {remedy}.")
+    if isinstance(error, httpx.DecodingError):
+        return DashScopeProtocolError(f"The answer of {what} cannot be decoded ({reason}); try again later.")
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return DashScopeConnectionError(f"{what!r} is no URL that can be called ({reason}); check the base URL.")
+    return DashScopeConnectionError(
+        f"The connection to {what} failed ({reason}). What to do: check the network and the base URL, then try again."
+    )
+
+
+def protocol_error(what: str, request_id: str = "") -> DashScopeProtocolError:
+    """Return the error for an answer that is not as documented.
+
+    Args:
+        what: What is wrong with it, as a clause.
+        request_id: The request's id, if the answer has one.
+    """
+    message = (
+        f"DashScope's answer is not as documented: {what}. What to do: try again; if it stays so, check that the model "
+        "belongs to this call."
+    )
+    return DashScopeProtocolError(message, request_id=request_id)
+
+
+def is_transient(error: DashScopeError) -> bool:
+    """Return whether the same request may succeed in a moment: rate limits and failures of the service.
+
+    Args:
+        error: The error that an answer stood for.
+    """
+    return isinstance(error, DashScopeRateLimitError | DashScopeServerError)
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return how long the service asks to wait (RFC 9110, 10.2.3), in seconds.
+
+    Args:
+        headers: The headers of an answer.
+
+    Returns:
+        Seconds, not negative; None when the header is absent or unreadable.
+    """
+    value = (headers.get("retry-after") or "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except (TypeError, ValueError):
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def shown(text: str) -> str:
+    """Return a text for a message: on one line, shortened, without anything that looks like a key.
+
+    Args:
+        text: What a server or a library said.
+    """
+    flat = " ".join(_KEY.sub("sk-***", text).split())
+    return flat if len(flat) <= _MAX_TEXT else flat[: _MAX_TEXT - 1] + "…"
+
+
+def _kind(status: int, reply: _Reply) -> type[DashScopeError]:
+    """Return the class of an error: by its code where that is known, else by the status."""
+    by_code: tuple[tuple[re.Pattern[str], type[DashScopeError]], ...] = (
+        (_CONTENT, DashScopeContentError),
+        (_QUOTA, DashScopeQuotaError),
+        (_AUTHENTICATION, DashScopeAuthenticationError),
+        (_PERMISSION, DashScopePermissionError),
+        (_TIMEOUT, DashScopeTimeoutError),
+        (_BAD_REQUEST, DashScopeBadRequestError),
+    )
+    for pattern, kind in by_code:
+        if pattern.search(reply.code):
+            return kind
+    if _RATE.search(reply.code) or status == 429:
+        return DashScopeQuotaError if _QUOTA_MESSAGE.search(reply.message) else DashScopeRateLimitError
+    return _kind_by_status(status)
+
+
+def _kind_by_status(status: int) -> type[DashScopeError]:
+    if status == 401:
+        return DashScopeAuthenticationError
+    if status in {403, 404}:
+        return DashScopePermissionError
+    if status == 408:
+        return DashScopeTimeoutError
+    # An error event in a stream comes with 200: the service began and then failed.
+    return DashScopeServerError if status >= 500 or status < 400 else DashScopeBadRequestError
+
+
+def _read(body: bytes, headers: Mapping[str, str]) -> _Reply:
+    request_id = headers.get("x-request-id") or headers.get("x-dashscope-request-id") or ""
+    text = body.decode("utf-8", "replace")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return _Reply("", shown(_HTML_TAG.sub(" ", text)), shown(request_id))
+    if not isinstance(value, dict):
+        return _Reply("", shown(text), shown(request_id))
+    inner = value.get("error")
+    source = inner if isinstance(inner, dict) else value
+    code = source.get("code") or source.get("type") or ""
+    message = source.get("message") or (inner if isinstance(inner, str) else "")
+    request_id = value.get("request_id") or value.get("id") or request_id
+    return _Reply(shown(str(code)), shown(str(message)), shown(str(request_id)))
