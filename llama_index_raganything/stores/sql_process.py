@@ -16,7 +16,7 @@ from llama_index_raganything.errors import SQLError, SQLLimitError, StoreError
 MAX_PROCESSES: Final = 4
 """Statements that run at the same time in one Python process; further ones wait."""
 
-LIBRARY_MB: Final = 1024
+LIBRARY_MB: Final = 512
 """Address space that Python and DuckDB take before any table is there, in megabytes."""
 
 GRACE_SECONDS: Final = 1.0
@@ -45,6 +45,8 @@ class SQLProcess:
         self.owner = os.getpid()
         # Without our environment: it may hold keys, and nothing in it is needed.
         environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+        # Every further arena of glibc takes 64 MB of the address space that is limited.
+        environment["MALLOC_ARENA_MAX"] = "1"
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         script = Path(__file__).with_name("sql_worker.py")
         # -P: the script's folder holds modules with names of others' modules.

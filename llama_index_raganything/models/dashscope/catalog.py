@@ -162,7 +162,7 @@ def embedding_model(name: str) -> EmbeddingModel:
     known = _found(name, _EMBEDDINGS)
     if known is not None:
         return known
-    unknown = _UNKNOWN_TEXT_MODEL if name.startswith("text-embedding") else _UNKNOWN_MULTIMODAL_MODEL
+    unknown = _UNKNOWN_TEXT_MODEL if "text-embedding" in name else _UNKNOWN_MULTIMODAL_MODEL
     return replace(unknown, name=name)
 
 

@@ -188,13 +188,14 @@ def _kind(status: int, reply: _Reply) -> type[DashScopeError]:
         (_AUTHENTICATION, DashScopeAuthenticationError),
         (_PERMISSION, DashScopePermissionError),
         (_TIMEOUT, DashScopeTimeoutError),
-        (_BAD_REQUEST, DashScopeBadRequestError),
     )
     for pattern, kind in by_code:
         if pattern.search(reply.code):
             return kind
     if _RATE.search(reply.code) or status == 429:
         return DashScopeQuotaError if _QUOTA_MESSAGE.search(reply.message) else DashScopeRateLimitError
+    if status < 500 and _BAD_REQUEST.search(reply.code):
+        return DashScopeBadRequestError
     return _kind_by_status(status)
 
 
