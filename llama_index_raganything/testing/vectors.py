@@ -1,0 +1,90 @@
+"""Vectors of words and of colours: tiny spaces of meaning, the same in every process. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+COLOURS: Final[Mapping[str, tuple[tuple[int, int, int], str]]] = {
+    "red": ((220, 30, 30), "红"),
+    "orange": ((250, 140, 20), "橙"),
+    "yellow": ((250, 225, 40), "黄"),
+    "green": ((40, 160, 60), "绿"),
+    "cyan": ((40, 200, 210), "青"),
+    "blue": ((40, 70, 210), "蓝"),
+    "purple": ((130, 50, 160), "紫"),
+    "pink": ((250, 150, 190), "粉"),
+    "brown": ((120, 70, 30), "棕"),
+    "black": ((10, 10, 10), "黑"),
+    "gray": ((128, 128, 128), "灰"),
+    "white": ((250, 250, 250), "白"),
+}
+_OF_PAPER_AND_INK: Final = frozenset({"black", "gray", "white"})
+_PAPER_SHARE: Final = 0.02
+_SIDE: Final = 48
+
+
+def word_vector(text: str, dimension: int) -> list[float]:
+    """Count the hashes of a text's words.
+
+    Args:
+        text: Any text; words are what white space parts.
+        dimension: Number of dimensions.
+    """
+    vector = [0.0] * dimension
+    for word in text.casefold().split():
+        digest = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=8).digest()
+        vector[int.from_bytes(digest) % dimension] += 1.0
+    return vector
+
+
+def colour_words(text: str) -> list[float]:
+    """Count the colour words of a text, English and Chinese, in the order of ``COLOURS``.
+
+    Args:
+        text: Any text.
+    """
+    lowered = text.casefold().replace("grey", "gray")
+    return [float(lowered.count(name) + lowered.count(han)) for name, (_, han) in COLOURS.items()]
+
+
+def thumbnail(image: Image.Image) -> Image.Image:
+    """Return the small picture whose pixels are counted.
+
+    Args:
+        image: Any image.
+    """
+    return image.convert("RGB").resize((_SIDE, _SIDE))
+
+
+def colours_of(small: Image.Image) -> list[float]:
+    """Count the pixels that are nearest to each of ``COLOURS``; paper and ink count little.
+
+    Args:
+        small: An RGB image, as of ``thumbnail``.
+    """
+    import numpy as np
+
+    pixels = np.asarray(small, dtype=np.int32).reshape(-1, 1, 3)
+    points = np.array([point for point, _ in COLOURS.values()], dtype=np.int32)
+    nearest = ((pixels - points) ** 2).sum(axis=2).argmin(axis=1)
+    counts = np.bincount(nearest, minlength=len(points)).tolist()
+    weights = [_PAPER_SHARE if name in _OF_PAPER_AND_INK else 1.0 for name in COLOURS]
+    return [count * weight for count, weight in zip(counts, weights, strict=True)]
+
+
+def unit(vector: Sequence[float]) -> list[float]:
+    """Return a vector of length 1 in the same direction; that of all ones for the zero vector.
+
+    Args:
+        vector: Any vector.
+    """
+    length = math.sqrt(sum(value * value for value in vector))
+    if length == 0.0:
+        return [1 / math.sqrt(len(vector))] * len(vector)
+    return [value / length for value in vector]
