@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -33,6 +32,7 @@ from llama_index_raganything.query_engine.postprocessors import (
     MultimodalContextPostprocessor,
     PageContextPostprocessor,
 )
+from llama_index_raganything.query_engine.sighted import SightedSynthesizer
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 from llama_index_raganything.query_engine.vision import supports_images
 
@@ -77,7 +77,7 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         asset_root: str | None = None,
     ) -> None:
         synthesizer = response_synthesizer or ExtractiveSynthesizer(callback_manager=callback_manager)
-        if not isinstance(synthesizer, (CitingSynthesizer, ExtractiveSynthesizer)):
+        if not isinstance(synthesizer, (CitingSynthesizer, ExtractiveSynthesizer, SightedSynthesizer)):
             synthesizer = CitingSynthesizer(synthesizer)
         super().__init__(
             retriever=retriever,
@@ -116,6 +116,7 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         page_store: Any = None,
         max_pages: int = 3,
         describe_attachments: bool = False,
+        vision_llm: LLM | None = None,
         filters: MetadataFilters | Literal["retriever"] | None = "retriever",
         **kwargs: Any,
     ) -> RAGAnythingQueryEngine:
@@ -148,6 +149,8 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             max_pages: Pages added for one question.
             describe_attachments: Let a multimodal LLM describe each attached image before retrieval, one call per
                 image that it has not seen; otherwise the words in it are recognised.
+            vision_llm: Answers in place of an ``llm`` that sees no images where the question or a source has one, and
+                describes attachments; without an ``llm`` it has no use.
             filters: What stored images must pass to be found by their content. ``"retriever"`` and None take the
                 retriever's; where these are not known, None means that there are none, and with ``"retriever"``
                 such images are found among its results only.
@@ -163,7 +166,11 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         del kwargs
         callback_manager = callback_manager or Settings.callback_manager
         chosen = choose_llm(llm)
-        reader = _attachment_reader(chosen, multimodal, max_pixels) if describe_attachments else AttachmentReader()
+        sees = chosen is not None and (supports_images(chosen) if multimodal is None else multimodal)
+        viewer = vision_llm if chosen is not None and not sees and multimodal is None else None
+        reader = (
+            _attachment_reader(viewer or chosen, multimodal, max_pixels) if describe_attachments else AttachmentReader()
+        )
         if response_synthesizer is None and chosen is None:
             response_synthesizer = ExtractiveSynthesizer(
                 streaming=streaming,
@@ -174,36 +181,31 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             )
         elif response_synthesizer is None:
             assert chosen is not None
-            sees = supports_images(chosen) if multimodal is None else multimodal
-            _check_chat(chosen, sees)
-            inner = _without_llm(response_mode, chosen, callback_manager, streaming) or get_response_synthesizer(
-                llm=chosen,
-                text_qa_template=text_qa_template or prompts.CITATION_QA_PROMPT,
-                refine_template=refine_template or prompts.CITATION_REFINE_PROMPT,
-                summary_template=summary_template or prompts.CITATION_SUMMARY_PROMPT,
-                simple_template=simple_template,
-                chat_content_qa_template=chat_content_qa_template or prompts.CITATION_CHAT_QA_PROMPT,
-                chat_content_refine_template=chat_content_refine_template or prompts.CITATION_CHAT_REFINE_PROMPT,
-                chat_summary_template=prompts.CITATION_CHAT_QA_PROMPT,
-                response_mode=response_mode,
-                callback_manager=callback_manager,
-                output_cls=output_cls,
-                use_async=use_async,
-                streaming=streaming,
-                verbose=verbose,
-                multimodal=sees,
-            )
-            images = MultimodalContextPostprocessor(asset_root=asset_root, max_images=max_images, max_pixels=max_pixels)
-            pages = PageContextPostprocessor(store=page_store, max_pages=max_pages)
-            around: Sequence[BaseNodePostprocessor] = [pages] if page_store is not None else []
-            response_synthesizer = CitingSynthesizer(
-                inner,
-                [*around, images] if sees else around,
-                page_store=page_store,
-                max_pages=max_pages,
-                max_images=max_images,
-                max_pixels=max_pixels,
-                asset_root=asset_root,
+            of_inner = {
+                "text_qa_template": text_qa_template or prompts.CITATION_QA_PROMPT,
+                "refine_template": refine_template or prompts.CITATION_REFINE_PROMPT,
+                "summary_template": summary_template or prompts.CITATION_SUMMARY_PROMPT,
+                "simple_template": simple_template,
+                "chat_content_qa_template": chat_content_qa_template or prompts.CITATION_CHAT_QA_PROMPT,
+                "chat_content_refine_template": chat_content_refine_template or prompts.CITATION_CHAT_REFINE_PROMPT,
+                "chat_summary_template": prompts.CITATION_CHAT_QA_PROMPT,
+                "response_mode": response_mode,
+                "callback_manager": callback_manager,
+                "output_cls": output_cls,
+                "use_async": use_async,
+                "streaming": streaming,
+                "verbose": verbose,
+            }
+            of_citing = {
+                "page_store": page_store,
+                "max_pages": max_pages,
+                "max_images": max_images,
+                "max_pixels": max_pixels,
+                "asset_root": asset_root,
+            }
+            citing = _citing(chosen, sees, of_inner, of_citing)
+            response_synthesizer = (
+                citing if viewer is None else SightedSynthesizer(citing, _citing(viewer, True, of_inner, of_citing))
             )
         return cls(
             retriever=retriever,
@@ -357,15 +359,26 @@ def choose_llm(llm: LLM | None) -> LLM | None:
     return None if llm is None and type(chosen) is MockLLM else chosen
 
 
-def _without_llm(
-    mode: ResponseMode, llm: LLM, callback_manager: CallbackManager, streaming: bool
-) -> BaseSynthesizer | None:
+def _citing(llm: LLM, sees: bool, of_inner: dict[str, Any], of_citing: dict[str, Any]) -> CitingSynthesizer:
+    """Make the synthesizer of one LLM, which reads elements with the text of their page."""
+    _check_chat(llm, sees)
+    inner = _without_llm(llm, of_inner) or get_response_synthesizer(llm=llm, multimodal=sees, **of_inner)
+    before: list[BaseNodePostprocessor] = []
+    if of_citing["page_store"] is not None:
+        before.append(PageContextPostprocessor(store=of_citing["page_store"], max_pages=of_citing["max_pages"]))
+    if sees:
+        options = {name: of_citing[name] for name in ("asset_root", "max_images", "max_pixels")}
+        before.append(MultimodalContextPostprocessor(**options))
+    return CitingSynthesizer(inner, before, **of_citing)
+
+
+def _without_llm(llm: LLM, of_inner: dict[str, Any]) -> BaseSynthesizer | None:
     """Make the synthesizers that call no LLM, to which core 0.14.25 passes none and so builds its paid default."""
-    if mode == ResponseMode.NO_TEXT:
-        return NoText(llm=llm, callback_manager=callback_manager, streaming=streaming)
-    if mode == ResponseMode.CONTEXT_ONLY:
-        return ContextOnly(llm=llm, callback_manager=callback_manager, streaming=streaming)
-    return None
+    kinds = {ResponseMode.NO_TEXT: NoText, ResponseMode.CONTEXT_ONLY: ContextOnly}
+    kind = kinds.get(of_inner["response_mode"])
+    if kind is None:
+        return None
+    return kind(llm=llm, callback_manager=of_inner["callback_manager"], streaming=of_inner["streaming"])
 
 
 def _check_chat(llm: LLM, sees: bool) -> None:

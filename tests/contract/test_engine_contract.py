@@ -39,3 +39,17 @@ class TestMultimodalLLM(EngineSuite):
 
     def make_engine(self, nodes, **options):
         return RAGAnythingQueryEngine.from_args(ListRetriever(nodes), llm=ScriptedChatLLM(replies=[REPLY]), **options)
+
+
+class TestTextLLMWithVisionLLM(EngineSuite):
+    """Two LLMs: the sources of the suite have no images, so the text LLM answers unless a question carries one."""
+
+    expected_events: ClassVar = LLM_EVENTS
+
+    def make_engine(self, nodes, **options):
+        return RAGAnythingQueryEngine.from_args(
+            ListRetriever(nodes),
+            llm=ScriptedTextLLM(replies=[REPLY]),
+            vision_llm=ScriptedChatLLM(replies=[REPLY]),
+            **options,
+        )
