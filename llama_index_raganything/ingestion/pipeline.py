@@ -19,7 +19,7 @@ from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.node_parser import NodeParser
-from llama_index.core.schema import BaseNode, Document, MetadataMode, TransformComponent
+from llama_index.core.schema import BaseNode, Document, TransformComponent
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from tqdm import tqdm
 
@@ -27,9 +27,11 @@ from llama_index_raganything.documents import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
+from llama_index_raganything.ingestion.embedding import embed_nodes
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.report import IngestionReport
+from llama_index_raganything.models.dashscope.failures import FATAL_ERRORS
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.embedded import EMBEDDED
 from llama_index_raganything.readers.reader import RAGAnythingReader
@@ -234,11 +236,19 @@ class Ingestion:
                 report.unchanged.append(job.source)
             else:
                 todo.append(job)
+        tried: set[str] = set()
         progress = tqdm(total=len(todo), desc="Documents", unit="doc", disable=not show_progress)
         with progress:
             for job, outcome in load_and_split(todo, self.reader, self.node_parser, num_workers):
+                tried.add(job.doc_id)
                 progress.set_postfix_str(Path(job.source).name[:40])
-                self._commit(job, outcome, known.get(job.doc_id), fingerprint, report)
+                try:
+                    self._commit(job, outcome, known.get(job.doc_id), fingerprint, report)
+                except FATAL_ERRORS as error:
+                    # Every other document would fail for the same reason, each after a parse.
+                    reason = f"Not tried, because of {Path(job.source).name}: {Failure.of(error).reason}"
+                    report.failures += [(later.source, reason) for later in todo if later.doc_id not in tried]
+                    break
                 progress.update()
         if todo:
             with report.stage("write"):
@@ -263,8 +273,10 @@ class Ingestion:
             return
         try:
             self._write(job, outcome, known, fingerprint, report)
-        except Exception as error:  # noqa: BLE001  # as above: embedding and storing may fail for one document alone
+        except Exception as error:  # Embedding and storing may fail for one document alone.
             self._record_failure(job, known, fingerprint, Failure.of(error).reason, report)
+            if isinstance(error, FATAL_ERRORS):
+                raise
             return
         (report.updated if known and known.state == "ready" else report.added).append(job.source)
 
@@ -272,15 +284,14 @@ class Ingestion:
         self, job: Job, split: SplitDocument, known: LedgerEntry | None, fingerprint: str, report: IngestionReport
     ) -> None:
         nodes, complete = self._enriched(job, split.nodes, report)
+        with report.stage("embed"):
+            nodes, refused = embed_nodes(self.embed_model, nodes)
+        report.warnings += [(job.source, f"node {node_id} was left out: {reason}") for node_id, reason in refused]
         records = []
         for layer in self.layers:
             with report.stage(layer.name):
                 records.append(layer.read(nodes))
             report.warnings += [(job.source, f"node {node_id}: {reason}") for node_id, reason in records[-1].failures]
-        with report.stage("embed"):
-            texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
-            for node, vector in zip(nodes, self.embed_model.get_text_embedding_batch(texts), strict=True):
-                node.embedding = vector
         counts = Counter(str(node.metadata.get("content_type", "text")) for node in nodes)
         pages = {node.metadata["page"] for node in nodes if node.metadata.get("page")}
         entry = LedgerEntry(

@@ -1,0 +1,61 @@
+"""The vectors of a document's nodes, without those that the model's content inspection refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.schema import BaseNode, MetadataMode
+
+from llama_index_raganything.errors import DashScopeContentError, PartialEmbeddingError
+
+
+def embed_nodes(
+    embed_model: BaseEmbedding, nodes: Sequence[BaseNode]
+) -> tuple[list[BaseNode], list[tuple[str, DashScopeContentError]]]:
+    """Give nodes the vectors of their texts.
+
+    Args:
+        embed_model: The model.
+        nodes: Nodes of one document; they are changed.
+
+    Returns:
+        The nodes that have a vector, and the ids of those that were refused for their content, with the reasons.
+
+    Raises:
+        RAGAnythingError: A text could not be embedded for another reason, or all of them were refused.
+    """
+    texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
+    size = max(1, embed_model.embed_batch_size)
+    embedded: list[BaseNode] = []
+    refused: list[tuple[str, DashScopeContentError]] = []
+    # Batch by batch, because positions in an error count from the beginning of LlamaIndex's own batches.
+    for start in range(0, len(nodes), size):
+        vectors, reasons = _embed(embed_model, texts[start : start + size])
+        for place, (node, vector) in enumerate(zip(nodes[start : start + size], vectors, strict=True)):
+            if vector is None:
+                refused.append((node.node_id, reasons[place]))
+            else:
+                node.embedding = vector
+                embedded.append(node)
+    if refused and not embedded:
+        raise refused[0][1]
+    return embedded, refused
+
+
+def _embed(
+    embed_model: BaseEmbedding, texts: list[str]
+) -> tuple[Sequence[list[float] | None], dict[int, DashScopeContentError]]:
+    try:
+        return embed_model.get_text_embedding_batch(texts), {}
+    except DashScopeContentError as error:
+        # All of the batch; the nodes of other batches may still be good.
+        return [None] * len(texts), dict.fromkeys(range(len(texts)), error)
+    except PartialEmbeddingError as error:
+        refused = {
+            place: reason for place, reason in error.failures.items() if isinstance(reason, DashScopeContentError)
+        }
+        for reason in error.failures.values():
+            if not isinstance(reason, DashScopeContentError):
+                raise reason from error
+        return error.embeddings, refused
