@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, Document, TransformComponent
-from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from tqdm import tqdm
 
 from llama_index_raganything.documents import document_id
@@ -30,6 +28,7 @@ from llama_index_raganything.errors import ConfigurationError, RAGAnythingError,
 from llama_index_raganything.ingestion.embedding import embed_nodes
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
 from llama_index_raganything.ingestion.layers import Layer
+from llama_index_raganything.ingestion.removal import Removal
 from llama_index_raganything.ingestion.report import IngestionReport
 from llama_index_raganything.models.dashscope.failures import FATAL_ERRORS
 from llama_index_raganything.readers.cache import file_hash
@@ -37,15 +36,11 @@ from llama_index_raganything.readers.embedded import EMBEDDED
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.registry import named_parser
 from llama_index_raganything.readers.sources import FolderRules, SourceInput, expand_sources
-from llama_index_raganything.stores.clients import Address
-from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
+from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 from llama_index_raganything.workers import Failure
 
 logger = logging.getLogger(__name__)
-
-_STALE_AFTER_MS = 60 * 60 * 1000
-"""Age after which another process's unfinished row on a shared server counts as left by a crash."""
 
 
 class Ingestion:
@@ -82,7 +77,7 @@ class Ingestion:
         self.node_store = node_store
         self.ledger = ledger
         self.transformations = list(transformations)
-        self._opened_at = _now_ms()
+        self._removal = Removal(node_store, ledger, self.layers, reader)
 
     def fingerprint(self) -> str:
         """Return 32 hex digits that change when the pipeline would make other nodes or vectors."""
@@ -189,7 +184,7 @@ class Ingestion:
             and entry.doc_id not in present_ids
             and Path(entry.source).is_relative_to(root)
         ]
-        self._delete_entries(gone)
+        self._removal.delete_entries(gone)
         report.deleted += [entry.source for entry in gone]
         self._flush()
         return report.finish(strict=strict)
@@ -208,7 +203,7 @@ class Ingestion:
         entry = next((found[name] for name in names if name in found), None)
         if entry is None:
             return False
-        self._delete_entries([entry])
+        self._removal.delete_entries([entry])
         self._flush()
         return True
 
@@ -228,7 +223,7 @@ class Ingestion:
     def _run(self, jobs: list[Job], report: IngestionReport, *, show_progress: bool, num_workers: int) -> None:
         fingerprint = self.fingerprint()
         known = self.ledger.get_many([job.doc_id for job in jobs])
-        self._clean_leftovers({job.doc_id for job in jobs})
+        self._removal.clean_leftovers({job.doc_id for job in jobs})
         todo = []
         for job in jobs:
             entry = known.get(job.doc_id)
@@ -307,15 +302,15 @@ class Ingestion:
             pages=len(pages) or None,
         )
         with report.stage("write"):
-            before = [] if known is None else self._document_nodes(job.doc_id)
+            before = [] if known is None else self._removal.document_nodes(job.doc_id)
             self.ledger.put(entry)
             self.node_store.add(nodes)
             for layer, read in zip(self.layers, records, strict=True):
                 layer.write(job.doc_id, read, again=known is not None)
             if known is not None:
                 # Last, so that a reader finds the old version or the new one at any time.
-                self._delete_stale(known, before, job.content_hash, keep={node.node_id for node in nodes})
-            self.ledger.put(entry.model_copy(update={"state": "ready", "updated_at": _now_ms()}))
+                self._removal.delete_stale(known, before, job.content_hash, keep={node.node_id for node in nodes})
+            self.ledger.put(entry.model_copy(update={"state": "ready", "updated_at": now_ms()}))
         report.nodes.update(counts)
         report.pages += len(pages)
 
@@ -333,6 +328,11 @@ class Ingestion:
                     nodes = transformation(nodes)
         return list(nodes), not unanswered
 
+    def _flush(self) -> None:
+        self.node_store.flush()
+        for layer in self.layers:
+            layer.flush()
+
     def _record_failure(
         self, job: Job, known: LedgerEntry | None, fingerprint: str, reason: str, report: IngestionReport
     ) -> None:
@@ -340,7 +340,7 @@ class Ingestion:
         logger.warning("Failed: %s: %s", job.source, reason)
         if known is not None and known.state == "ready":
             return  # The last good version stays searchable until the file can be read again.
-        self._delete_nodes(job.doc_id)
+        self._removal.delete_nodes(job.doc_id)
         entry = LedgerEntry(
             doc_id=job.doc_id,
             source=job.source,
@@ -351,72 +351,6 @@ class Ingestion:
             error=reason[:2000],
         )
         self.ledger.put(entry)
-
-    def _clean_leftovers(self, in_this_run: set[str]) -> None:
-        """Remove what a crash left of documents that this run does not bring in again."""
-        for entry in self.ledger.list(state=["writing", "deleting"]):
-            if entry.doc_id not in in_this_run and self._is_stale(entry):
-                logger.warning("Removing what an interrupted run left of %s", entry.source)
-                self._delete_entries([entry])
-
-    def _is_stale(self, entry: LedgerEntry) -> bool:
-        # Milvus Lite has one process: a row older than this object cannot belong to a run that still lives.
-        is_lite = Address.parse(self.node_store.uri).is_local
-        limit = self._opened_at if is_lite else _now_ms() - _STALE_AFTER_MS
-        return entry.updated_at < limit
-
-    def _document_nodes(self, doc_id: str) -> list[BaseNode]:
-        return self.node_store.get_nodes(filters=_where("doc_id", doc_id))
-
-    def _delete_stale(self, entry: LedgerEntry, before: Sequence[BaseNode], content_hash: str, keep: set[str]) -> None:
-        """Delete what a document's earlier version left: nodes, assets, and the cached parse of other content."""
-        gone = [node for node in before if node.node_id not in keep]
-        self.node_store.delete_nodes([node.node_id for node in gone])
-        for layer in self.layers:
-            layer.delete_nodes(entry.doc_id, [node.node_id for node in gone])
-        # A node keeps its id when only its picture changed, so those that stay may have left an asset too.
-        self._discard_assets(before)
-        if entry.content_hash != content_hash:
-            self._forget(entry.content_hash, self._hashes())
-
-    def _delete_entries(self, entries: Sequence[LedgerEntry]) -> None:
-        hashes = self._hashes() if entries else Counter()
-        for entry in entries:
-            self.ledger.put(entry.model_copy(update={"state": "deleting", "updated_at": _now_ms()}))
-            nodes = self._document_nodes(entry.doc_id)
-            self._delete_nodes(entry.doc_id)
-            self._discard_assets(nodes)
-            hashes[entry.content_hash] -= 1
-            self._forget(entry.content_hash, hashes)
-            self.ledger.delete(entry.doc_id)
-
-    def _delete_nodes(self, doc_id: str) -> None:
-        self.node_store.delete(doc_id)
-        for layer in self.layers:
-            layer.delete_document(doc_id)
-
-    def _flush(self) -> None:
-        self.node_store.flush()
-        for layer in self.layers:
-            layer.flush()
-
-    def _hashes(self) -> Counter[str]:
-        return Counter(entry.content_hash for entry in self.ledger.list())
-
-    def _forget(self, content_hash: str, hashes: Counter[str]) -> None:
-        """Drop cached parses that no document of the knowledge base has any more."""
-        if content_hash and hashes[content_hash] <= 0:
-            self.reader.forget(content_hash)
-
-    def _discard_assets(self, nodes: Sequence[BaseNode]) -> None:
-        """Delete the assets of deleted nodes, but for those that other nodes show too."""
-        for asset in {str(node.metadata["asset"]) for node in nodes if node.metadata.get("asset")}:
-            if not self.node_store.count(_where("asset", asset)):
-                self.reader.assets.discard(asset)
-
-
-def _where(key: str, value: str) -> MetadataFilters:
-    return MetadataFilters(filters=[MetadataFilter(key=key, value=value)])
 
 
 def _same(entry: LedgerEntry, job: Job, fingerprint: str) -> bool:
@@ -439,7 +373,3 @@ def _check_writable(working_dir: str) -> None:
 def _stable(settings: dict[str, Any]) -> dict[str, Any]:
     """Leave out what does not change the output: callbacks and functions with addresses in their repr."""
     return {key: value for key, value in settings.items() if key != "callback_manager" and " at 0x" not in str(value)}
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -12,6 +12,7 @@ from llama_index.core.graph_stores.types import LabelledNode, Relation
 from llama_index_raganything.graph.facts import NodeFacts
 from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.stores.entity_descriptions import EntityDescription, describe_entity, similar_names
+from llama_index_raganything.stores.ledger import now_ms
 from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
 
 _LOAD_BATCH = 2000
@@ -202,13 +203,13 @@ class KnowledgeGraph:
         if generation.partition(".")[2] != self._generation.partition(".")[2]:
             self._load()  # Something was deleted: what is gone leaves no trace to read.
             return
-        now = _now_ms()
+        now = now_ms()
         mirror.add(list(self.store.scan_facts(since=self._read_ms - _OVERLAP_MS)))
         self._generation, self._read_ms = generation, now
 
     def _load(self) -> None:
         mirror = GraphMirror()
-        self._read_ms = _now_ms()
+        self._read_ms = now_ms()
         self._generation = self.store.generation()
         batch: list[NodeFacts] = []
         seen: set[str] = set()
@@ -224,7 +225,3 @@ class KnowledgeGraph:
         mirror.settle()
         self._mirror = mirror
         self._checked = time.monotonic()
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

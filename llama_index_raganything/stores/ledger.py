@@ -43,7 +43,8 @@ _FIELDS: Final = ("doc_id", "tenant", "state", "source", "updated_at", "entry")
 _COLUMNS: Final = ("doc_id", "tenant", "state", "source", "updated_at")
 
 
-def _now() -> int:
+def now_ms() -> int:
+    """Return the time in milliseconds since 1970."""
     return int(time.time() * 1000)
 
 
@@ -77,7 +78,7 @@ class LedgerEntry(BaseModel):
     node_counts: dict[str, int] = Field(default_factory=dict)
     pages: int | None = None
     error: str = ""
-    updated_at: int = Field(default_factory=_now)
+    updated_at: int = Field(default_factory=now_ms)
     tenant: str = ""
 
 
@@ -276,7 +277,7 @@ class Ledger:
         return f"{self.tenant}|{doc_id}"
 
     def _row(self, entry: LedgerEntry) -> dict[str, Any]:
-        entry = entry.model_copy(update={"tenant": self.tenant, "updated_at": _now()})
+        entry = entry.model_copy(update={"tenant": self.tenant, "updated_at": now_ms()})
         values = entry.model_dump(include=set(_COLUMNS))
         packed = json.dumps(entry.model_dump(exclude=set(_COLUMNS)), ensure_ascii=False)
         row = {"id": self._key(entry.doc_id), **values, "entry": packed, "vector": _DUMMY}

@@ -1,0 +1,128 @@
+"""Take documents out of every store of a knowledge base, with their files."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from llama_index.core.schema import BaseNode
+from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
+
+from llama_index_raganything.ingestion.layers import Layer
+from llama_index_raganything.readers.reader import RAGAnythingReader
+from llama_index_raganything.stores.clients import Address
+from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms
+from llama_index_raganything.stores.milvus import MilvusNodeStore
+
+logger = logging.getLogger(__name__)
+
+_STALE_AFTER_MS = 60 * 60 * 1000
+"""Age after which another process's unfinished row on a shared server counts as left by a crash."""
+
+
+class Removal:
+    """Deletes documents, what their earlier versions left, and what a crash left.
+
+    Args:
+        node_store: Where nodes are.
+        ledger: Where the state of every document is kept.
+        layers: What is kept beside the nodes; the list is the pipeline's own.
+        reader: Knows the assets and the cached parses.
+    """
+
+    def __init__(
+        self, node_store: MilvusNodeStore, ledger: Ledger, layers: list[Layer], reader: RAGAnythingReader
+    ) -> None:
+        self.node_store = node_store
+        self.ledger = ledger
+        self.layers = layers
+        self.reader = reader
+        self._opened_at = now_ms()
+
+    def clean_leftovers(self, in_this_run: set[str]) -> None:
+        """Remove what a crash left of documents that this run does not bring in again.
+
+        Args:
+            in_this_run: Ids of the documents that it does.
+        """
+        for entry in self.ledger.list(state=["writing", "deleting"]):
+            if entry.doc_id not in in_this_run and self._is_stale(entry):
+                logger.warning("Removing what an interrupted run left of %s", entry.source)
+                self.delete_entries([entry])
+
+    def _is_stale(self, entry: LedgerEntry) -> bool:
+        # Milvus Lite has one process: a row older than this object cannot belong to a run that still lives.
+        is_lite = Address.parse(self.node_store.uri).is_local
+        limit = self._opened_at if is_lite else now_ms() - _STALE_AFTER_MS
+        return entry.updated_at < limit
+
+    def document_nodes(self, doc_id: str) -> list[BaseNode]:
+        """Return the stored nodes of a document.
+
+        Args:
+            doc_id: The document.
+        """
+        return self.node_store.get_nodes(filters=_where("doc_id", doc_id))
+
+    def delete_stale(self, entry: LedgerEntry, before: Sequence[BaseNode], content_hash: str, keep: set[str]) -> None:
+        """Delete what a document's earlier version left: nodes, assets, and the cached parse of other content.
+
+        Args:
+            entry: The earlier version's row.
+            before: The earlier version's nodes.
+            content_hash: Hash of the new version.
+            keep: Ids of the nodes that the new version has too.
+        """
+        gone = [node for node in before if node.node_id not in keep]
+        self.node_store.delete_nodes([node.node_id for node in gone])
+        for layer in self.layers:
+            layer.delete_nodes(entry.doc_id, [node.node_id for node in gone])
+        # A node keeps its id when only its picture changed, so those that stay may have left an asset too.
+        self._discard_assets(before)
+        if entry.content_hash != content_hash:
+            self._forget(entry.content_hash, self._hashes())
+
+    def delete_entries(self, entries: Sequence[LedgerEntry]) -> None:
+        """Delete documents with every trace.
+
+        Args:
+            entries: Their rows.
+        """
+        hashes = self._hashes() if entries else Counter()
+        for entry in entries:
+            self.ledger.put(entry.model_copy(update={"state": "deleting", "updated_at": now_ms()}))
+            nodes = self.document_nodes(entry.doc_id)
+            self.delete_nodes(entry.doc_id)
+            self._discard_assets(nodes)
+            hashes[entry.content_hash] -= 1
+            self._forget(entry.content_hash, hashes)
+            self.ledger.delete(entry.doc_id)
+
+    def delete_nodes(self, doc_id: str) -> None:
+        """Delete the nodes of a document, and what stands beside them.
+
+        Args:
+            doc_id: The document.
+        """
+        self.node_store.delete(doc_id)
+        for layer in self.layers:
+            layer.delete_document(doc_id)
+
+    def _hashes(self) -> Counter[str]:
+        return Counter(entry.content_hash for entry in self.ledger.list())
+
+    def _forget(self, content_hash: str, hashes: Counter[str]) -> None:
+        """Drop cached parses that no document of the knowledge base has any more."""
+        if content_hash and hashes[content_hash] <= 0:
+            self.reader.forget(content_hash)
+
+    def _discard_assets(self, nodes: Sequence[BaseNode]) -> None:
+        """Delete the assets of deleted nodes, but for those that other nodes show too."""
+        for asset in {str(node.metadata["asset"]) for node in nodes if node.metadata.get("asset")}:
+            if not self.node_store.count(_where("asset", asset)):
+                self.reader.assets.discard(asset)
+
+
+def _where(key: str, value: str) -> MetadataFilters:
+    return MetadataFilters(filters=[MetadataFilter(key=key, value=value)])
