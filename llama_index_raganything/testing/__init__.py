@@ -4,9 +4,24 @@
 >>> llm = ScriptedChatLLM(replies=["It grew by 12 %. [1]"])
 >>> str(llm.complete("How much did it grow?"))
 'It grew by 12 %. [1]'
+
+:class:`DashScopeServer` is a whole DashScope on loopback, for clients of that service.
 """
 
+from llama_index_raganything.testing.dashscope import DashScopeServer, Fault, LoggedRequest
+from llama_index_raganything.testing.dashscope_errors import DOCUMENTED_ERRORS, DocumentedError
 from llama_index_raganything.testing.embeddings import ColorEmbedding, HashEmbedding
 from llama_index_raganything.testing.llms import Reply, ScriptedChatLLM, ScriptedTextLLM
 
-__all__ = ["ColorEmbedding", "HashEmbedding", "Reply", "ScriptedChatLLM", "ScriptedTextLLM"]
+__all__ = [
+    "DOCUMENTED_ERRORS",
+    "ColorEmbedding",
+    "DashScopeServer",
+    "DocumentedError",
+    "Fault",
+    "HashEmbedding",
+    "LoggedRequest",
+    "Reply",
+    "ScriptedChatLLM",
+    "ScriptedTextLLM",
+]

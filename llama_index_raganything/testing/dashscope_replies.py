@@ -1,0 +1,313 @@
+"""The shapes of DashScope's good answers, in both protocols, whole and as the events of a stream. Pure."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from llama_index_raganything.testing.dashscope_answers import words_of
+
+_PIECE: Final = 8
+_LETTERS_PER_TOKEN: Final = 4
+_IMAGE_TOKENS: Final = 256
+
+Body = Mapping[str, Any]
+Reply = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a chat model says.
+
+    Attributes:
+        text: Its words.
+        tool_calls: Calls of tools, in OpenAI's shape.
+        finish_reason: Why it ended: stop, length or tool_calls.
+    """
+
+    text: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    finish_reason: str = "stop"
+
+
+def answer_of(reply: str | Mapping[str, Any], body: Body) -> Answer:
+    """Return a scripted reply as an answer, cut to the tokens that the request allows.
+
+    Args:
+        reply: Text, or a message with ``content`` and ``tool_calls``; ids, types and indices may be missing, and
+            arguments may be a mapping.
+        body: The request.
+    """
+    if isinstance(reply, str):
+        reply = {"content": reply}
+    calls = tuple(_whole_call(index, call) for index, call in enumerate(reply.get("tool_calls") or ()))
+    text = reply.get("content") or ""
+    if calls:
+        return Answer(text, calls, "tool_calls")
+    parameters = body.get("parameters") or body
+    limit = parameters.get("max_tokens") or parameters.get("max_completion_tokens")
+    if limit and len(text) > limit * _LETTERS_PER_TOKEN:
+        return Answer(text[: limit * _LETTERS_PER_TOKEN], (), "length")
+    return Answer(text)
+
+
+def compatible_chat(body: Body, answer: Answer, request_id: str) -> Reply:
+    """Return a chat completion of the OpenAI-compatible protocol.
+
+    Args:
+        body: The request.
+        answer: What the model says.
+        request_id: The request's id.
+    """
+    message: Reply = {"role": "assistant", "content": answer.text}
+    if answer.tool_calls:
+        message["tool_calls"] = [dict(call) for call in answer.tool_calls]
+    choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason, "logprobs": None}
+    choices = [{**copy.deepcopy(choice), "index": index} for index in range(body.get("n") or 1)]
+    return {"choices": choices, "usage": _compatible_usage(body, answer)} | _head("chat.completion", body, request_id)
+
+
+def compatible_chunks(body: Body, answer: Answer, request_id: str) -> Iterator[Reply]:
+    """Yield the chunks of a streamed chat completion, the last with the usage where that was asked for.
+
+    Args:
+        body: The request.
+        answer: What the model says.
+        request_id: The request's id.
+    """
+    head = _head("chat.completion.chunk", body, request_id)
+
+    def chunk(delta: Reply, finish_reason: str | None = None) -> Reply:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        return {"choices": [choice], "usage": None, **head}
+
+    yield chunk({"role": "assistant", "content": None if answer.tool_calls and not answer.text else ""})
+    for piece in pieces(answer.text):
+        yield chunk({"content": piece})
+    for call in answer.tool_calls:
+        for delta in _call_deltas(call):
+            yield chunk({"content": None, "tool_calls": [delta]})
+    yield chunk({"content": None if answer.tool_calls else ""}, answer.finish_reason)
+    if (body.get("stream_options") or {}).get("include_usage"):
+        yield {"choices": [], "usage": _compatible_usage(body, answer), **head}
+
+
+def native_chat(route: str, body: Body, answer: Answer, request_id: str) -> Reply:
+    """Return a chat answer of the native protocol.
+
+    Args:
+        route: "generation", of texts, or "multimodal-generation", whose contents are lists of parts.
+        body: The request.
+        answer: What the model says.
+        request_id: The request's id.
+    """
+    return _native(route, body, answer, answer, request_id)
+
+
+def native_chunks(route: str, body: Body, answer: Answer, request_id: str) -> Iterator[Reply]:
+    """Yield the events of a streamed native answer: news only where ``incremental_output`` is set, else all so far.
+
+    Args:
+        route: "generation" or "multimodal-generation".
+        body: The request.
+        answer: What the model says.
+        request_id: The request's id.
+    """
+    incremental = bool((body.get("parameters") or {}).get("incremental_output"))
+    said = ""
+    for piece in pieces(answer.text):
+        said += piece
+        so_far = Answer(said, (), "null")
+        yield _native(route, body, replace(so_far, text=piece) if incremental else so_far, so_far, request_id)
+    for call in answer.tool_calls:
+        deltas = list(_call_deltas(call)) if incremental else [call]
+        for delta in deltas:
+            event = Answer("" if incremental else said, (delta,), "null")
+            yield _native(route, body, event, Answer(said), request_id)
+    last = Answer("", (), answer.finish_reason) if incremental else answer
+    yield _native(route, body, last, answer, request_id)
+
+
+def text_embeddings(vectors: Sequence[Sequence[float]], tokens: int, request_id: str) -> Reply:
+    """Return vectors as the native text embedding route does.
+
+    Args:
+        vectors: One for each text.
+        tokens: Tokens of the texts.
+        request_id: The request's id.
+    """
+    embeddings = [{"embedding": vector, "text_index": index} for index, vector in enumerate(vectors)]
+    return {"output": {"embeddings": embeddings}, "usage": {"total_tokens": tokens}, "request_id": request_id}
+
+
+def compatible_embeddings(model: str, vectors: Sequence[Sequence[float]], tokens: int, request_id: str) -> Reply:
+    """Return vectors as the OpenAI-compatible route does: always as lists of numbers.
+
+    Args:
+        model: The model.
+        vectors: One for each text.
+        tokens: Tokens of the texts.
+        request_id: The request's id.
+    """
+    data = [{"embedding": vector, "index": index, "object": "embedding"} for index, vector in enumerate(vectors)]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"data": data, "model": model, "object": "list", "usage": usage, "id": request_id}
+
+
+def multimodal_embeddings(
+    vectors: Sequence[tuple[Sequence[float], str]], tokens: int, images: int, request_id: str
+) -> Reply:
+    """Return vectors as the multimodal embedding route does.
+
+    Args:
+        vectors: One for each content, with its type; one for all where they are fused.
+        tokens: Tokens of the texts.
+        images: Number of images.
+        request_id: The request's id.
+    """
+    embeddings = [{"index": index, "embedding": vector, "type": kind} for index, (vector, kind) in enumerate(vectors)]
+    image_tokens = images * _IMAGE_TOKENS
+    usage = {
+        "input_tokens": tokens + image_tokens,
+        "input_tokens_details": {"image_tokens": image_tokens, "text_tokens": tokens},
+        "output_tokens": 1,
+        "total_tokens": tokens + image_tokens + 1,
+    }
+    return {"output": {"embeddings": embeddings}, "usage": usage, "request_id": request_id}
+
+
+def rerank_results(ranked: Sequence[tuple[int, float, Any]], tokens: int, request_id: str) -> Reply:
+    """Return a ranking as the native route does.
+
+    Args:
+        ranked: Place in the request, relevance, and the document or None, best first.
+        tokens: Tokens of query and documents.
+        request_id: The request's id.
+    """
+    output = {"results": _results(ranked)}
+    return {"output": output, "usage": {"total_tokens": tokens}, "request_id": request_id}
+
+
+def compatible_rerank_results(
+    model: str, ranked: Sequence[tuple[int, float, Any]], tokens: int, request_id: str
+) -> Reply:
+    """Return a ranking as the flat route does.
+
+    Args:
+        model: The model.
+        ranked: Place in the request, relevance, and the document or None, best first.
+        tokens: Tokens of query and documents.
+        request_id: The request's id.
+    """
+    head = {"object": "list", "model": model, "id": request_id}
+    return {"results": _results(ranked), "usage": {"total_tokens": tokens}, **head}
+
+
+def pieces(text: str) -> Iterator[str]:
+    """Yield a text in the pieces in which it is streamed.
+
+    Args:
+        text: Any text.
+    """
+    for start in range(0, len(text), _PIECE):
+        yield text[start : start + _PIECE]
+
+
+def tokens_of(*texts: str) -> int:
+    """Return about how many tokens texts have.
+
+    Args:
+        texts: Any texts.
+    """
+    return sum(max(1, len(words_of(text))) for text in texts)
+
+
+def _results(ranked: Sequence[tuple[int, float, Any]]) -> list[Reply]:
+    results = []
+    for index, score, document in ranked:
+        result: Reply = {"index": index, "relevance_score": score}
+        if document is not None:
+            result["document"] = {"text": document} if isinstance(document, str) else document
+        results.append(result)
+    return results
+
+
+def _whole_call(index: int, call: Mapping[str, Any]) -> Reply:
+    """Return a call of a tool with everything that a client may read."""
+    function = call["function"]
+    arguments = function.get("arguments", "{}")
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    whole = {"name": function["name"], "arguments": text}
+    return {"index": index, "id": call.get("id") or f"call_{index:024d}", "type": "function", "function": whole}
+
+
+def _call_deltas(call: Mapping[str, Any]) -> Iterator[Reply]:
+    """Yield a call in pieces: id and name first, then the arguments, with an empty id as the service does."""
+    function = call["function"]
+    yield {**call, "function": {"name": function["name"], "arguments": ""}}
+    for piece in pieces(function["arguments"]):
+        yield {"index": call["index"], "id": "", "type": "function", "function": {"arguments": piece}}
+
+
+def _head(kind: str, body: Body, request_id: str) -> Reply:
+    return {
+        "id": f"chatcmpl-{request_id}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": body.get("model"),
+        "system_fingerprint": None,
+    }
+
+
+def _native(route: str, body: Body, event: Answer, so_far: Answer, request_id: str) -> Reply:
+    """Return an answer or event; its usage is that of all that was said so far."""
+    usage = _native_usage(body, so_far)
+    if route == "generation" and (body.get("parameters") or {}).get("result_format") != "message":
+        output: Reply = {"text": event.text, "finish_reason": event.finish_reason}
+        return {"output": output, "usage": usage, "request_id": request_id}
+    content: Any = event.text
+    if route == "multimodal-generation":
+        content = [{"text": event.text}] if event.text else []
+    message: Reply = {"role": "assistant", "content": content}
+    if event.tool_calls:
+        message["tool_calls"] = [dict(call) for call in event.tool_calls]
+    choices = [{"finish_reason": event.finish_reason, "message": message}]
+    return {"output": {"choices": choices}, "usage": usage, "request_id": request_id}
+
+
+def _compatible_usage(body: Body, answer: Answer) -> Reply:
+    prompt, said, images = _counts(body.get("messages") or [], answer)
+    usage: Reply = {
+        "prompt_tokens": prompt + images,
+        "completion_tokens": said,
+        "total_tokens": prompt + images + said,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+    if images:
+        usage["prompt_tokens_details"] = {"image_tokens": images, "text_tokens": prompt}
+        usage["completion_tokens_details"] = {"text_tokens": said}
+    return usage
+
+
+def _native_usage(body: Body, answer: Answer) -> Reply:
+    given = body.get("input") or {}
+    messages = given.get("messages") or [{"content": given.get("prompt") or ""}]
+    prompt, said, images = _counts(messages, answer)
+    usage = {"input_tokens": prompt + images, "output_tokens": said, "total_tokens": prompt + images + said}
+    return usage | ({"image_tokens": images} if images else {})
+
+
+def _counts(messages: Sequence[Mapping[str, Any]], answer: Answer) -> tuple[int, int, int]:
+    """Return about how many tokens the texts, the answer and the images have."""
+    texts, images = [], 0
+    for message in messages:
+        content = message.get("content") or ""
+        parts = [{"text": content}] if isinstance(content, str) else content
+        texts += [part["text"] for part in parts if isinstance(part.get("text"), str)]
+        images += sum(1 for part in parts if "image" in part or "image_url" in part)
+    said = [answer.text, *(call["function"].get("arguments", "") for call in answer.tool_calls)]
+    return tokens_of(*texts), tokens_of(*said), images * _IMAGE_TOKENS
