@@ -1,39 +1,22 @@
-"""What the loopback server answers of itself: vectors with a meaning, ranks, and answers from the context. Pure.
+"""What the loopback server answers of itself: ranks, and sentences from the context. Pure.
 
-Words are Latin words and numbers, and single Chinese signs; what they share decides. Vectors have one place for every
-colour and hashed places for words, so that the texts and the images of a multimodal model lie in one space: "the red
-chart" is near pictures with much red in them.
+The words that texts share decide.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import io
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from llama_index_raganything.testing.vectors import COLOURS, colour_words, colours_of, thumbnail, unit
+from llama_index_raganything.testing.dashscope_images import image_bytes, image_of, open_image
+from llama_index_raganything.testing.dashscope_vectors import words_of
+from llama_index_raganything.testing.vectors import COLOURS, colours_of, thumbnail
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-_WORD: Final = re.compile(r"[a-z0-9]+|[\u3400-\u9fff]")
-_STOP_WORDS: Final = frozenset(
-    re.findall(
-        r"\S+",
-        "a an and answer are as at be by did do does for from had has have how in is it of on or question show source "
-        "sources that the this to was were what when where which who why with 的 了 是 在 和 有 吗 什 么 哪 多 少",
-    )
-)
-_COLOUR_WEIGHT: Final = 3.0
 _DIGITS: Final = 6
-_ENOUGH: Final = 96
 
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 _SOURCE_MARK: Final = re.compile(r"^\W*(?:(?:source|来源)\s*\[?|\[)(\d{1,3})\]?\s*[:.]?\s*", re.IGNORECASE)
@@ -42,116 +25,6 @@ _NOTHING_FOUND: Final = "The answer was not found in the documents."
 _MIN_SENTENCE: Final = 8
 _DESCRIPTION_KEY: Final = "detailed_description"
 _ENTITY_FIELD: Final = re.compile(r'"(entity_name|entity_type)":\s*"([^"\n]{0,200})"')
-
-_DATA_URI: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,")
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text that tell something.
-
-    Args:
-        text: Any text.
-    """
-    return [word for word in _WORD.findall(text.casefold()) if word not in _STOP_WORDS]
-
-
-def text_vector(text: str, dimension: int, model: str) -> list[float]:
-    """Return the vector of a text.
-
-    Args:
-        text: Any text.
-        dimension: Number of dimensions, more than there are colours.
-        model: Name of the model; the words of different models have different places.
-    """
-    vector = [weight * _COLOUR_WEIGHT for weight in colour_words(text)] + [0.0] * (dimension - len(COLOURS))
-    places = dimension - len(COLOURS)
-    for word, count in Counter(words_of(text) or [text]).items():
-        digest = hashlib.blake2b(f"{model}\n{word}".encode("utf-8", "replace"), digest_size=8).digest()
-        vector[len(COLOURS) + int.from_bytes(digest) % places] += float(count)
-    return _rounded(vector)
-
-
-def image_vector(reference: str, dimension: int, model: str) -> list[float]:
-    """Return the vector of an image.
-
-    Args:
-        reference: Data URI; anything else, such as a URL, counts by its words.
-        dimension: Number of dimensions.
-        model: Name of the model.
-    """
-    image = image_of(reference)
-    if image is None:
-        return text_vector(reference, dimension, model)
-    return _rounded([*colours_of(thumbnail(image)), *[0.0] * (dimension - len(COLOURS))])
-
-
-def mixed_vector(vectors: Sequence[Sequence[float]]) -> list[float]:
-    """Return one vector in the middle of several.
-
-    Args:
-        vectors: At least one.
-    """
-    return _rounded([sum(values) for values in zip(*vectors, strict=True)])
-
-
-def image_of(reference: str) -> Image.Image | None:
-    """Return the image of a data URI; None for another reference.
-
-    Args:
-        reference: Data URI or URL.
-
-    Raises:
-        ValueError: The data is no base64 or no image.
-    """
-    content = image_bytes(reference)
-    if content is None:
-        return None
-    image = open_image(content)
-    try:
-        # A JPEG can be read at a fraction of its size, which is enough to see its colours.
-        image.draft("RGB", (_ENOUGH, _ENOUGH))
-        image.load()
-    except (OSError, SyntaxError) as error:
-        message = f"no image: {error}"
-        raise ValueError(message) from error
-    return image
-
-
-def open_image(content: bytes) -> Image.Image:
-    """Return an image of which only the head was read.
-
-    Args:
-        content: A file.
-
-    Raises:
-        ValueError: It is no image.
-    """
-    from PIL import Image
-
-    try:
-        return Image.open(io.BytesIO(content))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        message = f"no image: {error}"
-        raise ValueError(message) from error
-
-
-def image_bytes(reference: str) -> bytes | None:
-    """Return the bytes of a data URI; None for another reference.
-
-    Args:
-        reference: Data URI or URL.
-
-    Raises:
-        ValueError: The data is no base64.
-    """
-    head = _DATA_URI.match(reference)
-    if head is None:
-        return None
-    try:
-        return base64.b64decode(reference[head.end() :], validate=True)
-    except binascii.Error as error:
-        message = f"no base64: {error}"
-        raise ValueError(message) from error
 
 
 def relevance(query: str, document: str) -> float:
@@ -191,11 +64,6 @@ def default_reply(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping
     if seen and not _QUESTION.search(asked):
         return seen
     return _from_context(question, texts) or seen or _NOTHING_FOUND
-
-
-def _rounded(vector: Sequence[float]) -> list[float]:
-    """Return the vector at length 1, in few digits: what is short is written and read fast."""
-    return [round(value, _DIGITS) for value in unit(vector)]
 
 
 def _read(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[str], list[str]]:

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llama_index_raganything.testing.dashscope_answers import image_bytes, open_image
 from llama_index_raganything.testing.dashscope_errors import DOCUMENTED_ERRORS, Refusal, algorithm_refusal, wrong_route
+from llama_index_raganything.testing.dashscope_images import image_bytes, open_image
 
 _MEGABYTE: Final = 1_000_000
 _TOKEN: Final = re.compile(r"[a-zA-Z]+|[0-9]|[\u3400-\u9fff]{1,4}")
-_IMAGE_REFERENCE: Final = re.compile(r"https?://\S+|data:image/[a-z0-9.+-]+;base64,.*|oss://\S+", re.DOTALL)
+_IMAGE_REFERENCE: Final = re.compile(r"https?://\S|data:image/[a-z0-9.+-]+;base64,|oss://\S")
 _MEDIA: Final = ("text", "image", "video", "multi_images")
 
 
@@ -209,7 +209,7 @@ def check_image(
     stored = isinstance(reference, str) and reference.startswith("oss://")
     if stored and headers.get("x-dashscope-ossresourceresolve") != "enable":
         raise Refusal(DOCUMENTED_ERRORS["InvalidURL"].message, "InvalidURL")
-    if not isinstance(reference, str) or not _IMAGE_REFERENCE.fullmatch(reference):
+    if not isinstance(reference, str) or not _IMAGE_REFERENCE.match(reference):
         raise Refusal(DOCUMENTED_ERRORS["InvalidURL"].message, "InvalidURL")
     try:
         content = image_bytes(reference)

@@ -17,6 +17,7 @@ from llama_index_raganything.testing.dashscope_errors import Refusal, compatible
 from llama_index_raganything.testing.dashscope_faults import Fault, LoggedRequest
 from llama_index_raganything.testing.dashscope_replies import Reply
 from llama_index_raganything.testing.dashscope_service import PATHS, Request
+from llama_index_raganything.testing.dashscope_vectors import encode
 
 _BACKLOG: Final = 256
 _BUFFER: Final = 1 << 16
@@ -139,7 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_refusal(refusal)
             return
         if isinstance(reply, dict):
-            reply = fault.reply(reply) if fault.reply else reply
+            # A function of the test gets plain lists.
+            reply = fault.reply(json.loads(encode(reply))) if fault.reply else reply
             self._send_json(200, reply, fault)
         else:
             events = (fault.reply(event) for event in reply) if fault.reply else reply
@@ -189,8 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(status, body, fault)
 
     def _send_json(self, status: int, body: Any, fault: Fault) -> None:
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        self._send(status, content, _JSON, fault)
+        self._send(status, encode(body), _JSON, fault)
 
     def _send(self, status: int, content: bytes, content_type: str, fault: Fault) -> None:
         self._wait_for_latency()
@@ -268,9 +269,8 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
 
 
 def _compatible_event(body: Any) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n"
+    return b"data: " + encode(body) + b"\n\n"
 
 
 def _native_event(number: int, body: Any, status: int, name: str) -> bytes:
-    data = json.dumps(body, ensure_ascii=False)
-    return f"id:{number}\nevent:{name}\n:HTTP_STATUS/{status}\ndata:{data}\n\n".encode("utf-8", "replace")
+    return f"id:{number}\nevent:{name}\n:HTTP_STATUS/{status}\ndata:".encode() + encode(body) + b"\n\n"

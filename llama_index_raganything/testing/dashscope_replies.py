@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from llama_index_raganything.testing.dashscope_answers import words_of
+from llama_index_raganything.testing.dashscope_vectors import Vector, words_of
 
 _PIECE: Final = 8
 _LETTERS_PER_TOKEN: Final = 4
@@ -132,7 +132,7 @@ def native_chunks(route: str, body: Body, answer: Answer, request_id: str) -> It
     yield _native(route, body, last, answer, request_id)
 
 
-def text_embeddings(vectors: Sequence[Sequence[float]], tokens: int, request_id: str) -> Reply:
+def text_embeddings(vectors: Sequence[Vector], tokens: int, request_id: str) -> Reply:
     """Return vectors as the native text embedding route does.
 
     Args:
@@ -144,7 +144,7 @@ def text_embeddings(vectors: Sequence[Sequence[float]], tokens: int, request_id:
     return {"output": {"embeddings": embeddings}, "usage": {"total_tokens": tokens}, "request_id": request_id}
 
 
-def compatible_embeddings(model: str, vectors: Sequence[Sequence[float]], tokens: int, request_id: str) -> Reply:
+def compatible_embeddings(model: str, vectors: Sequence[Vector], tokens: int, request_id: str) -> Reply:
     """Return vectors as the OpenAI-compatible route does: always as lists of numbers.
 
     Args:
@@ -158,9 +158,7 @@ def compatible_embeddings(model: str, vectors: Sequence[Sequence[float]], tokens
     return {"data": data, "model": model, "object": "list", "usage": usage, "id": request_id}
 
 
-def multimodal_embeddings(
-    vectors: Sequence[tuple[Sequence[float], str]], tokens: int, images: int, request_id: str
-) -> Reply:
+def multimodal_embeddings(vectors: Sequence[tuple[Vector, str]], tokens: int, images: int, request_id: str) -> Reply:
     """Return vectors as the multimodal embedding route does.
 
     Args:

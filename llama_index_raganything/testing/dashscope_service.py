@@ -8,13 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llama_index_raganything.testing import dashscope_replies as replies
-from llama_index_raganything.testing.dashscope_answers import (
-    default_reply,
-    image_vector,
-    mixed_vector,
-    relevance,
-    text_vector,
-)
+from llama_index_raganything.testing.dashscope_answers import default_reply, relevance
 from llama_index_raganything.testing.dashscope_chat_checks import check_compatible_chat, check_native_chat
 from llama_index_raganything.testing.dashscope_checks import (
     check_compatible_embedding,
@@ -25,6 +19,7 @@ from llama_index_raganything.testing.dashscope_checks import (
 )
 from llama_index_raganything.testing.dashscope_errors import algorithm_refusal
 from llama_index_raganything.testing.dashscope_replies import Reply, tokens_of
+from llama_index_raganything.testing.dashscope_vectors import Vector, image_vector, mixed_vector, text_vector
 
 NATIVE_BASE: Final = "/api/v1"
 COMPATIBLE_BASE: Final = "/compatible-mode/v1"
@@ -188,7 +183,7 @@ def _multimodal_embedding(request: Request) -> Reply:
     return replies.multimodal_embeddings(vectors, tokens, images, request.request_id)
 
 
-def _content_vector(content: Mapping[str, Any], dimension: int, model: str) -> tuple[list[float], str]:
+def _content_vector(content: Mapping[str, Any], dimension: int, model: str) -> tuple[Vector, str]:
     """Return the vector of one of the contents and its type."""
     kinds = [kind for kind in ("text", "image", "video", "multi_images") if kind in content]
     vectors = []

@@ -1,0 +1,148 @@
+"""Vectors with a meaning, written as JSON in microseconds: a benchmark measures the client, not this server. Pure.
+
+A vector has one place for every colour and hashed places for words, so that the texts and the images of a multimodal
+model lie in one space: "the red chart" is near pictures with much red in them. Nearly all numbers are zero.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llama_index_raganything.testing.dashscope_images import image_of
+from llama_index_raganything.testing.vectors import COLOURS, colour_words, colours_of, thumbnail
+
+_WORD: Final = re.compile(r"[a-z0-9]+|[\u3400-\u9fff]")
+_STOP_WORDS: Final = frozenset(
+    re.findall(
+        r"\S+",
+        "a an and answer are as at be by did do does for from had has have how in is it of on or question show source "
+        "sources that the this to was were what when where which who why with 的 了 是 在 和 有 吗 什 么 哪 多 少",
+    )
+)
+_COLOUR_WEIGHT: Final = 3.0
+_DIGITS: Final = 6
+_ZERO: Final = "0.0,"
+_PLACEHOLDER: Final = re.compile(r'"\\u0000(\d+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A vector of which few numbers are not zero.
+
+    Attributes:
+        dimension: Number of dimensions.
+        values: The numbers that are not zero, by their place.
+    """
+
+    dimension: int
+    values: Mapping[int, float]
+
+    @classmethod
+    def unit(cls, dimension: int, values: Mapping[int, float]) -> Vector:
+        """Return the vector at length 1, in few digits: what is short is written and read fast.
+
+        Args:
+            dimension: Number of dimensions.
+            values: Numbers by their place, of which one is not zero.
+        """
+        length = math.sqrt(sum(value * value for value in values.values()))
+        shares = {place: round(value / length, _DIGITS) for place, value in sorted(values.items()) if value}
+        return cls(dimension, shares)
+
+    def json(self) -> str:
+        """Return the vector as a JSON array of numbers with a decimal point."""
+        parts, after = [], 0
+        for place, value in self.values.items():
+            parts.append(_ZERO * (place - after))
+            parts.append(f"{value!r},")
+            after = place + 1
+        parts.append(_ZERO * (self.dimension - after))
+        return f"[{''.join(parts)[:-1]}]"
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text that tell something: Latin words, numbers, and Chinese signs one by one.
+
+    Args:
+        text: Any text.
+    """
+    return [word for word in _WORD.findall(text.casefold()) if word not in _STOP_WORDS]
+
+
+def text_vector(text: str, dimension: int, model: str) -> Vector:
+    """Return the vector of a text.
+
+    Args:
+        text: Any text.
+        dimension: Number of dimensions, more than there are colours.
+        model: Name of the model; the words of different models have different places.
+    """
+    values = {place: count * _COLOUR_WEIGHT for place, count in enumerate(colour_words(text)) if count}
+    for word, count in Counter(words_of(text) or [text]).items():
+        place = _place_of(word, dimension, model)
+        values[place] = values.get(place, 0.0) + count
+    return Vector.unit(dimension, values)
+
+
+def image_vector(reference: str, dimension: int, model: str) -> Vector:
+    """Return the vector of an image.
+
+    Args:
+        reference: Data URI; anything else, such as a URL, counts by its words.
+        dimension: Number of dimensions.
+        model: Name of the model.
+
+    Raises:
+        ValueError: The data is no image.
+    """
+    image = image_of(reference)
+    if image is None:
+        return text_vector(reference, dimension, model)
+    return Vector.unit(dimension, dict(enumerate(colours_of(thumbnail(image)))))
+
+
+def mixed_vector(vectors: Sequence[Vector]) -> Vector:
+    """Return one vector in the middle of several.
+
+    Args:
+        vectors: At least one, all of the same dimension.
+    """
+    values = Counter[int]()
+    for vector in vectors:
+        values.update(vector.values)
+    return Vector.unit(vectors[0].dimension, dict(values))
+
+
+def encode(reply: Any) -> bytes:
+    """Return a reply as JSON.
+
+    Args:
+        reply: Anything that JSON can tell, with vectors in it.
+    """
+    vectors: list[str] = []
+
+    def default(value: Any) -> str:
+        if not isinstance(value, Vector):
+            message = f"{value!r} cannot be told in JSON"
+            raise TypeError(message)
+        vectors.append(value.json())
+        return f"\0{len(vectors) - 1}"
+
+    text = json.dumps(reply, ensure_ascii=False, separators=(",", ":"), default=default)
+    if vectors:
+        text = _PLACEHOLDER.sub(lambda match: vectors[int(match.group(1))], text)
+    return text.encode("utf-8", "replace")
+
+
+@functools.lru_cache(maxsize=65_536)
+def _place_of(word: str, dimension: int, model: str) -> int:
+    digest = hashlib.blake2b(f"{model}\n{word}".encode("utf-8", "replace"), digest_size=8).digest()
+    return len(COLOURS) + int.from_bytes(digest) % (dimension - len(COLOURS))
