@@ -70,9 +70,10 @@ def colours_of(small: Image.Image) -> list[float]:
     """
     import numpy as np
 
-    pixels = np.asarray(small, dtype=np.int32).reshape(-1, 1, 3)
-    points = np.array([point for point, _ in COLOURS.values()], dtype=np.int32)
-    nearest = ((pixels - points) ** 2).sum(axis=2).argmin(axis=1)
+    pixels = np.asarray(small, dtype=np.float32).reshape(-1, 3)
+    points = np.array([point for point, _ in COLOURS.values()], dtype=np.float32)
+    # The square of the distance, without the square of the pixel, which is the same for all colours.
+    nearest = ((points**2).sum(axis=1) - 2 * pixels @ points.T).argmin(axis=1)
     counts = np.bincount(nearest, minlength=len(points)).tolist()
     weights = [_PAPER_SHARE if name in _OF_PAPER_AND_INK else 1.0 for name in COLOURS]
     return [count * weight for count, weight in zip(counts, weights, strict=True)]
