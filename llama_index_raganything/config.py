@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from llama_index_raganything.errors import ConfigurationError
 
 DEFAULT_WORKING_DIR = Path("rag_storage")
 """Folder for parsed files and assets; the name is RAG-Anything's own default."""
@@ -27,15 +29,59 @@ class RAGAnythingSettings(BaseSettings):
         milvus_collection: Name of the knowledge base (``MILVUS_COLLECTION``).
         milvus_db_name: Database on the server (``MILVUS_DB_NAME``).
         working_dir: Folder for parse cache and assets (``RAG_WORKING_DIR``).
+        dashscope_api_key: Key of DashScope (``DASHSCOPE_API_KEY``); never printed.
+        aliyun_llm_url: Host, base or route of the chat model (``ALIYUN_LLM_URL``).
+        aliyun_vlm_url: The same of the vision model (``ALIYUN_VLM_URL``).
+        aliyun_embed_url: The same of the embedding and the rerank model (``ALIYUN_EMBED_URL``).
+        llm_text_model: Chat model (``LLM_TEXT_MODEL``).
+        llm_vlm_model: Vision model (``LLM_VLM_MODEL``).
+        embed_model: Embedding model, multimodal or of texts (``EMBED_MODEL``).
+        embed_dim: Dimension of its vectors, its own by default (``EMBED_DIM``).
+        rerank_model: Rerank model (``RERANK_MODEL``).
+        dashscope_region: Region of the key where no URL is given (``DASHSCOPE_API_REGION``).
+        dashscope_workspace: Workspace with an address of its own (``DASHSCOPE_WORKSPACE_ID``).
+        dashscope_timeout: Seconds without a sign of DashScope after which a call fails (``DASHSCOPE_TIMEOUT``).
+        dashscope_max_retries: Requests sent again after 429 and 5xx (``DASHSCOPE_MAX_RETRIES``).
     """
 
-    model_config = SettingsConfigDict(extra="ignore", env_file=None, populate_by_name=True)
+    model_config = SettingsConfigDict(extra="ignore", env_file=None, populate_by_name=True, env_ignore_empty=True)
 
     milvus_uri: str = Field(default=DEFAULT_MILVUS_URI, alias="MILVUS_URI")
     milvus_token: SecretStr | None = Field(default=None, alias="MILVUS_TOKEN")
     milvus_collection: str = Field(default=DEFAULT_COLLECTION, alias="MILVUS_COLLECTION")
     milvus_db_name: str = Field(default="", alias="MILVUS_DB_NAME")
     working_dir: Path = Field(default=DEFAULT_WORKING_DIR, alias="RAG_WORKING_DIR")
+    dashscope_api_key: SecretStr | None = Field(default=None, alias="DASHSCOPE_API_KEY")
+    aliyun_llm_url: str | None = Field(default=None, alias="ALIYUN_LLM_URL")
+    aliyun_vlm_url: str | None = Field(default=None, alias="ALIYUN_VLM_URL")
+    aliyun_embed_url: str | None = Field(default=None, alias="ALIYUN_EMBED_URL")
+    llm_text_model: str = Field(default="qwen-max", alias="LLM_TEXT_MODEL")
+    llm_vlm_model: str = Field(default="qwen-vl-max", alias="LLM_VLM_MODEL")
+    embed_model: str = Field(default="tongyi-embedding-vision-plus", alias="EMBED_MODEL")
+    embed_dim: int | None = Field(default=None, gt=0, alias="EMBED_DIM")
+    rerank_model: str = Field(default="qwen3-rerank", alias="RERANK_MODEL")
+    dashscope_region: str | None = Field(default=None, alias="DASHSCOPE_API_REGION")
+    dashscope_workspace: str | None = Field(default=None, alias="DASHSCOPE_WORKSPACE_ID")
+    dashscope_timeout: float = Field(default=60.0, gt=0, alias="DASHSCOPE_TIMEOUT")
+    dashscope_max_retries: int = Field(default=2, ge=0, alias="DASHSCOPE_MAX_RETRIES")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            # Without the values: one of them may be a key in the wrong place.
+            wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            message = f"Settings cannot be used ({wrong}); correct them in the environment, the .env file or the call."
+            raise ConfigurationError(message) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _unquoted(cls, value: Any) -> Any:
+        """Take off quotes, which Docker's ``--env-file`` leaves on."""
+        if not isinstance(value, str):
+            return value
+        bare = value.strip()
+        return bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"" else bare
 
     @classmethod
     def from_env_file(cls, path: str | Path = ".env", **values: Any) -> RAGAnythingSettings:
@@ -47,5 +93,8 @@ class RAGAnythingSettings(BaseSettings):
 
         Returns:
             The settings.
+
+        Raises:
+            ConfigurationError: A value cannot be used.
         """
         return cls(_env_file=path, **values)

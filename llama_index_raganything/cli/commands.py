@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
-from importlib.resources import files
-from pathlib import Path
 
 from llama_index_raganything import __version__
+from llama_index_raganything.cli.demo import add_demo_command
 from llama_index_raganything.cli.graph import add_graph_commands
 from llama_index_raganything.cli.options import add_command, add_query_options, open_index, parse_filters
 from llama_index_raganything.cli.output import (
@@ -26,15 +23,6 @@ from llama_index_raganything.cli.output import (
 )
 from llama_index_raganything.cli.tables import add_table_commands
 from llama_index_raganything.errors import IngestionError, RAGAnythingError
-
-DEMO_QUESTIONS = (
-    "Does Milvus support simultaneous insertion and search? Give a short answer.",
-    "What are the key components of the Milvus architecture?",
-    "What was the revenue of Sweden in 2024?",
-    "Which figure shows the layout of the Skagen site?",
-    "How many yaw motors are on hand?",
-    "How often are the brake pads inspected?",
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,8 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    demo = add_command(commands, "demo", _demo, "parse the bundled documents and answer questions about them")
-    demo.add_argument("--keep", action="store_true", help="keep the demo's data in ./demo_storage")
+    add_demo_command(commands)
 
     ingest = add_command(commands, "ingest", _ingest, "bring files and folders in; unchanged ones are skipped")
     ingest.add_argument("paths", nargs="+", help="files and folders")
@@ -108,41 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     add_table_commands(commands)
     add_graph_commands(commands)
     return parser
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    if arguments.keep:
-        return _run_demo(Path("demo_storage"), as_json=arguments.json)
-    with tempfile.TemporaryDirectory(prefix="raganything-demo-") as folder:
-        return _run_demo(Path(folder), as_json=arguments.json)
-
-
-def _run_demo(folder: Path, *, as_json: bool) -> int:
-    from llama_index_raganything.index import RAGAnythingIndex
-
-    started = time.perf_counter()
-    documents = Path(str(files("llama_index_raganything") / "demo_files"))
-    with RAGAnythingIndex(uri=str(folder / "milvus.db"), working_dir=folder / "rag_storage") as index:
-        report = index.add(documents, show_progress=not as_json)
-        engine = index.as_query_engine()
-        answers = [(question, engine.query(question)) for question in DEMO_QUESTIONS]
-    seconds = time.perf_counter() - started
-    if as_json:
-        print_json(
-            {
-                "report": report.to_dict(),
-                "answers": [answer_fields(question, response) for question, response in answers],
-                "seconds": round(seconds, 2),
-            }
-        )
-        return 1 if report.failures else 0
-    print(f"\n{report}\n")
-    for question, response in answers:
-        print(f"Q: {question}")
-        print_answer(response)
-        print()
-    print(f"{len(answers)} answers, {seconds:.1f} s in all, no key, no download.")
-    return 1 if report.failures else 0
 
 
 def _ingest(arguments: argparse.Namespace) -> int:

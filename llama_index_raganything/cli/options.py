@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,27 @@ def add_command(
         parser.add_argument("--collection", help="knowledge base (default: MILVUS_COLLECTION or rag_anything)")
         parser.add_argument("--working-dir", help="parse cache and assets (default: RAG_WORKING_DIR or ./rag_storage)")
         parser.add_argument("--tenant", help="see and write this tenant's documents only")
-        parser.add_argument("--env-file", help="read settings from this .env file as well")
+        add_model_options(parser, default="auto")
     return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the options that choose the models.
+
+    Args:
+        parser: The command's parser.
+        default: The choice when nothing is said.
+    """
+    parser.add_argument(
+        "--models",
+        choices=["auto", "embedded", "dashscope"],
+        default=default,
+        help="auto: DashScope's where DASHSCOPE_API_KEY is set, else embedded; embedded: no key, no network; "
+        f"dashscope: the models that .env names, which also describe images (default {default})",
+    )
+    parser.add_argument(
+        "--env-file", help="read settings from this .env file as well (with --models dashscope: ./.env if it is there)"
+    )
 
 
 def add_query_options(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +80,22 @@ def add_query_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _settings(arguments: argparse.Namespace) -> RAGAnythingSettings:
+def read_settings(arguments: argparse.Namespace) -> RAGAnythingSettings:
+    """Return the settings that a command runs with.
+
+    No ``.env`` file is read unless it is named: one in a folder of somebody else's could send a key from the
+    environment to an address of theirs. ``--models dashscope`` names ``./.env``, and says so.
+
+    Args:
+        arguments: Those of a command.
+
+    Raises:
+        ConfigurationError: The ``.env`` file does not exist.
+    """
     env_file = arguments.env_file
+    if not env_file and arguments.models == "dashscope" and Path(".env").is_file():
+        env_file = ".env"
+        print(f"Settings from {Path(env_file).resolve()}", file=sys.stderr)
     if not env_file:
         return RAGAnythingSettings()
     if not Path(env_file).is_file():
@@ -87,7 +121,8 @@ def open_index(arguments: argparse.Namespace, **options: Any) -> RAGAnythingInde
         collection=arguments.collection,
         working_dir=arguments.working_dir,
         tenant=arguments.tenant,
-        settings=_settings(arguments),
+        models=arguments.models,
+        settings=read_settings(arguments),
         **options,
     )
 

@@ -49,6 +49,15 @@ def print_answer(response: RESPONSE_TYPE) -> None:
         response: What the query engine returned.
     """
     print(f"A: {response}")
+    print_citations(response)
+
+
+def print_citations(response: RESPONSE_TYPE) -> None:
+    """Print where the citations of an answer lead, each with the names that led to it.
+
+    Args:
+        response: What the query engine returned; a stream has been read.
+    """
     nodes = {item.node.node_id: item.node for item in response.source_nodes}
     for citation in (response.metadata or {}).get("citations", []):
         print(f"   [{citation['n']}] {place_of(citation)}")

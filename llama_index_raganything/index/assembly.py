@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.llms import LLM
 
-from llama_index_raganything.config import DEFAULT_WORKING_DIR
+from llama_index_raganything.config import DEFAULT_WORKING_DIR, RAGAnythingSettings
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.config import processors_from_config
@@ -25,6 +25,7 @@ from llama_index_raganything.ingestion.graph import GraphWriter
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.tables import TableWriter
 from llama_index_raganything.ingestion.visual import VisualWriter
+from llama_index_raganything.models.defaults import resolve_embed_model
 from llama_index_raganything.readers.sources import FolderRules
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import Ledger
@@ -33,7 +34,67 @@ from llama_index_raganything.stores.property_graph import MilvusPropertyGraphSto
 from llama_index_raganything.stores.tables import TableStore
 from llama_index_raganything.stores.visual import MilvusVisualStore, visual_store_beside
 
+Models = Literal["auto", "embedded", "dashscope"]
+"""Whose models serve where the caller names none."""
+
 _Store = TypeVar("_Store", Ledger, MilvusPropertyGraphStore)
+
+
+@dataclass(frozen=True)
+class ChosenModels:
+    """The models of an index.
+
+    Attributes:
+        embed_model: Embeds texts, and images if it can.
+        llm: Answers; None leaves the choice to the moment of the question.
+        vision_llm: Looks at images; None where there is none.
+        settings: What later choices follow.
+    """
+
+    embed_model: BaseEmbedding
+    llm: LLM | None
+    vision_llm: LLM | None
+    settings: RAGAnythingSettings
+
+    @classmethod
+    def of(
+        cls,
+        models: Models,
+        settings: RAGAnythingSettings,
+        embed_model: BaseEmbedding | None,
+        llm: LLM | None,
+        vision_llm: LLM | None,
+    ) -> ChosenModels:
+        """Choose the models that the caller does not name.
+
+        Args:
+            models: Whose models to choose.
+            settings: The settings.
+            embed_model: The caller's choice, if any.
+            llm: The caller's choice, if any.
+            vision_llm: The caller's choice, if any.
+
+        Raises:
+            ConfigurationError: ``models`` is none of the known words.
+            DashScopeAuthenticationError: DashScope is asked for, and there is no key.
+        """
+        if models not in get_args(Models):
+            message = f"models={models!r} is not known; say one of {', '.join(get_args(Models))}."
+            raise ConfigurationError(message)
+        if models == "dashscope":
+            from llama_index_raganything.models.dashscope.stack import dashscope_models
+
+            theirs = dashscope_models(settings)
+            # "is None" and not "or": an embedding model may have a length, and an empty one is still the caller's.
+            return cls(
+                theirs.embed_model if embed_model is None else embed_model,
+                theirs.llm if llm is None else llm,
+                theirs.vision_llm if vision_llm is None else vision_llm,
+                settings,
+            )
+        if models == "embedded":
+            settings = settings.model_copy(update={"dashscope_api_key": None})
+        return cls(resolve_embed_model(embed_model, settings), llm, vision_llm, settings)
 
 
 @dataclass

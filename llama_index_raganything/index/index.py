@@ -23,6 +23,8 @@ from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.linker import EntityLinker
 from llama_index_raganything.graph.triples import TripleExtractor
 from llama_index_raganything.index.assembly import (
+    ChosenModels,
+    Models,
     Storage,
     configured_processors,
     default_processors,
@@ -32,7 +34,6 @@ from llama_index_raganything.index.assembly import (
 )
 from llama_index_raganything.index.queryable import Queryable
 from llama_index_raganything.ingestion import Ingestion, IngestionReport
-from llama_index_raganything.models.defaults import resolve_embed_model
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import SourceInput
@@ -51,8 +52,11 @@ class RAGAnythingIndex(Queryable):
         tenant: Read and write this tenant's documents only.
         working_dir: Folder of the parse cache and the assets; ``RAG_WORKING_DIR`` or ``./rag_storage`` by default.
             Each knowledge base and each tenant has a folder of its own in it.
-        embed_model: Embedding model; ``Settings.embed_model`` if set, else the embedded default.
-        llm: LLM that answers; ``Settings.llm`` if set, else answers quote the documents.
+        embed_model: Embedding model; ``Settings.embed_model`` if set, else as ``models`` says.
+        llm: LLM that answers; ``Settings.llm`` if set, else as ``models`` says: an answer of the embedded ones quotes.
+        models: Whose models serve where none is named: "auto" takes those of DashScope where ``DASHSCOPE_API_KEY`` is
+            set, else the embedded ones; "embedded" needs no key and no network; "dashscope" takes the models that the
+            settings name, and its vision model describes images too.
         reader: Reader of files; a ``RAGAnythingReader`` over ``working_dir`` by default.
         reader_options: Arguments of the default reader, such as ``{"profile": "fast"}``.
         node_parser: Makes nodes of documents; a ``RAGAnythingNodeParser`` by default.
@@ -66,7 +70,8 @@ class RAGAnythingIndex(Queryable):
             images too. Without one, images are found by their words.
         processors: Describe elements before they are embedded, in place of those made from the arguments below.
         description_llm: Describes tables and equations, one call each; images too where it sees them. None asks none.
-        vision_llm: Describes images, one call each. None asks none.
+        vision_llm: Describes images, one call each, and answers in place of an ``llm`` that sees none where there are
+            images among the sources. None asks none.
         description_options: Further fields of ``ProcessorOptions``: ``language``, ``prompts``, ``context_window`` ...
         enable_image_processing: Describe images, as in RAG-Anything.
         enable_table_processing: Describe tables.
@@ -93,6 +98,7 @@ class RAGAnythingIndex(Queryable):
         working_dir: str | Path | None = None,
         embed_model: BaseEmbedding | None = None,
         llm: LLM | None = None,
+        models: Models = "auto",
         reader: RAGAnythingReader | None = None,
         reader_options: dict[str, Any] | None = None,
         node_parser: NodeParser | None = None,
@@ -128,9 +134,9 @@ class RAGAnythingIndex(Queryable):
                 "overwrite": overwrite or None,
             },
         )
-        settings = settings or RAGAnythingSettings()
-        self.embed_model = resolve_embed_model(embed_model)
-        self._llm = llm
+        chosen = ChosenModels.of(models, settings or RAGAnythingSettings(), embed_model, llm, vision_llm)
+        self._models, settings = chosen, chosen.settings
+        self.embed_model = chosen.embed_model
         self.node_store = node_store or MilvusNodeStore(
             uri=uri or settings.milvus_uri,
             collection_name=collection or settings.milvus_collection,
@@ -172,7 +178,7 @@ class RAGAnythingIndex(Queryable):
             processors = default_processors(
                 ProcessorOptions(
                     llm=description_llm,
-                    vision_llm=vision_llm,
+                    vision_llm=chosen.vision_llm,
                     cache_folder=storage.folder / "descriptions",
                     max_workers=max_workers,
                     **(description_options or {}),

@@ -17,6 +17,7 @@ from llama_index.core.tools import BaseTool, QueryEngineTool, RetrieverTool
 from llama_index.core.vector_stores import MetadataFilters
 
 from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.index.assembly import ChosenModels
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.query_engine import ImageTextPostprocessor, RAGAnythingQueryEngine
@@ -56,7 +57,12 @@ class Queryable:
     embed_model: BaseEmbedding
     image_embed_model: MultiModalEmbedding | None
     reader: RAGAnythingReader
-    _llm: LLM | None
+    _models: ChosenModels
+
+    @property
+    def llm(self) -> LLM | None:
+        """The LLM that answers where a call names none; None quotes the documents."""
+        return resolve_llm(self._models.llm, self._models.settings)
 
     def as_retriever(
         self,
@@ -155,7 +161,7 @@ class Queryable:
             **options: Further arguments of :class:`TableQueryEngine`.
         """
         retriever = self.as_table_retriever(similarity_top_k=similarity_top_k, filters=filters)
-        return TableQueryEngine(retriever, resolve_llm(llm or self._llm), self.tables, **options)
+        return TableQueryEngine(retriever, llm or self.llm, self.tables, settings=self._models.settings, **options)
 
     def query_sql(self, sql: str, **options: Any) -> SQLResult:
         """Ask the tables of the documents with a read-only SQL statement.
@@ -191,6 +197,7 @@ class Queryable:
         similarity_top_k: int = 5,
         filters: MetadataFilters | None = None,
         node_postprocessors: Sequence[BaseNodePostprocessor] = (),
+        vision_llm: LLM | None = None,
         **options: Any,
     ) -> RAGAnythingQueryEngine:
         """Return an engine that answers with citations.
@@ -200,6 +207,7 @@ class Queryable:
             similarity_top_k: How many results to answer from.
             filters: Only nodes that match take part.
             node_postprocessors: Run on the results before the answer.
+            vision_llm: Answers in place of an LLM that sees no images where there are some; the index's by default.
             **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True``.
 
         Returns:
@@ -207,7 +215,9 @@ class Queryable:
         """
         return RAGAnythingQueryEngine.from_args(
             self.as_retriever(similarity_top_k=similarity_top_k, filters=filters),
-            llm=resolve_llm(llm or self._llm),
+            llm=llm or self.llm,
+            vision_llm=vision_llm or self._models.vision_llm,
+            settings=self._models.settings,
             node_postprocessors=list(node_postprocessors),
             asset_root=str(self.reader.assets.root),
             page_store=self.node_store,
@@ -239,7 +249,7 @@ class Queryable:
         Raises:
             ConfigurationError: There is no LLM.
         """
-        chosen = resolve_llm(llm or self._llm)
+        chosen = llm or self.llm
         if chosen is None:
             message = "A chat engine needs an LLM: pass llm=... or set Settings.llm; as_query_engine() works without."
             raise ConfigurationError(message)

@@ -1,8 +1,8 @@
 """Which model serves when the user names none.
 
-The order: what the caller passes; else what the caller set on ``Settings``; else the
-embedded default (WordLlama embeddings, extractive answers without an LLM). LlamaIndex's own
-lazy default, a paid third party, is never triggered.
+The order: what the caller passes; else what the caller set on ``Settings``; else DashScope's where there is a key for
+it; else the embedded default (WordLlama embeddings, extractive answers without an LLM). LlamaIndex's own lazy default,
+another paid third party, is never triggered.
 """
 
 from __future__ import annotations
@@ -10,21 +10,28 @@ from __future__ import annotations
 import logging
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.llms import LLM
+from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.settings import Settings
+
+from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.errors import MissingDependencyError
+from llama_index_raganything.models.dashscope.credentials import is_placeholder
 
 logger = logging.getLogger(__name__)
 _announced: set[str] = set()
 
 
-def resolve_embed_model(embed_model: BaseEmbedding | None = None) -> BaseEmbedding:
+def resolve_embed_model(
+    embed_model: BaseEmbedding | None = None, settings: RAGAnythingSettings | None = None
+) -> BaseEmbedding:
     """Return the embedding model to use.
 
     Args:
         embed_model: The caller's choice, if any.
+        settings: Settings in place of those read from the environment.
 
     Returns:
-        The caller's model, the one set on ``Settings``, or the embedded default.
+        The caller's model, the one set on ``Settings``, DashScope's, or the embedded default.
     """
     if embed_model is not None:
         return embed_model
@@ -32,30 +39,64 @@ def resolve_embed_model(embed_model: BaseEmbedding | None = None) -> BaseEmbeddi
     chosen = Settings._embed_model
     if chosen is not None:
         return chosen
+    settings = settings or RAGAnythingSettings()
+    if has_dashscope_key(settings):
+        from llama_index_raganything.models.dashscope.stack import make_embed_model
+
+        # Needs no further package, so there is no falling back: another model would make another knowledge base.
+        _announce(f"Embedding model: {settings.embed_model} (DASHSCOPE_API_KEY is set).")
+        return make_embed_model(settings)
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
 
     _announce("Embedding model: WordLlama (embedded default); set Settings.embed_model or pass embed_model to change.")
     return WordLlamaEmbedding()
 
 
-def resolve_llm(llm: LLM | None = None) -> LLM | None:
+def resolve_llm(llm: LLM | None = None, settings: RAGAnythingSettings | None = None) -> LLM | None:
     """Return the LLM to use, or None for extractive answers.
 
     Args:
         llm: The caller's choice, if any.
+        settings: Settings in place of those read from the environment.
 
     Returns:
-        The caller's LLM, the one set on ``Settings``, or None.
+        The caller's LLM, the one set on ``Settings``, DashScope's, or None.
     """
     if llm is not None:
         return llm
     chosen = Settings._llm
-    if chosen is None:
-        _announce("LLM: none; answers quote the documents. Set Settings.llm or pass llm to change.")
-    return chosen
+    if chosen is not None:
+        # `Settings.llm = None` puts a MockLLM there: the user wants no LLM, not an echo of the prompt.
+        return None if type(chosen) is MockLLM else chosen
+    settings = settings or RAGAnythingSettings()
+    if has_dashscope_key(settings):
+        from llama_index_raganything.models.dashscope.stack import make_llm
+
+        try:
+            made = make_llm(settings)
+        except MissingDependencyError as error:
+            _announce(f"DASHSCOPE_API_KEY is set, but answers quote the documents: {error}", logging.WARNING)
+            return None
+        _announce(f"LLM: {settings.llm_text_model} (DASHSCOPE_API_KEY is set).")
+        return made
+    _announce("LLM: none; answers quote the documents. Set Settings.llm or pass llm to change.")
+    return None
 
 
-def _announce(message: str) -> None:
+def has_dashscope_key(settings: RAGAnythingSettings) -> bool:
+    """Return whether the settings hold a key of DashScope that is more than the placeholder of an example.
+
+    Args:
+        settings: The settings.
+    """
+    key = settings.dashscope_api_key.get_secret_value().strip() if settings.dashscope_api_key else ""
+    if key and is_placeholder(key):
+        _announce("DASHSCOPE_API_KEY is the placeholder of an example, and is not used.", logging.WARNING)
+        return False
+    return bool(key)
+
+
+def _announce(message: str, level: int = logging.INFO) -> None:
     if message not in _announced:
         _announced.add(message)
-        logger.info(message)
+        logger.log(level, message)

@@ -9,7 +9,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.base.response.schema import RESPONSE_TYPE
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.llms import LLM, MockLLM
+from llama_index.core.llms import LLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
@@ -22,6 +22,7 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from pydantic import BaseModel
 
 from llama_index_raganything.attachments import AttachedQuery
+from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine import prompts
@@ -117,6 +118,7 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         max_pages: int = 3,
         describe_attachments: bool = False,
         vision_llm: LLM | None = None,
+        settings: RAGAnythingSettings | None = None,
         filters: MetadataFilters | Literal["retriever"] | None = "retriever",
         **kwargs: Any,
     ) -> RAGAnythingQueryEngine:
@@ -124,8 +126,8 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
 
         Args:
             retriever: Finds the nodes.
-            llm: Writes the answer. None means the LLM set on ``Settings``, or quotes when none is set there;
-                LlamaIndex's own default is never used.
+            llm: Writes the answer. None means the LLM set on ``Settings``, else DashScope's where there is a key for
+                it, else quotes; LlamaIndex's own default is never used.
             response_synthesizer: Used instead of one made from the arguments below.
             node_postprocessors: Applied to the retrieved nodes, in order.
             callback_manager: LlamaIndex callbacks.
@@ -151,6 +153,7 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
                 image that it has not seen; otherwise the words in it are recognised.
             vision_llm: Answers in place of an ``llm`` that sees no images where the question or a source has one, and
                 describes attachments; without an ``llm`` it has no use.
+            settings: Settings in place of those read from the environment, where ``llm`` is None.
             filters: What stored images must pass to be found by their content. ``"retriever"`` and None take the
                 retriever's; where these are not known, None means that there are none, and with ``"retriever"``
                 such images are found among its results only.
@@ -165,7 +168,7 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         """
         del kwargs
         callback_manager = callback_manager or Settings.callback_manager
-        chosen = choose_llm(llm)
+        chosen = resolve_llm(llm, settings)
         sees = chosen is not None and (supports_images(chosen) if multimodal is None else multimodal)
         viewer = vision_llm if chosen is not None and not sees and multimodal is None else None
         reader = (
@@ -346,17 +349,6 @@ def _filters_of(retriever: BaseRetriever) -> list[Any]:
     if not isinstance(children, list) or not children:
         return [_UNKNOWN]
     return [found for child in children for found in _filters_of(child)]
-
-
-def choose_llm(llm: LLM | None) -> LLM | None:
-    """Return the LLM that answers: the one given, else the one set on ``Settings``, else none.
-
-    Args:
-        llm: An LLM or None.
-    """
-    chosen = resolve_llm(llm)
-    # `Settings.llm = None` puts a MockLLM there: the user wants no LLM, not an echo of the prompt.
-    return None if llm is None and type(chosen) is MockLLM else chosen
 
 
 def _citing(llm: LLM, sees: bool, of_inner: dict[str, Any], of_citing: dict[str, Any]) -> CitingSynthesizer:

@@ -27,8 +27,9 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.settings import Settings
 
 from llama_index_raganything.attachments import AttachedQuery
+from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError, SQLError
-from llama_index_raganything.query_engine.engine import choose_llm
+from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine.prompts import CITATION_REFINE_PROMPT
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 from llama_index_raganything.query_engine.table_answers import (
@@ -87,6 +88,7 @@ class TableQueryEngine(BaseQueryEngine):
         max_rows: Rows of a result that the LLM and the metadata get.
         timeout: Seconds that a statement may take.
         streaming: Return a stream.
+        settings: Settings in place of those read from the environment, where ``llm`` is None.
         callback_manager: LlamaIndex callbacks.
 
     Raises:
@@ -107,6 +109,7 @@ class TableQueryEngine(BaseQueryEngine):
         max_rows: int = 50,
         timeout: float = 10.0,
         streaming: bool = False,
+        settings: RAGAnythingSettings | None = None,
         callback_manager: CallbackManager | None = None,
     ) -> None:
         if max_rows < 1 or timeout <= 0:
@@ -114,7 +117,7 @@ class TableQueryEngine(BaseQueryEngine):
             raise ConfigurationError(message)
         super().__init__(callback_manager=callback_manager or Settings.callback_manager)
         self._retriever = retriever
-        self._llm = choose_llm(llm)
+        self._llm = resolve_llm(llm, settings)
         self._tables: TableStore | None = tables if tables is not None else getattr(retriever, "tables", None)
         self._node_store = node_store if node_store is not None else getattr(retriever, "vector_store", None)
         self._node_postprocessors = list(node_postprocessors)

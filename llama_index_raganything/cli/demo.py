@@ -1,0 +1,139 @@
+"""The command ``demo``: the bundled documents, and questions about them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from llama_index_raganything.cli.options import add_command, add_model_options, read_settings
+from llama_index_raganything.cli.output import answer_fields, print_answer, print_citations, print_json, shorten
+
+if TYPE_CHECKING:
+    from llama_index.core.base.response.schema import RESPONSE_TYPE
+
+    from llama_index_raganything.config import RAGAnythingSettings
+    from llama_index_raganything.index import RAGAnythingIndex
+
+DEMO_QUESTIONS: Final = (
+    "Does Milvus support simultaneous insertion and search? Give a short answer.",
+    "What are the key components of the Milvus architecture?",
+    "What was the revenue of Sweden in 2024?",
+    "Which figure shows the layout of the Skagen site?",
+    "How many yaw motors are on hand?",
+    "How often are the brake pads inspected?",
+)
+AGENT_QUESTION: Final = "Which region had the highest revenue in 2024? Use your tools."
+
+_CANDIDATES: Final = 10
+_BEST: Final = 5
+
+
+def add_demo_command(commands: Any) -> None:
+    """Add the command.
+
+    Args:
+        commands: What ``add_subparsers`` returned.
+    """
+    demo = add_command(commands, "demo", _demo, "parse the bundled documents and answer questions about them")
+    demo.add_argument("--keep", action="store_true", help="keep the demo's data in ./demo_storage")
+    add_model_options(demo, default="embedded")
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    settings = read_settings(arguments)
+    if arguments.keep:
+        return _run(arguments, settings, Path("demo_storage"))
+    with tempfile.TemporaryDirectory(prefix="raganything-demo-") as folder:
+        return _run(arguments, settings, Path(folder))
+
+
+def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: Path) -> int:
+    from llama_index_raganything.index import RAGAnythingIndex
+
+    started = time.perf_counter()
+    with RAGAnythingIndex(
+        uri=str(folder / "milvus.db"),
+        working_dir=folder / "rag_storage",
+        models=arguments.models,
+        settings=settings,
+    ) as index:
+        documents = Path(str(files("llama_index_raganything") / "demo_files"))
+        report = index.add(documents, show_progress=not arguments.json)
+        if not arguments.json:
+            print(f"\n{report}\n")
+        if report.failures:
+            return _failed(report.to_dict(), as_json=arguments.json)
+        online = arguments.models == "dashscope"
+        answers = [
+            (question, _ask(index, question, settings, online=online, as_json=arguments.json))
+            for question in DEMO_QUESTIONS
+        ]
+        agent = _ask_agent(index, as_json=arguments.json) if online else ""
+    seconds = time.perf_counter() - started
+    if arguments.json:
+        shown = [answer_fields(question, response) for question, response in answers]
+        result = {"report": report.to_dict(), "answers": shown, "seconds": round(seconds, 2)}
+        print_json(result | ({"agent": agent} if online else {}))
+    else:
+        used = "with DashScope's models" if online else "no key, no download"
+        print(f"{len(answers)} answers, {seconds:.1f} s in all, {used}.")
+    return 0
+
+
+def _failed(report: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        print_json({"report": report, "answers": []})
+    return 1
+
+
+def _ask(
+    index: RAGAnythingIndex, question: str, settings: RAGAnythingSettings, *, online: bool, as_json: bool
+) -> RESPONSE_TYPE:
+    """Ask a question and print what comes: with DashScope reranked, and as a stream."""
+    if not online:
+        response = index.as_query_engine().query(question)
+        if not as_json:
+            print(f"Q: {question}")
+            print_answer(response)
+            print()
+        return response
+    from llama_index.core.base.response.schema import StreamingResponse
+
+    from llama_index_raganything.models.dashscope.stack import make_reranker
+
+    reranker = make_reranker(settings).model_copy(update={"top_n": _BEST})
+    engine = index.as_query_engine(similarity_top_k=_CANDIDATES, node_postprocessors=[reranker], streaming=True)
+    response = engine.query(question)
+    assert isinstance(response, StreamingResponse)
+    if as_json:
+        return response.get_response()
+    print(f"Q: {question}\nA: ", end="", flush=True)
+    for piece in response.response_gen or ():
+        print(piece, end="", flush=True)
+    print()
+    print_citations(response)
+    for scored in response.source_nodes[:1]:
+        if scored.node.metadata.get("content_type") == "image":
+            print(f"   the best image: {shorten(scored.node.get_content(), 400)}")
+    print()
+    return response
+
+
+def _ask_agent(index: RAGAnythingIndex, *, as_json: bool) -> str:
+    """Let an agent answer with the index as its tools."""
+    from llama_index.core.agent.workflow import FunctionAgent
+
+    async def run() -> str:
+        agent = FunctionAgent(tools=index.as_tools(), llm=index.llm, streaming=False)
+        return str(await agent.run(AGENT_QUESTION))
+
+    answer = asyncio.run(run())
+    if not as_json:
+        print(f"Agent, asked: {AGENT_QUESTION}\nA: {answer}\n", file=sys.stdout)
+    return answer

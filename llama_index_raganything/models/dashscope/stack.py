@@ -1,0 +1,121 @@
+"""DashScope's models as the settings name them: chat, vision, embedding, rerank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.llms import LLM
+
+from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.models.dashscope.catalog import embedding_model
+from llama_index_raganything.models.dashscope.client import MULTIMODAL_EMBEDDING_PATH, TEXT_EMBEDDING_PATH
+from llama_index_raganything.models.dashscope.credentials import resolve_api_key
+from llama_index_raganything.models.dashscope.endpoints import Endpoints, announce_correction
+
+if TYPE_CHECKING:
+    from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
+
+
+@dataclass(frozen=True)
+class DashScopeModels:
+    """The models of one configuration.
+
+    Attributes:
+        llm: Answers.
+        vision_llm: Looks at images.
+        embed_model: Embeds texts, and images where it is multimodal.
+        reranker: Orders results.
+    """
+
+    llm: LLM
+    vision_llm: LLM
+    embed_model: BaseEmbedding
+    reranker: DashScopeRerank
+
+
+def dashscope_models(settings: RAGAnythingSettings | None = None) -> DashScopeModels:
+    """Make the models that the settings name.
+
+    Args:
+        settings: The settings; those of the environment by default.
+
+    Returns:
+        The models; nothing is called yet.
+
+    Raises:
+        DashScopeAuthenticationError: There is no key.
+        MissingDependencyError: The extra ``[dashscope]`` is not installed.
+        ConfigurationError: A URL cannot be called, or the embedding model has no vectors of ``EMBED_DIM``.
+    """
+    settings = settings or RAGAnythingSettings()
+    return DashScopeModels(
+        llm=make_llm(settings),
+        vision_llm=make_vision_llm(settings),
+        embed_model=make_embed_model(settings),
+        reranker=make_reranker(settings),
+    )
+
+
+def make_llm(settings: RAGAnythingSettings) -> LLM:
+    """Make the chat model of the settings.
+
+    Args:
+        settings: The settings.
+    """
+    from llama_index_raganything.models.dashscope.llm import dashscope_llm
+
+    return dashscope_llm(settings.llm_text_model, **_connection(settings, settings.aliyun_llm_url))
+
+
+def make_vision_llm(settings: RAGAnythingSettings) -> LLM:
+    """Make the vision model of the settings.
+
+    Args:
+        settings: The settings.
+    """
+    from llama_index_raganything.models.dashscope.llm import dashscope_vlm
+
+    return dashscope_vlm(settings.llm_vlm_model, **_connection(settings, settings.aliyun_vlm_url))
+
+
+def make_embed_model(settings: RAGAnythingSettings) -> BaseEmbedding:
+    """Make the embedding model of the settings, of the class that its name asks for.
+
+    Args:
+        settings: The settings.
+    """
+    from llama_index_raganything.models.dashscope.multimodal import DashScopeMultiModalEmbedding
+    from llama_index_raganything.models.dashscope.text import DashScopeTextEmbedding
+
+    multimodal = embedding_model(settings.embed_model).multimodal
+    if settings.aliyun_embed_url:
+        path = MULTIMODAL_EMBEDDING_PATH if multimodal else TEXT_EMBEDDING_PATH
+        used = Endpoints.resolve(settings.aliyun_embed_url).native + path
+        announce_correction("ALIYUN_EMBED_URL", settings.aliyun_embed_url, used)
+    made = DashScopeMultiModalEmbedding if multimodal else DashScopeTextEmbedding
+    connection = _connection(settings, settings.aliyun_embed_url)
+    return made(model_name=settings.embed_model, dimension=settings.embed_dim, **connection)
+
+
+def make_reranker(settings: RAGAnythingSettings) -> DashScopeRerank:
+    """Make the rerank model of the settings, at the host of the embedding model.
+
+    Args:
+        settings: The settings.
+    """
+    from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
+
+    return DashScopeRerank(model=settings.rerank_model, **_connection(settings, settings.aliyun_embed_url))
+
+
+def _connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any]:
+    return {
+        "api_key": resolve_api_key(settings.dashscope_api_key),
+        "api_base": url,
+        "region": settings.dashscope_region,
+        "workspace": settings.dashscope_workspace,
+        "timeout": settings.dashscope_timeout,
+        "max_retries": settings.dashscope_max_retries,
+    }
