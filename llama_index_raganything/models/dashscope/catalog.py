@@ -153,6 +153,15 @@ def chat_model(name: str) -> ChatModel:
     return _found(name, _CHATS) or replace(_UNKNOWN_CHAT_MODEL, name=name)
 
 
+def is_known_chat_model(name: str) -> bool:
+    """Return whether the limits of a chat model are documented, and not careful guesses.
+
+    Args:
+        name: Its name.
+    """
+    return _found(name, _CHATS) is not None
+
+
 def embedding_model(name: str) -> EmbeddingModel:
     """Return what is known of an embedding model.
 

@@ -1,0 +1,192 @@
+"""What goes wrong in chat, as DashScope's typed errors: what the OpenAI client raises, and answers that lack a part.
+
+The OpenAI client reads a page of HTML as a text, an answer without choices as an answer, and a stream that was cut
+between two events as a complete one; all three are errors here. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import httpx
+import openai
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceDeltaToolCall, ChoiceDeltaToolCallFunction
+
+from llama_index_raganything.errors import DashScopeConnectionError, DashScopeError
+from llama_index_raganything.models.dashscope.failures import error_from_exception, error_from_response, protocol_error
+
+CALL_ERRORS: Final = (openai.OpenAIError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, json.JSONDecodeError)
+"""What the OpenAI client lets out."""
+
+_FAILED_IN_STREAM: Final = 200
+
+
+def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = None) -> DashScopeError:
+    """Return the error that an exception of the OpenAI client stands for.
+
+    Args:
+        error: One of :data:`CALL_ERRORS`.
+        url: The URL that was called.
+        headers: The headers of the answer, where one had begun.
+
+    Returns:
+        The typed error. The caller raises it ``from None``: the client's own message repeats the service's, which may
+        repeat the key.
+    """
+    if isinstance(error, openai.APIStatusError):
+        return error_from_response(error.status_code, error.response.content, error.response.headers)
+    if isinstance(error, openai.APITimeoutError):
+        return error_from_exception(_cause(error) or httpx.ReadTimeout(""), url)
+    if isinstance(error, openai.APIConnectionError):
+        return error_from_exception(_cause(error) or error, url)
+    if isinstance(error, json.JSONDecodeError | openai.APIResponseValidationError):
+        return protocol_error(f"{url} answered what cannot be read as JSON", _request_id(headers))
+    if isinstance(error, openai.APIError) and error.body is not None:
+        # An event in a stream whose status was good.
+        body = json.dumps({"error": error.body}).encode()
+        return error_from_response(_FAILED_IN_STREAM, body, headers or {})
+    return error_from_exception(error, url)
+
+
+def checked_completion(completion: Any, url: str) -> ChatCompletion:
+    """Return a chat completion that has an answer.
+
+    Args:
+        completion: What the OpenAI client made of an answer with a good status.
+        url: The URL that was called.
+
+    Raises:
+        DashScopeError: It is an error after all, or it is not as documented.
+    """
+    if not isinstance(completion, ChatCompletion):
+        problem = f"{url} answered without JSON, and not with a chat completion"
+        raise protocol_error(problem)
+    _raise_told_error(completion)
+    request_id = str(getattr(completion, "id", None) or "")
+    if not isinstance(completion.choices, list) or not completion.choices:
+        raise protocol_error("the chat completion has no choices", request_id)
+    if getattr(completion.choices[0], "message", None) is None:
+        raise protocol_error("the first choice of the chat completion has no message", request_id)
+    return completion
+
+
+def unstreamed_error(status: int, body: bytes, headers: Mapping[str, str]) -> DashScopeError | None:
+    """Return the error that an answer stands for which should have been a stream; None when it is one.
+
+    Args:
+        status: HTTP status.
+        body: The body; need not be given where the answer is a stream.
+        headers: The headers, in a case-insensitive mapping.
+    """
+    if is_stream(headers):
+        return None
+    kind = headers.get("content-type", "")
+    if "json" in kind.lower() and (b'"code"' in body or b'"error"' in body):
+        return error_from_response(status, body, headers)
+    return protocol_error(f"a stream was asked for, and an answer of type {kind!r} came", _request_id(headers))
+
+
+def is_stream(headers: Mapping[str, str]) -> bool:
+    """Return whether an answer may be a stream of events: gateways give them types of their own.
+
+    Args:
+        headers: The headers, in a case-insensitive mapping.
+    """
+    kind = headers.get("content-type", "").lower()
+    return "json" not in kind and "html" not in kind
+
+
+class ChunkReader:
+    """Follows one stream: turns its chunks into what LlamaIndex reads right, and knows whether it was complete.
+
+    Args:
+        url: The URL that was called.
+        headers: The headers of the answer.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self._url = url
+        self._request_id = _request_id(headers)
+        self._finished = False
+        self._calls: set[tuple[int, str]] = set()
+
+    def read(self, chunk: ChatCompletionChunk) -> Iterator[ChatCompletionChunk]:
+        """Yield a chunk as one or several.
+
+        Args:
+            chunk: As the OpenAI client made it.
+
+        Raises:
+            DashScopeError: It is an error, or it is not as documented.
+        """
+        _raise_told_error(chunk)
+        self._request_id = self._request_id or str(getattr(chunk, "id", None) or "")
+        if not isinstance(getattr(chunk, "choices", None), list):
+            raise protocol_error("an event of the stream has no choices", self._request_id)
+        if not chunk.choices:  # The usage, at the end.
+            yield chunk
+            return
+        choice = chunk.choices[0]
+        if getattr(choice, "delta", None) is None:
+            choice.delta = ChoiceDelta()
+        self._finished = self._finished or bool(getattr(choice, "finish_reason", None))
+        # LlamaIndex takes the first of several calls in a chunk (llms-openai 0.8, update_tool_calls).
+        calls = choice.delta.tool_calls or []
+        for place, call in enumerate(calls or [None]):
+            part = chunk.model_copy(deep=True) if len(calls) > 1 else chunk
+            self._set(part.choices[0].delta, call, first=place == 0)
+            yield part
+
+    def end(self) -> None:
+        """Check that the stream said that its answer is complete.
+
+        Raises:
+            DashScopeConnectionError: It did not.
+        """
+        if not self._finished:
+            message = (
+                f"The stream from {self._url} ended before its answer was complete; what has come so far is not all of "
+                "it. What to do: ask again."
+            )
+            raise DashScopeConnectionError(message, request_id=self._request_id)
+
+    def _set(self, delta: ChoiceDelta, call: ChoiceDeltaToolCall | None, first: bool) -> None:
+        # LlamaIndex's async stream skips a first chunk without content, and with it the reasoning in it.
+        delta.content = (delta.content or "") if first else ""
+        if call is None:
+            return
+        if call.function is None:
+            call.function = ChoiceDeltaToolCallFunction()
+        # LlamaIndex joins the ids and the names of a call's chunks; some models repeat them in each.
+        for key in ("id", call.id or ""), ("name", call.function.name or ""):
+            known = (call.index, "=".join(key))
+            if key[1] and known in self._calls:
+                _forget(call, key[0])
+            self._calls.add(known)
+        delta.tool_calls = [call]
+
+
+def _forget(call: ChoiceDeltaToolCall, field: str) -> None:
+    if field == "id":
+        call.id = ""
+    elif call.function is not None:
+        call.function.name = ""
+
+
+def _cause(error: Exception) -> Exception | None:
+    return error.__cause__ if isinstance(error.__cause__, Exception) else None
+
+
+def _request_id(headers: Mapping[str, str] | None) -> str:
+    given = headers or {}
+    return given.get("x-request-id") or given.get("x-dashscope-request-id") or ""
+
+
+def _raise_told_error(answer: ChatCompletion | ChatCompletionChunk) -> None:
+    """Raise for an answer or event with a good status that tells an error, in the words of either protocol."""
+    told: dict[str, Any] = answer.model_extra or {}
+    if not getattr(answer, "choices", None) and (told.get("error") or told.get("code")):
+        raise error_from_response(_FAILED_IN_STREAM, json.dumps(told, default=str).encode(), {})

@@ -1,0 +1,325 @@
+"""Chat with DashScope's models, over its OpenAI-compatible protocol.
+
+``OpenAILike`` does the work. What it lacks for this service is here: the models' sizes, a key that shows nowhere, one
+retry layer instead of two, typed errors, image sizes, and the few fields that DashScope takes in another way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, cast
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    LLMMetadata,
+)
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr
+
+from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
+from llama_index_raganything.models.dashscope.catalog import chat_model, is_known_chat_model
+from llama_index_raganything.models.dashscope.chat_messages import has_images, with_fitted_images, without_tool_images
+from llama_index_raganything.models.dashscope.clients import HTTPClients
+from llama_index_raganything.models.dashscope.credentials import resolve_api_key
+from llama_index_raganything.models.dashscope.endpoints import Endpoints
+
+try:
+    from llama_index.llms.openai_like import OpenAILike
+    from openai.resources.chat.completions import Completions
+
+    from llama_index_raganything.models.dashscope.chat_clients import AsyncChatClient, ChatClient
+except ImportError as missing:
+    _message = (
+        "DashScope's chat models need llama-index-llms-openai-like, which is not installed; run "
+        'pip install "llama-index-raganything[dashscope]".'
+    )
+    raise MissingDependencyError(_message) from missing
+
+_STREAMING_ONLY = ("qwq", "qvq")
+"""Models that think in any case and answer streams only."""
+
+
+class DashScopeLLM(OpenAILike):
+    """A chat model of DashScope: text, images, tools, streams.
+
+    Failed calls raise :class:`~llama_index_raganything.errors.DashScopeError`, in the middle of a stream too; what
+    came before stays with the caller. 429 and 5xx are retried, by the HTTP client alone.
+
+    Args:
+        model: Name of the model.
+        api_key: DashScope's key; else that of ``DASHSCOPE_API_KEY``. Never shown, pickled or written.
+        api_base: Host, base or full route of the service; by default that of ``region`` and ``workspace``.
+        region: Region of the key, such as ``ap-southeast-1``; Beijing by default.
+        workspace: Workspace with an address of its own.
+        temperature: From 0, always the likeliest words, to below 2.
+        max_tokens: Tokens of an answer; by default the model's most.
+        enable_thinking: Whether models that can think do; None leaves it to the model. Thinking answers come as
+            streams only, so that calls without one collect theirs.
+        context_window: Tokens of question and answer; by default as documented of the model.
+        is_function_calling_model: Whether the model calls tools; by default as documented of it.
+        supports_images: Whether the model looks at images; by default as documented of it.
+        max_retries: Requests that are sent again after 429 and 5xx.
+        timeout: Seconds without a sign from the service after which a call fails.
+        **kwargs: Those of ``OpenAILike``. ``additional_kwargs`` may hold any field of DashScope's requests.
+
+    Raises:
+        ConfigurationError: The URL cannot be called, or ``max_tokens`` is more than the model writes.
+        DashScopeAuthenticationError: There is no key.
+
+    Examples:
+        >>> from llama_index_raganything.models.dashscope.llm import DashScopeLLM
+        >>> DashScopeLLM(model="qwen-max", api_key="sk-0123456789").metadata.context_window
+        32768
+    """
+
+    api_key: SecretStr | None = Field(  # type: ignore[assignment]  # a string in OpenAI, which shows it in repr
+        default=None, exclude=True, repr=False, description="DashScope's API key."
+    )
+    region: str | None = Field(default=None, description="Region of the key.")
+    workspace: str | None = Field(default=None, description="Workspace with an address of its own.")
+    enable_thinking: bool | None = Field(default=None, description="Whether models that can think do.")
+    supports_images: bool = Field(default=False, description="Whether the model looks at images.")
+
+    _http: HTTPClients = PrivateAttr()
+
+    def __init__(
+        self,
+        model: str = "qwen-max",
+        *,
+        api_key: str | SecretStr | None = None,
+        api_base: str | None = None,
+        region: str | None = None,
+        workspace: str | None = None,
+        max_tokens: int | None = None,
+        context_window: int | None = None,
+        is_function_calling_model: bool | None = None,
+        supports_images: bool | None = None,
+        max_retries: int = 2,
+        timeout: float = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        known = chat_model(model)
+        _check_output(model, max_tokens)
+        super().__init__(
+            **{"is_chat_model": True, **kwargs},
+            model=model,
+            api_key=resolve_api_key(api_key),
+            api_base=Endpoints.resolve(api_base, region, workspace).compatible,
+            region=region,
+            workspace=workspace,
+            max_tokens=max_tokens,
+            context_window=_first(context_window, known.context_window),
+            is_function_calling_model=_first(is_function_calling_model, known.function_calling),
+            supports_images=_first(supports_images, known.vision),
+            max_retries=max_retries,
+            timeout=timeout,
+        )
+        self._http = HTTPClients(timeout=timeout, max_retries=max_retries)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which it is serialised."""
+        return "DashScopeLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What prompts may hold: half of the context at least is left to the question."""
+        most = min(chat_model(self.model).max_output, self.context_window // 2)
+        return LLMMetadata(
+            context_window=self.context_window,
+            num_output=self.max_tokens or most,
+            is_chat_model=self.is_chat_model,
+            is_function_calling_model=self.is_function_calling_model,
+            model_name=self.model,
+        )
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        self._http.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        await self._http.aclose()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: no key, no connections."""
+        fields = {name: value for name, value in self.__dict__.items() if name != "api_key"}
+        callbacks = fields.pop("callback_manager", None)
+        if callbacks is not None and not callbacks.handlers:
+            fields["callback_manager"] = callbacks
+        return {"__dict__": fields}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the key from the environment; a missing one is an error here and not at the first call.
+
+        Args:
+            state: What :meth:`__getstate__` returned.
+        """
+        self.__init__(**state["__dict__"])  # type: ignore[misc]  # as LlamaIndex's BaseComponent does
+
+    def _get_client(self) -> ChatClient:
+        http_client = self._http_client or self._http.sync()
+        return ChatClient(resolve_api_key(self.api_key), str(self.api_base), http_client, self.default_headers)
+
+    def _get_aclient(self) -> AsyncChatClient:
+        http_client = self._async_http_client or self._http.asynchronous()
+        return AsyncChatClient(resolve_api_key(self.api_key), str(self.api_base), http_client, self.default_headers)
+
+    def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the arguments of OpenAI's client: what only DashScope knows goes beside them, into ``extra_body``."""
+        given = {name: value for name, value in kwargs.items() if name != "use_chat_completions"}
+        fields = super()._get_model_kwargs(**given) | {key: given[key] for key in ("max_tokens",) if key in given}
+        fields.setdefault("enable_thinking", self.enable_thinking)
+        _check_output(self.model, fields.get("max_tokens"))
+        if fields.get("stream"):
+            fields.setdefault("stream_options", {"include_usage": True})
+        fields = documented_tools(fields)
+        own = {name: fields.pop(name) for name in list(fields) if name not in _openai_arguments()}
+        body = {**own, **(fields.pop("extra_body", None) or {})}
+        sent = {name: value for name, value in fields.items() if value is not None}
+        kept = {name: value for name, value in body.items() if value is not None}
+        return {**sent, "extra_body": kept} if kept else sent
+
+    def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        if not self._streams_only(kwargs):
+            return cast(ChatResponse, super()._chat(self._sendable(messages), **kwargs))
+        last = None
+        for last in self._stream_chat(messages, **kwargs):  # noqa: B007  # each holds all so far
+            pass
+        return _whole(last)
+
+    async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        if not self._streams_only(kwargs):
+            return cast(ChatResponse, await super()._achat(await self._asendable(messages), **kwargs))
+        last = None
+        async for last in await self._astream_chat(messages, **kwargs):  # noqa: B007  # each holds all so far
+            pass
+        return _whole(last)
+
+    def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        return cast(ChatResponseGen, super()._stream_chat(self._sendable(messages), **kwargs))
+
+    async def _astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        return cast(ChatResponseAsyncGen, await super()._astream_chat(await self._asendable(messages), **kwargs))
+
+    def _streams_only(self, kwargs: dict[str, Any]) -> bool:
+        thinks = kwargs.get("enable_thinking", self.additional_kwargs.get("enable_thinking", self.enable_thinking))
+        return bool(thinks) or self.model.startswith(_STREAMING_ONLY)
+
+    def _sendable(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+        if not has_images(messages):
+            return messages
+        if not self.supports_images:
+            return without_tool_images(messages, self.model)
+        return with_fitted_images(messages)
+
+    async def _asendable(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+        # Reading and scaling images takes a while, in which the event loop goes on.
+        return await asyncio.to_thread(self._sendable, messages) if has_images(messages) else messages
+
+
+def dashscope_llm(model: str = "qwen-max", **kwargs: Any) -> OpenAILike:
+    """Return a chat model of DashScope.
+
+    Args:
+        model: Its name.
+        **kwargs: Those of :class:`DashScopeLLM`.
+
+    Raises:
+        ConfigurationError: An argument is wrong.
+        DashScopeAuthenticationError: There is no key.
+    """
+    return DashScopeLLM(model=model, **kwargs)
+
+
+def dashscope_vlm(model: str = "qwen-vl-max", **kwargs: Any) -> OpenAILike:
+    """Return a chat model of DashScope that looks at images.
+
+    Args:
+        model: Its name; one that is not known is believed to see.
+        **kwargs: Those of :class:`DashScopeLLM`.
+
+    Raises:
+        ConfigurationError: The model is known to see nothing, or an argument is wrong.
+        DashScopeAuthenticationError: There is no key.
+    """
+    known = chat_model(model)
+    if is_known_chat_model(model) and not known.vision and kwargs.get("supports_images") is None:
+        message = (
+            f"{model} does not look at images; take a model that does, such as qwen-vl-max, or pass "
+            "supports_images=True where it does."
+        )
+        raise ConfigurationError(message)
+    return DashScopeLLM(model=model, **{**kwargs, "supports_images": kwargs.get("supports_images") is not False})
+
+
+def documented_tools(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a chat call with tools as DashScope takes them. Pure.
+
+    It refuses ``tool_choice="required"``: the single tool is named instead, and of several the model takes one or
+    none ("auto"). Models that think refuse a named one too. ``strict`` is OpenAI's, and left out unless it is asked
+    for. Without tools none of it is sent.
+
+    Args:
+        fields: Arguments of OpenAI's ``chat.completions.create``.
+    """
+    tools = fields.get("tools")
+    rest = {
+        name: value for name, value in fields.items() if name not in {"tools", "tool_choice", "parallel_tool_calls"}
+    }
+    if not tools:
+        return rest
+    choice = _tool_choice(fields.get("tool_choice"), tools, bool(fields.get("enable_thinking")))
+    parallel = fields.get("parallel_tool_calls")
+    return {**rest, "tools": [_plain(tool) for tool in tools], "tool_choice": choice, "parallel_tool_calls": parallel}
+
+
+def _tool_choice(choice: Any, tools: Sequence[dict[str, Any]], thinking: bool) -> Any:
+    if choice in {None, "none", "auto"} if not isinstance(choice, dict) else False:
+        return choice
+    if thinking:
+        return "auto"
+    if choice != "required":
+        return choice if isinstance(choice, dict) else _named(str(choice))
+    return _named(tools[0]["function"]["name"]) if len(tools) == 1 else "auto"
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+def _plain(tool: dict[str, Any]) -> dict[str, Any]:
+    function = tool.get("function")
+    if not isinstance(function, dict) or function.get("strict"):
+        return tool
+    return {**tool, "function": {name: value for name, value in function.items() if name != "strict"}}
+
+
+@cache
+def _openai_arguments() -> frozenset[str]:
+    """Return the names of the fields that OpenAI's client takes as arguments."""
+    return frozenset(inspect.signature(Completions.create).parameters)
+
+
+def _whole(last: ChatResponse | None) -> ChatResponse:
+    """Return the last response of a stream, which holds the whole answer, as that of a call."""
+    if last is None:
+        return ChatResponse(message=ChatMessage(role="assistant", content=""))
+    counts = {name: value for name, value in last.additional_kwargs.items() if name != "thinking_delta"}
+    return last.model_copy(update={"delta": None, "additional_kwargs": counts})
+
+
+def _check_output(model: str, max_tokens: int | None) -> None:
+    most = chat_model(model).max_output
+    if max_tokens is not None and max_tokens > most and is_known_chat_model(model):
+        message = f"max_tokens is {max_tokens:,}, but {model} writes at most {most:,}; lower it."
+        raise ConfigurationError(message)
+
+
+def _first(given: Any, known: Any) -> Any:
+    return known if given is None else given
