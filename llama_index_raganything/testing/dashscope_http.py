@@ -103,7 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:  # the name that http.server calls
         """Answer a request."""
-        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = self.headers.get("Content-Length") or "0"
+        if not length.isdecimal() or "Transfer-Encoding" in self.headers:
+            # What follows cannot be told from a next request.
+            self.send_error(411)
+            self.close_connection = True
+            return
+        content = self.rfile.read(int(length))
         self._arrived = time.perf_counter()
         path = self.path.partition("?")[0]
         headers = {name.lower(): value for name, value in self.headers.items()}
