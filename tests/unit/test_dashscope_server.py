@@ -362,7 +362,8 @@ class TestOwnAnswers:
     def test_sentence_with_its_source(self, client):
         prompt = (
             "Sources:\n\nSource [1]:\nThe pump is blue. It weighs 3 kg.\n\n"
-            "Source [2]:\nRevenue grew by 12 % in 2024.\n\nSource [3]:\nRevenue of 2023 is not known.\n\nQuestion: How much did revenue grow in 2024?\nAnswer: "
+            "Source [2]:\nRevenue grew by 12 % in 2024.\n\nSource [3]:\nRevenue of 2023 is not known.\n\n"
+            "Question: How much did revenue grow in 2024?\nAnswer: "
         )
         assert ask(client, prompt)["content"] == "Revenue grew by 12 % in 2024. [2]"
         assert (
