@@ -14,7 +14,7 @@ import base64
 import hashlib
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +90,7 @@ def fit_image(
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     max_source_bytes: int = MAX_SOURCE_BYTES,
+    formats: Collection[str] = tuple(_KEPT),
     name: str = "",
 ) -> FittedImage:
     """Make an image fit for a model.
@@ -103,6 +104,7 @@ def fit_image(
         max_pixels: Pixels of the result.
         max_bytes: Bytes of the result.
         max_source_bytes: Bytes of the source.
+        formats: Which of JPEG, PNG and WEBP the model takes.
         name: What to call the image in errors; the file's name by default.
 
     Returns:
@@ -118,7 +120,7 @@ def fit_image(
     data = image_bytes(source, max_bytes=max_source_bytes, name=name)
     with _opened(data, name) as image:
         upright_size = _upright_size(image)
-        if len(data) <= max_bytes and _fits(image, max_pixels):
+        if len(data) <= max_bytes and _fits(image, max_pixels, formats):
             image.load()  # A truncated file shows here, not at the endpoint.
             return FittedImage(data, _KEPT[image.format], *upright_size, *upright_size, changed=False)
         kind = image.format or ""
@@ -286,10 +288,10 @@ def _refuse_drawings(data: bytes, name: str) -> None:
         raise UnsupportedFormatError(message, name)
 
 
-def _fits(image: Any, max_pixels: int) -> bool:
+def _fits(image: Any, max_pixels: int, formats: Collection[str]) -> bool:
     width, height = image.size
     plain = image.mode in {"RGB", "L"} and "transparency" not in image.info
-    still = image.format in _KEPT and getattr(image, "n_frames", 1) == 1
+    still = image.format in _KEPT and image.format in formats and getattr(image, "n_frames", 1) == 1
     upright = image.getexif().get(_ORIENTATION, 1) == 1
     sized = width * height <= max_pixels and max(width, height) <= MAX_SIDE and min(width, height) >= MIN_SIDE
     return plain and still and upright and sized and max(width, height) <= MAX_ASPECT * min(width, height)

@@ -1,0 +1,111 @@
+"""Sends the requests of a call, several at a time: in threads, or in tasks of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from llama_index.core.base.embeddings.base import Embedding
+
+from llama_index_raganything.errors import DashScopeError
+from llama_index_raganything.models.dashscope.batches import EmbeddingBatch, EmbeddingCall
+from llama_index_raganything.models.dashscope.client import DashScopeClient
+from llama_index_raganything.workers import map_in_threads
+
+
+class EmbeddingSender:
+    """Sends calls with a bounded number of requests at the same time, over all calls.
+
+    Args:
+        client: Posts requests.
+        max_concurrency: Requests at the same time, of all threads, and of all tasks of one event loop.
+    """
+
+    _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+
+    def __init__(self, client: DashScopeClient, max_concurrency: int) -> None:
+        self.client = client
+        self.max_concurrency = max_concurrency
+        self._open_gates()
+
+    def run(self, call: EmbeddingCall) -> list[Embedding]:
+        """Embed the inputs of a call, and block until all vectors are there.
+
+        Args:
+            call: The call.
+
+        Returns:
+            One vector per input, in order.
+
+        Raises:
+            PartialEmbeddingError: Some inputs failed.
+            RAGAnythingError: All inputs failed.
+        """
+        batch = EmbeddingBatch(call)
+        workers = min(self.max_concurrency, call.requests)
+        if workers == 1:
+            self._work(batch)
+        else:
+            map_in_threads(self._work, [batch] * workers, workers)
+        return batch.result()
+
+    async def arun(self, call: EmbeddingCall) -> list[Embedding]:
+        """Embed the inputs of a call without blocking the event loop; see :meth:`run`.
+
+        Args:
+            call: The call.
+
+        Returns:
+            One vector per input, in order.
+        """
+        batch = EmbeddingBatch(call)
+        await asyncio.gather(*(self._awork(batch) for _ in range(min(self.max_concurrency, call.requests))))
+        return batch.result()
+
+    def _work(self, batch: EmbeddingBatch) -> None:
+        while True:
+            with self._threads:
+                request = batch.next_request()
+                if request is None:
+                    return
+                try:
+                    answer = self.client.post(batch.call.path, request.body)
+                except DashScopeError as error:
+                    batch.fail(request, error)
+                else:
+                    batch.succeed(request, answer)
+
+    async def _awork(self, batch: EmbeddingBatch) -> None:
+        while True:
+            async with self._tasks():
+                taken = asyncio.to_thread(batch.next_request) if batch.call.reads_files else None
+                request = batch.next_request() if taken is None else await taken
+                if request is None:
+                    return
+                try:
+                    answer = await self.client.apost(batch.call.path, request.body)
+                except DashScopeError as error:
+                    batch.fail(request, error)
+                else:
+                    batch.succeed(request, answer)
+
+    def _tasks(self) -> asyncio.Semaphore:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if loop not in self._asynchronous:
+                self._asynchronous[loop] = asyncio.Semaphore(self.max_concurrency)
+            return self._asynchronous[loop]
+
+    def _open_gates(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = threading.BoundedSemaphore(self.max_concurrency)
+        self._asynchronous = WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"client": self.client, "max_concurrency": self.max_concurrency}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open_gates()
