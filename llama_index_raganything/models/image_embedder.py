@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,14 @@ from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import BaseNode, ImageType, TransformComponent
 from pydantic import Field
 
-from llama_index_raganything.errors import ConfigurationError, NodeValueError, RAGAnythingError
+from llama_index_raganything.errors import (
+    ConfigurationError,
+    DashScopeError,
+    NodeValueError,
+    PartialEmbeddingError,
+    RAGAnythingError,
+)
+from llama_index_raganything.models.dashscope.failures import FATAL_ERRORS
 from llama_index_raganything.models.image_sources import (
     MAX_EMBED_BYTES,
     MAX_EMBED_PIXELS,
@@ -57,6 +64,40 @@ class _Picture:
     places: list[int]
 
 
+@dataclass
+class _Run:
+    """What the batches of one run share.
+
+    Attributes:
+        final: The error that every further request would meet too.
+    """
+
+    final: Failure | None = None
+
+
+@dataclass
+class _Batch:
+    """Images that are handed to the model at once."""
+
+    pictures: Sequence[_Picture]
+    run: _Run
+
+    def inputs(self, make: Callable[[_Picture], ImageType | Failure]) -> list[ImageType | Failure]:
+        """Return what is handed to the model; nothing any more after an error that ends the run."""
+        return [self.run.final or make(picture) for picture in self.pictures]
+
+    def outcomes_of(self, error: PartialEmbeddingError | DashScopeError, count: int) -> list[Embedding | Failure]:
+        """Return what an error of our own models means for each image: they have asked as often as it helps."""
+        partial = error if isinstance(error, PartialEmbeddingError) else None
+        reasons = partial.failures if partial else dict.fromkeys(range(count), error)
+        for reason in reasons.values():
+            if isinstance(reason, FATAL_ERRORS):
+                self.run.final = Failure.of(reason)
+        vectors = partial.embeddings if partial else [None] * count
+        failures = {place: Failure.of(reason) for place, reason in reasons.items()}
+        return [failures[place] if vector is None else vector for place, vector in enumerate(vectors)]
+
+
 class ImageEmbedder(TransformComponent):
     """Give nodes the vector of their image as embedding; nodes without image pass as they are.
 
@@ -69,7 +110,8 @@ class ImageEmbedder(TransformComponent):
         content_types: Only nodes of these content types, and nodes that name none; all nodes by default.
         max_pixels: Larger images are scaled down.
         max_bytes: Images of more bytes are encoded anew.
-        max_workers: Batches (of ``embed_model.embed_batch_size`` images) that are embedded at the same time.
+        max_workers: Batches (of ``embed_model.embed_batch_size`` images, or ``image_batch_size`` where the model has
+            it) that are embedded at the same time.
         fetch: Gets images that are at a URL; without it they are reported as not embedded. Not serialised.
     """
 
@@ -147,20 +189,24 @@ class ImageEmbedder(TransformComponent):
 
     # -- drivers of one batch --------------------------------------------------------------------------------------
 
-    def _embed(self, batch: Sequence[_Picture]) -> list[Embedding | Failure]:
-        inputs = [self._input(picture) for picture in batch]
+    def _embed(self, batch: _Batch) -> list[Embedding | Failure]:
+        inputs = batch.inputs(self._input)
         good = [value for value in inputs if not isinstance(value, Failure)]
         try:
             vectors = _counted(self.embed_model.get_image_embedding_batch(good), good) if good else []
+        except (PartialEmbeddingError, DashScopeError) as error:
+            vectors = batch.outcomes_of(error, len(good))
         except Exception as error:  # noqa: BLE001  # clients of models raise anything
             vectors = [Failure.of(error)] if len(good) == 1 else [self._embed_alone(value) for value in good]
         return self._checked(inputs, vectors)
 
-    async def _aembed(self, batch: Sequence[_Picture]) -> list[Embedding | Failure]:
-        inputs = await asyncio.to_thread(lambda: [self._input(picture) for picture in batch])
+    async def _aembed(self, batch: _Batch) -> list[Embedding | Failure]:
+        inputs = await asyncio.to_thread(batch.inputs, self._input)
         good = [value for value in inputs if not isinstance(value, Failure)]
         try:
             vectors = _counted(await self.embed_model.aget_image_embedding_batch(good), good) if good else []
+        except (PartialEmbeddingError, DashScopeError) as error:
+            vectors = batch.outcomes_of(error, len(good))
         except Exception as error:  # noqa: BLE001  # clients of models raise anything
             vectors = [Failure.of(error)] if len(good) == 1 else [await self._aembed_alone(value) for value in good]
         return self._checked(inputs, vectors)
@@ -204,9 +250,11 @@ class ImageEmbedder(TransformComponent):
         kind = node.metadata.get("content_type")
         return self.content_types is None or not kind or kind in self.content_types
 
-    def _batches(self, pictures: Sequence[_Picture]) -> list[Sequence[_Picture]]:
-        size = max(1, self.embed_model.embed_batch_size)
-        return [pictures[start : start + size] for start in range(0, len(pictures), size)]
+    def _batches(self, pictures: Sequence[_Picture]) -> list[_Batch]:
+        # Models that split batches by themselves say how many images to hold in memory for them.
+        size = max(1, getattr(self.embed_model, "image_batch_size", None) or self.embed_model.embed_batch_size)
+        run = _Run()
+        return [_Batch(pictures[start : start + size], run) for start in range(0, len(pictures), size)]
 
     def _input(self, picture: _Picture) -> ImageType | Failure:
         try:
