@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -19,7 +19,11 @@ from llama_index.core.base.llms.types import (
     ChatResponseGen,
     LLMMetadata,
 )
-from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr
+from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, SecretStr
+from llama_index.core.program.function_program import FunctionCallingProgram
+from llama_index.core.program.utils import get_program_for_llm
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.types import PydanticProgramMode
 
 from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
 from llama_index_raganything.models.dashscope.catalog import chat_model, is_known_chat_model
@@ -42,6 +46,8 @@ except ImportError as missing:
 
 _STREAMING_ONLY = ("qwq", "qvq")
 """Models that think in any case and answer streams only."""
+
+_MODES_WITH_TOOLS = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
 
 
 class DashScopeLLM(OpenAILike):
@@ -206,6 +212,54 @@ class DashScopeLLM(OpenAILike):
 
     async def _astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         return cast(ChatResponseAsyncGen, await super()._astream_chat(await self._asendable(messages), **kwargs))
+
+    def _structured_stream_call(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Any, None, None]:
+        if self._should_use_structure_outputs():
+            yield from super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            return
+        program = self._structured_program(output_cls, prompt)
+        if isinstance(program, FunctionCallingProgram):
+            yield from program.stream_call(llm_kwargs=llm_kwargs, **prompt_args)
+        else:
+            yield program(llm_kwargs=llm_kwargs, **prompt_args)
+
+    async def _structured_astream_call(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Any, None]:
+        if self._should_use_structure_outputs():
+            parts = await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            return cast(AsyncGenerator[Any, None], parts)
+        program = self._structured_program(output_cls, prompt)
+        if isinstance(program, FunctionCallingProgram):
+            return cast(AsyncGenerator[Any, None], await program.astream_call(llm_kwargs=llm_kwargs, **prompt_args))
+
+        async def whole() -> AsyncGenerator[Any, None]:
+            yield await program.acall(llm_kwargs=llm_kwargs, **prompt_args)
+
+        return whole()
+
+    def _structured_program(self, output_cls: type[BaseModel], prompt: PromptTemplate) -> Any:
+        """Return what makes objects of a stream: LlamaIndex's programs, with two differences.
+
+        The one tool is required, which ``FunctionCallingProgram.stream_call`` drops from the arguments, and JSON in
+        the text of a model without tools is read when it is complete: ``LLMTextCompletionProgram.stream_call`` ends
+        with an empty object where a model fences its JSON (both llama-index-core 0.14.25).
+        """
+        if self.is_function_calling_model and self.pydantic_program_mode in _MODES_WITH_TOOLS:
+            return FunctionCallingProgram.from_defaults(
+                output_cls=output_cls, llm=self, prompt=prompt, tool_choice="required"
+            )
+        return get_program_for_llm(output_cls, prompt, self, pydantic_program_mode=self.pydantic_program_mode)
 
     def _streams_only(self, kwargs: dict[str, Any]) -> bool:
         thinks = kwargs.get("enable_thinking", self.additional_kwargs.get("enable_thinking", self.enable_thinking))
