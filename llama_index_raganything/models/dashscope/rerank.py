@@ -1,0 +1,295 @@
+"""``DashScopeRerank``: orders results by what qwen3-rerank thinks of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llama_index.core.async_utils import run_jobs
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # not in its __all__
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from pydantic import BaseModel, Field, PrivateAttr, SecretStr
+
+from llama_index_raganything.errors import ConfigurationError, DashScopeContentError
+from llama_index_raganything.models.dashscope.catalog import rerank_model
+from llama_index_raganything.models.dashscope.client import RERANK_PATH, DashScopeClient
+from llama_index_raganything.models.dashscope.credentials import resolve_api_key
+from llama_index_raganything.models.dashscope.embedding import BLANK_TEXT
+from llama_index_raganything.models.dashscope.endpoints import Endpoints
+from llama_index_raganything.models.dashscope.failures import protocol_error
+from llama_index_raganything.models.dashscope.tokens import cut_to_tokens, estimate_tokens
+from llama_index_raganything.workers import map_in_threads
+
+logger = logging.getLogger(__name__)
+dispatcher = get_dispatcher(__name__)
+
+RETRIEVAL_SCORE_KEY = "retrieval_score"
+"""Metadata key of the score before, as LlamaIndex's own rerankers name it."""
+
+_Scores = dict[int, float]
+
+
+class DashScopeRerank(BaseNodePostprocessor):
+    """Order nodes by relevance with one of DashScope's rerank models.
+
+    Requests are as full as the model allows and run several at a time; texts are cut to what it takes. A text that
+    content inspection refuses costs its node only, which goes to the end with score 0. Images are judged by their
+    text. The nodes that are given are not changed.
+
+    Args:
+        model: Name of the model: ``qwen3-rerank``, ``gte-rerank-v2``.
+        top_n: How many nodes to return.
+        instruct: What is looked for, in one English sentence, in place of the model's own "retrieve passages that
+            answer the query".
+        keep_retrieval_score: Keep the score before under ``retrieval_score`` in the metadata.
+        api_key: DashScope's key; else that of ``DASHSCOPE_API_KEY``. Never shown, pickled or written.
+        api_base: Host, base or full route of the service; by default that of ``region`` and ``workspace``.
+        region: Region of the key; Beijing by default.
+        workspace: Workspace with an address of its own.
+        timeout: Seconds without a sign from the service after which a call fails.
+        max_retries: Requests that are sent again after 429 and 5xx.
+        max_concurrency: Requests at the same time.
+        **kwargs: Those of LlamaIndex's ``BaseNodePostprocessor``.
+
+    Raises:
+        ConfigurationError: The URL cannot be called.
+        DashScopeAuthenticationError: There is no key.
+
+    Examples:
+        >>> from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
+        >>> DashScopeRerank(top_n=3, api_key="sk-0123456789").model
+        'qwen3-rerank'
+    """
+
+    model: str = Field(default="qwen3-rerank", description="Name of the model.")
+    top_n: int = Field(default=5, gt=0, description="How many nodes to return.")
+    instruct: str | None = Field(default=None, description="What is looked for.")
+    keep_retrieval_score: bool = Field(default=False, description="Keep the score before in the metadata.")
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="DashScope's API key.")
+    api_base: str | None = Field(default=None, description="Host, base or full route of the service.")
+    region: str | None = Field(default=None, description="Region of the key.")
+    workspace: str | None = Field(default=None, description="Workspace with an address of its own.")
+    timeout: float = Field(default=60.0, gt=0, description="Seconds to wait for a sign from the service.")
+    max_retries: int = Field(default=2, ge=0, description="Requests sent again after 429 and 5xx.")
+    max_concurrency: int = Field(default=4, ge=1, description="Requests at the same time.")
+
+    _client: DashScopeClient | None = PrivateAttr(default=None)
+
+    def __init__(self, *, api_key: str | SecretStr | None = None, **kwargs: Any) -> None:
+        super().__init__(api_key=resolve_api_key(api_key), **kwargs)
+        Endpoints.resolve(self.api_base, self.region, self.workspace)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "DashScopeRerank"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        query = _query_of(query_bundle)
+        if not nodes:
+            return []
+        with self._events(query, nodes) as made:
+            requests = _Request.about(self, query, nodes).parted()
+            scores = map_in_threads(self._scores, requests, self.max_concurrency)
+            made.extend(self._ordered(nodes, scores))
+        return made
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        query = _query_of(query_bundle)
+        if not nodes:
+            return []
+        with self._events(query, nodes) as made:
+            jobs = [self._ascores(request) for request in _Request.about(self, query, nodes).parted()]
+            made.extend(self._ordered(nodes, await run_jobs(jobs, workers=self.max_concurrency)))
+        return made
+
+    def _scores(self, request: _Request) -> _Scores:
+        try:
+            return request.read(self._connected().post(RERANK_PATH, request.body()))
+        except DashScopeContentError as error:
+            if not request.is_part:
+                # Is the question to blame? Then this is refused too, and nothing can be ordered.
+                self._connected().post(RERANK_PATH, request.body_without_texts())
+            halves = request.halves(error)
+        return {place: score for half in halves for place, score in self._scores(half).items()}
+
+    async def _ascores(self, request: _Request) -> _Scores:
+        try:
+            return request.read(await self._connected().apost(RERANK_PATH, request.body()))
+        except DashScopeContentError as error:
+            if not request.is_part:
+                await self._connected().apost(RERANK_PATH, request.body_without_texts())
+            halves = request.halves(error)
+        parts = await asyncio.gather(*(self._ascores(half) for half in halves))
+        return {place: score for part in parts for place, score in part.items()}
+
+    def _ordered(self, nodes: Sequence[NodeWithScore], scores: Sequence[_Scores]) -> list[NodeWithScore]:
+        known = {place: score for part in scores for place, score in part.items()}
+        best = sorted(known, key=lambda place: (-known[place], place))
+        # What was refused, and what a request of several left out because it has better ones.
+        rest = [place for place in range(len(nodes)) if place not in known]
+        return [self._scored(nodes[place], known.get(place, 0.0)) for place in [*best, *rest][: self.top_n]]
+
+    def _scored(self, scored: NodeWithScore, score: float) -> NodeWithScore:
+        if not self.keep_retrieval_score:
+            return NodeWithScore(node=scored.node, score=score)
+        metadata = {**scored.node.metadata, RETRIEVAL_SCORE_KEY: scored.score}
+        return NodeWithScore(node=scored.node.model_copy(update={"metadata": metadata}), score=score)
+
+    @contextmanager
+    def _events(self, query: str, nodes: list[NodeWithScore]) -> Iterator[list[NodeWithScore]]:
+        """Emit LlamaIndex's events around the ordering, whose result is put into the list."""
+        dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=self.top_n, model_name=self.model))
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: self.model,
+            EventPayload.QUERY_STR: query,
+            EventPayload.TOP_K: self.top_n,
+        }
+        made: list[NodeWithScore] = []
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            yield made
+            event.on_end(payload={EventPayload.NODES: made})
+        dispatcher.event(ReRankEndEvent(nodes=made))
+
+    def _connected(self) -> DashScopeClient:
+        if self._client is None:
+            self._client = DashScopeClient(
+                # A copy made by pickling has none, and takes that of its environment.
+                resolve_api_key(self.api_key),
+                Endpoints.resolve(self.api_base, self.region, self.workspace),
+                self.timeout,
+                self.max_retries,
+                self.max_concurrency,
+            )
+        return self._client
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: neither the key nor connections, nor who listens."""
+        state: dict[str, Any] = BaseModel.__getstate__(self)
+        fields = {name: value for name, value in state["__dict__"].items() if name != "callback_manager"}
+        state["__dict__"] = {**fields, "api_key": None}
+        state["__pydantic_private__"] = {**(state["__pydantic_private__"] or {}), "_client": None}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore it as it was; the key comes from the environment with the first call."""
+        default = type(self).model_fields["callback_manager"].get_default(call_default_factory=True)
+        state["__dict__"] = {**state["__dict__"], "callback_manager": default}
+        BaseModel.__setstate__(self, state)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One question to the model about some of the texts. Pure.
+
+    Attributes:
+        reranker: What is asked for.
+        query: The question, as it is sent.
+        texts: All texts, as they are sent.
+        places: Places of the texts that this request is about.
+        is_part: Whether it is what is left of a request that was refused.
+    """
+
+    reranker: DashScopeRerank
+    query: str
+    texts: Sequence[str]
+    places: Sequence[int]
+    is_part: bool = False
+
+    @classmethod
+    def about(cls, reranker: DashScopeRerank, query: str, nodes: Sequence[NodeWithScore]) -> _Request:
+        """Return the request about all nodes, which may be too large to be sent."""
+        limits = rerank_model(reranker.model)
+        asked = cut_to_tokens(query, limits.max_document_tokens)
+        most = min(limits.max_document_tokens, limits.max_request_tokens - estimate_tokens(asked))
+        contents = (scored.node.get_content(metadata_mode=MetadataMode.EMBED) for scored in nodes)
+        texts = [cut_to_tokens(text, most) for text in contents]
+        # The service refuses texts without words.
+        return cls(reranker, asked, [text if text.strip() else BLANK_TEXT for text in texts], range(len(nodes)))
+
+    def parted(self) -> list[_Request]:
+        """Return the requests to send: each about as many texts as the model takes."""
+        limits = rerank_model(self.reranker.model)
+        asked = estimate_tokens(self.query)
+        requests: list[list[int]] = []
+        tokens = 0
+        for place in self.places:
+            cost = asked + estimate_tokens(self.texts[place])
+            full = len(requests[-1]) >= limits.max_documents if requests else True
+            if full or tokens + cost > limits.max_request_tokens:
+                requests.append([])
+                tokens = 0
+            requests[-1].append(place)
+            tokens += cost
+        return [replace(self, places=places) for places in requests]
+
+    def body(self) -> dict[str, Any]:
+        """Return what is posted."""
+        parameters: dict[str, Any] = {"top_n": self._wanted(), "return_documents": False}
+        if self.reranker.instruct:
+            parameters["instruct"] = self.reranker.instruct
+        documents = [self.texts[place] for place in self.places]
+        return {
+            "model": self.reranker.model,
+            "input": {"query": self.query, "documents": documents},
+            "parameters": parameters,
+        }
+
+    def body_without_texts(self) -> dict[str, Any]:
+        """Return what is posted to learn whether the question alone is refused."""
+        return replace(self, texts=[BLANK_TEXT], places=[0]).body()
+
+    def read(self, answer: dict[str, Any]) -> _Scores:
+        """Return the score of each text that the answer names, by its place.
+
+        The native route answers ``output.results``, the compatible one and some gateways ``results``.
+        """
+        request_id = str(answer.get("request_id") or answer.get("id") or "")
+        output = answer.get("output")
+        results = output.get("results") if isinstance(output, dict) else answer.get("results")
+        if not isinstance(results, list):
+            raise protocol_error("it has no output.results", request_id)
+        scores: _Scores = {}
+        for item in results:
+            index, score = (item.get("index"), item.get("relevance_score")) if isinstance(item, dict) else (None, None)
+            if not isinstance(index, int) or not 0 <= index < len(self.places) or self.places[index] in scores:
+                problem = f"index {index!r} is not expected among {len(self.places)} documents"
+                raise protocol_error(problem, request_id)
+            if not isinstance(score, int | float) or not math.isfinite(score):
+                problem = f"the relevance_score {score!r} is no number"
+                raise protocol_error(problem, request_id)
+            scores[self.places[index]] = float(score)
+        if len(scores) < self._wanted():
+            problem = f"it has {len(scores)} results where {self._wanted()} were asked for"
+            raise protocol_error(problem, request_id)
+        return scores
+
+    def halves(self, error: DashScopeContentError) -> list[_Request]:
+        """Return two requests in place of one that was refused; none when there is one text only, which is to blame."""
+        if len(self.places) == 1:
+            logger.warning("A text was refused and goes to the end of the results: %s", error)
+            return []
+        middle = len(self.places) // 2
+        return [replace(self, places=part, is_part=True) for part in (self.places[:middle], self.places[middle:])]
+
+    def _wanted(self) -> int:
+        return min(self.reranker.top_n, len(self.places))
+
+
+def _query_of(query_bundle: QueryBundle | None) -> str:
+    if query_bundle is None:
+        raise ConfigurationError("Reranking needs the question: pass query_bundle=... or query_str=...")
+    return query_bundle.query_str if query_bundle.query_str.strip() else BLANK_TEXT
