@@ -156,14 +156,13 @@ class AsyncChatClient(openai.AsyncOpenAI):
 
 def _chunks(stream: Stream[ChatCompletionChunk], url: str) -> Iterator[ChatCompletionChunk]:
     """Yield the chunks of a stream; the connection is free again when the caller has enough."""
-    headers = stream.response.headers
-    reader = ChunkReader(url, headers)
+    reader = ChunkReader(url, stream.response.headers)
     with closing(stream):
         while True:
             try:
                 chunk = next(stream, None)
             except CALL_ERRORS as error:
-                raise typed_error(error, url, headers) from None
+                raise reader.failed(error) from None
             if chunk is None:
                 break
             yield from reader.read(chunk)
@@ -171,14 +170,13 @@ def _chunks(stream: Stream[ChatCompletionChunk], url: str) -> Iterator[ChatCompl
 
 
 async def _achunks(stream: AsyncStream[ChatCompletionChunk], url: str) -> AsyncIterator[ChatCompletionChunk]:
-    headers = stream.response.headers
-    reader = ChunkReader(url, headers)
+    reader = ChunkReader(url, stream.response.headers)
     async with aclosing(_Closable(stream)):
         while True:
             try:
                 chunk = await anext(stream, None)
             except CALL_ERRORS as error:
-                raise typed_error(error, url, headers) from None
+                raise reader.failed(error) from None
             if chunk is None:
                 break
             for part in reader.read(chunk):

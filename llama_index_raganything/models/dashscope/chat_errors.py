@@ -65,7 +65,7 @@ def checked_completion(completion: Any, url: str) -> ChatCompletion:
         problem = f"{url} answered without JSON, and not with a chat completion"
         raise protocol_error(problem)
     _raise_told_error(completion)
-    request_id = str(getattr(completion, "id", None) or "")
+    request_id = _request_id_of(completion)
     if not isinstance(completion.choices, list) or not completion.choices:
         raise protocol_error("the chat completion has no choices", request_id)
     if getattr(completion.choices[0], "message", None) is None:
@@ -109,6 +109,7 @@ class ChunkReader:
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self._url = url
+        self._headers = headers
         self._request_id = _request_id(headers)
         self._finished = False
         self._calls: set[tuple[int, str]] = set()
@@ -123,7 +124,7 @@ class ChunkReader:
             DashScopeError: It is an error, or it is not as documented.
         """
         _raise_told_error(chunk)
-        self._request_id = self._request_id or str(getattr(chunk, "id", None) or "")
+        self._request_id = self._request_id or _request_id_of(chunk)
         if not isinstance(getattr(chunk, "choices", None), list):
             raise protocol_error("an event of the stream has no choices", self._request_id)
         if not chunk.choices:  # The usage, at the end.
@@ -139,6 +140,16 @@ class ChunkReader:
             part = chunk.model_copy(deep=True) if len(calls) > 1 else chunk
             self._set(part.choices[0].delta, call, first=place == 0)
             yield part
+
+    def failed(self, error: Exception) -> DashScopeError:
+        """Return the error that ended the stream.
+
+        Args:
+            error: One of :data:`CALL_ERRORS`.
+        """
+        problem = typed_error(error, self._url, self._headers)
+        problem.request_id = problem.request_id or self._request_id
+        return problem
 
     def end(self) -> None:
         """Check that the stream said that its answer is complete.
@@ -183,6 +194,10 @@ def _cause(error: Exception) -> Exception | None:
 def _request_id(headers: Mapping[str, str] | None) -> str:
     given = headers or {}
     return given.get("x-request-id") or given.get("x-dashscope-request-id") or ""
+
+
+def _request_id_of(answer: ChatCompletion | ChatCompletionChunk) -> str:
+    return str(getattr(answer, "id", None) or "").removeprefix("chatcmpl-")
 
 
 def _raise_told_error(answer: ChatCompletion | ChatCompletionChunk) -> None:

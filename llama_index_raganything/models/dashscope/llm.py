@@ -28,6 +28,7 @@ from llama_index.core.types import PydanticProgramMode
 from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
 from llama_index_raganything.models.dashscope.catalog import chat_model, is_known_chat_model
 from llama_index_raganything.models.dashscope.chat_messages import has_images, with_fitted_images, without_tool_images
+from llama_index_raganything.models.dashscope.chat_tools import documented_tools
 from llama_index_raganything.models.dashscope.clients import HTTPClients
 from llama_index_raganything.models.dashscope.credentials import resolve_api_key
 from llama_index_raganything.models.dashscope.endpoints import Endpoints
@@ -310,48 +311,6 @@ def dashscope_vlm(model: str = "qwen-vl-max", **kwargs: Any) -> OpenAILike:
         )
         raise ConfigurationError(message)
     return DashScopeLLM(model=model, **{**kwargs, "supports_images": kwargs.get("supports_images") is not False})
-
-
-def documented_tools(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a chat call with tools as DashScope takes them. Pure.
-
-    It refuses ``tool_choice="required"``: the single tool is named instead, and of several the model takes one or
-    none ("auto"). Models that think refuse a named one too. ``strict`` is OpenAI's, and left out unless it is asked
-    for. Without tools none of it is sent.
-
-    Args:
-        fields: Arguments of OpenAI's ``chat.completions.create``.
-    """
-    tools = fields.get("tools")
-    rest = {
-        name: value for name, value in fields.items() if name not in {"tools", "tool_choice", "parallel_tool_calls"}
-    }
-    if not tools:
-        return rest
-    choice = _tool_choice(fields.get("tool_choice"), tools, bool(fields.get("enable_thinking")))
-    parallel = fields.get("parallel_tool_calls")
-    return {**rest, "tools": [_plain(tool) for tool in tools], "tool_choice": choice, "parallel_tool_calls": parallel}
-
-
-def _tool_choice(choice: Any, tools: Sequence[dict[str, Any]], thinking: bool) -> Any:
-    if choice in {None, "none", "auto"} if not isinstance(choice, dict) else False:
-        return choice
-    if thinking:
-        return "auto"
-    if choice != "required":
-        return choice if isinstance(choice, dict) else _named(str(choice))
-    return _named(tools[0]["function"]["name"]) if len(tools) == 1 else "auto"
-
-
-def _named(name: str) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": name}}
-
-
-def _plain(tool: dict[str, Any]) -> dict[str, Any]:
-    function = tool.get("function")
-    if not isinstance(function, dict) or function.get("strict"):
-        return tool
-    return {**tool, "function": {name: value for name, value in function.items() if name != "strict"}}
 
 
 @cache

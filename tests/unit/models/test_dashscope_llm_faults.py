@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 import traceback
 
 import pytest
@@ -306,7 +307,7 @@ def test_an_error_event_is_the_error_that_it_tells(server, interrupted):
     assert len(server.requests) == 1
 
 
-def raw_server(body, content_type="text/event-stream", length=None):
+def raw_server(body, content_type="text/event-stream", length=None, stall=0.0, request_id="req-9"):
     """Answer one request with given bytes and hang up as the protocol has it: an end that looks clean."""
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -321,8 +322,9 @@ def raw_server(body, content_type="text/event-stream", length=None):
             while len(rest) < size:
                 rest += connection.recv(65536)
             size_line = f"Content-Length: {length}\r\n" if length is not None else ""
-            head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nX-Request-Id: req-9\r\n{size_line}"
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nX-Request-Id: {request_id}\r\n{size_line}"
             connection.sendall(head.encode() + b"Connection: close\r\n\r\n" + body)
+            time.sleep(stall)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -331,14 +333,15 @@ def raw_server(body, content_type="text/event-stream", length=None):
 
 def event(delta=None, finish_reason=None, **fields):
     choice = {"index": 0, "delta": delta or {}, "finish_reason": finish_reason}
-    chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "qwen-max", "choices": [choice], **fields}
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "qwen-max"}
+    chunk = {**head, "choices": [choice], **fields}
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
-def of_raw(body, interrupted, **options):
+def of_raw(body, interrupted, timeout=60.0, **options):
     listener, url = raw_server(body, **options)
     with listener:
-        return interrupted(dashscope_llm(api_key="sk-0123456789", api_base=url))
+        return interrupted(dashscope_llm(api_key="sk-0123456789", api_base=url, timeout=timeout))
 
 
 @pytest.mark.parametrize("tail", [b"", b"data: [DONE]\n\n", b"data: "])
@@ -353,6 +356,18 @@ def test_a_stream_shorter_than_its_length_is_cut(interrupted):
     came, error = of_raw(event({"content": "The an"}), interrupted, length=5000)
     assert isinstance(error, errors.DashScopeConnectionError)
     assert [part.text for part in came] == ["The an"]
+
+
+def test_a_stream_that_stands_still_is_a_time_out(interrupted):
+    came, error = of_raw(event({"content": "The an"}), interrupted, timeout=0.2, stall=0.6)
+    assert isinstance(error, errors.DashScopeTimeoutError)
+    assert [part.text for part in came] == ["The an"]
+
+
+def test_the_request_id_is_that_of_the_events_where_no_header_has_it(interrupted):
+    told = b'data: {"error":{"code":"limit_requests","message":"Too many."}}\n\n'
+    _, error = of_raw(event({"content": "x"}, id="chatcmpl-req-3") + told, interrupted, request_id="")
+    assert error.request_id == "req-3"
 
 
 def test_an_event_that_is_no_json_is_an_error_of_the_protocol(interrupted):
