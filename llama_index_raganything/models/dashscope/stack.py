@@ -58,26 +58,28 @@ def dashscope_models(settings: RAGAnythingSettings | None = None) -> DashScopeMo
     )
 
 
-def make_llm(settings: RAGAnythingSettings) -> LLM:
+def make_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
     """Make the chat model of the settings.
 
     Args:
         settings: The settings.
+        **options: Further arguments of :func:`dashscope_llm`, such as ``temperature``.
     """
     from llama_index_raganything.models.dashscope.llm import dashscope_llm
 
-    return dashscope_llm(settings.llm_text_model, **_connection(settings, settings.aliyun_llm_url))
+    return dashscope_llm(settings.llm_text_model, **_connection(settings, settings.aliyun_llm_url), **options)
 
 
-def make_vision_llm(settings: RAGAnythingSettings) -> LLM:
+def make_vision_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
     """Make the vision model of the settings.
 
     Args:
         settings: The settings.
+        **options: Further arguments of :func:`dashscope_vlm`, such as ``temperature``.
     """
     from llama_index_raganything.models.dashscope.llm import dashscope_vlm
 
-    return dashscope_vlm(settings.llm_vlm_model, **_connection(settings, settings.aliyun_vlm_url))
+    return dashscope_vlm(settings.llm_vlm_model, **_connection(settings, settings.aliyun_vlm_url), **options)
 
 
 def make_embed_model(settings: RAGAnythingSettings) -> BaseEmbedding:
@@ -99,15 +101,16 @@ def make_embed_model(settings: RAGAnythingSettings) -> BaseEmbedding:
     return made(model_name=settings.embed_model, dimension=settings.embed_dim, **connection)
 
 
-def make_reranker(settings: RAGAnythingSettings) -> DashScopeRerank:
+def make_reranker(settings: RAGAnythingSettings, **options: Any) -> DashScopeRerank:
     """Make the rerank model of the settings, at the host of the embedding model.
 
     Args:
         settings: The settings.
+        **options: Further arguments of :class:`DashScopeRerank`, such as ``top_n``.
     """
     from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
 
-    return DashScopeRerank(model=settings.rerank_model, **_connection(settings, settings.aliyun_embed_url))
+    return DashScopeRerank(model=settings.rerank_model, **_connection(settings, settings.aliyun_embed_url), **options)
 
 
 def _connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any]:
