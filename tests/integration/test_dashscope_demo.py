@@ -1,0 +1,186 @@
+"""The whole demo on DashScope's models: over real HTTP, configured as the seed's ``.env``."""
+
+import json
+
+import pytest
+
+from llama_index_raganything import RAGAnythingIndex, RAGAnythingSettings
+from llama_index_raganything.cli import main
+from llama_index_raganything.errors import ConfigurationError, DashScopeAuthenticationError
+from llama_index_raganything.testing import DashScopeServer, Fault, HashEmbedding, ScriptedTextLLM
+
+NAMES = ("DASHSCOPE_API_KEY", "ALIYUN_LLM_URL", "ALIYUN_VLM_URL", "ALIYUN_EMBED_URL", "EMBED_MODEL", "EMBED_DIM")
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with DashScopeServer() as running:
+        yield running
+
+
+def env_of(server):
+    """The seed's names and paths, on another host; its path for embeddings is as wrong as there."""
+    return {
+        "DASHSCOPE_API_KEY": server.api_key,
+        "ALIYUN_LLM_URL": f"{server.compatible_url}/chat/completions",
+        "ALIYUN_VLM_URL": f"{server.compatible_url}/chat/completions",
+        "ALIYUN_EMBED_URL": f"{server.native_url}/services/embeddings/text-embedding",
+        "LLM_TEXT_MODEL": "qwen-max",
+        "LLM_VLM_MODEL": "qwen-vl-max",
+        "EMBED_MODEL": "tongyi-embedding-vision-plus",
+        "MILVUS_URI": "milvus_lite.db",
+        "MILVUS_COLLECTION": "rag_multimodal_collection",
+        "EMBED_DIM": "1152",
+    }
+
+
+def write_env(path, values):
+    path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+def has_image(body):
+    return "data:image/" in json.dumps(body["messages"])
+
+
+def test_the_demo_runs_on_dashscope(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_env(tmp_path / ".env", env_of(server))
+    assert main(["demo", "--models", "dashscope", "--json"]) == 0
+    out = capsys.readouterr()
+    assert str(tmp_path / ".env") in out.err
+    result = json.loads(out.out)
+    assert not result["report"]["failures"]
+    assert not result["report"]["warnings"]
+    assert all(answer["answer"].strip() for answer in result["answers"])
+    assert result["agent"].strip()
+
+    chats = [request.body for request in server.requests_to("chat")]
+    described = [body for body in chats if "image analyst" in json.dumps(body["messages"])]
+    # One call per picture when it is brought in; answers come as streams.
+    assert len(described) == result["report"]["nodes"]["image"]
+    assert all(has_image(body) for body in described)
+    assert {body["model"] for body in described} == {"qwen-vl-max"}
+    streamed = [body for body in chats if body.get("stream")]
+    assert len(streamed) == len(result["answers"])
+    assert {body["model"] for body in streamed if has_image(body)} == {"qwen-vl-max"}
+    assert {body["model"] for body in streamed if not has_image(body)} <= {"qwen-max"}
+
+    embeddings = [request.body for request in server.requests_to("multimodal-embedding")]
+    assert {body["model"] for body in embeddings} == {"tongyi-embedding-vision-plus"}
+    contents = [content for body in embeddings for content in body["input"]["contents"]]
+    assert sum("image" in content for content in contents) == len(described)
+    assert sum("text" in content for content in contents) >= sum(result["report"]["nodes"].values())
+    assert not server.requests_to("text-embedding")
+
+    reranks = [request.body for request in server.requests_to("rerank")]
+    assert len(reranks) == len(result["answers"])
+    assert {body["model"] for body in reranks} == {"qwen3-rerank"}
+
+    with_tools = [body for body in chats if body.get("tools")]
+    assert {tool["function"]["name"] for tool in with_tools[0]["tools"]} >= {"ask", "search"}
+    assert any(message["role"] == "tool" for body in with_tools for message in body["messages"])
+    assert all(request.headers["authorization"] == f"Bearer {server.api_key}" for request in server.requests)
+    assert server.api_key not in out.out + out.err
+
+
+def test_a_demo_without_a_key_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["demo", "--models", "dashscope"]) == 1
+    assert "DASHSCOPE_API_KEY" in capsys.readouterr().err
+
+
+def test_a_demo_with_a_wrong_key_says_so_once(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_env(tmp_path / ".env", env_of(server) | {"DASHSCOPE_API_KEY": "sk-wrong-0123456789"})
+    assert main(["demo", "--models", "dashscope"]) == 1
+    out = capsys.readouterr()
+    assert "InvalidApiKey" in out.out + out.err
+    assert "sk-wrong" not in out.out + out.err
+    assert len(server.requests_to("multimodal-embedding")) == 1
+
+
+def test_the_embedded_demo_calls_nobody_though_there_is_a_key(server, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, value in env_of(server).items():
+        monkeypatch.setenv(name, value)
+    assert main(["demo", "--json"]) == 0
+    assert not server.requests
+
+
+PAGES = {"pump.md": "# Pump\n\nThe red pump delivers 4.2 litres per minute.\n", "valve.md": "# Valve\n\nThe valve is blue.\n"}
+
+
+@pytest.fixture
+def settings(server, tmp_path):
+    write_env(tmp_path / "named.env", env_of(server) | {"MILVUS_URI": str(tmp_path / "milvus_lite.db")})
+    return RAGAnythingSettings.from_env_file(tmp_path / "named.env", working_dir=tmp_path / "storage")
+
+
+@pytest.fixture
+def pages(tmp_path):
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    for name, text in PAGES.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+async def test_a_key_is_enough(server, settings, pages):
+    with RAGAnythingIndex.from_paths(pages, settings=settings) as index:
+        assert not index.last_report.failures
+        assert index.embed_model.model_name == "tongyi-embedding-vision-plus"
+        assert index.llm.model == "qwen-max"
+        assert index.node_store.collection_name == "rag_multimodal_collection"
+        assert index.node_store.dim == 1152
+        server.replies = ["It delivers 4.2 litres per minute. [1]"]
+        engine = index.as_query_engine()
+        question = "What does the pump deliver?"
+        assert "4.2 litres" in str(engine.query(question))
+        assert "4.2 litres" in str(await engine.aquery(question))
+        pieces = list(index.as_query_engine(streaming=True).query(question).response_gen)
+        assert len(pieces) > 1
+        assert "4.2 litres" in "".join(pieces)
+        assert "4.2 litres" in str(index.as_chat_engine().chat(question))
+
+
+def test_what_the_caller_names_wins(server, settings, pages, tmp_path):
+    llm = ScriptedTextLLM(replies=["Mine. [1]"])
+    with RAGAnythingIndex.from_paths(
+        pages, settings=settings, models="dashscope", embed_model=HashEmbedding(), llm=llm
+    ) as index:
+        assert str(index.as_query_engine().query("What does the pump deliver?")) == "Mine. [1]"
+    assert not server.requests
+
+
+def test_embedded_means_that_nobody_is_called(server, settings, pages):
+    with RAGAnythingIndex.from_paths(pages, settings=settings, models="embedded") as index:
+        assert index.llm is None
+        assert "4.2" in str(index.as_query_engine().query("What does the pump deliver?"))
+        assert "4.2" in str(index.as_tools()[0].call(input="What does the pump deliver?"))
+    assert not server.requests
+
+
+def test_models_of_another_name_are_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="embedded"):
+        RAGAnythingIndex(uri=str(tmp_path / "m.db"), models="openai")
+
+
+def test_dashscope_without_a_key_is_refused_before_anything_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(DashScopeAuthenticationError, match="DASHSCOPE_API_KEY"):
+        RAGAnythingIndex(uri=str(tmp_path / "m.db"), working_dir=tmp_path / "w", models="dashscope")
+    assert not (tmp_path / "m.db").exists()
+
+
+def test_a_refused_text_costs_its_node_only(server, settings, pages):
+    refused = Fault(status=400, code="DataInspectionFailed", message="Input text data may contain inappropriate content.")
+    (pages / "bad.md").write_text("# One\n\nGood words about pumps.\n\n# Two\n\nThis is forbiddenword.\n")
+    server.fail(refused, times=None, route="multimodal-embedding", when=lambda body: "forbiddenword" in json.dumps(body))
+    with RAGAnythingIndex.from_paths(pages, settings=settings) as index:
+        report = index.last_report
+        assert not report.failures
+        assert [source.rsplit("/", 1)[1] for source, _ in report.warnings] == ["bad.md"] * len(report.warnings)
+        texts = [node.get_content() for node in index.node_store.get_nodes()]
+        assert not any("forbiddenword" in text for text in texts)
+        assert any("Good words" in text for text in texts)
