@@ -39,6 +39,7 @@ def run(
     *,
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
     several: bool = False,
+    takes_data: bool = True,
     argv: list[str] | None = None,
 ) -> int:
     """Run a benchmark from the command line.
@@ -52,19 +53,22 @@ def run(
         main: Takes the parsed arguments and measures.
         add_arguments: Adds further arguments to the parser.
         several: Take one or more folders; ``args.dir`` is then a list.
+        takes_data: Whether there is a folder and a limit to give at all.
         argv: Command line; by default the process's own.
 
     Returns:
         The exit code, 0.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
-    parser.add_argument("dir", type=Path, nargs="+" if several else None, help="folder with the benchmark's data")
     parser.add_argument("--json", type=Path, default=None, help="write the results to this file")
-    parser.add_argument("--limit", type=int, default=None, help="measure only the first N items")
+    if takes_data:
+        parser.add_argument("dir", type=Path, nargs="+" if several else None, help="folder with the benchmark's data")
+        parser.add_argument("--limit", type=int, default=None, help="measure only the first N items")
     if add_arguments is not None:
         add_arguments(parser)
     args = parser.parse_args(argv)
-    for folder in args.dir if several else [args.dir]:
+    folders = [] if not takes_data else args.dir if several else [args.dir]
+    for folder in folders:
         if not folder.is_dir():
             parser.error(f"{folder} is not a folder")
     result = main(args)
