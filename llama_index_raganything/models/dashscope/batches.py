@@ -7,6 +7,7 @@ is sent that a fuller one would have saved.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections import deque
@@ -24,7 +25,6 @@ from llama_index_raganything.errors import (
     RAGAnythingError,
 )
 from llama_index_raganything.models.dashscope.failures import FATAL_ERRORS, protocol_error
-from llama_index_raganything.models.image_embedder import vector_problem
 
 MAX_REQUEST_BYTES: Final = 6_000_000
 """Bytes of the inputs of a request: the gateway takes 6,291,456 for all of it ("Exceeded limit on max bytes to
@@ -95,6 +95,11 @@ class EmbeddingBatch:
         self._failures: dict[int, RAGAnythingError] = {}
         self._final: RAGAnythingError | None = None
         self._lock = threading.Lock()
+
+    @property
+    def ended(self) -> bool:
+        """Whether an error came that every further request would meet too."""
+        return self._final is not None
 
     def next_request(self) -> EmbeddingRequest | None:
         """Return the next request; None when there is nothing to send any more.
@@ -256,11 +261,15 @@ def content_bytes(content: Any) -> int:
 
 
 def _sound_vector(vector: Any, request_id: str) -> Embedding:
-    found = vector_problem(vector) if isinstance(vector, list) else "it is no list of numbers"
-    if found:
-        problem = f"one of its vectors cannot be used: {found}"
-        raise protocol_error(problem, request_id)
-    return [float(value) for value in vector]
+    try:
+        values = list(map(float, vector))
+        # A sum is finite where all of its numbers are; strings, which float() takes, have none.
+        sound = math.isfinite(sum(vector)) and any(values)
+    except (TypeError, ValueError, OverflowError):
+        sound = False
+    if not sound:
+        raise protocol_error("one of its vectors holds no numbers, NaN, infinity, or nothing but zeros", request_id)
+    return values
 
 
 def _check_lengths(vectors: dict[int, Embedding], wanted: int, request_id: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import ssl
 import threading
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -43,6 +45,9 @@ class HTTPClients:
         """Return the client of the running event loop: connections belong to the loop that opened them."""
         loop = asyncio.get_running_loop()
         with self._lock:
+            # Connections know their loop, so that a loop that has ended would stay for the sake of its own client.
+            for ended in [known for known in self._asynchronous if known.is_closed()]:
+                del self._asynchronous[ended]
             client = self._asynchronous.get(loop)
             if client is None or client.is_closed:
                 client = self._asynchronous[loop] = AsyncRetryingClient(**self._options())
@@ -80,8 +85,15 @@ class HTTPClients:
 
     def _options(self) -> dict[str, Any]:
         return {
+            "verify": _certificates(),
             "retry": RetryPolicy(max_retries=self.max_retries),
             # Waiting for a free connection is no sign of a slow service, so it has no limit.
             "timeout": httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_SECONDS), pool=None),
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=max(1, self.max_concurrency)),
         }
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Return what servers are checked against: reading it takes longer than an answer, so all clients share it."""
+    return httpx.create_ssl_context()

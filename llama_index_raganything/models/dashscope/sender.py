@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from llama_index.core.base.embeddings.base import Embedding
 
 from llama_index_raganything.errors import DashScopeError
-from llama_index_raganything.models.dashscope.batches import EmbeddingBatch, EmbeddingCall
+from llama_index_raganything.models.dashscope.batches import EmbeddingBatch, EmbeddingCall, EmbeddingRequest
 from llama_index_raganything.models.dashscope.client import DashScopeClient
 from llama_index_raganything.workers import map_in_threads
+
+_READ_AHEAD: Final = 2
+"""Requests whose images are made ready while others are on their way."""
 
 
 class EmbeddingSender:
@@ -44,7 +47,7 @@ class EmbeddingSender:
             RAGAnythingError: All inputs failed.
         """
         batch = EmbeddingBatch(call)
-        workers = min(self.max_concurrency, call.requests)
+        workers = self._workers(call)
         if workers == 1:
             self._work(batch)
         else:
@@ -61,35 +64,41 @@ class EmbeddingSender:
             One vector per input, in order.
         """
         batch = EmbeddingBatch(call)
-        await asyncio.gather(*(self._awork(batch) for _ in range(min(self.max_concurrency, call.requests))))
+        await asyncio.gather(*(self._awork(batch) for _ in range(self._workers(call))))
         return batch.result()
 
     def _work(self, batch: EmbeddingBatch) -> None:
-        while True:
+        while request := batch.next_request():
             with self._threads:
-                request = batch.next_request()
-                if request is None:
+                if batch.ended:
                     return
                 try:
                     answer = self.client.post(batch.call.path, request.body)
                 except DashScopeError as error:
                     batch.fail(request, error)
-                else:
-                    batch.succeed(request, answer)
+                    continue
+            batch.succeed(request, answer)
 
     async def _awork(self, batch: EmbeddingBatch) -> None:
-        while True:
+        while request := await self._next_request(batch):
             async with self._tasks():
-                taken = asyncio.to_thread(batch.next_request) if batch.call.reads_files else None
-                request = batch.next_request() if taken is None else await taken
-                if request is None:
+                if batch.ended:
                     return
                 try:
                     answer = await self.client.apost(batch.call.path, request.body)
                 except DashScopeError as error:
                     batch.fail(request, error)
-                else:
-                    batch.succeed(request, answer)
+                    continue
+            batch.succeed(request, answer)
+
+    async def _next_request(self, batch: EmbeddingBatch) -> EmbeddingRequest | None:
+        if batch.call.reads_files:
+            return await asyncio.to_thread(batch.next_request)
+        return batch.next_request()
+
+    def _workers(self, call: EmbeddingCall) -> int:
+        ahead = _READ_AHEAD if call.reads_files else 0
+        return min(self.max_concurrency + ahead, call.requests)
 
     def _tasks(self) -> asyncio.Semaphore:
         loop = asyncio.get_running_loop()
