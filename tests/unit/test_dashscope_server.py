@@ -1,22 +1,23 @@
 """The loopback server as a server: connections, script, faults, log, and what it answers of itself."""
 
+import ast
 import asyncio
 import base64
 import doctest
 import io
-import itertools
 import json
 import socket
-import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
 
-from llama_index_raganything.testing import DOCUMENTED_ERRORS, DashScopeServer, Fault, dashscope
+from llama_index_raganything import testing
+from llama_index_raganything.testing import DOCUMENTED_ERRORS, DashScopeServer, Fault, dashscope, dashscope_http
 
 CHAT = "/compatible-mode/v1/chat/completions"
 TEXT = "/api/v1/services/embeddings/text-embedding/text-embedding"
@@ -35,8 +36,13 @@ def server():
 
 @pytest.fixture
 def client(server):
-    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.api_key}"}) as client:
+    # Loading certificates, which nothing here needs, would take longer than most of the tests.
+    with httpx.Client(base_url=server.url, headers=authorized(server), verify=False) as client:
         yield client
+
+
+def authorized(server):
+    return {"Authorization": f"Bearer {server.api_key}"}
 
 
 def ask(client, *messages, **changes):
@@ -51,7 +57,7 @@ class TestConnections:
         accepted = []
         process = server._http.process_request
         server._http.process_request = lambda *args: (accepted.append(args), process(*args))
-        with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.api_key}"}) as client:
+        with httpx.Client(base_url=server.url, headers=authorized(server)) as client:
             server.fail(Fault.documented("InternalError"), route="rerank")
             for path, body in [(CHAT, BODY), (TEXT, TEXTS), (CHAT, BODY | {"stream": True}), (CHAT, {}), ("/x", {})]:
                 client.post(path, json=body)
@@ -59,30 +65,30 @@ class TestConnections:
         assert len(accepted) == 1
         assert len(server.requests) == 6
 
-    def test_an_answer_does_not_wait_for_an_acknowledgement(self, server, client):
-        client.post(TEXT, json=TEXTS)
-        taken = []
-        for _ in range(10):
-            started = time.perf_counter()
-            client.post(TEXT, json=TEXTS)
-            taken.append(time.perf_counter() - started)
-        assert sorted(taken)[5] < 0.03  # Nagle's algorithm and delayed acknowledgements would make it 0.04.
+    def test_events_do_not_wait_for_acknowledgements(self, server, client):
+        # Nagle's algorithm together with delayed acknowledgements would hold a stream back for 40 ms.
+        client.post(CHAT, json=BODY)
+        (connection,) = server._http._open
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
-    async def test_sixteen_clients_at_once(self):
+    async def test_sixteen_clients_at_once(self, server):
+        meeting = threading.Barrier(16)  # Nobody is answered before all have asked.
+        server.replies = [lambda body: f"client {meeting.wait(30)}"]
+        async with httpx.AsyncClient(base_url=server.url, headers=authorized(server), timeout=30) as client:
+            for _ in range(2):
+                answers = await asyncio.gather(*(client.post(CHAT, json=BODY) for _ in range(16)))
+                assert {answer.status_code for answer in answers} == {200}
+        assert server.most_at_once() == 16
+
+    def test_latency(self):
         with DashScopeServer(latency=0.05) as server:
-            headers = {"Authorization": f"Bearer {server.api_key}"}
-            async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
-                started = time.perf_counter()
-                answers = await asyncio.gather(*(client.post(TEXT, json=TEXTS) for _ in range(64)))
-                taken = time.perf_counter() - started
-        assert all(answer.status_code == 200 for answer in answers)
-        assert 0.05 <= taken < 1.5
-        assert server.most_at_once() > 8
-        assert all(request.ended - request.started >= 0.0495 for request in server.requests)
+            started = time.perf_counter()
+            httpx.post(server.url + TEXT, json=TEXTS, headers=authorized(server))
+            assert time.perf_counter() - started >= 0.05
 
     def test_stop_cuts_open_connections(self):
         server = DashScopeServer().start()
-        with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.api_key}"}) as client:
+        with httpx.Client(base_url=server.url, headers=authorized(server)) as client:
             assert client.post(TEXT, json=TEXTS).status_code == 200
             server.stop()
             with pytest.raises(httpx.TransportError):
@@ -107,14 +113,22 @@ class TestConnections:
             connection.sendall(b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
             assert connection.makefile("rb").readline() == b"HTTP/1.1 411 Length Required\r\n"
 
-    def test_importing_it_starts_nothing_and_needs_no_extra(self, tmp_path):
-        code = (
-            "import sys, threading; import llama_index_raganything.testing as testing; "
-            "heavy = {'openai', 'dashscope', 'pymilvus', 'llama_index.llms.openai_like'} & set(sys.modules); "
-            "print(sorted(heavy), threading.active_count())"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
-        assert done.stdout.strip() == "[] 1", done.stderr
+    def test_it_needs_no_package_of_an_extra(self):
+        allowed = {
+            *sys.stdlib_module_names,
+            "llama_index.core",
+            "llama_index_raganything.testing",
+            "numpy",
+            "PIL",
+            "pydantic",
+        }
+        for path in Path(testing.__file__).parent.glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                for name in names:
+                    parts = name.split(".")
+                    assert {parts[0], ".".join(parts[:2])} & allowed, f"{path.name} imports {name}"
 
     def test_doctest(self):
         assert doctest.testmod(dashscope) == (0, 3)
@@ -168,10 +182,17 @@ class TestLog:
         assert server.requests_to("embeddings") == server.requests_to("text-embedding") == [noted]
         assert server.requests_to("rerank") == []
 
-    def test_an_answered_request_has_ended(self, server, client):
-        for stream in (True, False) * 20:
-            client.post(CHAT, json=BODY | {"stream": stream})
-            assert server.requests[-1].ended is not None
+    def test_a_request_has_ended_before_its_client_knows(self, server, client, monkeypatch):
+        write = dashscope_http._Handler._write
+
+        def slow(handler, *arguments):
+            write(handler, *arguments)
+            handler.wfile.flush()
+            time.sleep(0.1)
+
+        monkeypatch.setattr(dashscope_http._Handler, "_write", slow)
+        client.post(TEXT, json=TEXTS)
+        assert server.requests[-1].ended is not None
 
     def test_unknown_routes(self, server, client):
         client.post("/api/v1/services/embeddings/text-embedding", json=TEXTS)
@@ -185,26 +206,22 @@ class TestLog:
         server.fail(Fault(drop=True))
         client.close()
         server.clear()
-        answer = httpx.post(server.url + TEXT, json=TEXTS, headers={"Authorization": f"Bearer {server.api_key}"})
+        answer = httpx.post(server.url + TEXT, json=TEXTS, headers=authorized(server))
         assert answer.status_code == 200
         assert len(server.requests) == 1
 
-    def test_most_at_once(self):
-        with DashScopeServer(latency=0.1) as server:
-            headers = {"Authorization": f"Bearer {server.api_key}"}
-            threads = [
-                threading.Thread(
-                    target=httpx.post, args=(server.url + TEXT,), kwargs={"json": TEXTS, "headers": headers}
-                )
-                for _ in range(3)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            httpx.post(server.url + TEXT, json=TEXTS, headers=headers)
-            assert server.most_at_once("text-embedding") == 3
-            assert server.most_at_once("chat") == 0
+    def test_most_at_once(self, server, client):
+        meeting = threading.Barrier(3)
+        server.replies = [*[lambda body: f"client {meeting.wait(30)}"] * 3, "alone"]
+        url, options = server.url + CHAT, {"json": BODY, "headers": authorized(server), "timeout": 30}
+        threads = [threading.Thread(target=httpx.post, args=(url,), kwargs=options) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        client.post(CHAT, json=BODY)
+        assert server.most_at_once("chat") == server.most_at_once() == 3
+        assert server.most_at_once("rerank") == 0
 
 
 class TestScript:
@@ -327,14 +344,14 @@ class TestFaults:
     def test_slow_stream(self):
         with DashScopeServer(latency=0.05, event_delay=0.03) as server:
             server.replies = ["word " * 4]
-            headers = {"Authorization": f"Bearer {server.api_key}"}
             times = [time.perf_counter()]
-            with httpx.stream("POST", server.url + CHAT, json=BODY | {"stream": True}, headers=headers) as answer:
+            with httpx.stream(
+                "POST", server.url + CHAT, json=BODY | {"stream": True}, headers=authorized(server)
+            ) as answer:
                 times += [time.perf_counter() for line in answer.iter_lines() if line]
-        gaps = [after - before for before, after in itertools.pairwise(times)]
-        assert gaps[0] >= 0.05
-        assert len(gaps) == 6
-        assert all(gap >= 0.015 for gap in gaps[1:-1])
+        assert len(times) == 7
+        assert times[1] - times[0] >= 0.05
+        assert times[-1] - times[0] >= 0.05 + 4 * 0.03
 
     def test_changed_answers(self, server, client):
         def turned(reply):
@@ -389,21 +406,19 @@ class TestOwnAnswers:
             assert ask(client, message, model="qwen-vl-max")["content"] == answer
 
     def test_descriptions_that_raganything_asks_for(self, client):
-        prompts = pytest.importorskip("raganything.prompt").PROMPTS
-        prompt = prompts["table_prompt"].format_map(
-            dict.fromkeys(("table_img_path", "table_caption", "table_body", "table_footnote"), "x")
-            | {
-                "entity_name": "Revenue by year",
-                "section_path": "A",
-                "image_path": "a",
-                "captions": "b",
-                "footnotes": "c",
-            }
+        prompt = (
+            "Please analyze this table and provide a JSON response with the following structure:\n{\n"
+            '    "detailed_description": "A comprehensive analysis of the table including:\n    - its columns",\n'
+            '    "entity_info": {\n        "entity_name": "Revenue by year",\n        "entity_type": "table",\n'
+            '        "summary": "concise summary (max 100 words)"\n    }\n}\nCaption: Revenue'
         )
         answer = json.loads(ask(client, prompt)["content"])
         assert answer["detailed_description"]
         assert answer["entity_info"].keys() == {"entity_name", "entity_type", "summary"}
-        assert answer["entity_info"]["entity_type"] == "table"
+        assert (answer["entity_info"]["entity_name"], answer["entity_info"]["entity_type"]) == (
+            "Revenue by year",
+            "table",
+        )
 
     def test_vectors_are_the_same_in_every_process_and_model_spaces_differ(self, server, client):
         def vector(model):

@@ -126,6 +126,10 @@ BAD_CHATS = {
         chat(messages=[USER, {"role": "assistant", "content": "", "tool_calls": [CALL]}, USER]),
         "must be followed by tool messages",
     ),
+    "call without result at the end": (
+        chat(messages=[USER, {"role": "assistant", "content": "", "tool_calls": [CALL]}]),
+        "must be followed by tool messages",
+    ),
     "call without arguments": (
         chat(messages=[USER, {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f"}}]}]),
         "function.arguments must be defined",
