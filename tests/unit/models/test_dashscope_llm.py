@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import gc
 import importlib
 import io
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -378,6 +380,19 @@ def test_twenty_threads_at_once(server, llm):
 def test_one_model_serves_several_event_loops(llm):
     texts = [str(asyncio.run(llm.acomplete("What?"))) for _ in range(3)]
     assert texts == ["The answer is 42."] * 3
+
+
+def test_connections_of_event_loops_that_ended_are_let_go(llm):
+    clients = []
+
+    async def ask():
+        await llm.acomplete("What?")
+        clients.append(weakref.ref(llm._http.asynchronous()))
+
+    for _ in range(4):
+        asyncio.run(ask())
+    gc.collect()
+    assert [client() is None for client in clients] == [True, True, True, False]
 
 
 def test_a_closed_model_opens_again(llm):
