@@ -74,10 +74,15 @@ async def anative(native):
     await dashscope.close_shared_aio_session()  # One for each event loop, which ends with the test.
 
 
-@pytest.fixture
-def client(server):
-    with openai.OpenAI(api_key=server.api_key, base_url=server.compatible_url, max_retries=0) as client:
+@pytest.fixture(scope="module")
+def connected(running):
+    with openai.OpenAI(api_key=running.api_key, base_url=running.compatible_url, max_retries=0) as client:
         yield client
+
+
+@pytest.fixture
+def client(server, connected):
+    return connected
 
 
 class TestOfficialSDK:
