@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from llama_index_raganything.errors import ConfigurationError
@@ -44,7 +44,13 @@ class RAGAnythingSettings(BaseSettings):
         dashscope_max_retries: Requests sent again after 429 and 5xx (``DASHSCOPE_MAX_RETRIES``).
     """
 
-    model_config = SettingsConfigDict(extra="ignore", env_file=None, populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        extra="ignore",
+        env_file=None,
+        env_file_encoding="utf-8-sig",  # Windows' editors put a byte order mark before the first name.
+        populate_by_name=True,
+        env_ignore_empty=True,
+    )
 
     milvus_uri: str = Field(default=DEFAULT_MILVUS_URI, alias="MILVUS_URI")
     milvus_token: SecretStr | None = Field(default=None, alias="MILVUS_TOKEN")
@@ -74,14 +80,14 @@ class RAGAnythingSettings(BaseSettings):
             message = f"Settings cannot be used ({wrong}); correct them in the environment, the .env file or the call."
             raise ConfigurationError(message) from None
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _unquoted(cls, value: Any) -> Any:
-        """Take off quotes, which Docker's ``--env-file`` leaves on."""
-        if not isinstance(value, str):
-            return value
-        bare = value.strip()
-        return bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"" else bare
+    def _unquoted(cls, values: Any) -> Any:
+        """Take off blanks and quotes, which Docker's ``--env-file`` leaves on; what is blank then is not set."""
+        if not isinstance(values, dict):
+            return values
+        bare = {name: _bare(value) for name, value in values.items()}
+        return {name: value for name, value in bare.items() if value != ""}
 
     @classmethod
     def from_env_file(cls, path: str | Path = ".env", **values: Any) -> RAGAnythingSettings:
@@ -95,6 +101,20 @@ class RAGAnythingSettings(BaseSettings):
             The settings.
 
         Raises:
-            ConfigurationError: A value cannot be used.
+            ConfigurationError: There is no such file, it is no text, or a value cannot be used.
         """
-        return cls(_env_file=path, **values)
+        if not Path(path).is_file():
+            message = f"The .env file {str(path)!r} does not exist; check the path, or copy .env.example to it."
+            raise ConfigurationError(message)
+        try:
+            return cls(_env_file=path, **values)
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"The .env file {str(path)!r} cannot be read ({type(error).__name__}); save it as UTF-8 text."
+            raise ConfigurationError(message) from error
+
+
+def _bare(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llama_index.core.async_utils import run_jobs
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # not in its __all__
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -111,8 +110,9 @@ class DashScopeRerank(BaseNodePostprocessor):
         if not nodes:
             return []
         with self._events(query, nodes) as made:
-            jobs = [self._ascores(request) for request in _Request.about(self, query, nodes).parted()]
-            made.extend(self._ordered(nodes, await run_jobs(jobs, workers=self.max_concurrency)))
+            requests = _Request.about(self, query, nodes).parted()
+            scores = await _map_in_tasks(self._ascores, requests, self.max_concurrency)
+            made.extend(self._ordered(nodes, scores))
         return made
 
     def _scores(self, request: _Request) -> _Scores:
@@ -132,8 +132,8 @@ class DashScopeRerank(BaseNodePostprocessor):
             if not request.is_part:
                 await self._connected().apost(RERANK_PATH, request.body_without_texts())
             halves = request.halves(error)
-        parts = await asyncio.gather(*(self._ascores(half) for half in halves))
-        return {place: score for part in parts for place, score in part.items()}
+        # One after the other: the bound on requests at the same time is kept where the whole is sent.
+        return {place: score for half in halves for place, score in (await self._ascores(half)).items()}
 
     def _ordered(self, nodes: Sequence[NodeWithScore], scores: Sequence[_Scores]) -> list[NodeWithScore]:
         known = {place: score for part in scores for place, score in part.items()}
@@ -145,8 +145,14 @@ class DashScopeRerank(BaseNodePostprocessor):
     def _scored(self, scored: NodeWithScore, score: float) -> NodeWithScore:
         if not self.keep_retrieval_score:
             return NodeWithScore(node=scored.node, score=score)
-        metadata = {**scored.node.metadata, RETRIEVAL_SCORE_KEY: scored.score}
-        return NodeWithScore(node=scored.node.model_copy(update={"metadata": metadata}), score=score)
+        node = scored.node
+        changes = {
+            "metadata": {**node.metadata, RETRIEVAL_SCORE_KEY: scored.score},
+            # No word of the text, for models.
+            "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, RETRIEVAL_SCORE_KEY],
+            "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, RETRIEVAL_SCORE_KEY],
+        }
+        return NodeWithScore(node=node.model_copy(update=changes), score=score)
 
     @contextmanager
     def _events(self, query: str, nodes: list[NodeWithScore]) -> Iterator[list[NodeWithScore]]:
@@ -199,6 +205,7 @@ class _Request:
         reranker: What is asked for.
         query: The question, as it is sent.
         texts: All texts, as they are sent.
+        names: What the nodes of the texts are called in messages.
         places: Places of the texts that this request is about.
         is_part: Whether it is what is left of a request that was refused.
     """
@@ -206,6 +213,7 @@ class _Request:
     reranker: DashScopeRerank
     query: str
     texts: Sequence[str]
+    names: Sequence[str]
     places: Sequence[int]
     is_part: bool = False
 
@@ -218,7 +226,8 @@ class _Request:
         contents = (scored.node.get_content(metadata_mode=MetadataMode.EMBED) for scored in nodes)
         texts = [cut_to_tokens(text, most) for text in contents]
         # The service refuses texts without words.
-        return cls(reranker, asked, [text if text.strip() else BLANK_TEXT for text in texts], range(len(nodes)))
+        texts = [text if text.strip() else BLANK_TEXT for text in texts]
+        return cls(reranker, asked, texts, [scored.node.node_id for scored in nodes], range(len(nodes)))
 
     def parted(self) -> list[_Request]:
         """Return the requests to send: each about as many texts as the model takes."""
@@ -265,7 +274,7 @@ class _Request:
         scores: _Scores = {}
         for item in results:
             index, score = (item.get("index"), item.get("relevance_score")) if isinstance(item, dict) else (None, None)
-            if not isinstance(index, int) or not 0 <= index < len(self.places) or self.places[index] in scores:
+            if type(index) is not int or not 0 <= index < len(self.places) or self.places[index] in scores:
                 problem = f"index {index!r} is not expected among {len(self.places)} documents"
                 raise protocol_error(problem, request_id)
             if not isinstance(score, int | float) or not math.isfinite(score):
@@ -280,13 +289,32 @@ class _Request:
     def halves(self, error: DashScopeContentError) -> list[_Request]:
         """Return two requests in place of one that was refused; none when there is one text only, which is to blame."""
         if len(self.places) == 1:
-            logger.warning("A text was refused and goes to the end of the results: %s", error)
+            name = self.names[self.places[0]]
+            logger.warning("The text of node %s was refused and goes to the end of the results: %s", name, error)
             return []
         middle = len(self.places) // 2
         return [replace(self, places=part, is_part=True) for part in (self.places[:middle], self.places[middle:])]
 
     def _wanted(self) -> int:
         return min(self.reranker.top_n, len(self.places))
+
+
+async def _map_in_tasks(
+    function: Callable[[_Request], Awaitable[_Scores]], requests: Sequence[_Request], most: int
+) -> list[_Scores]:
+    """Return what a function makes of requests; the first failure ends the others, unlike LlamaIndex's ``run_jobs``."""
+    gate = asyncio.Semaphore(most)
+
+    async def gated(request: _Request) -> _Scores:
+        async with gate:
+            return await function(request)
+
+    tasks = [asyncio.create_task(gated(request)) for request in requests]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _query_of(query_bundle: QueryBundle | None) -> str:
