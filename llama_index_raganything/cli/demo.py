@@ -107,7 +107,7 @@ def _ask(
 
     from llama_index_raganything.models.dashscope.stack import make_reranker
 
-    reranker = make_reranker(settings).model_copy(update={"top_n": _BEST})
+    reranker = make_reranker(settings, top_n=_BEST)
     engine = index.as_query_engine(similarity_top_k=_CANDIDATES, node_postprocessors=[reranker], streaming=True)
     response = engine.query(question)
     assert isinstance(response, StreamingResponse)

@@ -178,19 +178,35 @@ class DashScopeLLM(OpenAILike):
         return AsyncChatClient(resolve_api_key(self.api_key), str(self.api_base), http_client, self.default_headers)
 
     def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
-        """Return the arguments of OpenAI's client: what only DashScope knows goes beside them, into ``extra_body``."""
+        """Return the arguments of OpenAI's client: what only DashScope knows goes beside them, into ``extra_body``.
+
+        Those of a call win over the model's, which LlamaIndex has the other way round for some.
+        """
         given = {name: value for name, value in kwargs.items() if name != "use_chat_completions"}
-        fields = super()._get_model_kwargs(**given) | {key: given[key] for key in ("max_tokens",) if key in given}
-        fields.setdefault("enable_thinking", self.enable_thinking)
+        fields = super()._get_model_kwargs(**given) | given
+        fields["enable_thinking"] = self._thinking(given)
         _check_output(self.model, fields.get("max_tokens"))
         if fields.get("stream"):
             fields.setdefault("stream_options", {"include_usage": True})
-        fields = documented_tools(fields)
+        else:
+            fields.pop("stream_options", None)
+        fields = {name: value for name, value in documented_tools(fields).items() if value is not None}
         own = {name: fields.pop(name) for name in list(fields) if name not in _openai_arguments()}
-        body = {**own, **(fields.pop("extra_body", None) or {})}
-        sent = {name: value for name, value in fields.items() if value is not None}
-        kept = {name: value for name, value in body.items() if value is not None}
-        return {**sent, "extra_body": kept} if kept else sent
+        body = {**fields.pop("extra_body", {}), **own}
+        return {**fields, "extra_body": body} if body else fields
+
+    def _thinking(self, given: dict[str, Any]) -> bool | None:
+        """Return whether the model shall think in a call, wherever that is said."""
+        for fields in (
+            given,
+            given.get("extra_body"),
+            self.additional_kwargs,
+            self.additional_kwargs.get("extra_body"),
+        ):
+            said = (fields or {}).get("enable_thinking")
+            if said is not None:
+                return bool(said)
+        return self.enable_thinking
 
     def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         if not self._streams_only(kwargs):
@@ -263,8 +279,7 @@ class DashScopeLLM(OpenAILike):
         return get_program_for_llm(output_cls, prompt, self, pydantic_program_mode=self.pydantic_program_mode)
 
     def _streams_only(self, kwargs: dict[str, Any]) -> bool:
-        thinks = kwargs.get("enable_thinking", self.additional_kwargs.get("enable_thinking", self.enable_thinking))
-        return bool(thinks) or self.model.startswith(_STREAMING_ONLY)
+        return bool(self._thinking(kwargs)) or self.model.startswith(_STREAMING_ONLY)
 
     def _sendable(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
         if not has_images(messages):

@@ -127,8 +127,9 @@ def test_settings_are_sent_and_those_of_a_call_win(server, way):
         max_tokens=100,
         additional_kwargs={"top_p": 0.8, "enable_search": True, "seed": 7},
     )
-    ask(llm, MESSAGES, max_tokens=50, top_k=20)
-    changed = {"model": "qwen-plus", "temperature": 0.5, "max_tokens": 50, "top_p": 0.8, "seed": 7}
+    ask(llm, MESSAGES, max_tokens=50, top_k=20, seed=8, stream_options=None)
+    changed = {"model": "qwen-plus", "temperature": 0.5, "max_tokens": 50, "top_p": 0.8, "seed": 8}
+    expected = {name: value for name, value in expected.items() if name != "stream_options"}
     assert body_of(server) == {**expected, **changed, "enable_search": True, "top_k": 20}
 
 
@@ -156,6 +157,17 @@ def test_thinking_of_one_call(server, llm, way):
     ask, _ = way
     ask(llm, MESSAGES, enable_thinking=True)
     assert body_of(server) == {**STREAMED, "enable_thinking": True}
+
+
+@pytest.mark.parametrize("options", [{"enable_thinking": True}, {"extra_body": {"enable_thinking": True}}])
+def test_thinking_said_in_another_place(server, way, options):
+    ask, _ = way
+    llm = dashscope_llm(api_key=server.api_key, api_base=server.compatible_url, additional_kwargs=options)
+    ask(llm, MESSAGES)
+    assert body_of(server) == {**STREAMED, "enable_thinking": True}
+    server.clear()
+    ask(llm, MESSAGES, enable_thinking=False)
+    assert body_of(server)["enable_thinking"] is False
 
 
 def test_models_that_answer_streams_only_get_streams(server):
@@ -401,9 +413,15 @@ def test_a_closed_model_opens_again(llm):
     assert str(llm.complete("What?")) == "The answer is 42."
 
 
-def test_clients_that_are_not_to_be_reused_leave_the_connections_open(server):
+async def test_clients_that_are_not_to_be_reused_leave_the_connections_of_others_open(server, monkeypatch):
+    monkeypatch.setattr(server, "event_delay", 0.02)
+    server.replies = ["word " * 20]
     llm = dashscope_llm(api_key=server.api_key, api_base=server.compatible_url, reuse_client=False)
-    assert [str(llm.complete("What?")), str(asyncio.run(llm.acomplete("What?")))] == ["The answer is 42."] * 2
+    stream, astream = llm.stream_complete("What?"), await llm.astream_complete("What?")
+    next(stream)
+    await anext(astream)
+    assert str(llm.complete("What?")) == str(await llm.acomplete("What?")) == "word " * 20
+    assert list(stream)[-1].text == [part async for part in astream][-1].text == "word " * 20
 
 
 # LlamaIndex's own ends ------------------------------------------------------------------------------------------

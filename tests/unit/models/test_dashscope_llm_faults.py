@@ -249,9 +249,9 @@ def test_a_service_that_is_not_there(ask):
 
 
 def test_a_slow_service_is_a_time_out_and_is_not_retried(server, ask):
-    server.fail(Fault(delay=1.0), times=None)
+    server.fail(Fault(delay=2.0), times=None)
     with pytest.raises(errors.DashScopeTimeoutError):
-        ask(made(server, timeout=0.1))
+        ask(made(server, timeout=0.4))
     assert len(server.requests) == 1
 
 
@@ -359,7 +359,7 @@ def test_a_stream_shorter_than_its_length_is_cut(interrupted):
 
 
 def test_a_stream_that_stands_still_is_a_time_out(interrupted):
-    came, error = of_raw(event({"content": "The an"}), interrupted, timeout=0.2, stall=0.6)
+    came, error = of_raw(event({"content": "The an"}), interrupted, timeout=0.4, stall=1.0)
     assert isinstance(error, errors.DashScopeTimeoutError)
     assert [part.text for part in came] == ["The an"]
 
