@@ -43,7 +43,6 @@ class ChatClient(openai.OpenAI):
     ) -> None:
         super().__init__(**_options(api_key, base_url, http_client))
         self._own_headers = _headers(api_key, headers)
-        self.admin_api_key = None
 
     @property
     def default_headers(self) -> dict[str, Any]:
@@ -108,7 +107,6 @@ class AsyncChatClient(openai.AsyncOpenAI):
     ) -> None:
         super().__init__(**_options(api_key, base_url, http_client))
         self._own_headers = _headers(api_key, headers)
-        self.admin_api_key = None
 
     @property
     def default_headers(self) -> dict[str, Any]:
