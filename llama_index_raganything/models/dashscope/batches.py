@@ -11,7 +11,7 @@ import math
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -168,23 +168,7 @@ class EmbeddingBatch:
             PartialEmbeddingError: Some inputs failed; or all of them, for several reasons.
             RAGAnythingError: All of them failed, for this one reason.
         """
-        missing = [place for place, vector in enumerate(self._vectors) if vector is None]
-        if self._final is not None:
-            self._failures = {place: self._failures.get(place, self._final) for place in missing}
-        if not missing:
-            return [vector for vector in self._vectors if vector is not None]
-        reasons = {_reason(self._failures[place]): self._failures[place] for place in missing}
-        if len(missing) == len(self._vectors):
-            if self._final is not None:
-                raise self._final
-            if len(reasons) == 1:
-                raise self._failures[missing[0]]
-        first = next(iter(reasons.values()))
-        message = (
-            f"{len(missing)} of {len(self._vectors)} inputs could not be embedded; the first reason: {first} The "
-            "vectors of the others are in the error's embeddings, all reasons in its failures."
-        )
-        raise PartialEmbeddingError(message, self._vectors, {place: self._failures[place] for place in missing})
+        return sound_result(self._vectors, self._failures, self._final)
 
     def _take(self) -> list[int]:
         with self._lock:
@@ -197,6 +181,92 @@ class EmbeddingBatch:
     def _put_back(self, places: Sequence[int]) -> None:
         with self._lock:
             self._waiting.extendleft(reversed(places))
+
+
+def sound_result(
+    vectors: Sequence[Embedding | None],
+    failures: Mapping[int, RAGAnythingError],
+    final: RAGAnythingError | None = None,
+) -> list[Embedding]:
+    """Return vectors where none is missing.
+
+    Args:
+        vectors: One per input, None for those that failed.
+        failures: Their reasons, by place.
+        final: The reason of those without one: it ended the call.
+
+    Returns:
+        The vectors.
+
+    Raises:
+        PartialEmbeddingError: Some are missing; or all of them, for several reasons.
+        RAGAnythingError: All are missing, for this one reason.
+    """
+    there = [vector for vector in vectors if vector is not None]
+    if len(there) == len(vectors):
+        return there
+    reasons = {place: failures.get(place) or final for place, vector in enumerate(vectors) if vector is None}
+    known = {place: reason for place, reason in reasons.items() if reason is not None}
+    different = {_reason(reason): reason for reason in known.values()}
+    first = next(iter(different.values()))
+    if not there and (final is not None or len(different) == 1):
+        raise final or first
+    message = (
+        f"{len(vectors) - len(there)} of {len(vectors)} inputs could not be embedded; the first reason: {first} The "
+        "vectors of the others are in the error's embeddings, all reasons in its failures."
+    )
+    raise PartialEmbeddingError(message, list(vectors), known)
+
+
+class JoinedBatches:
+    """What becomes of more inputs than LlamaIndex hands over at once.
+
+    LlamaIndex forgets all batches when one of them fails; here the others are kept.
+
+    Args:
+        count: Number of inputs.
+        size: Inputs of a batch.
+    """
+
+    def __init__(self, count: int, size: int) -> None:
+        self._vectors: list[Embedding | None] = [None] * count
+        self._failures: dict[int, RAGAnythingError] = {}
+        self._final: RAGAnythingError | None = None
+        self._starts = iter(range(0, count, size))
+        self._size = size
+
+    def next_batch(self) -> slice | None:
+        """Return where the next batch is; None after the last one, and after an error that ends the call."""
+        start = None if self._final is not None else next(self._starts, None)
+        return None if start is None else slice(start, min(start + self._size, len(self._vectors)))
+
+    def succeed(self, batch: slice, vectors: Sequence[Embedding | None]) -> None:
+        """Note the vectors of a batch.
+
+        Args:
+            batch: Where it is.
+            vectors: One per input.
+        """
+        self._vectors[batch] = vectors
+
+    def fail(self, batch: slice, error: PartialEmbeddingError | RAGAnythingError) -> None:
+        """Note why a batch failed, or a part of it.
+
+        Args:
+            batch: Where it is.
+            error: The reason.
+        """
+        places = range(batch.start, batch.stop)
+        reasons: Mapping[int, RAGAnythingError] = dict.fromkeys(range(len(places)), error)
+        if isinstance(error, PartialEmbeddingError) and len(error.embeddings) == len(places):
+            self.succeed(batch, error.embeddings)
+            reasons = error.failures
+        self._failures |= {batch.start + place: reason for place, reason in reasons.items()}
+        self._final = next((reason for reason in reasons.values() if isinstance(reason, FATAL_ERRORS)), self._final)
+
+    def result(self) -> list[Embedding]:
+        """Return the vectors in the order of the inputs, or raise as :meth:`EmbeddingBatch.result`."""
+        return sound_result(self._vectors, self._failures, self._final)
 
 
 def blames_an_input(error: RAGAnythingError) -> bool:

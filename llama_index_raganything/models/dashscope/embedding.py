@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar, cast
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.callbacks import CallbackManager
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr
 
-from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.models.dashscope.batches import EmbeddingCall, read_embeddings
+from llama_index_raganything.errors import ConfigurationError, RAGAnythingError
+from llama_index_raganything.models.dashscope.batches import EmbeddingCall, JoinedBatches, read_embeddings
 from llama_index_raganything.models.dashscope.catalog import EmbeddingModel, embedding_model
 from llama_index_raganything.models.dashscope.client import DashScopeClient
 from llama_index_raganything.models.dashscope.credentials import resolve_api_key
 from llama_index_raganything.models.dashscope.endpoints import Endpoints
 from llama_index_raganything.models.dashscope.sender import EmbeddingSender
 from llama_index_raganything.models.dashscope.tokens import cut_to_tokens
+
+Input = TypeVar("Input")
 
 logger = logging.getLogger(__name__)
 
@@ -176,6 +179,51 @@ class DashScopeEmbeddingModel(BaseEmbedding):
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
         return await self._send().arun(self._text_call(texts, query=False))
+
+    def get_text_embedding_batch(self, texts: list[str], show_progress: bool = False, **kwargs: Any) -> list[Embedding]:
+        """Return the vectors of texts.
+
+        Args:
+            texts: The texts.
+            show_progress: Show a progress bar for each ``embed_batch_size`` of them.
+            **kwargs: Those of LlamaIndex's method.
+
+        Returns:
+            One vector per text, in order.
+
+        Raises:
+            PartialEmbeddingError: Some texts failed; the vectors of the others are in it.
+            DashScopeError: All texts failed for one reason.
+        """
+        embed = super().get_text_embedding_batch
+        return self._joined(lambda batch: embed(batch, show_progress, **kwargs), texts)
+
+    async def aget_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[Embedding]:
+        """Return the vectors of texts without blocking the event loop; see :meth:`get_text_embedding_batch`."""
+        embed = super().aget_text_embedding_batch
+        return await self._ajoined(lambda batch: embed(batch, show_progress, **kwargs), texts)
+
+    def _joined(self, embed: Callable[[list[Input]], list[Embedding]], inputs: Sequence[Input]) -> list[Embedding]:
+        joined = JoinedBatches(len(inputs), self.embed_batch_size)
+        while batch := joined.next_batch():
+            try:
+                joined.succeed(batch, embed(list(inputs[batch])))
+            except RAGAnythingError as error:
+                joined.fail(batch, error)
+        return joined.result()
+
+    async def _ajoined(
+        self, embed: Callable[[list[Input]], Awaitable[list[Embedding]]], inputs: Sequence[Input]
+    ) -> list[Embedding]:
+        joined = JoinedBatches(len(inputs), self.embed_batch_size)
+        while batch := joined.next_batch():
+            try:
+                joined.succeed(batch, await embed(list(inputs[batch])))
+            except RAGAnythingError as error:
+                joined.fail(batch, error)
+        return joined.result()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: neither the key nor connections, nor who listens.

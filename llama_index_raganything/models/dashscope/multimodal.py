@@ -132,6 +132,32 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
     async def _aget_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:
         return await self._send().arun(self._image_call(img_file_paths))
 
+    def get_image_embedding_batch(
+        self, img_file_paths: list[ImageType], show_progress: bool = False
+    ) -> list[Embedding]:
+        """Return the vectors of images.
+
+        Args:
+            img_file_paths: Images: paths, bytes, streams, data URIs or ``http(s)://`` URLs.
+            show_progress: Show a progress bar for each ``embed_batch_size`` of them.
+
+        Returns:
+            One vector per image, in order.
+
+        Raises:
+            PartialEmbeddingError: Some images failed; the vectors of the others are in it.
+            RAGAnythingError: All images failed for one reason.
+        """
+        embed = super().get_image_embedding_batch
+        return self._joined(lambda batch: embed(batch, show_progress), img_file_paths)
+
+    async def aget_image_embedding_batch(
+        self, img_file_paths: list[ImageType], show_progress: bool = False
+    ) -> list[Embedding]:
+        """Return the vectors of images without blocking the event loop; see :meth:`get_image_embedding_batch`."""
+        embed = super().aget_image_embedding_batch
+        return await self._ajoined(lambda batch: embed(batch, show_progress), img_file_paths)
+
     # -- calls -----------------------------------------------------------------------------------------------------
 
     def _check_kind(self, known: EmbeddingModel) -> None:

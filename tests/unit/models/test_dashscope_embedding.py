@@ -491,6 +491,34 @@ async def test_refused_content_costs_itself_alone(server, make):
     assert error.failures[6].request_id
 
 
+@pytest.mark.parametrize("make", MODELS)
+async def test_the_other_batches_of_llamaindex_are_kept(server, make):
+    model = make(server, embed_batch_size=3, max_concurrency=1)
+    texts = [f"word{number}" for number in range(8)]
+    wanted = model.get_text_embedding_batch(texts)
+    server.fail(Fault.documented("InternalError"), times=None, when=lambda body: "word4" in str(body))
+    requests, error = await texts_both(server, model, texts)
+    assert len(requests) == 3 + 2
+    assert error.embeddings == [*wanted[:3], None, None, None, *wanted[6:]]
+    assert sorted(error.failures) == [3, 4, 5]
+    server.clear()
+    server.fail(Fault.documented("Arrearage"), times=None, when=lambda body: "word4" in str(body))
+    requests, error = await texts_both(server, model, texts)
+    assert len(requests) == 2
+    assert error.embeddings == [*wanted[:3], *[None] * 5]
+    assert {type(reason) for reason in error.failures.values()} == {errors.DashScopeQuotaError}
+    assert len(error.failures) == 5
+
+
+async def test_the_other_batches_of_images_are_kept(server):
+    model = media_model(server, embed_batch_size=2)
+    images = [picture(RED), b"no image", picture(BLUE), picture(GREEN), picture(RED)]
+    requests, error = await images_both(server, model, images)
+    assert len(requests) == 3
+    assert [vector is None for vector in error.embeddings] == [False, True, False, False, False]
+    assert error.embeddings[0] == error.embeddings[4]
+
+
 async def test_an_unreadable_image_costs_itself_alone(server, tmp_path):
     (tmp_path / "cut.png").write_bytes(picture(size=(300, 300)).getvalue()[:80])
     images = [picture(RED), str(tmp_path / "cut.png"), str(tmp_path / "missing.png"), picture(BLUE), "no\x00path.png"]
