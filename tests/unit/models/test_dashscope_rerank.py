@@ -1,12 +1,13 @@
 """DashScopeRerank over real HTTP: what is sent, what is read, and what a refused text costs."""
 
+import asyncio
 import json
 import pickle
 
 import pytest
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
 
 from llama_index_raganything import errors
 from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
@@ -273,3 +274,43 @@ def test_no_key_no_reranker(monkeypatch, tmp_path):
         DashScopeRerank()
     with pytest.raises(errors.ConfigurationError):
         DashScopeRerank(api_key="sk-0123456789", api_base="ftp://x")
+
+
+async def test_requests_at_the_same_time_are_bounded(server):
+    texts = [f"text {number}" for number in range(2001)]
+    texts[3] = texts[1999] = "forbiddenword"
+    server.fail(
+        REFUSED, times=None, route="rerank", when=lambda body: "forbiddenword" in json.dumps(body["input"]["documents"])
+    )
+    server.fail(Fault(delay=0.02), times=None, route="rerank")
+    await both(reranker_of(server, max_concurrency=2), scored(texts))
+    assert server.most_at_once("rerank") == 2
+
+
+async def test_the_first_failure_ends_the_other_requests(server):
+    server.fail(Fault(status=401, code="InvalidApiKey"), times=None, route="rerank")
+    with pytest.raises(errors.DashScopeAuthenticationError):
+        await reranker_of(server, max_concurrency=1).apostprocess_nodes(scored(["text"] * 2001), query_str=QUESTION)
+    await asyncio.sleep(0.1)
+    assert len(server.requests_to("rerank")) == 1
+
+
+def test_who_was_refused_is_said(server, caplog):
+    server.fail(
+        REFUSED, times=None, route="rerank", when=lambda body: "forbiddenword" in json.dumps(body["input"]["documents"])
+    )
+    reranker_of(server).postprocess_nodes(scored(["A pump.", "forbiddenword"]), query_str=QUESTION)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "node n1" in warning
+    assert "forbiddenword" not in warning
+
+
+def test_models_do_not_read_the_score_before(server):
+    (found,) = reranker_of(server, keep_retrieval_score=True).postprocess_nodes(scored(["A pump."]), query_str=QUESTION)
+    assert found.node.get_content(metadata_mode=MetadataMode.LLM) == "A pump."
+    assert found.node.get_content(metadata_mode=MetadataMode.EMBED) == "A pump."
+
+
+async def test_whole_numbers_only_are_places(server):
+    server.fail(with_results(lambda results: [{**results[0], "index": True}, *results[1:]]), times=2, route="rerank")
+    assert type(await both(reranker_of(server), scored(TEXTS[:2]))) is errors.DashScopeProtocolError

@@ -12,7 +12,13 @@ from llama_index_raganything import RAGAnythingSettings, errors
 from llama_index_raganything.models import defaults
 from llama_index_raganything.models.dashscope import endpoints
 from llama_index_raganything.models.dashscope.multimodal import DashScopeMultiModalEmbedding
-from llama_index_raganything.models.dashscope.stack import dashscope_models, make_embed_model
+from llama_index_raganything.models.dashscope.stack import (
+    dashscope_models,
+    make_embed_model,
+    make_llm,
+    make_reranker,
+    make_vision_llm,
+)
 from llama_index_raganything.models.dashscope.text import DashScopeTextEmbedding
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
 from llama_index_raganything.models.wordllama import WordLlamaEmbedding
@@ -191,3 +197,58 @@ def test_the_key_shows_nowhere(seed):
     models = dashscope_models(seed)
     shown = [repr(seed), str(seed.model_dump()), seed.model_dump_json(), repr(models), str(vars(models.embed_model))]
     assert not any(KEY in text for text in shown)
+
+
+def test_blank_values_are_not_set(monkeypatch):
+    for name in ("DASHSCOPE_API_KEY", "LLM_TEXT_MODEL", "EMBED_DIM", "ALIYUN_EMBED_URL"):
+        monkeypatch.setenv(name, "  '' ")
+    settings = RAGAnythingSettings()
+    assert settings.dashscope_api_key is None
+    assert settings.llm_text_model == "qwen-max"
+    assert settings.embed_dim is None
+    assert settings.aliyun_embed_url is None
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_file_that_windows_wrote(tmp_path, newline):
+    text = f"DASHSCOPE_API_KEY={KEY}\n# 注释\nMILVUS_COLLECTION=知识库\n".replace("\n", newline)
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    settings = RAGAnythingSettings.from_env_file(tmp_path / ".env")
+    assert settings.dashscope_api_key.get_secret_value() == KEY
+    assert settings.milvus_collection == "知识库"
+
+
+@pytest.mark.parametrize("content", [None, b"LLM_TEXT_MODEL=\xff\xfe\x00"])
+def test_a_file_that_cannot_be_read(tmp_path, content):
+    path = tmp_path / "named.env"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(errors.ConfigurationError, match=r"named\.env"):
+        RAGAnythingSettings.from_env_file(path)
+
+
+def test_the_environment_wins_over_the_file_and_arguments_over_both(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("LLM_TEXT_MODEL=of-file\nLLM_VLM_MODEL=of-file\nEMBED_MODEL=of-file\n")
+    monkeypatch.setenv("LLM_VLM_MODEL", "of-environment")
+    monkeypatch.setenv("EMBED_MODEL", "of-environment")
+    settings = RAGAnythingSettings.from_env_file(tmp_path / ".env", embed_model="of-argument")
+    assert (settings.llm_text_model, settings.llm_vlm_model) == ("of-file", "of-environment")
+    assert settings.embed_model == "of-argument"
+
+
+def test_options_of_the_models_go_with_the_settings(seed):
+    llm = make_llm(seed, temperature=0.5, max_tokens=1024)
+    assert (llm.model, llm.temperature, llm.max_tokens) == ("qwen-max", 0.5, 1024)
+    assert make_vision_llm(seed, temperature=0.2).temperature == 0.2
+    assert make_reranker(seed, top_n=7).top_n == 7
+
+
+def test_the_choice_is_said_once(caplog):
+    with caplog.at_level(logging.INFO, logger="llama_index_raganything"):
+        for _ in range(2):
+            resolve_llm()
+            resolve_embed_model()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert said[0].startswith("LLM: none")
+    assert "WordLlama" in said[1]
