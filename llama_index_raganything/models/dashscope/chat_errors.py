@@ -137,9 +137,8 @@ class ChunkReader:
         # LlamaIndex takes the first of several calls in a chunk (llms-openai 0.8, update_tool_calls).
         calls = choice.delta.tool_calls or []
         for place, call in enumerate(calls or [None]):
-            part = chunk.model_copy(deep=True) if len(calls) > 1 else chunk
-            self._set(part.choices[0].delta, call, first=place == 0)
-            yield part
+            self._set(choice.delta, call, first=place == 0)
+            yield chunk
 
     def failed(self, error: Exception) -> DashScopeError:
         """Return the error that ended the stream.
