@@ -141,7 +141,7 @@ class Describer(ElementProcessor):
             **kwargs: Passed on to the base class.
         """
         data: dict[str, Any] = super().to_dict(**kwargs)
-        llm = self.llm or resolve_llm()
+        llm = self._llm_or_default()
         data["model"] = model_name_of(llm) if llm is not None else ""
         if self.processor_class is not None:
             data["processor"] = self.processor_class.__qualname__
@@ -173,8 +173,12 @@ class Describer(ElementProcessor):
         """Return the description as it goes into the text."""
         return description
 
+    def _llm_or_default(self) -> LLM | None:
+        """Return the LLM that describes, as far as there is one."""
+        return resolve_llm(self.llm)
+
     def _chosen_llm(self) -> LLM:
-        llm = resolve_llm(self.llm)
+        llm = self._llm_or_default()
         if llm is None:
             message = f"{self.class_name()} needs an LLM: pass llm=... or set Settings.llm."
             raise ConfigurationError(message)

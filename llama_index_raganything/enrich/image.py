@@ -22,6 +22,7 @@ from llama_index_raganything.errors import (
     UnsupportedFormatError,
 )
 from llama_index_raganything.images import MAX_PIXELS, fit_image, image_digest
+from llama_index_raganything.models.defaults import resolve_vision_llm
 from llama_index_raganything.models.image_sources import source_of_node
 from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.tables.read import pipe_tables
@@ -71,6 +72,9 @@ class ImageDescriber(Describer):
 
     def _processor_name(self) -> str:
         return "ImageModalProcessor"
+
+    def _llm_or_default(self) -> LLM | None:
+        return resolve_vision_llm(self.llm)
 
     def _chosen_llm(self) -> LLM:
         llm = super()._chosen_llm()

@@ -62,6 +62,23 @@ def resolve_llm(llm: LLM | None = None, settings: RAGAnythingSettings | None = N
     Returns:
         The caller's LLM, the one set on ``Settings``, DashScope's, or None.
     """
+    return _resolve(llm, settings, vision=False)
+
+
+def resolve_vision_llm(llm: LLM | None = None, settings: RAGAnythingSettings | None = None) -> LLM | None:
+    """Return the LLM that looks at images, or None.
+
+    Args:
+        llm: The caller's choice, if any.
+        settings: Settings in place of those read from the environment.
+
+    Returns:
+        The caller's LLM, the one set on ``Settings`` whether it sees or not, DashScope's vision model, or None.
+    """
+    return _resolve(llm, settings, vision=True)
+
+
+def _resolve(llm: LLM | None, settings: RAGAnythingSettings | None, *, vision: bool) -> LLM | None:
     if llm is not None:
         return llm
     chosen = Settings._llm
@@ -69,18 +86,18 @@ def resolve_llm(llm: LLM | None = None, settings: RAGAnythingSettings | None = N
         # `Settings.llm = None` puts a MockLLM there: the user wants no LLM, not an echo of the prompt.
         return None if type(chosen) is MockLLM else chosen
     settings = settings or RAGAnythingSettings()
-    if has_dashscope_key(settings):
-        from llama_index_raganything.models.dashscope.stack import make_llm
+    if not has_dashscope_key(settings):
+        _announce("LLM: none; answers quote the documents. Set Settings.llm or pass llm to change.")
+        return None
+    from llama_index_raganything.models.dashscope.stack import make_llm, make_vision_llm
 
-        try:
-            made = make_llm(settings)
-        except MissingDependencyError as error:
-            _announce(f"DASHSCOPE_API_KEY is set, but answers quote the documents: {error}", logging.WARNING)
-            return None
-        _announce(f"LLM: {settings.llm_text_model} (DASHSCOPE_API_KEY is set).")
-        return made
-    _announce("LLM: none; answers quote the documents. Set Settings.llm or pass llm to change.")
-    return None
+    try:
+        made = make_vision_llm(settings) if vision else make_llm(settings)
+    except MissingDependencyError as error:
+        _announce(f"DASHSCOPE_API_KEY is set, but answers quote the documents: {error}", logging.WARNING)
+        return None
+    _announce(f"LLM: {made.metadata.model_name} (DASHSCOPE_API_KEY is set).")
+    return made
 
 
 def has_dashscope_key(settings: RAGAnythingSettings) -> bool:
