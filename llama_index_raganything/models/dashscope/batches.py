@@ -30,6 +30,10 @@ MAX_REQUEST_BYTES: Final = 6_000_000
 """Bytes of the inputs of a request: the gateway takes 6,291,456 for all of it ("Exceeded limit on max bytes to
 request body", seen in QwenLM/qwen-code#371 and langgenius/dify#35311)."""
 
+MAX_FAILURES_IN_A_ROW: Final = 10
+"""Requests that fail one after the other, each after its retries, before a call is given up: a service that is down
+would else cost one time-out for every request."""
+
 # What the service says of one of several inputs, or of all of them together, and not of the request's other fields.
 _ONE_INPUT: Final = re.compile(
     r"inspection|image format|image length|data-uri|media resource|download|input length|bytes to request body",
@@ -94,11 +98,12 @@ class EmbeddingBatch:
         self._vectors: list[Embedding | None] = [None] * call.count
         self._failures: dict[int, RAGAnythingError] = {}
         self._final: RAGAnythingError | None = None
+        self._failed_in_a_row = 0
         self._lock = threading.Lock()
 
     @property
     def ended(self) -> bool:
-        """Whether an error came that every further request would meet too."""
+        """Whether an error came that every further request would meet too, or one of the service too often."""
         return self._final is not None
 
     def next_request(self) -> EmbeddingRequest | None:
@@ -138,6 +143,7 @@ class EmbeddingBatch:
         except DashScopeError as error:
             self.fail(request, error)
             return
+        self._failed_in_a_row = 0
         for place, vector in zip(request.places, vectors, strict=True):
             self._vectors[place] = vector
 
@@ -145,7 +151,7 @@ class EmbeddingBatch:
         """Note why a request failed.
 
         One of its inputs may be to blame: then it is halved, until the one is alone. An error that every request would
-        meet ends the call.
+        meet ends the call, and so does a service that fails again and again.
 
         Args:
             request: The request.
@@ -153,12 +159,15 @@ class EmbeddingBatch:
         """
         places = request.places
         with self._lock:
-            if isinstance(error, FATAL_ERRORS):
-                self._final = error
-            elif len(places) > 1 and blames_an_input(error):
-                middle = len(places) // 2
-                self._divided += [places[middle:], places[:middle]]
-                return
+            if blames_an_input(error):
+                if len(places) > 1:
+                    middle = len(places) // 2
+                    self._divided += [places[middle:], places[:middle]]
+                    return
+            else:
+                self._failed_in_a_row += 1
+                if isinstance(error, FATAL_ERRORS) or self._failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
+                    self._final = error
         self._failures |= dict.fromkeys(places, error)
 
     def result(self) -> list[Embedding]:

@@ -457,10 +457,16 @@ async def test_a_time_out_is_typed(server):
 @pytest.mark.parametrize("make", MODELS)
 async def test_a_wrong_key_sends_no_more_than_what_is_on_its_way(server, make):
     model = make(server, api_key="sk-wrong-0123456789", max_concurrency=2, max_contents=1)
-    requests, error = await texts_both(server, model, [str(number) for number in range(20)])
-    assert isinstance(error, errors.DashScopeAuthenticationError)
-    assert len(requests) <= 2
-    assert "sk-wrong" not in f"{error} {error!r}"
+    texts = [str(number) for number in range(20)]
+    for call in (
+        lambda: asyncio.to_thread(model.get_text_embedding_batch, texts),
+        lambda: model.aget_text_embedding_batch(texts),
+    ):
+        server.clear()
+        with pytest.raises(errors.DashScopeAuthenticationError) as caught:
+            await call()
+        assert len(server.requests) <= 2
+        assert "sk-wrong" not in f"{caught.value} {caught.value!r}"
 
 
 @pytest.mark.parametrize("make", MODELS)

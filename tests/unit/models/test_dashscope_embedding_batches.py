@@ -155,6 +155,36 @@ def test_a_final_error_ends_the_call_and_keeps_what_is_there():
     assert set(caught.value.failures.values()) == {KEY}
 
 
+def test_a_service_that_is_down_is_not_asked_for_ever():
+    def down(contents):
+        raise SERVER
+
+    batch = batch_of([str(number) for number in range(100)], limit=1)
+    assert len(run(batch, down)) == batches.MAX_FAILURES_IN_A_ROW
+    with pytest.raises(errors.DashScopeServerError):
+        batch.result()
+
+
+def test_failures_here_and_there_do_not_end_a_call():
+    def shaky(contents):
+        if int(contents[0]) % 5:
+            raise SERVER
+
+    batch = batch_of([str(number) for number in range(100)], limit=1)
+    assert len(run(batch, shaky)) == 100
+    with pytest.raises(errors.PartialEmbeddingError, match="80 of 100"):
+        batch.result()
+
+
+def test_refused_inputs_do_not_end_a_call():
+    def inspect(contents):
+        if int(contents[0]) < 50:
+            raise CONTENT
+
+    batch = batch_of([str(number) for number in range(60)], limit=1)
+    assert len(run(batch, inspect)) == 60
+
+
 def test_one_reason_for_all_is_raised_itself():
     for reason in (SERVER, KEY):
 
