@@ -210,10 +210,10 @@ def repeated(reply):
 
 
 def without_function(reply):
+    """Name the call once more in the last chunk, without a function."""
     for choice in reply["choices"]:
-        for call in (choice.get("delta") or {}).get("tool_calls") or []:
-            if not call["function"].get("arguments") and not call["function"].get("name"):
-                call["function"] = None
+        if choice.get("finish_reason"):
+            choice["delta"]["tool_calls"] = [{"index": 0, "id": "", "type": "function", "function": None}]
     return reply
 
 
