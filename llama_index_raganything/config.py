@@ -47,7 +47,7 @@ class RAGAnythingSettings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="ignore",
         env_file=None,
-        env_file_encoding="utf-8-sig",  # Windows' editors put a byte order mark before the first name.
+        env_file_encoding="utf-8-sig",  # Older python-dotenv takes Windows' byte order mark for a letter.
         populate_by_name=True,
         env_ignore_empty=True,
     )

@@ -14,7 +14,7 @@ from llama_index_raganything.errors import DashScopeAuthenticationError
 API_KEY_VARIABLE: Final = "DASHSCOPE_API_KEY"
 
 _FILE_VARIABLE: Final = "DASHSCOPE_API_KEY_FILE_PATH"
-_PLACEHOLDER: Final = re.compile(r"your[ _-].*key|<.*>|\.{3}|x{3,}|change_?me", re.IGNORECASE)
+_PLACEHOLDER: Final = re.compile(r"(?:sk-)?(?:your[ _-].*key|<.*>|[x.*_-]{3,}$|change_?me)", re.IGNORECASE)
 
 
 def resolve_api_key(api_key: str | SecretStr | None = None) -> SecretStr:
@@ -51,7 +51,7 @@ def is_placeholder(key: str) -> bool:
     Args:
         key: The key as written.
     """
-    return bool(_PLACEHOLDER.fullmatch(key) or _PLACEHOLDER.match(key))
+    return bool(_PLACEHOLDER.match(key))
 
 
 def _key_of_file() -> str:

@@ -252,3 +252,17 @@ def test_the_choice_is_said_once(caplog):
     assert len(said) == 2
     assert said[0].startswith("LLM: none")
     assert "WordLlama" in said[1]
+
+
+@pytest.mark.parametrize("written", ["sk-xxx", "sk-XXXXXXXX", "sk-your-api-key", "sk-***", "YOUR_API_KEY", "<sk-...>"])
+def test_placeholders_of_other_examples_are_not_sent(written, caplog):
+    settings = RAGAnythingSettings(dashscope_api_key=written)
+    with pytest.raises(errors.DashScopeAuthenticationError, match="put your key into DASHSCOPE_API_KEY"):
+        dashscope_models(settings)
+    assert resolve_llm(None, settings) is None
+    assert "placeholder" in caplog.text
+
+
+@pytest.mark.parametrize("written", ["sk-xXxa0123456789", "xxx0123456789", "sk-0123456789xxx"])
+def test_keys_that_look_odd_are_keys(written):
+    assert resolve_llm(None, RAGAnythingSettings(dashscope_api_key=written)).model == "qwen-max"
