@@ -469,6 +469,13 @@ async def test_a_wrong_key_sends_no_more_than_what_is_on_its_way(server, make):
         assert "sk-wrong" not in f"{caught.value} {caught.value!r}"
 
 
+async def test_images_made_ready_ahead_are_not_sent_after_a_final_error(server):
+    model = media_model(server, api_key="sk-wrong-0123456789", max_concurrency=1)
+    requests, error = await images_both(server, model, [picture() for _ in range(32)])
+    assert isinstance(error, errors.DashScopeAuthenticationError)
+    assert len(requests) == 1
+
+
 @pytest.mark.parametrize("make", MODELS)
 async def test_a_half_failed_call_loses_nothing_that_succeeded(server, make):
     model = make(server, max_contents=4, max_concurrency=1)
