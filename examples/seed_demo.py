@@ -42,6 +42,8 @@ def open_index(settings: RAGAnythingSettings) -> RAGAnythingIndex:
         llm=make_llm(settings, max_tokens=1024, temperature=0.5),
         vision_llm=make_vision_llm(settings, temperature=0.2),
         embed_model=make_embed_model(settings),
+        # Without OCR: here the vision model reads the picture.
+        reader_options={"profile": "fast"},
         settings=settings,
     )
 

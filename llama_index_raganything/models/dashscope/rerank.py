@@ -44,7 +44,7 @@ class DashScopeRerank(BaseNodePostprocessor):
     text. The nodes that are given are not changed.
 
     Args:
-        model: Name of the model: ``qwen3-rerank``, ``gte-rerank-v2``.
+        model: Name of the model: ``qwen3-rerank``, ``gte-rerank-v2``, ``qwen3-vl-rerank`` (which gets texts only).
         top_n: How many nodes to return.
         instruct: What is looked for, in one English sentence, in place of the model's own "retrieve passages that
             answer the query".
@@ -250,7 +250,10 @@ class _Request:
         parameters: dict[str, Any] = {"top_n": self._wanted(), "return_documents": False}
         if self.reranker.instruct:
             parameters["instruct"] = self.reranker.instruct
-        documents = [self.texts[place] for place in self.places]
+        texts = [self.texts[place] for place in self.places]
+        # The vision model is documented with objects, which may hold images too, the others with strings.
+        is_visual = self.reranker.model.startswith("qwen3-vl-rerank")
+        documents = [{"text": text} for text in texts] if is_visual else texts
         return {
             "model": self.reranker.model,
             "input": {"query": self.query, "documents": documents},

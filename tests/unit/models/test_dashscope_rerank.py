@@ -314,3 +314,13 @@ def test_models_do_not_read_the_score_before(server):
 async def test_whole_numbers_only_are_places(server):
     server.fail(with_results(lambda results: [{**results[0], "index": True}, *results[1:]]), times=2, route="rerank")
     assert type(await both(reranker_of(server), scored(TEXTS[:2]))) is errors.DashScopeProtocolError
+
+
+async def test_the_vision_model_takes_objects(server):
+    found = await both(reranker_of(server, model="qwen3-vl-rerank", top_n=1), scored([*TEXTS, *["text"] * 100]))
+    assert [each.node_id for each in found] == ["n1"]
+    requests = server.requests_to("rerank")
+    assert len(requests) == 4
+    documents = [document for request in requests[:2] for document in request.body["input"]["documents"]]
+    assert {"text": TEXTS[1]} in documents
+    assert len(documents) == 104
