@@ -108,7 +108,10 @@ def test_the_embedded_demo_calls_nobody_though_there_is_a_key(server, monkeypatc
     assert not server.requests
 
 
-PAGES = {"pump.md": "# Pump\n\nThe red pump delivers 4.2 litres per minute.\n", "valve.md": "# Valve\n\nThe valve is blue.\n"}
+PAGES = {
+    "pump.md": "# Pump\n\nThe red pump delivers 4.2 litres per minute.\n",
+    "valve.md": "# Valve\n\nThe valve is blue.\n",
+}
 
 
 @pytest.fixture
@@ -174,9 +177,10 @@ def test_dashscope_without_a_key_is_refused_before_anything_is_opened(tmp_path, 
 
 
 def test_a_refused_text_costs_its_node_only(server, settings, pages):
-    refused = Fault(status=400, code="DataInspectionFailed", message="Input text data may contain inappropriate content.")
+    refused = Fault(status=400, code="DataInspectionFailed", message="Input may contain inappropriate content.")
     (pages / "bad.md").write_text("# One\n\nGood words about pumps.\n\n# Two\n\nThis is forbiddenword.\n")
-    server.fail(refused, times=None, route="multimodal-embedding", when=lambda body: "forbiddenword" in json.dumps(body))
+    route = "multimodal-embedding"
+    server.fail(refused, times=None, route=route, when=lambda body: "forbiddenword" in json.dumps(body))
     with RAGAnythingIndex.from_paths(pages, settings=settings) as index:
         report = index.last_report
         assert not report.failures

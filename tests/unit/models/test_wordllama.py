@@ -6,11 +6,11 @@ import pickle
 
 import pytest
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.llms import MockLLM
 from llama_index.core.settings import Settings
 
 from llama_index_raganything import WordLlamaEmbedding
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
+from llama_index_raganything.testing import ScriptedTextLLM
 
 
 def cosine(first, second):
@@ -59,7 +59,7 @@ def test_defaults_never_reach_for_a_paid_model(monkeypatch):
 
 
 def test_the_callers_choice_wins_over_settings(monkeypatch):
-    first, second = MockLLM(), MockLLM()
+    first, second = ScriptedTextLLM(), ScriptedTextLLM()
     monkeypatch.setattr(Settings, "_llm", first)
     assert resolve_llm() is first
     assert resolve_llm(second) is second
