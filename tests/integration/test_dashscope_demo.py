@@ -5,7 +5,7 @@ import json
 import pytest
 
 from llama_index_raganything import RAGAnythingIndex, RAGAnythingSettings
-from llama_index_raganything.cli import main
+from llama_index_raganything.cli import commands, main
 from llama_index_raganything.errors import ConfigurationError, DashScopeAuthenticationError
 from llama_index_raganything.testing import DashScopeServer, Fault, HashEmbedding, ScriptedTextLLM
 
@@ -100,12 +100,9 @@ def test_a_demo_with_a_wrong_key_says_so_once(server, tmp_path, monkeypatch, cap
     assert len(server.requests_to("multimodal-embedding")) == 1
 
 
-def test_the_embedded_demo_calls_nobody_though_there_is_a_key(server, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    for name, value in env_of(server).items():
-        monkeypatch.setenv(name, value)
-    assert main(["demo", "--json"]) == 0
-    assert not server.requests
+def test_the_demo_is_embedded_unless_dashscope_is_named():
+    assert commands._parser().parse_args(["demo"]).models == "embedded"
+    assert commands._parser().parse_args(["ask", "Who?"]).models == "auto"
 
 
 PAGES = {
