@@ -7,6 +7,7 @@ retry layer instead of two, typed errors, image sizes, and the few fields that D
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 from collections.abc import AsyncGenerator, Generator, Sequence
 from functools import cache
@@ -155,11 +156,9 @@ class DashScopeLLM(OpenAILike):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: no key, no connections."""
-        fields = {name: value for name, value in self.__dict__.items() if name != "api_key"}
-        callbacks = fields.pop("callback_manager", None)
-        if callbacks is not None and not callbacks.handlers:
-            fields["callback_manager"] = callbacks
-        return {"__dict__": fields}
+        # LlamaIndex takes what cannot be pickled out of the object itself, so it gets another one.
+        state = super(DashScopeLLM, copy.copy(self)).__getstate__()
+        return {"__dict__": {name: value for name, value in state["__dict__"].items() if name != "api_key"}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the key from the environment; a missing one is an error here and not at the first call.

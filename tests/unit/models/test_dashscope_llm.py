@@ -248,7 +248,9 @@ def test_every_form_of_an_image_is_fitted(server, vlm, block, tmp_path):
     path = tmp_path / "large one.bmp"
     path.write_bytes(data)
     blocks = {
-        "data": lambda: ImageBlock(url="data:image/bmp;base64," + base64.b64encode(data).decode()),
+        "data": lambda: ImageBlock(
+            url="data:image/bmp;base64," + base64.b64encode(data).decode().replace("A", "%41", 1)
+        ),
         "file": lambda: ImageBlock(url=path.as_uri()),
         "bytes": lambda: ImageBlock(image=data),
         "stream": lambda: ImageBlock(image=io.BytesIO(data)),

@@ -94,6 +94,21 @@ def test_the_key_shows_nowhere(caplog):
     assert KEY not in caplog.text
 
 
+def test_a_key_that_is_set_later_shows_nowhere_either(server):
+    llm = dashscope_llm(api_key=KEY, api_base=server.compatible_url)
+    llm.api_key = server.api_key
+    assert str(llm.complete("?")) == "Yes."
+    assert server.api_key not in repr(llm) + str(llm) + llm.to_json()
+    assert server.api_key.encode() not in pickle.dumps(llm)
+
+
+def test_a_field_that_cannot_be_pickled_stays_behind(monkeypatch, server):
+    monkeypatch.setenv("DASHSCOPE_API_KEY", server.api_key)
+    llm = dashscope_llm(api_base=server.compatible_url, completion_to_prompt=lambda prompt: prompt.upper())
+    assert str(pickle.loads(pickle.dumps(llm)).complete("?")) == "Yes."
+    assert llm.completion_to_prompt("a") == "A"
+
+
 def test_a_pickled_model_takes_the_key_of_where_it_wakes(monkeypatch, server):
     llm = dashscope_llm(
         "qwen-plus", api_key=KEY, api_base=server.compatible_url, max_tokens=77, enable_thinking=False, timeout=9.0
@@ -114,6 +129,7 @@ def test_a_model_that_was_used_can_be_pickled_and_copied(monkeypatch, server):
     llm = dashscope_llm(api_base=server.compatible_url, callback_manager=CallbackManager([TokenCountingHandler()]))
     llm.complete("?")
     for twin in (pickle.loads(pickle.dumps(llm)), copy.copy(llm), copy.deepcopy(llm), llm.model_copy()):
+        assert len(twin.callback_manager.handlers) == 1
         assert str(twin.complete("?")) == "Yes."
     assert str(llm.complete("?")) == "Yes."
     assert len(llm.callback_manager.handlers) == 1
