@@ -23,6 +23,7 @@ from llama_index_raganything.models.dashscope.failures import error_from_excepti
 TEXT_EMBEDDING_PATH = "/services/embeddings/text-embedding/text-embedding"
 MULTIMODAL_EMBEDDING_PATH = "/services/embeddings/multimodal-embedding/multimodal-embedding"
 RERANK_PATH = "/services/rerank/text-rerank/text-rerank"
+FLAT_RERANK_PATH = "/reranks"
 
 
 class DashScopeClient:
@@ -48,20 +49,22 @@ class DashScopeClient:
         self._api_key = api_key
         self._clients = HTTPClients(timeout, max_retries, max_concurrency)
 
-    def url(self, path: str) -> str:
+    def url(self, path: str, base: str = "") -> str:
         """Return the URL of a route.
 
         Args:
-            path: The route below the native base, with a slash in front.
+            path: The route below the base, with a slash in front.
+            base: Path of another base than the native one.
         """
-        return self.endpoints.native + path
+        return (self.endpoints.beside(base) if base else self.endpoints.native) + path
 
-    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def post(self, path: str, body: Mapping[str, Any], *, base: str = "") -> dict[str, Any]:
         """Post a request.
 
         Args:
-            path: The route below the native base.
+            path: The route below the base.
             body: The request.
+            base: Path of another base than the native one.
 
         Returns:
             The answer.
@@ -69,24 +72,25 @@ class DashScopeClient:
         Raises:
             DashScopeError: It failed, after the retries; the subclass says why.
         """
-        url = self.url(path)
+        url = self.url(path, base)
         try:
             response = self._clients.sync().post(url, content=encoded(body), headers=self._headers())
         except httpx.HTTPError as error:
             raise error_from_exception(error, url) from error
         return _answer(response)
 
-    async def apost(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def apost(self, path: str, body: Mapping[str, Any], *, base: str = "") -> dict[str, Any]:
         """Post a request without blocking the event loop; see :meth:`post`.
 
         Args:
-            path: The route below the native base.
+            path: The route below the base.
             body: The request.
+            base: Path of another base than the native one.
 
         Returns:
             The answer.
         """
-        url = self.url(path)
+        url = self.url(path, base)
         try:
             response = await self._clients.asynchronous().post(url, content=encoded(body), headers=self._headers())
         except httpx.HTTPError as error:

@@ -28,7 +28,10 @@ _HOSTS: Final = {
 
 _NATIVE: Final = "/api/v1"
 _COMPATIBLE: Final = "/compatible-mode/v1"
-_BASES: Final = (_NATIVE, _COMPATIBLE, "/compatible-api/v1")
+COMPATIBLE_API: Final = "/compatible-api/v1"
+"""Where the OpenAI-like rerank route is."""
+
+_BASES: Final = (_NATIVE, _COMPATIBLE, COMPATIBLE_API)
 _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _ROUTE_OF_OPENAI: Final = re.compile(r"/(?:chat/completions|completions|embeddings|reranks?)$")
 
@@ -63,6 +66,15 @@ class Endpoints:
         if base_url and base_url.strip():
             return cls._of_url(base_url.strip())
         return cls._of_host(_host_of(region or DEFAULT_REGION, workspace))
+
+    def beside(self, base: str) -> str:
+        """Return another base of the same service.
+
+        Args:
+            base: Its path, such as :data:`COMPATIBLE_API`.
+        """
+        # A gateway of the user's own has one base for all.
+        return self.native.removesuffix(_NATIVE) + base if self.native != self.compatible else self.native
 
     @classmethod
     def _of_host(cls, host: str) -> Endpoints:

@@ -17,12 +17,18 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr
 
-from llama_index_raganything.errors import ConfigurationError, DashScopeContentError
+from llama_index_raganything.errors import (
+    ConfigurationError,
+    DashScopeBadRequestError,
+    DashScopeContentError,
+    DashScopeError,
+    DashScopePermissionError,
+)
 from llama_index_raganything.models.dashscope.catalog import rerank_model
-from llama_index_raganything.models.dashscope.client import RERANK_PATH, DashScopeClient
+from llama_index_raganything.models.dashscope.client import FLAT_RERANK_PATH, RERANK_PATH, DashScopeClient
 from llama_index_raganything.models.dashscope.credentials import resolve_api_key
 from llama_index_raganything.models.dashscope.embedding import BLANK_TEXT
-from llama_index_raganything.models.dashscope.endpoints import Endpoints
+from llama_index_raganything.models.dashscope.endpoints import COMPATIBLE_API, Endpoints
 from llama_index_raganything.models.dashscope.failures import protocol_error
 from llama_index_raganything.models.dashscope.tokens import cut_to_tokens, estimate_tokens
 from llama_index_raganything.workers import map_in_threads
@@ -81,6 +87,7 @@ class DashScopeRerank(BaseNodePostprocessor):
     max_concurrency: int = Field(default=4, ge=1, description="Requests at the same time.")
 
     _client: DashScopeClient | None = PrivateAttr(default=None)
+    _is_flat: bool = PrivateAttr(default=False)
 
     def __init__(self, *, api_key: str | SecretStr | None = None, **kwargs: Any) -> None:
         super().__init__(api_key=resolve_api_key(api_key), **kwargs)
@@ -117,23 +124,49 @@ class DashScopeRerank(BaseNodePostprocessor):
 
     def _scores(self, request: _Request) -> _Scores:
         try:
-            return request.read(self._connected().post(RERANK_PATH, request.body()))
+            return request.read(self._post(request))
         except DashScopeContentError as error:
             if not request.is_part:
                 # Is the question to blame? Then this is refused too, and nothing can be ordered.
-                self._connected().post(RERANK_PATH, request.body_without_texts())
+                self._post(request.without_texts())
             halves = request.halves(error)
         return {place: score for half in halves for place, score in self._scores(half).items()}
 
     async def _ascores(self, request: _Request) -> _Scores:
         try:
-            return request.read(await self._connected().apost(RERANK_PATH, request.body()))
+            return request.read(await self._apost(request))
         except DashScopeContentError as error:
             if not request.is_part:
-                await self._connected().apost(RERANK_PATH, request.body_without_texts())
+                await self._apost(request.without_texts())
             halves = request.halves(error)
         # One after the other: the bound on requests at the same time is kept where the whole is sent.
         return {place: score for half in halves for place, score in (await self._ascores(half)).items()}
+
+    def _post(self, request: _Request) -> dict[str, Any]:
+        if not self._is_flat:
+            try:
+                return self._connected().post(RERANK_PATH, request.body())
+            except (DashScopeBadRequestError, DashScopePermissionError) as error:
+                self._choose_flat_route(error)
+        return self._connected().post(FLAT_RERANK_PATH, request.flat_body(), base=COMPATIBLE_API)
+
+    async def _apost(self, request: _Request) -> dict[str, Any]:
+        if not self._is_flat:
+            try:
+                return await self._connected().apost(RERANK_PATH, request.body())
+            except (DashScopeBadRequestError, DashScopePermissionError) as error:
+                self._choose_flat_route(error)
+        return await self._connected().apost(FLAT_RERANK_PATH, request.flat_body(), base=COMPATIBLE_API)
+
+    def _choose_flat_route(self, error: DashScopeError) -> None:
+        """Take qwen3-rerank's other route from now on where the native one does not serve it; else raise the error.
+
+        The official pages disagree on which of the two it has, and the SDK takes the native one.
+        """
+        missing = "url error" in error.message.lower() or (error.status == 404 and "model" not in error.code.lower())
+        if not missing or not self.model.startswith("qwen3-rerank"):
+            raise error
+        self._is_flat = True
 
     def _ordered(self, nodes: Sequence[NodeWithScore], scores: Sequence[_Scores]) -> list[NodeWithScore]:
         known = {place: score for part in scores for place, score in part.items()}
@@ -260,9 +293,18 @@ class _Request:
             "parameters": parameters,
         }
 
-    def body_without_texts(self) -> dict[str, Any]:
-        """Return what is posted to learn whether the question alone is refused."""
-        return replace(self, texts=[BLANK_TEXT], places=[0]).body()
+    def flat_body(self) -> dict[str, Any]:
+        """Return what is posted to the OpenAI-like route."""
+        native = self.body()
+        return {
+            "model": native["model"],
+            **native["input"],
+            **{name: value for name, value in native["parameters"].items() if name != "return_documents"},
+        }
+
+    def without_texts(self) -> _Request:
+        """Return the request that tells whether the question alone is refused."""
+        return replace(self, texts=[BLANK_TEXT], places=[0])
 
     def read(self, answer: dict[str, Any]) -> _Scores:
         """Return the score of each text that the answer names, by its place.

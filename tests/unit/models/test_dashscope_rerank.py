@@ -324,3 +324,36 @@ async def test_the_vision_model_takes_objects(server):
     documents = [document for request in requests[:2] for document in request.body["input"]["documents"]]
     assert {"text": TEXTS[1]} in documents
     assert len(documents) == 104
+
+
+NO_ROUTE = Fault(status=400, code="InvalidParameter", message="url error, please check url！")
+
+
+async def test_the_other_route_is_taken_where_the_native_one_does_not_serve_the_model(server):
+    server.fail(NO_ROUTE, times=None, route="rerank", when=lambda body: "input" in body)
+    reranker = reranker_of(server, top_n=2, instruct="Find pumps.")
+    found = await both(reranker, scored())
+    assert [each.node_id for each in found] == ["n1", "n2"]
+    first, *later = server.requests_to("rerank")
+    assert first.path.startswith("/api/v1/")
+    assert {request.path for request in later} == {"/compatible-api/v1/reranks"}
+    assert len(later) == 2  # The native route is not asked again.
+    assert later[0].body == {
+        "model": "qwen3-rerank",
+        "query": QUESTION,
+        "documents": TEXTS,
+        "top_n": 2,
+        "instruct": "Find pumps.",
+    }
+
+
+async def test_other_models_have_the_native_route_only(server):
+    server.fail(NO_ROUTE, times=None, route="rerank")
+    assert type(await both(reranker_of(server, model="gte-rerank-v2"), scored())) is errors.DashScopeBadRequestError
+    assert len(server.requests_to("rerank")) == 2
+
+
+async def test_an_unknown_model_is_no_missing_route(server):
+    server.fail(Fault(status=404, code="ModelNotFound"), times=None, route="rerank")
+    assert type(await both(reranker_of(server), scored())) is errors.DashScopePermissionError
+    assert len(server.requests_to("rerank")) == 2
