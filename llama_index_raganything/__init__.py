@@ -86,6 +86,11 @@ if TYPE_CHECKING:
     from llama_index_raganything.graph.walk import LinkWeights
     from llama_index_raganything.index import RAGAnythingIndex
     from llama_index_raganything.ingestion import Ingestion, IngestionReport
+    from llama_index_raganything.models.dashscope.chat import dashscope_llm, dashscope_vlm
+    from llama_index_raganything.models.dashscope.multimodal import DashScopeMultiModalEmbedding
+    from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
+    from llama_index_raganything.models.dashscope.stack import DashScopeModels, dashscope_models
+    from llama_index_raganything.models.dashscope.text import DashScopeTextEmbedding
     from llama_index_raganything.models.image_embedder import ImageEmbedder
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
     from llama_index_raganything.node_parser import RAGAnythingNodeParser
@@ -114,6 +119,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AttachedQuery": "attachments",
+    "DashScopeModels": "models.dashscope.stack",
+    "DashScopeMultiModalEmbedding": "models.dashscope.multimodal",
+    "DashScopeRerank": "models.dashscope.rerank",
+    "DashScopeTextEmbedding": "models.dashscope.text",
     "Element": "elements",
     "ElementDescriber": "enrich",
     "ElementProcessor": "enrich",
@@ -166,6 +175,9 @@ _HOMES = {
     "VisualRetriever": "retrievers.visual",
     "WordLlamaEmbedding": "models.wordllama",
     "attachments_of": "attachments",
+    "dashscope_llm": "models.dashscope.chat",
+    "dashscope_models": "models.dashscope.stack",
+    "dashscope_vlm": "models.dashscope.chat",
     "document_elements": "documents",
     "elements_to_document": "documents",
     "register_modality": "enrich",
@@ -183,11 +195,15 @@ __all__ = [
     "DashScopeConnectionError",
     "DashScopeContentError",
     "DashScopeError",
+    "DashScopeModels",
+    "DashScopeMultiModalEmbedding",
     "DashScopePermissionError",
     "DashScopeProtocolError",
     "DashScopeQuotaError",
     "DashScopeRateLimitError",
+    "DashScopeRerank",
     "DashScopeServerError",
+    "DashScopeTextEmbedding",
     "DashScopeTimeoutError",
     "Element",
     "ElementDescriber",
@@ -263,6 +279,9 @@ __all__ = [
     "WordLlamaEmbedding",
     "__version__",
     "attachments_of",
+    "dashscope_llm",
+    "dashscope_models",
+    "dashscope_vlm",
     "document_elements",
     "elements_to_document",
     "register_modality",

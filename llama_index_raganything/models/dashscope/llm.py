@@ -292,41 +292,6 @@ class DashScopeLLM(OpenAILike):
         return await asyncio.to_thread(self._sendable, messages) if has_images(messages) else messages
 
 
-def dashscope_llm(model: str = "qwen-max", **kwargs: Any) -> OpenAILike:
-    """Return a chat model of DashScope.
-
-    Args:
-        model: Its name.
-        **kwargs: Those of :class:`DashScopeLLM`.
-
-    Raises:
-        ConfigurationError: An argument is wrong.
-        DashScopeAuthenticationError: There is no key.
-    """
-    return DashScopeLLM(model=model, **kwargs)
-
-
-def dashscope_vlm(model: str = "qwen-vl-max", **kwargs: Any) -> OpenAILike:
-    """Return a chat model of DashScope that looks at images.
-
-    Args:
-        model: Its name; one that is not known is believed to see.
-        **kwargs: Those of :class:`DashScopeLLM`.
-
-    Raises:
-        ConfigurationError: The model is known to see nothing, or an argument is wrong.
-        DashScopeAuthenticationError: There is no key.
-    """
-    known = chat_model(model)
-    if is_known_chat_model(model) and not known.vision and kwargs.get("supports_images") is None:
-        message = (
-            f"{model} does not look at images; take a model that does, such as qwen-vl-max, or pass "
-            "supports_images=True where it does."
-        )
-        raise ConfigurationError(message)
-    return DashScopeLLM(model=model, **{**kwargs, "supports_images": kwargs.get("supports_images") is not False})
-
-
 @cache
 def _openai_arguments() -> frozenset[str]:
     """Return the names of the fields that OpenAI's client takes as arguments."""

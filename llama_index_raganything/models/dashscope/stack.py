@@ -10,6 +10,7 @@ from llama_index.core.llms import LLM
 
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.models.dashscope.catalog import embedding_model
+from llama_index_raganything.models.dashscope.chat import dashscope_llm, dashscope_vlm
 from llama_index_raganything.models.dashscope.client import MULTIMODAL_EMBEDDING_PATH, TEXT_EMBEDDING_PATH
 from llama_index_raganything.models.dashscope.credentials import resolve_api_key
 from llama_index_raganything.models.dashscope.endpoints import Endpoints, announce_correction
@@ -65,8 +66,6 @@ def make_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
         settings: The settings.
         **options: Further arguments of :func:`dashscope_llm`, such as ``temperature``.
     """
-    from llama_index_raganything.models.dashscope.llm import dashscope_llm
-
     return dashscope_llm(settings.llm_text_model, **_connection(settings, settings.aliyun_llm_url), **options)
 
 
@@ -77,8 +76,6 @@ def make_vision_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
         settings: The settings.
         **options: Further arguments of :func:`dashscope_vlm`, such as ``temperature``.
     """
-    from llama_index_raganything.models.dashscope.llm import dashscope_vlm
-
     return dashscope_vlm(settings.llm_vlm_model, **_connection(settings, settings.aliyun_vlm_url), **options)
 
 

@@ -25,8 +25,9 @@ from llama_index_raganything.errors import (
     MissingDependencyError,
     SourceError,
 )
+from llama_index_raganything.models.dashscope.chat import dashscope_llm, dashscope_vlm
 from llama_index_raganything.models.dashscope.chat_tools import documented_tools
-from llama_index_raganything.models.dashscope.llm import DashScopeLLM, dashscope_llm, dashscope_vlm
+from llama_index_raganything.models.dashscope.llm import DashScopeLLM
 from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.testing import DashScopeServer, Fault
 

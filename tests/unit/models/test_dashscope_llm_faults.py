@@ -10,7 +10,8 @@ import traceback
 import pytest
 
 from llama_index_raganything import errors
-from llama_index_raganything.models.dashscope.llm import DashScopeLLM, dashscope_llm
+from llama_index_raganything.models.dashscope.chat import dashscope_llm
+from llama_index_raganything.models.dashscope.llm import DashScopeLLM
 from llama_index_raganything.testing import DashScopeServer, Fault
 
 ANSWER = "The answer is 42, and it has been for a while."

@@ -10,7 +10,8 @@ from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from pydantic import SecretStr
 
 from llama_index_raganything.errors import DashScopeAuthenticationError
-from llama_index_raganything.models.dashscope.llm import DashScopeLLM, dashscope_llm, dashscope_vlm
+from llama_index_raganything.models.dashscope.chat import dashscope_llm, dashscope_vlm
+from llama_index_raganything.models.dashscope.llm import DashScopeLLM
 from llama_index_raganything.testing import DashScopeServer
 
 KEY = "sk-argument-0123456789abcdef"

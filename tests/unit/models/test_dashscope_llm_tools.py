@@ -11,7 +11,7 @@ from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
 from llama_index_raganything.errors import DashScopeBadRequestError
-from llama_index_raganything.models.dashscope.llm import dashscope_llm, dashscope_vlm
+from llama_index_raganything.models.dashscope.chat import dashscope_llm, dashscope_vlm
 from llama_index_raganything.testing import DashScopeServer, Fault
 
 
