@@ -276,7 +276,7 @@ class ImageEmbedder(TransformComponent):
             return vector
         problem = vector_problem(vector)
         if not problem:
-            return [float(value) for value in vector]
+            return list(map(float, vector))
         message = f"{model_name(self.embed_model)} returned no usable vector for the image: {problem}."
         return Failure.of(NodeValueError(message))
 
