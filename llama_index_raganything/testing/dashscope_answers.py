@@ -21,6 +21,7 @@ _DIGITS: Final = 6
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 _SOURCE_MARK: Final = re.compile(r"^\W*(?:(?:source|来源)\s*\[?|\[)(\d{1,3})\]?\s*[:.]?\s*", re.IGNORECASE)
 _QUESTION: Final = re.compile(r"(?:question|query|问题)\s*[:：]\s*(.+)", re.IGNORECASE)
+_NO_STATEMENT: Final = re.compile(r"[?？]\W*$|attached to the question", re.IGNORECASE)
 _NOTHING_FOUND: Final = "The answer was not found in the documents."
 _MIN_SENTENCE: Final = 8
 _DESCRIPTION_KEY: Final = "detailed_description"
@@ -111,7 +112,7 @@ def _from_context(question: str, texts: Sequence[str]) -> str | None:
             if marked:
                 number = int(marked.group(1))
             plain = sentence[marked.end() if marked else 0 :].strip()
-            if len(plain) < _MIN_SENTENCE or question in plain or _QUESTION.match(plain):
+            if len(plain) < _MIN_SENTENCE or _QUESTION.match(plain) or _NO_STATEMENT.search(plain) or question in plain:
                 continue
             score = relevance(question, plain)
             if score > best_score:
