@@ -6,7 +6,6 @@ import logging
 import pickle
 import socket
 import threading
-import time
 from types import SimpleNamespace
 
 import httpx
@@ -18,31 +17,12 @@ from llama_index_raganything.models.dashscope import retry
 from llama_index_raganything.models.dashscope.client import TEXT_EMBEDDING_PATH, DashScopeClient
 from llama_index_raganything.models.dashscope.endpoints import Endpoints
 from llama_index_raganything.models.dashscope.retry import RetryPolicy
-from llama_index_raganything.testing import DashScopeServer, Fault
+from llama_index_raganything.testing import Fault
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 ROUTE = "text-embedding"
 BODY = {"model": "text-embedding-v4", "input": {"texts": ["a", "b"]}, "parameters": {"text_type": "document"}}
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with DashScopeServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared):
-    shared.clear()
-    return shared
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Wait a hundredth of what the policy says."""
-    # The module's names, not the functions: the server sleeps too.
-    sleep, asleep = time.sleep, asyncio.sleep
-    monkeypatch.setattr(retry, "time", SimpleNamespace(sleep=lambda seconds: sleep(seconds / 100)))
-    monkeypatch.setattr(retry, "asyncio", SimpleNamespace(sleep=lambda seconds: asleep(seconds / 100)))
 
 
 def client_of(server, **options):

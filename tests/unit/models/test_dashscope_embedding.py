@@ -5,8 +5,6 @@ import base64
 import io
 import logging
 import pickle
-import time
-from types import SimpleNamespace
 
 import pytest
 from llama_index.core import VectorStoreIndex
@@ -15,11 +13,13 @@ from llama_index.core.schema import ImageNode, TextNode
 from PIL import Image
 
 from llama_index_raganything import errors
-from llama_index_raganything.models.dashscope import batches, retry
+from llama_index_raganything.models.dashscope import batches
 from llama_index_raganything.models.dashscope.multimodal import DashScopeMultiModalEmbedding
 from llama_index_raganything.models.dashscope.text import DashScopeTextEmbedding
 from llama_index_raganything.models.image_embedder import ImageEmbedder
 from llama_index_raganything.testing import DashScopeServer, Fault
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 RED, GREEN, BLUE = (220, 30, 30), (40, 160, 60), (40, 70, 210)
 TEXT_PATH = "/api/v1/services/embeddings/text-embedding/text-embedding"
@@ -37,28 +37,6 @@ HOSTILE = [
     "' OR 1=1 --",
     "a\u202eb",
 ]
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with DashScopeServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared):
-    shared.clear()
-    return shared
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Wait a hundredth of what the policy says."""
-    # The module's names, not the functions: the server sleeps too.
-    sleep, asleep = time.sleep, asyncio.sleep
-    monkeypatch.setattr(retry, "time", SimpleNamespace(sleep=lambda seconds: sleep(seconds / 100)))
-    monkeypatch.setattr(retry, "asyncio", SimpleNamespace(sleep=lambda seconds: asleep(seconds / 100)))
-    monkeypatch.delenv("DASHSCOPE_API_KEY", raising=False)
 
 
 def text_model(server, **options):

@@ -44,17 +44,10 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def running():
-    with DashScopeServer() as server:
-        yield server
-
-
 @pytest.fixture
-def server(running):
-    running.clear()
-    running.replies = ["The answer is 42."]
-    return running
+def server(server):
+    server.replies = ["The answer is 42."]
+    return server
 
 
 @pytest.fixture

@@ -12,23 +12,16 @@ import pytest
 from llama_index_raganything import errors
 from llama_index_raganything.models.dashscope.chat import dashscope_llm
 from llama_index_raganything.models.dashscope.llm import DashScopeLLM
-from llama_index_raganything.testing import DashScopeServer, Fault
+from llama_index_raganything.testing import Fault
 
 ANSWER = "The answer is 42, and it has been for a while."
 HTML = b"<html><head><title>503 Service Temporarily Unavailable</title></head><body>nginx</body></html>"
 
 
-@pytest.fixture(scope="module")
-def running():
-    with DashScopeServer() as server:
-        yield server
-
-
 @pytest.fixture
-def server(running):
-    running.clear()
-    running.replies = [ANSWER]
-    return running
+def server(server):
+    server.replies = [ANSWER]
+    return server
 
 
 @pytest.fixture(autouse=True)

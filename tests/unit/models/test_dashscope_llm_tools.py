@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from llama_index_raganything.errors import DashScopeBadRequestError
 from llama_index_raganything.models.dashscope.chat import dashscope_llm, dashscope_vlm
-from llama_index_raganything.testing import DashScopeServer, Fault
+from llama_index_raganything.testing import Fault
 
 
 class Song(BaseModel):
@@ -43,17 +43,10 @@ BOTH = {
 SONG = {"tool_calls": [{"function": {"name": "Song", "arguments": {"title": "月亮", "seconds": 180}}}]}
 
 
-@pytest.fixture(scope="module")
-def running():
-    with DashScopeServer() as server:
-        yield server
-
-
 @pytest.fixture
-def server(running):
-    running.clear()
-    running.replies = []
-    return running
+def server(server):
+    server.replies = []
+    return server
 
 
 @pytest.fixture

@@ -11,23 +11,11 @@ from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, Quer
 
 from llama_index_raganything import errors
 from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
-from llama_index_raganything.testing import DashScopeServer, Fault
+from llama_index_raganything.testing import Fault
 
 QUESTION = "Which pump is red?"
 TEXTS = ["The valve is blue.", "The red pump stands in the hall.", "A pump.", "Nothing of it."]
 REFUSED = Fault(status=400, code="DataInspectionFailed", message="Input data may contain inappropriate content.")
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with DashScopeServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared):
-    shared.clear()
-    return shared
 
 
 def reranker_of(server, **options):
