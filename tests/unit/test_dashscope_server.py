@@ -17,7 +17,9 @@ import pytest
 from PIL import Image
 
 from llama_index_raganything import testing
-from llama_index_raganything.testing import DOCUMENTED_ERRORS, DashScopeServer, Fault, dashscope, dashscope_http
+from llama_index_raganything.testing import DOCUMENTED_ERRORS, DashScopeServer, Fault
+from llama_index_raganything.testing.dashscope import http as dashscope_http
+from llama_index_raganything.testing.dashscope import server as server_module
 
 CHAT = "/compatible-mode/v1/chat/completions"
 TEXT = "/api/v1/services/embeddings/text-embedding/text-embedding"
@@ -131,7 +133,7 @@ class TestConnections:
                     assert {parts[0], ".".join(parts[:2])} & allowed, f"{path.name} imports {name}"
 
     def test_doctest(self):
-        assert doctest.testmod(dashscope) == (0, 3)
+        assert doctest.testmod(server_module) == (0, 3)
 
 
 class TestGates:

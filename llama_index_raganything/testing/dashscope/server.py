@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from llama_index_raganything.testing.dashscope_faults import Fault, LoggedRequest, ScriptedFault
-from llama_index_raganything.testing.dashscope_http import LoopbackHTTPServer
-from llama_index_raganything.testing.dashscope_replies import Reply
-from llama_index_raganything.testing.dashscope_service import (
+from llama_index_raganything.testing.dashscope.faults import Fault, LoggedRequest, ScriptedFault
+from llama_index_raganything.testing.dashscope.http import LoopbackHTTPServer
+from llama_index_raganything.testing.dashscope.replies import Reply
+from llama_index_raganything.testing.dashscope.service import (
     COMPATIBLE_BASE,
     NATIVE_BASE,
     ROUTE_GROUPS,

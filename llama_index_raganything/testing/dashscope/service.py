@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llama_index_raganything.testing import dashscope_replies as replies
-from llama_index_raganything.testing.dashscope_answers import default_reply, relevance
-from llama_index_raganything.testing.dashscope_chat_checks import check_compatible_chat, check_native_chat
-from llama_index_raganything.testing.dashscope_checks import (
+from llama_index_raganything.testing.dashscope import replies
+from llama_index_raganything.testing.dashscope.answers import default_reply, relevance
+from llama_index_raganything.testing.dashscope.chat_checks import check_compatible_chat, check_native_chat
+from llama_index_raganything.testing.dashscope.checks import (
     check_compatible_embedding,
     check_multimodal_embedding,
     check_rerank,
     check_text_embedding,
     is_fused,
 )
-from llama_index_raganything.testing.dashscope_errors import algorithm_refusal
-from llama_index_raganything.testing.dashscope_replies import Reply, tokens_of
-from llama_index_raganything.testing.dashscope_vectors import Vector, image_vector, mixed_vector, text_vector
+from llama_index_raganything.testing.dashscope.errors import algorithm_refusal
+from llama_index_raganything.testing.dashscope.replies import Reply, tokens_of
+from llama_index_raganything.testing.dashscope.vectors import Vector, image_vector, mixed_vector, text_vector
 
 NATIVE_BASE: Final = "/api/v1"
 COMPATIBLE_BASE: Final = "/compatible-mode/v1"

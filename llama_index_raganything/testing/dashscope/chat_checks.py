@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from llama_index_raganything.testing.dashscope_checks import (
+from llama_index_raganything.testing.dashscope.checks import (
     check_image,
     fewest_tokens,
     input_of,
@@ -15,7 +15,7 @@ from llama_index_raganything.testing.dashscope_checks import (
     parameters_of,
     unknown_compatible_model,
 )
-from llama_index_raganything.testing.dashscope_errors import Refusal, algorithm_refusal, wrong_route
+from llama_index_raganything.testing.dashscope.errors import Refusal, algorithm_refusal, wrong_route
 
 _CHAT_MODEL: Final = re.compile(r"(?:qwen|qwq|qvq|deepseek|kimi|glm)[a-z0-9.-]*")
 _NO_CHAT_MODEL: Final = re.compile(r"embedding|rerank|image|tts|asr|mt-|omni-realtime")

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llama_index_raganything.testing.dashscope_images import image_of
+from llama_index_raganything.testing.dashscope.images import image_of
 from llama_index_raganything.testing.vectors import COLOURS, colour_words, colours_of, sample
 
 _WORD: Final = re.compile(r"[a-z0-9]+|[\u3400-\u9fff]")

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Protocol
 
-from llama_index_raganything.testing.dashscope_errors import Refusal, compatible_error, native_error, wrong_route
-from llama_index_raganything.testing.dashscope_faults import Fault, LoggedRequest
-from llama_index_raganything.testing.dashscope_replies import Reply
-from llama_index_raganything.testing.dashscope_service import PATHS, Request
-from llama_index_raganything.testing.dashscope_vectors import encode
+from llama_index_raganything.testing.dashscope.errors import Refusal, compatible_error, native_error, wrong_route
+from llama_index_raganything.testing.dashscope.faults import Fault, LoggedRequest
+from llama_index_raganything.testing.dashscope.replies import Reply
+from llama_index_raganything.testing.dashscope.service import PATHS, Request
+from llama_index_raganything.testing.dashscope.vectors import encode
 
 _BACKLOG: Final = 256
 _BUFFER: Final = 1 << 16

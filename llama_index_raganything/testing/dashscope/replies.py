@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from llama_index_raganything.testing.dashscope_vectors import Vector, words_of
+from llama_index_raganything.testing.dashscope.vectors import Vector, words_of
 
 _PIECE: Final = 8
 _LETTERS_PER_TOKEN: Final = 4

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llama_index_raganything.testing.dashscope_errors import DOCUMENTED_ERRORS, compatible_error, native_error
-from llama_index_raganything.testing.dashscope_replies import Reply
+from llama_index_raganything.testing.dashscope.errors import DOCUMENTED_ERRORS, compatible_error, native_error
+from llama_index_raganything.testing.dashscope.replies import Reply
 
 _TYPES: Final = {error.compatible_code: error.compatible_type for error in DOCUMENTED_ERRORS.values()}
 
