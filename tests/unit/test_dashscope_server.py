@@ -124,7 +124,7 @@ class TestConnections:
             "PIL",
             "pydantic",
         }
-        for path in Path(testing.__file__).parent.glob("*.py"):
+        for path in Path(testing.__file__).parent.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
                 names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -208,6 +208,7 @@ def test_good_chats_are_taken(post, name):
         (TEXT, texts(dimension=1152), "1152"),
         (TEXT, texts(model="text-embedding-v3", dimension=2048), "2048"),
         (TEXT, texts(text_type="passage"), "text_type"),
+        (TEXT, texts(output_type="sparse"), "output_type"),
         (TEXT, {"model": "text-embedding-v4", "input": {"contents": [{"text": "a"}]}}, "texts"),
         (TEXT, {"model": "text-embedding-v4", "input": ["a"]}, "input parameter missing"),
         (MEDIA, {"model": PLUS, "input": {"texts": ["a"]}}, "contents"),

@@ -94,7 +94,8 @@ def check_text_embedding(body: Mapping[str, Any]) -> tuple[str, list[str], int]:
         raise Refusal("Required input parameter missing from request: texts.", "BadRequest.EmptyInput")
     _check_texts(texts, limits)
     _one_of(parameters, "text_type", ("query", "document"))
-    _one_of(parameters, "output_type", ("dense", "sparse", "dense&sparse"))
+    # The service has sparse vectors as well; refusing them here is better than answering something else.
+    _one_of(parameters, "output_type", ("dense",))
     return body["model"], texts, _dimension(parameters.get("dimension"), limits.dimensions)
 
 
