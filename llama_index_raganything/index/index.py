@@ -259,7 +259,8 @@ class RAGAnythingIndex(Queryable):
             config: A ``RAGAnythingConfig``, or anything with such attributes.
             llm: Answers, and describes tables and equations, as RAG-Anything's ``llm_model_func`` does.
             vision_llm: Describes images, as RAG-Anything's ``vision_model_func`` does.
-            **options: Further arguments of the class; they win over the configuration.
+            **options: Further arguments of the class; they win over the configuration. ``models="dashscope"`` takes
+                DashScope's for both where they are not given.
 
         Returns:
             The index.
@@ -273,9 +274,13 @@ class RAGAnythingIndex(Queryable):
         options.setdefault("working_dir", getattr(config, "working_dir", None))
         if options.get("reader") is None:
             options["reader_options"] = reader_options | (options.get("reader_options") or {})
+        if options.get("models") == "dashscope":
+            settings = options.setdefault("settings", None) or RAGAnythingSettings()
+            chosen = ChosenModels.of("dashscope", settings, options.get("embed_model"), llm, vision_llm)
+            llm, vision_llm, options["embed_model"] = chosen.llm, chosen.vision_llm, chosen.embed_model
         if "processors" not in options:
             options["processors"] = configured_processors(config, llm, vision_llm, options["working_dir"])
-        index = cls(llm=llm, **options)
+        index = cls(llm=llm, vision_llm=vision_llm, **options)
         index.num_workers = num_workers
         index.ingestion.folder_rules = folder_rules(config)
         return index

@@ -1,15 +1,17 @@
 """The whole demo on DashScope's models: over real HTTP, configured as the seed's ``.env``."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+import llama_index_raganything
 from llama_index_raganything import RAGAnythingIndex, RAGAnythingSettings
 from llama_index_raganything.cli import commands, main
 from llama_index_raganything.errors import ConfigurationError, DashScopeAuthenticationError
 from llama_index_raganything.testing import DashScopeServer, Fault, HashEmbedding, ScriptedTextLLM
 
-NAMES = ("DASHSCOPE_API_KEY", "ALIYUN_LLM_URL", "ALIYUN_VLM_URL", "ALIYUN_EMBED_URL", "EMBED_MODEL", "EMBED_DIM")
+DEMO_FILES = Path(llama_index_raganything.__file__).parent / "demo_files"
 
 
 @pytest.fixture
@@ -185,3 +187,20 @@ def test_a_refused_text_costs_its_node_only(server, settings, pages):
         texts = [node.get_content() for node in index.node_store.get_nodes()]
         assert not any("forbiddenword" in text for text in texts)
         assert any("Good words" in text for text in texts)
+
+
+def test_rag_anythings_configuration_on_dashscope(server, settings, tmp_path):
+    from raganything import RAGAnythingConfig
+
+    page = tmp_path / "page"
+    page.mkdir()
+    (page / "page.md").write_text("# Fares\n\n| Route | Fare |\n|---|---|\n| Ebeltoft | 12 |\n\n$$E = mc^2$$\n")
+    (page / "page.png").write_bytes((DEMO_FILES / "milvus_architecture.png").read_bytes())
+    config = RAGAnythingConfig(working_dir=str(tmp_path / "w"), parser="docvortex", enable_equation_processing=False)
+    with RAGAnythingIndex.from_config(config, models="dashscope", settings=settings) as index:
+        report = index.add(page)
+        assert not report.failures
+        assert not report.warnings
+        assert index.llm.model == "qwen-max"
+    asked = [request.body for request in server.requests_to("chat")]
+    assert sorted((body["model"], has_image(body)) for body in asked) == [("qwen-max", False), ("qwen-vl-max", True)]
