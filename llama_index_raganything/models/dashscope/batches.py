@@ -341,7 +341,8 @@ def content_bytes(content: Any) -> int:
 
 def _sound_vector(vector: Any, request_id: str) -> Embedding:
     try:
-        values = list(map(float, vector))
+        # As a rule all are floats already, and a thousand vectors are a million numbers.
+        values = vector if set(map(type, vector)) == {float} else list(map(float, vector))
         # A sum is finite where all of its numbers are; strings, which float() takes, have none.
         sound = math.isfinite(sum(vector)) and any(values)
     except (TypeError, ValueError, OverflowError):
