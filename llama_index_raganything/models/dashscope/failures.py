@@ -40,13 +40,15 @@ _HTML_TAG: Final = re.compile(r"<[^>]{0,1000}>")
 _KEY: Final = re.compile(r"sk-[A-Za-z0-9_-]{6,}")
 
 _CONTENT: Final = re.compile(r"data_?inspection_?failed", re.IGNORECASE)
-_QUOTA: Final = re.compile(r"arrearage|insufficient_?quota|free_?tier_?only|quota_?exhausted", re.IGNORECASE)
+_QUOTA: Final = re.compile(r"arrearage|free_?tier_?only|quota_?exhausted", re.IGNORECASE)
 _QUOTA_MESSAGE: Final = re.compile(r"free (?:allocated )?quota exceeded|free tier .{0,40}exhausted", re.IGNORECASE)
 _AUTHENTICATION: Final = re.compile(r"invalid_?api_?key|invalid_?token|unauthorized", re.IGNORECASE)
 _PERMISSION: Final = re.compile(
     r"access_?denied|model_?not_?found|workspace_?not_?found|model_not_supported", re.IGNORECASE
 )
-_RATE: Final = re.compile(r"throttling|limit_requests|rate_?limit|limit_burst_rate", re.IGNORECASE)
+# OpenAI's word for an empty purse is DashScope's, on its compatible route, for too many tokens a minute
+# (https://www.alibabacloud.com/help/en/model-studio/rate-limit: "You exceeded your current quota").
+_RATE: Final = re.compile(r"throttling|insufficient_?quota|limit_requests|rate_?limit|limit_burst_rate", re.IGNORECASE)
 _BAD_REQUEST: Final = re.compile(r"invalid_?(?:parameter|request|url)|bad_?request", re.IGNORECASE)
 _TIMEOUT: Final = re.compile(r"request_?time_?out|response_?time_?out", re.IGNORECASE)
 
@@ -137,11 +139,13 @@ def protocol_error(what: str, request_id: str = "") -> DashScopeProtocolError:
 
 
 def is_transient(error: DashScopeError) -> bool:
-    """Return whether the same request may succeed in a moment: rate limits and failures of the service.
+    """Return whether the same request may succeed in a moment: rate limits and failures of the service (5xx).
 
     Args:
         error: The error that an answer stood for.
     """
+    if isinstance(error, DashScopeTimeoutError):
+        return (error.status or 0) >= 500
     return isinstance(error, DashScopeRateLimitError | DashScopeServerError)
 
 

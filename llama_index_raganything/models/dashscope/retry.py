@@ -81,18 +81,21 @@ class RetryingClient(httpx.Client):
         Returns:
             The last answer; the body of an error has been read.
         """
-        attempt = 0
-        while True:
-            response = super().send(request, stream=stream, **options)
-            if response.status_code >= 400:
-                response.read()
-            wait = self.retry.seconds_before_retry(attempt, response)
-            if wait is None:
-                return response
-            response.close()
-            attempt += 1
-            _log(request, response, attempt, self.retry.max_retries, wait)
-            time.sleep(wait)
+        try:
+            attempt = 0
+            while True:
+                response = super().send(request, stream=stream, **options)
+                if response.status_code >= 400:
+                    response.read()
+                wait = self.retry.seconds_before_retry(attempt, response)
+                if wait is None:
+                    return response
+                response.close()
+                attempt += 1
+                _log(request, response, attempt, self.retry.max_retries, wait)
+                time.sleep(wait)
+        finally:
+            _forget_key(request)
 
 
 class AsyncRetryingClient(httpx.AsyncClient):
@@ -118,18 +121,26 @@ class AsyncRetryingClient(httpx.AsyncClient):
         Returns:
             The last answer; the body of an error has been read.
         """
-        attempt = 0
-        while True:
-            response = await super().send(request, stream=stream, **options)
-            if response.status_code >= 400:
-                await response.aread()
-            wait = self.retry.seconds_before_retry(attempt, response)
-            if wait is None:
-                return response
-            await response.aclose()
-            attempt += 1
-            _log(request, response, attempt, self.retry.max_retries, wait)
-            await asyncio.sleep(wait)
+        try:
+            attempt = 0
+            while True:
+                response = await super().send(request, stream=stream, **options)
+                if response.status_code >= 400:
+                    await response.aread()
+                wait = self.retry.seconds_before_retry(attempt, response)
+                if wait is None:
+                    return response
+                await response.aclose()
+                attempt += 1
+                _log(request, response, attempt, self.retry.max_retries, wait)
+                await asyncio.sleep(wait)
+        finally:
+            _forget_key(request)
+
+
+def _forget_key(request: httpx.Request) -> None:
+    # Errors and answers hold on to their request, and trackers of errors look into both.
+    request.headers.pop("authorization", None)
 
 
 def _log(request: httpx.Request, response: httpx.Response, attempt: int, max_retries: int, wait: float) -> None:

@@ -209,6 +209,16 @@ def test_the_key_is_not_shown(server, caplog):
     assert server.api_key not in repr(client) + str(vars(client))
 
 
+async def test_no_request_that_an_error_or_an_answer_holds_has_the_key(server):
+    server.fail(Fault(drop=True), times=2)
+    client = client_of(server)
+    for error in await both(client):
+        assert "authorization" not in error.__cause__.request.headers
+    answer = client._clients.sync().post(client.url(TEXT_EMBEDDING_PATH), json=BODY, headers=client._headers())
+    assert answer.status_code == 200
+    assert "authorization" not in answer.request.headers
+
+
 def test_clients_are_opened_again_after_pickling(server):
     clients = client_of(server)._clients
     again = pickle.loads(pickle.dumps(clients))

@@ -38,7 +38,7 @@ def compatible(code, message="what happened", kind="invalid_request_error"):
         (403, "Model.AccessDenied", errors.DashScopePermissionError),
         (403, "AllocationQuota.FreeTierOnly", errors.DashScopeQuotaError),
         (400, "Arrearage", errors.DashScopeQuotaError),
-        (429, "insufficient_quota", errors.DashScopeQuotaError),
+        (429, "insufficient_quota", errors.DashScopeRateLimitError),
         (404, "ModelNotFound", errors.DashScopePermissionError),
         (404, "model_not_found", errors.DashScopePermissionError),
         (404, "WorkSpaceNotFound", errors.DashScopePermissionError),
@@ -55,6 +55,7 @@ def compatible(code, message="what happened", kind="invalid_request_error"):
         (400, "DataInspectionFailed", errors.DashScopeContentError),
         (400, "data_inspection_failed", errors.DashScopeContentError),
         (408, "RequestTimeOut", errors.DashScopeTimeoutError),
+        (500, "RequestTimeOut", errors.DashScopeTimeoutError),
         (500, "InternalError", errors.DashScopeServerError),
         (500, "InternalError.Timeout", errors.DashScopeServerError),
         (503, "ModelUnavailable", errors.DashScopeServerError),
@@ -74,6 +75,18 @@ def test_codes_and_statuses(status, code, kind, body):
     assert "what happened" in str(error)
     assert "What to do: " in str(error)
     assert "req-1" in str(error)
+
+
+def test_too_many_tokens_a_minute_on_the_compatible_route_are_no_empty_account():
+    body = compatible("insufficient_quota", "You exceeded your current quota, please check your plan.")
+    assert is_transient(error_from_response(429, body, {}))
+    used_up = compatible("insufficient_quota", "Free allocated quota exceeded.")
+    assert type(error_from_response(429, used_up, {})) is errors.DashScopeQuotaError
+
+
+def test_only_the_time_outs_of_the_service_are_repeated():
+    assert is_transient(error_from_response(500, native("RequestTimeOut"), {}))
+    assert not is_transient(error_from_response(408, native("RequestTimeOut"), {}))
 
 
 def test_a_used_up_free_quota_is_final_though_its_code_is_throttling():

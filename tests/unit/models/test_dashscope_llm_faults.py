@@ -98,6 +98,7 @@ def test_final_errors_are_typed_and_cost_one_request(server, ask, code, kind):
     [
         ("Throttling.RateQuota", errors.DashScopeRateLimitError),
         ("Throttling.BurstRate", errors.DashScopeRateLimitError),
+        ("Throttling.AllocationQuota", errors.DashScopeRateLimitError),
         ("InternalError", errors.DashScopeServerError),
         ("ModelUnavailable", errors.DashScopeServerError),
     ],
@@ -134,7 +135,7 @@ def test_a_longer_wait_than_ours_is_the_callers(server, ask):
 
 
 def test_quota_that_is_used_up_is_not_asked_again(server, ask):
-    server.fail(Fault.documented("Throttling.AllocationQuota"), times=None)
+    server.fail(Fault.documented("Throttling.AllocationQuota", message="Free allocated quota exceeded."), times=None)
     with pytest.raises(errors.DashScopeQuotaError):
         ask(made(server))
     assert len(server.requests) == 1
@@ -408,6 +409,7 @@ def test_no_error_repeats_the_key(server, ask):
     with pytest.raises(errors.DashScopeAuthenticationError) as caught:
         ask(made(server, api_key=key))
     assert key not in "".join(traceback.format_exception(caught.value))
+    assert "authorization" not in caught.value.__context__.request.headers
 
 
 def test_no_log_repeats_the_key(server, ask, caplog):
