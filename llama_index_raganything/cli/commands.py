@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from llama_index_raganything import __version__
 from llama_index_raganything.cli.demo import add_demo_command
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.ERROR, format="%(message)s")
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        return run(arguments)
+        with _telling_of_settings():
+            return run(arguments)
     except RAGAnythingError as error:
         if arguments.json:
             print_json({"error": type(error).__name__, "message": str(error)})
@@ -48,6 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted. Run the same command again: it goes on where it stopped.", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _telling_of_settings() -> Iterator[None]:
+    """Show warnings about the models' settings: what was put right or is not used decides about all that follows."""
+    loggers = [logging.getLogger(f"llama_index_raganything.models.{name}") for name in ("defaults", "dashscope")]
+    before = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(min(each.getEffectiveLevel(), logging.WARNING))
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, before, strict=True):
+            each.setLevel(level)
 
 
 def _parser() -> argparse.ArgumentParser:

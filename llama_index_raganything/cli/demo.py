@@ -81,9 +81,15 @@ def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: P
         result = {"report": report.to_dict(), "answers": shown, "seconds": round(seconds, 2)}
         print_json(result | ({"agent": agent} if online else {}))
     else:
-        used = "with DashScope's models" if online else "no key, no download"
-        print(f"{len(answers)} answers, {seconds:.1f} s in all, {used}.")
+        print(f"{len(answers)} answers, {seconds:.1f} s in all, {_used(arguments.models, settings)}.")
     return 0
+
+
+def _used(models: str, settings: RAGAnythingSettings) -> str:
+    from llama_index_raganything.models.defaults import has_dashscope_key
+
+    theirs = models == "dashscope" or (models == "auto" and has_dashscope_key(settings))
+    return "with DashScope's models" if theirs else "no key, no download"
 
 
 def _failed(report: dict[str, Any], *, as_json: bool) -> int:

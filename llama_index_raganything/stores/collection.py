@@ -61,7 +61,8 @@ class NodeCollection:
         """Find the collection, check and load it, or make it when its dimension is known.
 
         Args:
-            dim: Dimension asked for, or None to take the stored one.
+            dim: Dimension asked for, or None to take the stored one. A collection of another one is made anew while
+                it is empty and has no tenants.
             overwrite: Delete what is there (of this tenant).
 
         Raises:
@@ -70,6 +71,9 @@ class NodeCollection:
         with self.connection.writing(self.name):
             client = self.connection.client
             if overwrite and self.tenant is None and client.has_collection(self.name):
+                client.drop_collection(self.name)
+            if dim is not None and client.has_collection(self.name) and self._is_empty_of_another_dimension(dim):
+                # Made by a look into a knowledge base before its model was chosen: there is nothing to lose.
                 client.drop_collection(self.name)
             if client.has_collection(self.name):
                 self._adopt(dim)
@@ -273,6 +277,18 @@ class NodeCollection:
         self._shape(dim or stored).check(description, self.name)
         client.load_collection(self.name)
         self.dim, self.exists = stored, True
+
+    def _is_empty_of_another_dimension(self, dim: int) -> bool:
+        """Return whether a stored collection is one of these in all but its dimension, and holds no row."""
+        client = self.connection.client
+        description = client.describe_collection(self.name)
+        stored = schema.dimension_of(description, self.dense_field) if self.dense_field is not None else None
+        if stored is None or stored == dim or self.tenant is not None:
+            return False
+        self._shape(stored).check(description, self.name)
+        client.load_collection(self.name)
+        rows = client.query(self.name, filter="", output_fields=["count(*)"], consistency_level="Strong")
+        return int(rows[0]["count(*)"]) == 0
 
     def _shape(self, dim: int | None) -> schema.CollectionShape:
         return schema.CollectionShape(

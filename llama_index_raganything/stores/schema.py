@@ -139,7 +139,8 @@ class CollectionShape:
         if stored != self.dim:
             message = (
                 f"Collection {name!r} holds vectors of dimension {stored or 'none'}, but {self.dim or 'none'} was "
-                "asked for. Use the embedding model it was made with, another collection_name, or overwrite=True."
+                "asked for. Use the embedding model it was made with (--models on the command line), another "
+                "collection_name (--collection), or overwrite=True."
             )
             raise SchemaMismatchError(message)
 

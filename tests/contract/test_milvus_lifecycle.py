@@ -72,9 +72,23 @@ class TestOpening:
             two.add([node("b")])
             assert set(ask(one).ids) == {"a", "b"}
 
-    def test_other_dimension_is_refused(self, uri, shared):
+    def test_other_dimension_is_refused_where_there_are_rows(self, uri):
+        with MilvusNodeStore(uri, "filled", DIM) as filled:
+            filled.add([node("a")])
+            with pytest.raises(SchemaMismatchError, match="dimension 4"):
+                MilvusNodeStore(uri, "filled", DIM + 1)
+            assert filled.count() == 1
+
+    def test_an_empty_collection_takes_another_dimension(self, uri):
+        MilvusNodeStore(uri, "looked_into", DIM).close()
+        with MilvusNodeStore(uri, "looked_into", DIM + 1) as store:
+            store.add([node("a", vector=[0.0] * DIM + [1.0])])
+            assert (store.dim, store.count()) == (DIM + 1, 1)
+
+    def test_an_empty_collection_of_tenants_keeps_its_dimension(self, uri):
+        MilvusNodeStore(uri, "rented", DIM, tenant="a").close()
         with pytest.raises(SchemaMismatchError, match="dimension 4"):
-            MilvusNodeStore(uri, "shared", DIM + 1)
+            MilvusNodeStore(uri, "rented", DIM + 1, tenant="b")
 
     def test_foreign_collection_is_refused(self, uri, shared):
         shared.client.create_collection("foreign", dimension=DIM)

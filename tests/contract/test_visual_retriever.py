@@ -414,6 +414,7 @@ def test_a_collection_of_another_dimension_is_a_typed_error(uri):
         with visual_store_beside(nodes, 12, overwrite=True) as beside:
             assert beside.collection_name == "charts_kb__visual"
             assert (beside.uri, beside.tenant) == (nodes.uri, None)
+            beside.add([ImageNode(id_="chart", text="chart", embedding=[1.0] * 12)])
         with pytest.raises(SchemaMismatchError, match="dimension 12"):
             visual_store_beside(nodes, 512)
 

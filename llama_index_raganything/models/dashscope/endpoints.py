@@ -108,6 +108,27 @@ def announce_correction(name: str, given: str, used: str) -> None:
     logger.warning("%s=%s does not serve this model; %s is called instead.", name, given, used)
 
 
+def announce_unused_region(url: str | None, region: str | None) -> None:
+    """Say once, in the log, that a region is not used because a URL names another one: a key works in one only.
+
+    Args:
+        url: The URL, which wins.
+        region: The region.
+    """
+    if not url or not url.strip() or not region:
+        return
+    host = urlsplit(Endpoints.resolve(url).native).hostname or ""
+    if host not in _HOSTS.values() or host == _HOSTS.get(region) or (region, host) in _announced:
+        return
+    _announced.add((region, host))
+    logger.warning(
+        "DASHSCOPE_API_REGION=%s is not used where a URL is given, and one names %s; leave out ALIYUN_LLM_URL, "
+        "ALIYUN_VLM_URL and ALIYUN_EMBED_URL to use the region.",
+        region,
+        host,
+    )
+
+
 def _split(url: str) -> tuple[str, str]:
     """Return the origin and the path of a URL; the path has no slash at its end."""
     written = url if "://" in url else f"https://{url}"

@@ -91,7 +91,7 @@ def error_from_response(status: int, body: bytes, headers: Mapping[str, str]) ->
     reply = _read(body, headers)
     kind = _kind(status, reply)
     what = " ".join(part for part in (str(status), reply.code) if part)
-    said = f": {reply.message}" if reply.message else ""
+    said = f": {reply.message.rstrip('.')}" if reply.message else ""
     message = f"DashScope answered {what}{said}. What to do: {_REMEDIES[kind]}."
     fields: dict[str, Any] = {"code": reply.code, "request_id": reply.request_id, "status": status}
     if kind is DashScopeRateLimitError:

@@ -13,7 +13,7 @@ from llama_index_raganything.models.dashscope.catalog import embedding_model
 from llama_index_raganything.models.dashscope.chat import dashscope_llm, dashscope_vlm
 from llama_index_raganything.models.dashscope.client import MULTIMODAL_EMBEDDING_PATH, TEXT_EMBEDDING_PATH
 from llama_index_raganything.models.dashscope.credentials import resolve_api_key
-from llama_index_raganything.models.dashscope.endpoints import Endpoints, announce_correction
+from llama_index_raganything.models.dashscope.endpoints import Endpoints, announce_correction, announce_unused_region
 
 if TYPE_CHECKING:
     from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
@@ -111,6 +111,7 @@ def make_reranker(settings: RAGAnythingSettings, **options: Any) -> DashScopeRer
 
 
 def _connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any]:
+    announce_unused_region(url, settings.dashscope_region)
     return {
         "api_key": resolve_api_key(settings.dashscope_api_key),
         "api_base": url,

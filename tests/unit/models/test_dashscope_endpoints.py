@@ -144,3 +144,24 @@ def test_no_key_of_another_service_is_taken(no_key, monkeypatch):
 
 def test_bases_survive_pickling():
     assert pickle.loads(pickle.dumps(BEIJING)) == BEIJING
+
+
+@pytest.mark.parametrize(
+    ("url", "region", "said"),
+    [
+        ("https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions", "ap-southeast-1", 1),
+        ("https://dashscope.aliyuncs.com", "eu-central-1", 1),
+        ("https://dashscope-intl.aliyuncs.com/api/v1", "ap-southeast-1", 0),
+        ("https://gateway.example.com/v1", "ap-southeast-1", 0),
+        ("https://dashscope.aliyuncs.com", None, 0),
+        (" ", "ap-southeast-1", 0),
+        (None, "ap-southeast-1", 0),
+    ],
+)
+def test_a_region_beside_a_url_of_another_is_said_once(caplog, monkeypatch, url, region, said):
+    monkeypatch.setattr(endpoints, "_announced", set())
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            endpoints.announce_unused_region(url, region)
+    assert len(caplog.records) == said
+    assert all(str(region) in record.getMessage() for record in caplog.records)

@@ -154,3 +154,8 @@ def test_errors_survive_pickling():
     partial = errors.PartialEmbeddingError("one failed", [[1.0], None], {1: error})
     again = pickle.loads(pickle.dumps(partial))
     assert (str(again), again.embeddings, list(again.failures)) == ("one failed", [[1.0], None], [1])
+
+
+def test_a_message_that_ends_with_a_full_stop_has_one():
+    error = error_from_response(401, b'{"code":"InvalidApiKey","message":"Invalid API-key provided."}', {})
+    assert "Invalid API-key provided. What to do" in str(error)

@@ -266,3 +266,14 @@ def test_placeholders_of_other_examples_are_not_sent(written, caplog):
 @pytest.mark.parametrize("written", ["sk-xXxa0123456789", "xxx0123456789", "sk-0123456789xxx"])
 def test_keys_that_look_odd_are_keys(written):
     assert resolve_llm(None, RAGAnythingSettings(dashscope_api_key=written)).model == "qwen-max"
+
+
+def test_a_region_that_the_seeds_urls_overrule_is_said(caplog):
+    settings = RAGAnythingSettings(
+        dashscope_api_key="sk-0123456789",
+        aliyun_llm_url="https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions",
+        dashscope_region="ap-southeast-1",
+    )
+    with caplog.at_level(logging.WARNING):
+        make_llm(settings)
+    assert "DASHSCOPE_API_REGION=ap-southeast-1 is not used" in caplog.text
