@@ -27,7 +27,7 @@ from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.cache import AnswerCache
 from llama_index_raganything.enrich.context import ContextOptions, DocumentContext, PieceTokenizer, leading_headings
 from llama_index_raganything.errors import ConfigurationError, NoAnswerError
-from llama_index_raganything.graph.attempts import attempt
+from llama_index_raganything.graph.attempts import FinalFailure, attempt
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.node_parser.drafts import MAX_TEXT_BYTES, split_bytes
 from llama_index_raganything.workers import Failure
@@ -37,6 +37,7 @@ _CAPTION_CHARS: Final = 600
 """Characters of a caption that the node parser keeps in the metadata."""
 
 _FAILED: Final = "enrich.failed"
+_REFUSED: Final = "enrich.refused"
 _OUTAGE: Final = 8
 """Elements of a document in a row without an answer, from which on calls are not repeated."""
 
@@ -277,6 +278,9 @@ class _Question:
         return self._answer
 
     async def _sent(self, messages: Sequence[ChatMessage]) -> str:
+        refused = self._shared.get(_REFUSED)
+        if refused:
+            raise NoAnswerError(refused)
         # Of a model that is down, the elements left are asked once each: waiting would take hours.
         retries = 0 if self._shared.get(_FAILED, 0) >= _OUTAGE else self._describer.max_retries
         response = await attempt(lambda: self._chat(messages), retries, self._describer.retry_seconds)
@@ -284,6 +288,8 @@ class _Question:
             # Read again: others that were asked at the same time have failed since.
             self._shared[_FAILED] = self._shared.get(_FAILED, 0) + 1
             message = f"The model {self._model} gave no answer. {response.reason}"
+            if isinstance(response, FinalFailure):
+                self._shared[_REFUSED] = message
             raise NoAnswerError(message)
         self._shared[_FAILED] = 0
         return response.message.content or ""

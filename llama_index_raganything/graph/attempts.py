@@ -6,13 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from llama_index_raganything.errors import DashScopeError
+from llama_index_raganything.models.dashscope.failures import FATAL_ERRORS
 from llama_index_raganything.workers import Failure
 
 Result = TypeVar("Result")
 
 
+class FinalFailure(Failure):
+    """Why a call failed, for a reason that every further call would meet too."""
+
+
 async def attempt(call: Callable[[], Awaitable[Result]], max_retries: int, retry_seconds: float) -> Result | Failure:
-    """Await a call, and again when it raises.
+    """Await a call, and again when it raises; not so for DashScope's errors, which its own layer has retried.
 
     Args:
         call: Makes the awaitable, anew for each attempt.
@@ -28,6 +34,8 @@ async def attempt(call: Callable[[], Awaitable[Result]], max_retries: int, retry
             await asyncio.sleep(retry_seconds * 2 ** (number - 1))
         try:
             return await call()
+        except DashScopeError as error:
+            return FinalFailure.of(error) if isinstance(error, FATAL_ERRORS) else Failure.of(error)
         except Exception as error:  # noqa: BLE001  # clients of models raise anything; the caller reports the reason
             failure = Failure.of(error)
     return failure

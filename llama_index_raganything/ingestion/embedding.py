@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import BaseNode, MetadataMode
 
-from llama_index_raganything.errors import DashScopeContentError, PartialEmbeddingError
+from llama_index_raganything.errors import (
+    DashScopeConnectionError,
+    DashScopeContentError,
+    DashScopeRateLimitError,
+    DashScopeServerError,
+    DashScopeTimeoutError,
+    PartialEmbeddingError,
+)
+
+_PASSING: Final = (DashScopeConnectionError, DashScopeRateLimitError, DashScopeServerError, DashScopeTimeoutError)
+"""Errors that may be gone in a moment."""
 
 
 def embed_nodes(
@@ -44,18 +55,27 @@ def embed_nodes(
 
 
 def _embed(
-    embed_model: BaseEmbedding, texts: list[str]
+    embed_model: BaseEmbedding, texts: list[str], *, again: bool = False
 ) -> tuple[Sequence[list[float] | None], dict[int, DashScopeContentError]]:
+    """Return the vectors of texts, and why those that have none were refused."""
     try:
         return embed_model.get_text_embedding_batch(texts), {}
     except DashScopeContentError as error:
         # All of the batch; the nodes of other batches may still be good.
         return [None] * len(texts), dict.fromkeys(range(len(texts)), error)
     except PartialEmbeddingError as error:
+        vectors = list(error.embeddings)
         refused = {
             place: reason for place, reason in error.failures.items() if isinstance(reason, DashScopeContentError)
         }
-        for reason in error.failures.values():
-            if not isinstance(reason, DashScopeContentError):
-                raise reason from error
-        return error.embeddings, refused
+        missing = [place for place in error.failures if place not in refused]
+        for place in missing:
+            if again or not isinstance(error.failures[place], _PASSING):
+                raise error.failures[place] from error
+    if missing:
+        # Once more, for what is missing alone: what has come is paid.
+        late, reasons = _embed(embed_model, [texts[place] for place in missing], again=True)
+        for number, place in enumerate(missing):
+            vectors[place] = late[number]
+        refused |= {missing[number]: reason for number, reason in reasons.items()}
+    return vectors, refused

@@ -15,7 +15,10 @@ from llama_index.core.schema import BaseNode
 
 
 class LayerRecords(Protocol):
-    """What a layer gets from one document."""
+    """What a layer gets from one document.
+
+    Records may also have ``unanswered``: what a model gave no answer for; then the next run tries the document again.
+    """
 
     @property
     def failures(self) -> Sequence[tuple[str, str]]:

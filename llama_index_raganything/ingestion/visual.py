@@ -25,10 +25,12 @@ class VisualRecords:
     Attributes:
         nodes: Copies of its nodes with the vectors of their pictures.
         failures: Ids of nodes whose picture could not be embedded, each with the reason.
+        unanswered: Ids of those of them that may be embedded later.
     """
 
     nodes: list[BaseNode] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
 
 
 class VisualWriter:
@@ -69,8 +71,11 @@ class VisualWriter:
 
         Raises:
             SchemaMismatchError: The model's vectors have another length than the stored ones.
+            DashScopeError: Every further picture would fail for the same reason.
         """
         result = self.embedder.process(nodes)
+        if result.final is not None:
+            raise result.final
         for node in result.embedded[:1]:
             length = len(node.embedding or ())
             if self.store.dim is not None and length != self.store.dim:
@@ -80,7 +85,7 @@ class VisualWriter:
                     "made with, or overwrite the collection."
                 )
                 raise SchemaMismatchError(message)
-        return VisualRecords(result.embedded, result.failures)
+        return VisualRecords(result.embedded, result.failures, result.unanswered)
 
     def write(self, doc_id: str, records: VisualRecords, *, again: bool = False) -> None:
         """Write the vectors of a document.
@@ -88,13 +93,14 @@ class VisualWriter:
         Args:
             doc_id: The document.
             records: What :meth:`read` returned.
-            again: The document was written before: vectors of pictures that are gone go.
+            again: The document was written before: vectors of pictures that are gone go, while those that could not
+                be renewed just now stay.
         """
         self.store.add(records.nodes)
         if again:
-            written = {node.node_id for node in records.nodes}
+            kept = {node.node_id for node in records.nodes} | set(records.unanswered)
             stored = self.store.get_nodes(filters=_of_document(doc_id))
-            self.store.delete_nodes([node.node_id for node in stored if node.node_id not in written])
+            self.store.delete_nodes([node.node_id for node in stored if node.node_id not in kept])
 
     def delete_nodes(self, doc_id: str, node_ids: Sequence[str]) -> None:  # noqa: ARG002  # a layer's signature
         """Delete the vectors of nodes.

@@ -21,6 +21,8 @@ from pydantic import Field
 
 from llama_index_raganything.errors import (
     ConfigurationError,
+    DashScopeBadRequestError,
+    DashScopeContentError,
     DashScopeError,
     NodeValueError,
     PartialEmbeddingError,
@@ -49,11 +51,19 @@ class EmbeddedImages:
         nodes: All nodes in their order; those whose image was embedded are new objects.
         embedded: Those of them that have the vector of their image.
         failures: Ids of nodes whose image could not be embedded, each with the reason.
+        unanswered: Ids of those of them for which the model gave no answer, so that asking again later may help.
+        final: The error that every further request would meet too, if there was one.
     """
 
     nodes: list[BaseNode]
     embedded: list[BaseNode] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
+    final: RAGAnythingError | None = None
+
+
+class _Unanswered(Failure):
+    """Why an image has no vector yet."""
 
 
 @dataclass
@@ -72,7 +82,7 @@ class _Run:
         final: The error that every further request would meet too.
     """
 
-    final: Failure | None = None
+    final: RAGAnythingError | None = None
 
 
 @dataclass
@@ -84,7 +94,8 @@ class _Batch:
 
     def inputs(self, make: Callable[[_Picture], ImageType | Failure]) -> list[ImageType | Failure]:
         """Return what is handed to the model; nothing any more after an error that ends the run."""
-        return [self.run.final or make(picture) for picture in self.pictures]
+        final = self.run.final
+        return [make(picture) if final is None else _Unanswered.of(final) for picture in self.pictures]
 
     def outcomes_of(self, error: PartialEmbeddingError | DashScopeError, count: int) -> list[Embedding | Failure]:
         """Return what an error of our own models means for each image: they have asked as often as it helps."""
@@ -92,9 +103,9 @@ class _Batch:
         reasons = partial.failures if partial else dict.fromkeys(range(count), error)
         for reason in reasons.values():
             if isinstance(reason, FATAL_ERRORS):
-                self.run.final = Failure.of(reason)
+                self.run.final = reason
         vectors = partial.embeddings if partial else [None] * count
-        failures = {place: Failure.of(reason) for place, reason in reasons.items()}
+        failures = {place: _failure_of(reason) for place, reason in reasons.items()}
         return [failures[place] if vector is None else vector for place, vector in enumerate(vectors)]
 
 
@@ -146,7 +157,7 @@ class ImageEmbedder(TransformComponent):
         batches = self._batches(pictures)
         progress = self.class_name() if show_progress else ""
         outcomes = map_in_threads(self._embed, batches, self.max_workers, progress)
-        return self._joined(nodes, pictures, [outcome for batch in outcomes for outcome in batch], failures)
+        return self._joined(nodes, pictures, batches, outcomes, failures)
 
     async def aprocess(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> EmbeddedImages:
         """Embed the images of nodes without blocking the event loop; see :meth:`process`.
@@ -168,7 +179,7 @@ class ImageEmbedder(TransformComponent):
             workers=self.max_workers,
             desc=self.class_name(),
         )
-        return self._joined(nodes, pictures, [outcome for batch in outcomes for outcome in batch], failures)
+        return self._joined(nodes, pictures, batches, outcomes, failures)
 
     def __call__(self, nodes: Sequence[BaseNode], show_progress: bool = False, **_kwargs: Any) -> Sequence[BaseNode]:
         """Embed the images of nodes and log those that failed.
@@ -296,21 +307,27 @@ class ImageEmbedder(TransformComponent):
         self,
         nodes: Sequence[BaseNode],
         pictures: Sequence[_Picture],
-        outcomes: Sequence[Embedding | Failure],
+        batches: Sequence[_Batch],
+        parts: Sequence[Sequence[Embedding | Failure]],
         failures: list[tuple[str, str]],
     ) -> EmbeddedImages:
+        outcomes = [outcome for part in parts for outcome in part]
         self._check_lengths(outcomes, self.dimension)
         made: dict[int, BaseNode] = {}
+        unanswered: list[str] = []
         for picture, outcome in zip(pictures, outcomes, strict=True):
             for place in picture.places:
                 if isinstance(outcome, Failure):
                     failures.append((nodes[place].node_id, outcome.reason))
+                    unanswered += [nodes[place].node_id] if isinstance(outcome, _Unanswered) else []
                 else:
                     made[place] = nodes[place].model_copy(update={"embedding": list(outcome)})
         return EmbeddedImages(
             [made.get(place, node) for place, node in enumerate(nodes)],
             embedded=[made[place] for place in sorted(made)],
             failures=failures,
+            unanswered=unanswered,
+            final=batches[0].run.final if batches else None,
         )
 
     def _logged(self, result: EmbeddedImages) -> list[BaseNode]:
@@ -327,6 +344,12 @@ def model_name(embed_model: MultiModalEmbedding) -> str:
     """
     name = embed_model.model_name
     return f"{embed_model.class_name()} ({name})" if name and name != "unknown" else embed_model.class_name()
+
+
+def _failure_of(error: RAGAnythingError) -> Failure:
+    """Return a failure that tells whether the image is to blame, or the service that gave no answer."""
+    is_final = isinstance(error, DashScopeContentError | DashScopeBadRequestError)
+    return Failure.of(error) if is_final or not isinstance(error, DashScopeError) else _Unanswered.of(error)
 
 
 def _counted(vectors: Sequence[Embedding], inputs: Sequence[ImageType]) -> list[Embedding | Failure]:

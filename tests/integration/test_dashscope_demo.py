@@ -9,6 +9,8 @@ import llama_index_raganything
 from llama_index_raganything import RAGAnythingIndex, RAGAnythingSettings
 from llama_index_raganything.cli import commands, main
 from llama_index_raganything.errors import ConfigurationError, DashScopeAuthenticationError
+from llama_index_raganything.models.dashscope.chat import dashscope_vlm
+from llama_index_raganything.models.dashscope.multimodal import DashScopeMultiModalEmbedding
 from llama_index_raganything.testing import DashScopeServer, Fault, HashEmbedding, ScriptedTextLLM
 
 DEMO_FILES = Path(llama_index_raganything.__file__).parent / "demo_files"
@@ -204,3 +206,75 @@ def test_rag_anythings_configuration_on_dashscope(server, settings, tmp_path):
         assert index.llm.model == "qwen-max"
     asked = [request.body for request in server.requests_to("chat")]
     assert sorted((body["model"], has_image(body)) for body in asked) == [("qwen-max", False), ("qwen-vl-max", True)]
+
+
+def picture_index(server, tmp_path):
+    model = DashScopeMultiModalEmbedding(api_key=server.api_key, api_base=server.native_url, max_retries=0)
+    return RAGAnythingIndex(
+        uri=str(tmp_path / "m.db"),
+        working_dir=tmp_path / "w",
+        embed_model=HashEmbedding(),
+        image_embed_model=model,
+        reader_options={"ocr": "off", "profile": "fast"},
+    )
+
+
+def test_a_picture_without_a_vector_is_asked_for_again(server, tmp_path):
+    picture = DEMO_FILES / "milvus_architecture.png"
+    with picture_index(server, tmp_path) as index:
+        server.fail(Fault(status=429, code="Throttling.RateQuota"), times=1, route="multimodal-embedding")
+        first = index.add(picture)
+        assert first.added
+        assert "429" in first.warnings[0][1]
+        assert index.visual_store.count() == 0
+        assert index.add(picture).updated
+        assert index.visual_store.count() == 1
+        assert index.add(picture).unchanged
+
+
+def test_a_vector_stays_while_it_cannot_be_renewed(server, tmp_path):
+    picture = tmp_path / "picture.png"
+    picture.write_bytes((DEMO_FILES / "milvus_architecture.png").read_bytes())
+    with picture_index(server, tmp_path) as index:
+        index.add(picture)
+        index.ingestion.embed_model = HashEmbedding(model_name="another")
+        server.fail(Fault(status=503, code="ModelUnavailable"), times=1, route="multimodal-embedding")
+        report = index.add(picture)
+        assert report.updated
+        assert report.warnings
+        assert index.visual_store.count() == 1
+
+
+def test_a_refused_key_for_pictures_ends_the_run(server, tmp_path):
+    with picture_index(server, tmp_path) as index:
+        server.fail(Fault(status=401, code="InvalidApiKey"), times=None, route="multimodal-embedding")
+        report = index.add(DEMO_FILES)
+        assert report.failures
+        assert len(server.requests_to("multimodal-embedding")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests"),
+    [
+        (Fault(status=403, code="Model.AccessDenied"), 1),
+        (Fault(status=500, code="InternalError", headers={"Retry-After": "0"}), 3 * 2),
+    ],
+)
+def test_descriptions_that_fail_cost_no_multiplied_requests(server, tmp_path, fault, requests):
+    vlm = dashscope_vlm(api_key=server.api_key, api_base=server.compatible_url)
+    server.fail(fault, times=None, route="chat")
+    with RAGAnythingIndex(
+        uri=str(tmp_path / "m.db"),
+        working_dir=tmp_path / "w",
+        embed_model=HashEmbedding(),
+        vision_llm=vlm,
+        max_workers=1,
+        reader_options={"ocr": "off"},
+    ) as index:
+        report = index.add(DEMO_FILES / "annual_report.pdf")
+        assert report.added
+        assert len(report.warnings) == 2
+        assert len(server.requests_to("chat")) == requests
+        server.clear()
+        assert index.add(DEMO_FILES / "annual_report.pdf").updated
+        assert len(server.requests_to("chat")) == 2

@@ -64,6 +64,25 @@ def test_a_document_of_refused_texts_fails_alone(tmp_path):
         assert report.added == ["good"]
 
 
+def test_what_fails_for_a_moment_is_asked_once_more_alone(tmp_path):
+    class Recovering(Inspected):
+        def _get_text_embeddings(self, texts):
+            if self._calls:
+                self._calls.append(len(texts))
+                return [self._get_text_embedding(text) for text in texts]
+            return super()._get_text_embeddings(texts)
+
+    document = Document(text=f"# One\n\n{GOOD}\n\n# Two\n\n{BAD}", id_="d")
+    model = Recovering(error=DashScopeServerError)
+    with index_with(tmp_path, embed_model=model) as index:
+        report = index.add_documents([document])
+        assert report.added == ["d"]
+        assert not report.warnings
+        first, second = model._calls
+        assert 0 < second < first
+        assert index.node_store.count() == first
+
+
 def test_another_reason_fails_the_document_which_is_tried_again(tmp_path):
     document = Document(text=f"# One\n\n{GOOD}\n\n# Two\n\n{BAD}", id_="d")
     with index_with(tmp_path, embed_model=Inspected(error=DashScopeServerError)) as index:

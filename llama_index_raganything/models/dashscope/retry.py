@@ -28,13 +28,15 @@ class RetryPolicy:
 
     Attributes:
         max_retries: Requests after the first one.
-        base_seconds: Longest wait before the first retry; it doubles with each ("full jitter",
+        base_seconds: Longest wait before the first retry after 5xx; it doubles with each ("full jitter",
             https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+        rate_limit_seconds: The same after 429: limits count by the second and by the minute.
         max_seconds: Longest wait of all. A service that asks for more gets no further request.
     """
 
     max_retries: int = 2
     base_seconds: float = 0.5
+    rate_limit_seconds: float = 2.0
     max_seconds: float = 20.0
 
     def seconds_before_retry(self, attempt: int, response: httpx.Response) -> float | None:
@@ -53,9 +55,10 @@ class RetryPolicy:
             return None
         asked = retry_after_seconds(response.headers)
         if asked is not None:
-            return asked if asked <= self.max_seconds else None
-        longest = min(self.max_seconds, self.base_seconds * 2**attempt)
-        return random.uniform(0, longest)  # noqa: S311  # spreads requests, protects nothing
+            # A little later than asked, and not all at the same moment.
+            return asked * random.uniform(1, 1.1) if asked <= self.max_seconds else None  # noqa: S311  # as below
+        base = self.rate_limit_seconds if response.status_code == 429 else self.base_seconds
+        return random.uniform(0, min(self.max_seconds, base * 2**attempt))  # noqa: S311  # spreads, protects nothing
 
 
 class RetryingClient(httpx.Client):
