@@ -199,7 +199,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", type=float, default=0.05, help="seconds from a request to its answer")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each of our models")
     parser.add_argument("--ours-only", action="store_true", help="leave out the peer, which takes a minute")
-    parser.add_argument("--concurrency", type=int, default=8, help="requests at the same time")
+    parser.add_argument("--concurrency", type=int, default=4, help="requests at the same time (the models' default)")
 
 
 if __name__ == "__main__":

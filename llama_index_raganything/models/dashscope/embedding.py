@@ -43,7 +43,7 @@ class DashScopeEmbeddingModel(BaseEmbedding):
         workspace: Workspace with an address of its own.
         timeout: Seconds without a sign from the service after which a call fails.
         max_retries: Requests that are sent again after 429 and 5xx.
-        max_concurrency: Requests at the same time.
+        max_concurrency: Requests at the same time; more reach the limits of an account sooner.
         max_contents: Inputs of one request; by default as documented of the model.
         max_text_tokens: Tokens of a text, which is cut there; by default as documented of the model.
         instruct: What queries are for, in one English sentence, for models that take an instruction with them.
@@ -62,7 +62,7 @@ class DashScopeEmbeddingModel(BaseEmbedding):
     workspace: str | None = Field(default=None, description="Workspace with an address of its own.")
     timeout: float = Field(default=60.0, gt=0, description="Seconds to wait for a sign from the service.")
     max_retries: int = Field(default=2, ge=0, description="Requests sent again after 429 and 5xx.")
-    max_concurrency: int = Field(default=8, ge=1, description="Requests at the same time.")
+    max_concurrency: int = Field(default=4, ge=1, description="Requests at the same time.")
     max_contents: int = Field(default=0, ge=0, description="Inputs of one request.")
     max_text_tokens: int = Field(default=0, ge=0, description="Tokens of a text.")
     instruct: str | None = Field(default=None, description="What queries are for.")
@@ -81,7 +81,7 @@ class DashScopeEmbeddingModel(BaseEmbedding):
         workspace: str | None = None,
         timeout: float = 60.0,
         max_retries: int = 2,
-        max_concurrency: int = 8,
+        max_concurrency: int = 4,
         max_contents: int | None = None,
         max_text_tokens: int | None = None,
         instruct: str | None = None,

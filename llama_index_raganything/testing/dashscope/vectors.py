@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -62,10 +63,13 @@ class Vector:
 
     def json(self) -> str:
         """Return the vector as a JSON array of numbers with a decimal point."""
-        numbers = _background(self.dimension).copy()
+        text, starts = _background(self.dimension)
+        parts, after = [], 0
         for place, value in self.values.items():
-            numbers[place] = repr(value)
-        return f"[{','.join(numbers)}]"
+            parts += [text[starts[after] : starts[place]], f"{value!r},"]
+            after = place + 1
+        parts.append(text[starts[after] :])
+        return f"[{''.join(parts)[:-1]}]"
 
 
 def words_of(text: str) -> list[str]:
@@ -164,9 +168,13 @@ def encode(reply: Any) -> bytes:
 
 
 @functools.lru_cache(maxsize=32)
-def _background(dimension: int) -> list[str]:
-    """Return what stands where a vector has nothing to say: numbers near zero, as long to read as a model's."""
-    return [repr(math.sin(place + 1) * _NEAR_ZERO) for place in range(dimension)]
+def _background(dimension: int) -> tuple[str, list[int]]:
+    """Return what stands where a vector has nothing to say, and where each of its numbers begins in it.
+
+    The numbers are near zero, and as long to read as a model's; a comma follows each.
+    """
+    numbers = [f"{math.sin(place + 1) * _NEAR_ZERO:.16f}," for place in range(dimension)]
+    return "".join(numbers), [0, *itertools.accumulate(map(len, numbers))]
 
 
 @functools.lru_cache(maxsize=65_536)
