@@ -133,7 +133,8 @@ def _ingest(arguments: argparse.Namespace) -> int:
     failures = [failure for report in reports for failure in report.failures]
     if failures and arguments.strict and not arguments.json:
         print(IngestionError(f"{len(failures)} failed with --strict.").message, file=sys.stderr)
-    return 1 if failures and arguments.strict else 0
+    ended_early = any(report.ended_early for report in reports)
+    return 1 if ended_early or (failures and arguments.strict) else 0
 
 
 def _ask(arguments: argparse.Namespace) -> int:

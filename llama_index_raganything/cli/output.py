@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def hint_if_empty(index: RAGAnythingIndex) -> None:
         status = index.status()
         place = f"{status['collection']!r} at {status['uri']}"
         print(f"The knowledge base {place} is empty; bring files in with `ingest`.", file=sys.stderr)
+        if Path(".env").is_file():
+            print("There is a .env file here, which is read with `--env-file .env` only.", file=sys.stderr)
 
 
 def answer_fields(question: str, response: RESPONSE_TYPE) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from llama_index_raganything.ingestion.embedding import embed_nodes
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.removal import Removal
-from llama_index_raganything.ingestion.report import IngestionReport
+from llama_index_raganything.ingestion.report import NOT_TRIED, IngestionReport
 from llama_index_raganything.models.dashscope.failures import FATAL_ERRORS
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.embedded import EMBEDDED
@@ -241,8 +241,8 @@ class Ingestion:
                     self._commit(job, outcome, known.get(job.doc_id), fingerprint, report)
                 except FATAL_ERRORS as error:
                     # Every other document would fail for the same reason, each after a parse.
-                    reason = f"Not tried, because of {Path(job.source).name}: {Failure.of(error).reason}"
-                    report.failures += [(later.source, reason) for later in todo if later.doc_id not in tried]
+                    report.ended_early = Failure.of(error).reason
+                    report.failures += [(later.source, NOT_TRIED) for later in todo if later.doc_id not in tried]
                     break
                 progress.update()
         if todo:

@@ -7,9 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from llama_index_raganything.errors import IngestionError
+
+NOT_TRIED: Final = "Not tried, because the run ended early."
+"""Reason of documents that a run did not come to."""
 
 
 @dataclass
@@ -25,6 +28,8 @@ class IngestionReport:
         warnings: Pairs of source and what is missing of a document that is in, such as triples of one node.
         nodes: Number of nodes written, by content type.
         pages: Number of pages written, where formats have pages.
+        ended_early: Why the run ended before all documents were tried; empty when it did not. Those that were not are
+            among the failures, with the reason :data:`NOT_TRIED`.
         seconds: Seconds spent, by stage (``hash parse split enrich graph embed write``) and in ``total``.
     """
 
@@ -36,6 +41,7 @@ class IngestionReport:
     warnings: list[tuple[str, str]] = field(default_factory=list)
     nodes: Counter[str] = field(default_factory=Counter)
     pages: int = 0
+    ended_early: str = ""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,6 +55,7 @@ class IngestionReport:
             "warnings": [{"source": source, "reason": reason} for source, reason in self.warnings],
             "nodes": dict(self.nodes),
             "pages": self.pages,
+            "ended_early": self.ended_early,
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         }
 
@@ -66,7 +73,10 @@ class IngestionReport:
         lines = [f"Documents: {counts} in {self.seconds['total']:.1f} s"]
         if nodes:
             lines.append(f"Nodes: {sum(self.nodes.values())} ({nodes})")
-        lines += [f"Failed: {source}: {reason}" for source, reason in self.failures]
+        lines += [f"Failed: {source}: {reason}" for source, reason in self.failures if reason != NOT_TRIED]
+        if self.ended_early:
+            count = sum(reason == NOT_TRIED for _, reason in self.failures)
+            lines.append(f"Ended early, {count} not tried: {self.ended_early}")
         lines += [f"Warning: {source}: {reason}" for source, reason in self.warnings]
         return "\n".join(lines)
 

@@ -12,6 +12,7 @@ from llama_index_raganything.errors import (
     DashScopeServerError,
     PartialEmbeddingError,
 )
+from llama_index_raganything.ingestion.report import NOT_TRIED
 from llama_index_raganything.testing import HashEmbedding
 
 
@@ -99,7 +100,10 @@ def test_a_refused_key_ends_the_run_and_keeps_what_is_in(tmp_path):
         report = index.add_documents(documents)
         assert report.added == ["a"]
         assert [source for source, _ in report.failures] == ["b", "c", "d"]
-        assert "Not tried" in report.failures[1][1]
+        assert [reason for _, reason in report.failures[1:]] == [NOT_TRIED] * 2
+        assert report.ended_early == "no: 0"
+        assert str(report).count("Not tried") == 0
+        assert "Ended early, 2 not tried: no: 0" in str(report)
         assert len(model._calls) == 2
         assert [entry.doc_id for entry in index.documents() if entry.state == "ready"] == ["a"]
         model.error = DashScopeContentError

@@ -6,6 +6,7 @@ so what is taken of a URL is where the service is; the route follows from the mo
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ COMPATIBLE_API: Final = "/compatible-api/v1"
 
 _BASES: Final = (_NATIVE, _COMPATIBLE, COMPATIBLE_API)
 _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+_SLASH_MISSING: Final = re.compile(r"[A-Za-z]+:/(?!/)")
 _ROUTE_OF_OPENAI: Final = re.compile(r"/(?:chat/completions|completions|embeddings|reranks?)$")
 
 
@@ -132,9 +134,12 @@ def announce_unused_region(url: str | None, region: str | None) -> None:
 def _split(url: str) -> tuple[str, str]:
     """Return the origin and the path of a URL; the path has no slash at its end."""
     written = url if "://" in url else f"https://{url}"
+    if "://" not in url and _SLASH_MISSING.match(url):
+        message = f"The DashScope URL {url[:200]!r} lacks a slash after its scheme; write https://..."
+        raise ConfigurationError(message)
     try:
         parts = urlsplit(written)
-        host, port = parts.hostname or "", parts.port
+        host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError as error:
         message = (
             f"The DashScope URL {url[:200]!r} cannot be read ({error}); give one like https://{_HOSTS[DEFAULT_REGION]}."
@@ -147,8 +152,20 @@ def _split(url: str) -> tuple[str, str]:
         message = f"The DashScope URL {url[:200]!r} must begin with https:// and name a host."
         raise ConfigurationError(message)
     scheme = "https" if host.endswith(".aliyuncs.com") else parts.scheme  # Keys are never sent there in clear text.
+    port = None if scheme != parts.scheme and port == 80 else port
+    if scheme == "http" and not _is_near(host) and (scheme, host) not in _announced:
+        _announced.add((scheme, host))
+        logger.warning("The key is sent to %s in clear text; use https:// where the host has it.", host)
     name = f"[{host}]" if ":" in host else host
     return f"{scheme}://{name}{f':{port}' if port else ''}", parts.path.rstrip("/")
+
+
+def _is_near(host: str) -> bool:
+    """Return whether a host is this machine or one of a private network."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".localhost", ".internal", ".lan"))
 
 
 def _host_of(region: str, workspace: str | None) -> str:

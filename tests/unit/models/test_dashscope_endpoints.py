@@ -24,6 +24,8 @@ BEIJING = Endpoints("https://dashscope.aliyuncs.com/api/v1", "https://dashscope.
         "https://dashscope.aliyuncs.com",
         "https://dashscope.aliyuncs.com/",
         "http://dashscope.aliyuncs.com/api/v1",
+        "http://dashscope.aliyuncs.com./api/v1",
+        "http://dashscope.aliyuncs.com:80/api/v1",
         "https://dashscope.aliyuncs.com/compatible-mode/v1/",
         "https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions",
         "https://dashscope.aliyuncs.com/compatible-api/v1/reranks",
@@ -73,6 +75,8 @@ def test_regions_and_workspaces():
     "url",
     [
         "ftp://dashscope.aliyuncs.com",
+        "htp:/dashscope",
+        "https:/dashscope.aliyuncs.com",
         "https://",
         "https://user:secret@dashscope.aliyuncs.com",
         "http://[::1",
@@ -165,3 +169,19 @@ def test_a_region_beside_a_url_of_another_is_said_once(caplog, monkeypatch, url,
             endpoints.announce_unused_region(url, region)
     assert len(caplog.records) == said
     assert all(str(region) in record.getMessage() for record in caplog.records)
+
+
+def test_clear_text_to_a_public_host_is_said_once(caplog, monkeypatch):
+    monkeypatch.setattr(endpoints, "_announced", set())
+    with caplog.at_level(logging.WARNING):
+        for url in ("http://gate.example/v1", "http://gate.example/v1", "http://8.8.8.8", "https://gate.example"):
+            Endpoints.resolve(url)
+        for near in (
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://10.0.0.7",
+            "http://gateway/v1",
+            "http://a.internal",
+        ):
+            Endpoints.resolve(near)
+    assert [record.args for record in caplog.records] == [("gate.example",), ("8.8.8.8",)]
