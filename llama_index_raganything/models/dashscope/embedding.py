@@ -143,8 +143,8 @@ class DashScopeEmbeddingModel(BaseEmbedding):
 
     def _own_dimension(self) -> dict[str, int]:
         """Return the parameter of the dimension; none for the default, which some models refuse to be told."""
-        known = embedding_model(self.model_name).dimensions
-        return {"dimension": self.dimension} if self.dimension and self.dimension != (*known, 0)[0] else {}
+        default = _dimension(embedding_model(self.model_name), None)
+        return {"dimension": self.dimension} if self.dimension and self.dimension != default else {}
 
     def _fitted_text(self, text: str) -> str:
         fitted = cut_to_tokens(text, self.max_text_tokens)

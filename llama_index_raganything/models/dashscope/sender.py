@@ -64,7 +64,13 @@ class EmbeddingSender:
             One vector per input, in order.
         """
         batch = EmbeddingBatch(call)
-        await asyncio.gather(*(self._awork(batch) for _ in range(self._workers(call))))
+        tasks = [asyncio.create_task(self._awork(batch)) for _ in range(self._workers(call))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            # gather() leaves the others running when one raises what is no failure of a request.
+            for task in tasks:
+                task.cancel()
         return batch.result()
 
     def _work(self, batch: EmbeddingBatch) -> None:

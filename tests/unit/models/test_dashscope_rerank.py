@@ -194,8 +194,12 @@ async def test_any_order_of_the_answer_is_read(server):
             3,
         ),
         (Fault(drop=True), errors.DashScopeConnectionError, 1),
+        (Fault(cut_after=30), errors.DashScopeConnectionError, 1),
+        (Fault(status=429, code="Throttling.RateQuota"), errors.DashScopeRateLimitError, 3),
+        (Fault(status=400, code="Arrearage"), errors.DashScopeQuotaError, 1),
     ],
 )
+@pytest.mark.usefixtures("quick_retries")
 async def test_faults(server, fault, kind, requests):
     server.fail(fault, times=None, route="rerank")
     assert type(await both(reranker_of(server), scored())) is kind
@@ -205,6 +209,7 @@ async def test_faults(server, fault, kind, requests):
 async def test_time_out(server):
     server.fail(Fault(delay=0.6), times=2, route="rerank")
     assert type(await both(reranker_of(server, timeout=0.1), scored())) is errors.DashScopeTimeoutError
+    assert len(server.requests_to("rerank")) == 2
 
 
 async def test_a_refused_text_goes_to_the_end(server, caplog):
