@@ -285,7 +285,7 @@ def node_without_document_has_no_document_id(opener):
 
 @check
 def other_dimension_is_refused_on_open(opener):
-    name = opener().collection_name
+    name = opener.filled().collection_name
     return refuses(opener, name, dim=DIM + 1)
 
 
