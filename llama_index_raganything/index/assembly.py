@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MultiModalEmbedding
@@ -21,6 +22,7 @@ from llama_index_raganything.enrich.processors import ProcessorOptions, make_pro
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.linker import EntityLinker
 from llama_index_raganything.graph.triples import TripleExtractor
+from llama_index_raganything.ingestion.embedding import embedding_name
 from llama_index_raganything.ingestion.graph import GraphWriter
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.tables import TableWriter
@@ -28,11 +30,16 @@ from llama_index_raganything.ingestion.visual import VisualWriter
 from llama_index_raganything.models.defaults import resolve_embed_model
 from llama_index_raganything.readers.sources import FolderRules
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
-from llama_index_raganything.stores.ledger import Ledger
+from llama_index_raganything.stores.ledger import LEDGER_SUFFIX, Ledger
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.stores.tables import TableStore
 from llama_index_raganything.stores.visual import MilvusVisualStore, visual_store_beside
+
+logger = logging.getLogger(__name__)
+
+_SAMPLE: Final = 100
+"""Documents whose model is looked at when a knowledge base is opened."""
 
 Models = Literal["auto", "embedded", "dashscope"]
 """Whose models serve where the caller names none."""
@@ -228,6 +235,25 @@ def dimension(embed_model: BaseEmbedding) -> int:
     """
     known = getattr(embed_model, "dimension", None) or getattr(embed_model, "dimensions", None)
     return int(known) if isinstance(known, int) else len(embed_model.get_text_embedding("dimension"))
+
+
+def warn_of_other_vectors(ledger: Ledger, embed_model: BaseEmbedding) -> None:
+    """Say so where documents were embedded with another model of the same dimension, as Milvus cannot tell.
+
+    Args:
+        ledger: The documents.
+        embed_model: What will search them.
+    """
+    name = embedding_name(embed_model)
+    others = {entry.embed_model for entry in ledger.list("ready", limit=_SAMPLE)} - {name, ""}
+    if others:
+        logger.warning(
+            "Documents of %r were embedded with %s and are searched with %s, whose vectors do not compare: "
+            "open it with the first model, or add the documents again.",
+            ledger.collection_name.removesuffix(LEDGER_SUFFIX),
+            ", ".join(sorted(others)),
+            name,
+        )
 
 
 def image_model(chosen: BaseEmbedding | None, embed_model: BaseEmbedding) -> MultiModalEmbedding | None:

@@ -31,6 +31,7 @@ from llama_index_raganything.index.assembly import (
     dimension,
     folder_rules,
     image_model,
+    warn_of_other_vectors,
 )
 from llama_index_raganything.index.queryable import Queryable
 from llama_index_raganything.ingestion import Ingestion, IngestionReport
@@ -167,6 +168,7 @@ class RAGAnythingIndex(Queryable):
             storage.tables,
             storage.images,
         )
+        warn_of_other_vectors(self.ledger, self.embed_model)
         self.reader = reader or RAGAnythingReader(working_dir=str(storage.folder), **(reader_options or {}))
         self.node_parser = node_parser or RAGAnythingNodeParser(asset_root=str(self.reader.assets.root))
         if processors is None:

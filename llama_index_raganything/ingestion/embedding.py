@@ -21,6 +21,15 @@ _PASSING: Final = (DashScopeConnectionError, DashScopeRateLimitError, DashScopeS
 """Errors that may be gone in a moment."""
 
 
+def embedding_name(embed_model: BaseEmbedding) -> str:
+    """Return what tells the vectors of one model from those of another: the model's class and name.
+
+    Args:
+        embed_model: The model.
+    """
+    return f"{embed_model.class_name()} {embed_model.model_name}"
+
+
 def embed_nodes(
     embed_model: BaseEmbedding, nodes: Sequence[BaseNode]
 ) -> tuple[list[BaseNode], list[tuple[str, DashScopeContentError]]]:

@@ -25,7 +25,7 @@ from llama_index_raganything.documents import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
-from llama_index_raganything.ingestion.embedding import embed_nodes
+from llama_index_raganything.ingestion.embedding import embed_nodes, embedding_name
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.removal import Removal
@@ -87,7 +87,7 @@ class Ingestion:
             "node_parser": _stable(self.node_parser.to_dict()),
             "transformations": [_stable(part.to_dict()) for part in self.transformations],
             "layers": {layer.name: _stable(layer.settings()) for layer in self.layers},
-            "embed_model": [self.embed_model.class_name(), self.embed_model.model_name],
+            "embed_model": embedding_name(self.embed_model),
         }
         payload = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(payload.encode()).hexdigest()[:32]
@@ -301,6 +301,7 @@ class Ingestion:
             state="writing",
             node_counts=dict(counts),
             pages=len(pages) or None,
+            embed_model=embedding_name(self.embed_model),
         )
         with report.stage("write"):
             before = [] if known is None else self._removal.document_nodes(job.doc_id)

@@ -93,8 +93,9 @@ class IngestionReport:
             IngestionError: ``strict`` is set and documents failed.
         """
         if strict and self.failures:
-            count = len(self.failures)
-            message = f"{count} document{'s' if count > 1 else ''} failed; the others are in."
+            succeeded = len(self.added) + len(self.updated) + len(self.unchanged)
+            rest = "the others are in" if succeeded else "no other came in"
+            message = f"{len(self.failures)} of {len(self.failures) + succeeded} documents failed; {rest}."
             raise IngestionError(message, self.failures)
         return self
 

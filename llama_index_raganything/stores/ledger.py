@@ -61,6 +61,7 @@ class LedgerEntry(BaseModel):
         state: How far it is.
         node_counts: Number of nodes by content type.
         pages: Number of pages, or None where the format has none.
+        embed_model: Class and name of the model that its vectors come from.
         error: Why it failed, in one line.
         updated_at: Time of the last change, milliseconds since 1970.
         tenant: Whose document it is; set by the ledger.
@@ -77,6 +78,7 @@ class LedgerEntry(BaseModel):
     state: LedgerState = "writing"
     node_counts: dict[str, int] = Field(default_factory=dict)
     pages: int | None = None
+    embed_model: str = ""
     error: str = ""
     updated_at: int = Field(default_factory=now_ms)
     tenant: str = ""
@@ -161,12 +163,18 @@ class Ledger:
         """Return the entries of some documents without blocking the event loop; see :meth:`get_many`."""
         return await asyncio.to_thread(self.get_many, list(doc_ids))
 
-    def list(self, state: LedgerState | Sequence[LedgerState] | None = None, source: str | None = None) -> Entries:
+    def list(
+        self,
+        state: LedgerState | Sequence[LedgerState] | None = None,
+        source: str | None = None,
+        limit: int | None = None,
+    ) -> Entries:
         """Return all entries, however many there are.
 
         Args:
             state: Only entries in this state, or in one of these.
             source: Only entries from this path or URL.
+            limit: At most so many, whichever Milvus gives first.
 
         Returns:
             The entries by source, then document id.
@@ -183,13 +191,16 @@ class Ledger:
             any_of("state", states) if state is not None else "",
             any_of("source", [source]) if source is not None else "",
         )
-        return sorted(self._entries(expression), key=lambda entry: (entry.source, entry.doc_id))
+        return sorted(self._entries(expression, limit), key=lambda entry: (entry.source, entry.doc_id))
 
     async def alist(
-        self, state: LedgerState | Sequence[LedgerState] | None = None, source: str | None = None
+        self,
+        state: LedgerState | Sequence[LedgerState] | None = None,
+        source: str | None = None,
+        limit: int | None = None,
     ) -> Entries:
         """Return all entries without blocking the event loop; see :meth:`list`."""
-        return await asyncio.to_thread(self.list, state, source)
+        return await asyncio.to_thread(self.list, state, source, limit)
 
     def put(self, *entries: LedgerEntry) -> None:
         """Write entries; the entry of a document that has one is replaced.
@@ -287,8 +298,8 @@ class Ledger:
                 raise NodeValueError(message)
         return {name: _storable(value) if isinstance(value, str) else value for name, value in row.items()}
 
-    def _entries(self, expression: str) -> Iterator[LedgerEntry]:
-        for row in scan(self._connected(), self.collection_name, self._scope(expression), _FIELDS):
+    def _entries(self, expression: str, limit: int | None = None) -> Iterator[LedgerEntry]:
+        for row in scan(self._connected(), self.collection_name, self._scope(expression), _FIELDS, limit):
             values = {name: row[name] for name in _COLUMNS}
             yield LedgerEntry(**json.loads(row["entry"]), **values)
 

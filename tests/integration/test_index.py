@@ -242,8 +242,10 @@ def test_one_bad_file_among_twenty(index, tmp_path):
     assert reason
     (failed,) = [entry for entry in index.documents() if entry.state == "failed"]
     assert failed.error == reason
-    with pytest.raises(IngestionError, match=r"bad\.pdf"):
+    with pytest.raises(IngestionError, match=r"^1 of 20 documents failed; the others are in\.\n.*bad\.pdf: "):
         index.add(folder, strict=True)
+    with pytest.raises(IngestionError, match=r"^1 of 1 documents failed; no other came in\."):
+        index.add(folder / "bad.pdf", strict=True)
     (folder / "bad.pdf").write_bytes((DEMO / "annual_report.pdf").read_bytes())
     assert len(index.add(folder).added) == 1
 
@@ -356,6 +358,22 @@ def test_dimension_mismatch_on_open_is_typed(tmp_path, files):
         pass
     with pytest.raises(SchemaMismatchError, match="dim"):
         RAGAnythingIndex(embed_model=HashEmbedding(dimension=8), **common)
+
+
+def test_another_model_of_the_same_dimension_is_told_on_open(tmp_path, files, caplog):
+    common = {"uri": str(tmp_path / "milvus.db"), "working_dir": tmp_path / "storage"}
+    first, second = (HashEmbedding(dimension=16, model_name=name) for name in ("first", "second"))
+    with RAGAnythingIndex.from_paths(files, embed_model=first, **common) as index:
+        assert {entry.embed_model for entry in index.documents()} == {"HashEmbedding first"}
+    with RAGAnythingIndex(embed_model=first, **common):
+        assert "were embedded" not in caplog.text
+    with RAGAnythingIndex(embed_model=second, **common) as index:
+        assert (
+            caplog.text.count("were embedded with HashEmbedding first and are searched with HashEmbedding second") == 1
+        )
+        assert len(index.add(files).updated) == 2
+    with RAGAnythingIndex(embed_model=second, **common):
+        assert caplog.text.count("were embedded") == 1
 
 
 def test_contradicting_arguments_and_missing_llm(index, tmp_path):
