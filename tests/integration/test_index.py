@@ -390,7 +390,8 @@ def test_knowledge_bases_do_not_share_assets(tmp_path):
     uri, working_dir = str(tmp_path / "milvus.db"), tmp_path / "storage"
     embed_model = HashEmbedding(dimension=16)
     stores = [MilvusNodeStore(uri=uri, collection_name=name, dim=16) for name in ("one", "two")]
-    one, two = (RAGAnythingIndex(node_store=s, working_dir=working_dir, embed_model=embed_model) for s in stores)
+    options = {"working_dir": working_dir, "embed_model": embed_model, "reader_options": {"ocr": "off"}}
+    one, two = (RAGAnythingIndex(node_store=store, **options) for store in stores)
     for index in (one, two):
         index.add(picture)
     one.delete(str(picture))
