@@ -385,6 +385,8 @@ class TestOwnAnswers:
             "Question: How much did revenue grow in 2024?\nAnswer: "
         )
         assert ask(client, prompt)["content"] == "Revenue grew by 12 % in 2024. [2]"
+        ordered = prompt.replace("in 2024?", "in 2024? Tell how much revenue did grow.")
+        assert ask(client, ordered)["content"] == "Revenue grew by 12 % in 2024. [2]"
         assert (
             ask(client, "Context:\n泵是蓝色的。收入增长了12%。\n问题：收入增长了多少？")["content"]
             == "收入增长了12%。 [1]"

@@ -112,7 +112,8 @@ def _from_context(question: str, texts: Sequence[str]) -> str | None:
             if marked:
                 number = int(marked.group(1))
             plain = sentence[marked.end() if marked else 0 :].strip()
-            if len(plain) < _MIN_SENTENCE or _QUESTION.match(plain) or _NO_STATEMENT.search(plain) or question in plain:
+            asks = _QUESTION.match(plain) or _NO_STATEMENT.search(plain) or question in plain or plain in question
+            if len(plain) < _MIN_SENTENCE or asks:
                 continue
             score = relevance(question, plain)
             if score > best_score:
