@@ -24,7 +24,7 @@
     ├── NodeValueError                (ValueError)   a node that cannot be stored (bytes, dimension, NaN)
     ├── EnrichmentError               (RuntimeError) a model's answer about an element cannot be used
     │   └── NoAnswerError             a model gave no answer; asking it again later may help
-    ├── DashScopeError                (RuntimeError) a call of DashScope failed: code, request_id, status
+    ├── DashScopeError                a call of DashScope failed: code, request_id, status
     │   ├── DashScopeAuthenticationError             no key, a wrong one, or one of another region
     │   ├── DashScopePermissionError                 the key may not use this model, or there is no such model
     │   ├── DashScopeQuotaError                      the account's quota or money is used up
@@ -35,7 +35,7 @@
     │   ├── DashScopeTimeoutError                    no answer in time
     │   ├── DashScopeConnectionError                 the service cannot be reached, or hung up
     │   └── DashScopeProtocolError                   an answer that is not as documented
-    ├── PartialEmbeddingError         (RuntimeError) some inputs of a batch could not be embedded, others were
+    ├── PartialEmbeddingError         some inputs of a batch could not be embedded, others were
     └── IngestionError                (RuntimeError) one or more documents failed, raised with ``strict=True``
 
 Each message says what was wrong, with the value, and what to do. Catch the base
@@ -156,8 +156,11 @@ class NoAnswerError(EnrichmentError):
     """Raised when a model gave no answer about an element; the next run asks it again."""
 
 
-class DashScopeError(RAGAnythingError, RuntimeError):
+class DashScopeError(RAGAnythingError):
     """Raised when a call of DashScope, Alibaba Cloud's model service, failed.
+
+    No ``RuntimeError``: LlamaIndex's blocking forms of async calls (``use_async=True``) tell each of those as "Detected
+    nested async" (llama-index-core 0.14, ``asyncio_run``).
 
     Args:
         message: What happened and what to do.
@@ -228,7 +231,7 @@ class DashScopeProtocolError(DashScopeError):
     """Raised when an answer is not as documented: no JSON, no choices, vectors of a wrong length."""
 
 
-class PartialEmbeddingError(RAGAnythingError, RuntimeError):
+class PartialEmbeddingError(RAGAnythingError):
     """Raised when some inputs of a batch could not be embedded; the vectors of the others are in it.
 
     Args:

@@ -57,7 +57,8 @@ def source_of_value(value: Any) -> ImageSource:
     """Return where the image of a question is.
 
     Args:
-        value: Bytes, a stream, a path, a URL, a data URI, or a LlamaIndex ``ImageBlock``.
+        value: Bytes, a binary stream, a path, a URL, a data URI, or LlamaIndex's ``ImageBlock``, ``ImageNode`` or
+            ``ImageDocument``.
 
     Returns:
         The source.
@@ -69,8 +70,12 @@ def source_of_value(value: Any) -> ImageSource:
         return bytes(value)
     if isinstance(value, io.BytesIO):
         return value.getvalue()
+    if isinstance(value, io.BufferedIOBase):
+        return _all_of(value)
     if isinstance(value, str | Path):
         found = _first_of(None, value, None, "The image of the question")
+    elif isinstance(value, BaseNode):
+        found = source_of_node(value)
     else:
         url = getattr(value, "url", None)
         data, path = getattr(value, "image", None), getattr(value, "path", None)
@@ -152,6 +157,12 @@ def model_input(
         # Some models take paths only, and none of them has to encode the image once more.
         return str(source)
     return io.BytesIO(fitted.data)
+
+
+def _all_of(stream: io.BufferedIOBase) -> bytes:
+    if stream.seekable():
+        stream.seek(0)  # A stream that was read before, or is embedded once more, is still the whole image.
+    return stream.read()
 
 
 def _first_of(data: Any, path: Any, url: str | None, name: str) -> ImageSource | None:

@@ -49,6 +49,9 @@ class ChatClient(openai.OpenAI):
         """Headers of every request, without those that the OpenAI client takes from ``OPENAI_*`` variables."""
         return self._own_headers
 
+    def _make_sse_decoder(self) -> Any:
+        return _EventsWithData(super()._make_sse_decoder())
+
     def close(self) -> None:
         """Do nothing: the HTTP client belongs to the LLM."""
 
@@ -112,6 +115,9 @@ class AsyncChatClient(openai.AsyncOpenAI):
     def default_headers(self) -> dict[str, Any]:
         """Headers of every request; see :attr:`ChatClient.default_headers`."""
         return self._own_headers
+
+    def _make_sse_decoder(self) -> Any:
+        return _EventsWithData(super()._make_sse_decoder())
 
     async def close(self) -> None:
         """Do nothing: the HTTP client belongs to the LLM."""
@@ -180,6 +186,27 @@ async def _achunks(stream: AsyncStream[ChatCompletionChunk], url: str) -> AsyncI
             for part in reader.read(chunk):
                 yield part
         reader.end()
+
+
+class _EventsWithData:
+    """OpenAI's decoder without the events that have no data, which keep a connection alive and mean nothing.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html has them dropped; OpenAI's decoder reads them as JSON
+    (openai 2, ``SSEDecoder.decode``), every comment behind an event with an ``id`` too.
+    """
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+
+    def iter_bytes(self, iterator: Iterator[bytes]) -> Iterator[Any]:
+        """Yield the events of a stream."""
+        return (event for event in self._decoder.iter_bytes(iterator) if event.data)
+
+    async def aiter_bytes(self, iterator: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        """Yield the events of an async stream."""
+        async for event in self._decoder.aiter_bytes(iterator):
+            if event.data:
+                yield event
 
 
 class _Closable:

@@ -13,15 +13,38 @@ from typing import Any, Final
 import httpx
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceDeltaToolCall, ChoiceDeltaToolCallFunction
+from openai.types.chat.chat_completion_chunk import (
+    Choice,
+    ChoiceDelta,
+    ChoiceDeltaToolCall,
+    ChoiceDeltaToolCallFunction,
+)
+from pydantic import BaseModel
 
-from llama_index_raganything.errors import DashScopeConnectionError, DashScopeError
-from llama_index_raganything.models.dashscope.failures import error_from_exception, error_from_response, protocol_error
+from llama_index_raganything.errors import DashScopeConnectionError, DashScopeContentError, DashScopeError
+from llama_index_raganything.models.dashscope.failures import (
+    error_from_exception,
+    error_from_response,
+    protocol_error,
+    redirect_error,
+)
 
-CALL_ERRORS: Final = (openai.OpenAIError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, json.JSONDecodeError)
-"""What the OpenAI client lets out."""
+CALL_ERRORS: Final = (
+    openai.OpenAIError,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+)
+"""What the OpenAI client lets out; the last of them for an answer that ends in the middle of a letter."""
 
 _FAILED_IN_STREAM: Final = 200
+
+_FILTERED: Final = "content_filter"
+
+_NOT_FINISHED: Final = (None, "", "null")
+"""Reasons to finish that are none; DashScope's native protocol writes the last one."""
 
 
 def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = None) -> DashScopeError:
@@ -37,12 +60,14 @@ def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = 
         repeat the key.
     """
     if isinstance(error, openai.APIStatusError):
+        if error.status_code < 400:
+            return redirect_error(error.status_code, error.response.headers, url)
         return error_from_response(error.status_code, error.response.content, error.response.headers)
     if isinstance(error, openai.APITimeoutError):
         return error_from_exception(_cause(error) or httpx.ReadTimeout(""), url)
     if isinstance(error, openai.APIConnectionError):
         return error_from_exception(_cause(error) or error, url)
-    if isinstance(error, json.JSONDecodeError | openai.APIResponseValidationError):
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | openai.APIResponseValidationError):
         return protocol_error(f"{url} answered what cannot be read as JSON", _request_id(headers))
     if isinstance(error, openai.APIError) and error.body is not None:
         # An event in a stream whose status was good.
@@ -68,8 +93,12 @@ def checked_completion(completion: Any, url: str) -> ChatCompletion:
     request_id = _request_id_of(completion)
     if not isinstance(completion.choices, list) or not completion.choices:
         raise protocol_error("the chat completion has no choices", request_id)
-    if getattr(completion.choices[0], "message", None) is None:
+    choice = completion.choices[0]
+    if not isinstance(getattr(choice, "message", None), BaseModel):
         raise protocol_error("the first choice of the chat completion has no message", request_id)
+    _complete(choice.message, request_id)
+    if not choice.message.content and choice.finish_reason == _FILTERED:
+        raise _filtered_error(request_id)
     return completion
 
 
@@ -112,9 +141,10 @@ class ChunkReader:
         self._headers = headers
         self._request_id = _request_id(headers)
         self._finished = False
+        self._has_answer = False
         self._calls: set[tuple[int, str]] = set()
 
-    def read(self, chunk: ChatCompletionChunk) -> Iterator[ChatCompletionChunk]:
+    def read(self, chunk: Any) -> Iterator[ChatCompletionChunk]:
         """Yield a chunk as one or several.
 
         Args:
@@ -123,6 +153,9 @@ class ChunkReader:
         Raises:
             DashScopeError: It is an error, or it is not as documented.
         """
+        if not isinstance(chunk, ChatCompletionChunk):
+            problem = f"an event of the stream is a {type(chunk).__name__} and not an object"
+            raise protocol_error(problem, self._request_id)
         _raise_told_error(chunk)
         self._request_id = self._request_id or _request_id_of(chunk)
         if not isinstance(getattr(chunk, "choices", None), list):
@@ -130,10 +163,7 @@ class ChunkReader:
         if not chunk.choices:  # The usage, at the end.
             yield chunk
             return
-        choice = chunk.choices[0]
-        if getattr(choice, "delta", None) is None:
-            choice.delta = ChoiceDelta()
-        self._finished = self._finished or bool(getattr(choice, "finish_reason", None))
+        choice = self._sound_choice(chunk)
         # LlamaIndex takes the first of several calls in a chunk (llms-openai 0.8, update_tool_calls).
         calls = choice.delta.tool_calls or []
         for place, call in enumerate(calls or [None]):
@@ -163,6 +193,22 @@ class ChunkReader:
             )
             raise DashScopeConnectionError(message, request_id=self._request_id)
 
+    def _sound_choice(self, chunk: ChatCompletionChunk) -> Choice:
+        """Return the first choice of a chunk, with a delta whose content is a text."""
+        choice = chunk.choices[0]
+        delta: Any = getattr(choice, "delta", None)
+        if not isinstance(choice, BaseModel) or not isinstance(delta, BaseModel | None):
+            raise protocol_error("an event of the stream has a choice without delta", self._request_id)
+        if delta is None:
+            choice.delta = ChoiceDelta()
+        choice.delta.content = _text_of(choice.delta.content, self._request_id)
+        self._has_answer = self._has_answer or bool(choice.delta.content or choice.delta.tool_calls)
+        finish_reason = getattr(choice, "finish_reason", None)
+        if finish_reason == _FILTERED and not self._has_answer:
+            raise _filtered_error(self._request_id)
+        self._finished = self._finished or finish_reason not in _NOT_FINISHED
+        return choice
+
     def _set(self, delta: ChoiceDelta, call: ChoiceDeltaToolCall | None, first: bool) -> None:
         # LlamaIndex's async stream skips a first chunk without content, and with it the reasoning in it.
         delta.content = (delta.content or "") if first else ""
@@ -184,6 +230,32 @@ def _forget(call: ChoiceDeltaToolCall, field: str) -> None:
         call.id = ""
     elif call.function is not None:
         call.function.name = ""
+
+
+def _complete(message: Any, request_id: str) -> None:
+    """Give a message what LlamaIndex needs of one: a role, and content that is a text."""
+    message.role = message.role or "assistant"
+    message.content = _text_of(message.content, request_id)
+
+
+def _text_of(content: Any, request_id: str) -> str | None:
+    """Return the content of a message; that of the native vision protocol is a list of parts."""
+    if content is None or isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [None]
+    texts = [part.get("text") if isinstance(part, dict) else None for part in parts]
+    if not all(isinstance(text, str) for text in texts):
+        problem = f"the content of a message is a {type(content).__name__} that holds no texts"
+        raise protocol_error(problem, request_id)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _filtered_error(request_id: str) -> DashScopeContentError:
+    message = (
+        "DashScope ended the answer before its first word, as its content was filtered. What to do: change the "
+        "question, or leave out the text or image that it is about."
+    )
+    return DashScopeContentError(message, code=_FILTERED, request_id=request_id, status=_FAILED_IN_STREAM)
 
 
 def _cause(error: Exception) -> Exception | None:

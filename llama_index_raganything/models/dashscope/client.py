@@ -18,7 +18,12 @@ from pydantic_core import from_json
 
 from llama_index_raganything.models.dashscope.clients import HTTPClients
 from llama_index_raganything.models.dashscope.endpoints import Endpoints
-from llama_index_raganything.models.dashscope.failures import error_from_exception, error_from_response, protocol_error
+from llama_index_raganything.models.dashscope.failures import (
+    error_from_exception,
+    error_from_response,
+    protocol_error,
+    redirect_error,
+)
 
 TEXT_EMBEDDING_PATH = "/services/embeddings/text-embedding/text-embedding"
 MULTIMODAL_EMBEDDING_PATH = "/services/embeddings/multimodal-embedding/multimodal-embedding"
@@ -125,6 +130,8 @@ def encoded(body: Mapping[str, Any]) -> bytes:
 def _answer(response: httpx.Response) -> dict[str, Any]:
     if response.status_code >= 400:
         raise error_from_response(response.status_code, response.content, response.headers)
+    if response.status_code >= 300:
+        raise redirect_error(response.status_code, response.headers, str(response.request.url))
     place = urlsplit(str(response.request.url)).path
     try:
         value = from_json(response.content)  # Three times as fast on vectors as the standard library.
@@ -135,6 +142,6 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
     if not isinstance(value, dict):
         problem = f"{place} answered with a {type(value).__name__} and not with an object"
         raise protocol_error(problem)
-    if response.status_code >= 300 or (value.get("code") and not value.get("output")):
+    if value.get("code") and not value.get("output"):
         raise error_from_response(response.status_code, response.content, response.headers)
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar, cast
 
@@ -22,6 +23,9 @@ from llama_index_raganything.models.dashscope.tokens import cut_to_tokens
 Input = TypeVar("Input")
 
 logger = logging.getLogger(__name__)
+
+_connecting = threading.Lock()
+"""Held while a model opens its connection: threads that do it together would each count their own requests."""
 
 EMBED_BATCH_SIZE: Final = 1000
 """Inputs that LlamaIndex hands over at once; a multiple of what any of the models takes in one request."""
@@ -129,17 +133,18 @@ class DashScopeEmbeddingModel(BaseEmbedding):
         raise NotImplementedError
 
     def _send(self) -> EmbeddingSender:
-        if self._sender is None:
-            client = DashScopeClient(
-                # A copy made by pickling has none, and takes that of its environment.
-                resolve_api_key(self.api_key),
-                Endpoints.resolve(self.api_base, self.region, self.workspace),
-                self.timeout,
-                self.max_retries,
-                self.max_concurrency,
-            )
-            self._sender = EmbeddingSender(client, self.max_concurrency)
-        return self._sender
+        with _connecting:
+            if self._sender is None:
+                client = DashScopeClient(
+                    # A copy made by pickling has none, and takes that of its environment.
+                    resolve_api_key(self.api_key),
+                    Endpoints.resolve(self.api_base, self.region, self.workspace),
+                    self.timeout,
+                    self.max_retries,
+                    self.max_concurrency,
+                )
+                self._sender = EmbeddingSender(client, self.max_concurrency)
+            return self._sender
 
     def _own_dimension(self) -> dict[str, int]:
         """Return the parameter of the dimension; none for the default, which some models refuse to be told."""

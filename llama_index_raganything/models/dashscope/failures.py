@@ -124,6 +124,22 @@ def error_from_exception(error: Exception, what: str) -> DashScopeError:
     )
 
 
+def redirect_error(status: int, headers: Mapping[str, str], what: str) -> DashScopeProtocolError:
+    """Return the error for an answer that sends the caller elsewhere: keys are not carried to other addresses.
+
+    Args:
+        status: HTTP status, 300 to 399.
+        headers: The headers, in a case-insensitive mapping.
+        what: The URL that was called.
+    """
+    target = shown(headers.get("location") or "an address that it does not name")
+    message = (
+        f"{what} answered {status} and points to {target}, which is not followed. What to do: check the base URL; it "
+        "may lack https:// or a part of its path."
+    )
+    return DashScopeProtocolError(message, status=status)
+
+
 def protocol_error(what: str, request_id: str = "") -> DashScopeProtocolError:
     """Return the error for an answer that is not as documented.
 

@@ -30,6 +30,7 @@ from llama_index_raganything.models.dashscope.credentials import resolve_api_key
 from llama_index_raganything.models.dashscope.embedding import BLANK_TEXT
 from llama_index_raganything.models.dashscope.endpoints import COMPATIBLE_API, Endpoints
 from llama_index_raganything.models.dashscope.failures import protocol_error
+from llama_index_raganything.models.dashscope.gates import Gates
 from llama_index_raganything.models.dashscope.tokens import cut_to_tokens, estimate_tokens
 from llama_index_raganything.workers import map_in_threads
 
@@ -61,7 +62,7 @@ class DashScopeRerank(BaseNodePostprocessor):
         workspace: Workspace with an address of its own.
         timeout: Seconds without a sign from the service after which a call fails.
         max_retries: Requests that are sent again after 429 and 5xx.
-        max_concurrency: Requests at the same time.
+        max_concurrency: Requests at the same time, over all calls.
         **kwargs: Those of LlamaIndex's ``BaseNodePostprocessor``.
 
     Raises:
@@ -87,10 +88,12 @@ class DashScopeRerank(BaseNodePostprocessor):
     max_concurrency: int = Field(default=4, ge=1, description="Requests at the same time.")
 
     _client: DashScopeClient | None = PrivateAttr(default=None)
+    _gates: Gates = PrivateAttr()
     _is_flat: bool = PrivateAttr(default=False)
 
     def __init__(self, *, api_key: str | SecretStr | None = None, **kwargs: Any) -> None:
         super().__init__(api_key=resolve_api_key(api_key), **kwargs)
+        self._gates = Gates(self.max_concurrency)
         Endpoints.resolve(self.api_base, self.region, self.workspace)
 
     @classmethod
@@ -143,6 +146,14 @@ class DashScopeRerank(BaseNodePostprocessor):
         return {place: score for half in halves for place, score in (await self._ascores(half)).items()}
 
     def _post(self, request: _Request) -> dict[str, Any]:
+        with self._gates.threads:
+            return self._answer(request)
+
+    async def _apost(self, request: _Request) -> dict[str, Any]:
+        async with self._gates.tasks:
+            return await self._aanswer(request)
+
+    def _answer(self, request: _Request) -> dict[str, Any]:
         if not self._is_flat:
             try:
                 return self._connected().post(RERANK_PATH, request.body())
@@ -150,7 +161,7 @@ class DashScopeRerank(BaseNodePostprocessor):
                 self._choose_flat_route(error)
         return self._connected().post(FLAT_RERANK_PATH, request.flat_body(), base=COMPATIBLE_API)
 
-    async def _apost(self, request: _Request) -> dict[str, Any]:
+    async def _aanswer(self, request: _Request) -> dict[str, Any]:
         if not self._is_flat:
             try:
                 return await self._connected().apost(RERANK_PATH, request.body())

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from typing import Any, Final
-from weakref import WeakKeyDictionary
+from typing import Final
 
 from llama_index.core.base.embeddings.base import Embedding
 
 from llama_index_raganything.errors import DashScopeError
 from llama_index_raganything.models.dashscope.batches import EmbeddingBatch, EmbeddingCall, EmbeddingRequest
 from llama_index_raganything.models.dashscope.client import DashScopeClient
+from llama_index_raganything.models.dashscope.gates import Gates
 from llama_index_raganything.workers import map_in_threads
 
 _READ_AHEAD: Final = 2
@@ -26,12 +25,10 @@ class EmbeddingSender:
         max_concurrency: Requests at the same time, of all threads, and of all tasks of one event loop.
     """
 
-    _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
-
     def __init__(self, client: DashScopeClient, max_concurrency: int) -> None:
         self.client = client
         self.max_concurrency = max_concurrency
-        self._open_gates()
+        self._gates = Gates(max_concurrency)
 
     def run(self, call: EmbeddingCall) -> list[Embedding]:
         """Embed the inputs of a call, and block until all vectors are there.
@@ -75,7 +72,7 @@ class EmbeddingSender:
 
     def _work(self, batch: EmbeddingBatch) -> None:
         while request := batch.next_request():
-            with self._threads:
+            with self._gates.threads:
                 if batch.ended:
                     return
                 try:
@@ -87,7 +84,7 @@ class EmbeddingSender:
 
     async def _awork(self, batch: EmbeddingBatch) -> None:
         while request := await self._next_request(batch):
-            async with self._tasks():
+            async with self._gates.tasks:
                 if batch.ended:
                     return
                 try:
@@ -105,22 +102,3 @@ class EmbeddingSender:
     def _workers(self, call: EmbeddingCall) -> int:
         ahead = _READ_AHEAD if call.reads_files else 0
         return min(self.max_concurrency + ahead, call.requests)
-
-    def _tasks(self) -> asyncio.Semaphore:
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            if loop not in self._asynchronous:
-                self._asynchronous[loop] = asyncio.Semaphore(self.max_concurrency)
-            return self._asynchronous[loop]
-
-    def _open_gates(self) -> None:
-        self._lock = threading.Lock()
-        self._threads = threading.BoundedSemaphore(self.max_concurrency)
-        self._asynchronous = WeakKeyDictionary()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"client": self.client, "max_concurrency": self.max_concurrency}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open_gates()

@@ -54,6 +54,15 @@ async def test_answers_are_returned(server):
     assert first.headers["content-type"] == "application/json"
 
 
+async def test_a_redirect_is_told_and_not_followed(server):
+    server.fail(Fault(status=307, body=b"", headers={"Location": "https://elsewhere.example/"}), times=None)
+    for error in await both(client_of(server)):
+        assert isinstance(error, errors.DashScopeProtocolError)
+        assert "307 and points to https://elsewhere.example/" in str(error)
+        assert error.status == 307
+    assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize(
     ("fault", "kind", "requests"),
     [

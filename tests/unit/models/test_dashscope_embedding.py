@@ -5,11 +5,14 @@ import base64
 import io
 import logging
 import pickle
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from llama_index.core import VectorStoreIndex
 from llama_index.core.ingestion import IngestionPipeline
-from llama_index.core.schema import ImageNode, TextNode
+from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaResource, TextNode
 from PIL import Image
 
 from llama_index_raganything import errors
@@ -681,6 +684,53 @@ def test_one_object_serves_several_event_loops(server, make):
     model.close()
     asyncio.run(model.aclose())
     assert model.get_text_embedding("a") == first[0]
+
+
+def test_a_refused_key_is_told_where_llama_index_blocks_on_async_calls(server):
+    server.fail(Fault(status=401, code="InvalidApiKey"), times=None)
+    with pytest.raises(errors.DashScopeAuthenticationError):
+        VectorStoreIndex([TextNode(text="a")], embed_model=text_model(server), use_async=True)
+    assert len(server.requests) == 1
+
+
+def test_threads_that_begin_together_share_the_bound(server):
+    server.fail(Fault(delay=0.01), times=None)
+    together = threading.Barrier(6)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def embed(model):
+        together.wait()
+        return model.get_text_embedding("a")
+
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            for _ in range(20):
+                list(pool.map(embed, [text_model(server, max_concurrency=1)] * 6))
+    finally:
+        sys.setswitchinterval(interval)
+    assert server.most_at_once() == 1
+
+
+async def test_images_may_be_open_files_and_nodes(server, tmp_path):
+    path = tmp_path / "red.png"
+    path.write_bytes(picture().getvalue())
+    model = media_model(server)
+    wanted = model.get_image_embedding(str(path))
+    images = [
+        ImageNode(image_path=str(path)),
+        ImageDocument(image_path=str(path)),
+        Document(image_resource=MediaResource(path=path)),
+    ]
+    with path.open("rb") as opened:
+        assert await model.aget_image_embedding_batch([*images, opened]) == [wanted] * 4
+        assert await model.aget_image_embedding(opened) == wanted
+
+
+async def test_a_node_without_image_is_an_error(server):
+    with pytest.raises(errors.CorruptFileError, match="TextNode without image"):
+        await media_model(server).aget_image_embedding(TextNode(text="x"))
+    assert server.requests == []
 
 
 def image_nodes(tmp_path, count):

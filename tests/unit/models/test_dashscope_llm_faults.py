@@ -195,6 +195,7 @@ def changed(**fields):
         changed(choices="x"),
         lambda reply: {key: value for key, value in reply.items() if key != "choices"},
         changed(choices=[{"index": 0, "finish_reason": "stop"}]),
+        changed(choices=[{"index": 0, "finish_reason": "stop", "message": "words"}]),
     ],
 )
 def test_answers_without_a_message_are_errors(server, ask_once, change):
@@ -216,6 +217,53 @@ def test_a_stream_of_events_that_say_nothing_is_not_an_answer(server, ask_stream
     server.fail(Fault(reply=changed(choices=[])))
     with pytest.raises(errors.DashScopeConnectionError, match="before its answer was complete"):
         ask_stream(made(server))
+
+
+def answering(**message):
+    return changed(choices=[{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}])
+
+
+def test_an_answer_in_parts_is_a_text(server, ask_once):
+    server.fail(Fault(reply=answering(content=[{"text": "Forty-"}, {"type": "text", "text": "two."}])))
+    assert ask_once(made(server)).text == "Forty-two."
+
+
+@pytest.mark.parametrize("content", [{"text": "x"}, 5, [{"image": "x"}], ["x"]])
+def test_an_answer_without_texts_is_an_error(server, ask_once, content):
+    server.fail(Fault(reply=answering(content=content)))
+    with pytest.raises(errors.DashScopeProtocolError, match="holds no texts"):
+        ask_once(made(server))
+
+
+def test_an_answer_that_is_no_unicode_is_an_error(server, ask_once):
+    server.fail(Fault(body=b'{"choices": [{"message": {"content": "\xff"}}]}', content_type="application/json"))
+    with pytest.raises(errors.DashScopeProtocolError, match="cannot be read as JSON"):
+        ask_once(made(server))
+
+
+def filtered(content):
+    def change(reply):
+        (choice,) = reply["choices"]
+        return {**reply, "choices": [{**choice, "message": {"content": content}, "finish_reason": "content_filter"}]}
+
+    return change
+
+
+def test_an_answer_that_was_filtered_away_is_no_empty_answer(server, ask_once):
+    server.fail(Fault(reply=filtered("")))
+    with pytest.raises(errors.DashScopeContentError) as caught:
+        ask_once(made(server))
+    assert caught.value.code == "content_filter"
+    server.fail(Fault(reply=filtered("The beg")))
+    assert ask_once(made(server)).text == "The beg"
+
+
+def test_a_redirect_is_told_and_not_followed(server, ask):
+    server.fail(Fault(status=302, body=b"", headers={"Location": "https://elsewhere.example/v1"}))
+    with pytest.raises(errors.DashScopeProtocolError, match="302 and points to https://elsewhere") as caught:
+        ask(made(server))
+    assert caught.value.status == 302
+    assert len(server.requests) == 1
 
 
 # Connections ----------------------------------------------------------------------------------------------------
@@ -384,6 +432,43 @@ def test_error_events_of_both_protocols(interrupted, told):
     assert isinstance(error, errors.DashScopeRateLimitError)
     assert error.request_id in {"req-5", "req-9"}
     assert len(came) == 1
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        'data: {"id": "x", "choices": [{"delta": {"content": "字'.encode()[:-1],
+        b"data: [1]\n\n",
+        b'data: {"choices": [null]}\n\n',
+        b'data: {"choices": [{"delta": "x"}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": {"text": "x"}}}]}\n\n',
+    ],
+)
+def test_an_event_that_is_not_as_documented_is_an_error_of_the_protocol(interrupted, tail):
+    came, error = of_raw(event({"content": "The an"}) + tail, interrupted)
+    assert isinstance(error, errors.DashScopeProtocolError)
+    assert error.request_id == "req-9"
+    assert [part.text for part in came] == ["The an"]
+
+
+def test_a_stream_whose_reason_to_finish_is_the_word_null_goes_on(interrupted):
+    came, error = of_raw(event({"content": "The an"}, "null"), interrupted)
+    assert isinstance(error, errors.DashScopeConnectionError)
+    assert [part.text for part in came] == ["The an"]
+
+
+def test_a_stream_that_was_filtered_away_is_no_empty_answer(interrupted):
+    came, error = of_raw(event({"content": ""}) + event({"content": ""}, "content_filter"), interrupted)
+    assert isinstance(error, errors.DashScopeContentError)
+    assert not any(part.text for part in came)
+
+
+@pytest.mark.parametrize("nothing", [b": ping\n\n", b"event: ping\n\n", b"retry: 3000\n\n", b"id: 7\n\n: ping\n\n"])
+def test_events_without_data_mean_nothing(ask_stream, nothing):
+    body = nothing + event({"content": "Do"}) + nothing + event({"content": [{"text": "ne."}]}) + nothing
+    listener, url = raw_server(body + event({"content": []}, "stop") + nothing + b"data: [DONE]\n\n")
+    with listener:
+        assert ask_stream(dashscope_llm(api_key="sk-0123456789", api_base=url)).text == "Done."
 
 
 @pytest.mark.parametrize("body", [b"", b"\n\n", b"data: [DONE]\n\n"])

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from llama_index.core.instrumentation import get_dispatcher
@@ -277,6 +278,16 @@ async def test_requests_at_the_same_time_are_bounded(server):
     )
     server.fail(Fault(delay=0.02), times=None, route="rerank")
     await both(reranker_of(server, max_concurrency=2), scored(texts))
+    assert server.most_at_once("rerank") == 2
+
+
+async def test_requests_of_several_calls_are_bounded_together(server):
+    server.fail(Fault(delay=0.05), times=None, route="rerank")
+    reranker = reranker_of(server, max_concurrency=2)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: reranker.postprocess_nodes(scored(), query_str=QUESTION), range(6)))
+    assert server.most_at_once("rerank") == 2
+    await asyncio.gather(*(reranker.apostprocess_nodes(scored(), query_str=QUESTION) for _ in range(6)))
     assert server.most_at_once("rerank") == 2
 
 
