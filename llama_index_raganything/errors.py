@@ -12,7 +12,7 @@
     │   └── FileTooLargeError                        over a configured limit
     ├── SourceError                   (OSError)      a path or URL cannot be read
     │   └── BlockedSourceError                       refused on purpose (URL guard, path outside its folder)
-    ├── StoreError                    (RuntimeError) the vector store refused or failed
+    ├── StoreError                    the vector store refused or failed
     │   ├── StoreLockedError                         another process holds the Milvus Lite directory
     │   ├── StoreUnavailableError                    the server or directory cannot be reached or written
     │   ├── SchemaMismatchError                      the stored collection has another schema or dimension
@@ -22,7 +22,7 @@
     │       └── SQLLimitError                        it took too long or too much memory
     ├── FilterError                   (ValueError)   a metadata filter that cannot be expressed safely
     ├── NodeValueError                (ValueError)   a node that cannot be stored (bytes, dimension, NaN)
-    ├── EnrichmentError               (RuntimeError) a model's answer about an element cannot be used
+    ├── EnrichmentError               a model's answer about an element cannot be used
     │   └── NoAnswerError             a model gave no answer; asking it again later may help
     ├── DashScopeError                a call of DashScope failed: code, request_id, status
     │   ├── DashScopeAuthenticationError             no key, a wrong one, or one of another region
@@ -36,7 +36,7 @@
     │   ├── DashScopeConnectionError                 the service cannot be reached, or hung up
     │   └── DashScopeProtocolError                   an answer that is not as documented
     ├── PartialEmbeddingError         some inputs of a batch could not be embedded, others were
-    └── IngestionError                (RuntimeError) one or more documents failed, raised with ``strict=True``
+    └── IngestionError                one or more documents failed, raised with ``strict=True``
 
 Each message says what was wrong, with the value, and what to do. Catch the base
 class to catch them all:
@@ -55,7 +55,11 @@ from typing import Any
 
 
 class RAGAnythingError(Exception):
-    """Base class of every exception raised on purpose by this package."""
+    """Base class of every exception raised on purpose by this package.
+
+    None is a ``RuntimeError``: LlamaIndex's blocking forms of async calls (``use_async=True``) tell each of those as
+    "Detected nested async" (llama-index-core 0.14, ``asyncio_run``).
+    """
 
 
 class ConfigurationError(RAGAnythingError, ValueError):
@@ -108,7 +112,7 @@ class BlockedSourceError(SourceError):
     """Raised when a path or URL is refused on purpose, for safety."""
 
 
-class StoreError(RAGAnythingError, RuntimeError):
+class StoreError(RAGAnythingError):
     """Raised when the vector store refused or failed an operation."""
 
 
@@ -148,7 +152,7 @@ class NodeValueError(RAGAnythingError, ValueError):
     """Raised when a node holds something that no Milvus can store."""
 
 
-class EnrichmentError(RAGAnythingError, RuntimeError):
+class EnrichmentError(RAGAnythingError):
     """Raised when a processor could not make use of what a model answered about an element."""
 
 
@@ -158,9 +162,6 @@ class NoAnswerError(EnrichmentError):
 
 class DashScopeError(RAGAnythingError):
     """Raised when a call of DashScope, Alibaba Cloud's model service, failed.
-
-    No ``RuntimeError``: LlamaIndex's blocking forms of async calls (``use_async=True``) tell each of those as "Detected
-    nested async" (llama-index-core 0.14, ``asyncio_run``).
 
     Args:
         message: What happened and what to do.
@@ -256,7 +257,7 @@ class PartialEmbeddingError(RAGAnythingError):
         return self.message
 
 
-class IngestionError(RAGAnythingError, RuntimeError):
+class IngestionError(RAGAnythingError):
     """Raised at the end of a strict run in which documents failed.
 
     Args:

@@ -7,7 +7,8 @@ What is repaired, of RAG-Anything 1.4.3:
 - Two regular expressions of the JSON repair take exponential time on an answer that was cut off inside a string
   with backslashes, as descriptions of formulas are: 22 of them cost four seconds, 30 a quarter of an hour.
 - Line breaks inside JSON strings, which models write often, lost all that follows an escaped quote.
-- Failures, those of the model too, came back as a description: the element's own dictionary as text.
+- Failures, those of the model too, came back as a description: the element's own dictionary as text. An answer
+  without JSON did so too, "I cannot see any image." among them; it stays where it describes something.
 """
 
 from __future__ import annotations
@@ -29,6 +30,15 @@ from llama_index_raganything.errors import ConfigurationError, EnrichmentError
 MAX_ANSWER_CHARS: Final = 100_000
 """Characters of an answer that are read."""
 
+_MIN_PROSE_WORDS: Final = 5
+_WORD: Final = re.compile(r"[\u3400-\u9fff]|\w+")
+_LIKE_JSON: Final = re.compile(r"[{}]|```|</?think")
+_SENTENCE_END: Final = re.compile(r"[.!?。！？]")
+_REFUSAL: Final = re.compile(
+    r"\b(?:cannot|can['’]t|unable|not able|sorry|unfortunately|as an ai|no (?:image|picture|table)|not see|nothing)\b"
+    r"|无法|不能|抱歉|对不起|没有|看不",
+    re.IGNORECASE,
+)
 _AFTER_KEY = re.compile(r'^.*?"detailed_description":\s*"', re.DOTALL)
 _MAX_TAIL_BACKSLASHES: Final = 8
 _UNNAMED: Final = ("unknown_entity", "unique descriptive name", "descriptive name for this")
@@ -133,6 +143,8 @@ async def describe(processor_name: str | type, request: Request, ask: Ask) -> De
         # RAG-Anything's fallbacks: its processor failed, or found no complete entity beside a description.
         data = processor._robust_json_parse(exchange.answer)
         text, info = data.get("detailed_description"), data.get("entity_info")
+        if not text and (prose := _prose(processor._strip_thinking_tags(exchange.answer))):
+            return Description(prose, None, complete=bool(_SENTENCE_END.search(prose[-1])))
     return _usable(exchange.answer, text, info, complete=not processor.cut_off)
 
 
@@ -153,6 +165,19 @@ class _Exchange:
             self.error = error
             raise
         return self.answer
+
+
+def _prose(answer: str) -> str:
+    """Return an answer in plain words where JSON was asked for, as small models give it; empty if it describes nothing.
+
+    RAG-Anything keeps whatever came. Kept here is what has some words, none of them of JSON, and does not begin by
+    saying that there is nothing to be seen.
+    """
+    plain = _plain(answer).strip()
+    is_long = len(_WORD.findall(plain)) >= _MIN_PROSE_WORDS
+    if not is_long or _LIKE_JSON.search(plain) or _REFUSAL.search(_SENTENCE_END.split(plain, maxsplit=1)[0]):
+        return ""
+    return plain
 
 
 def _usable(answer: str, text: Any, info: Any, *, complete: bool) -> Description:

@@ -85,7 +85,7 @@ class ChatClient(openai.OpenAI):
                 response.status_code, b"" if is_stream(response.headers) else response.read(), response.headers
             )
         except CALL_ERRORS as error:
-            raise typed_error(error, url) from None
+            failure = typed_error(error, url)
         if failure is not None:
             raise failure
         return _chunks(answer, url)
@@ -152,7 +152,7 @@ class AsyncChatClient(openai.AsyncOpenAI):
                 response.status_code, b"" if is_stream(response.headers) else await response.aread(), response.headers
             )
         except CALL_ERRORS as error:
-            raise typed_error(error, url) from None
+            failure = typed_error(error, url)
         if failure is not None:
             raise failure
         return _achunks(answer, url)
@@ -163,10 +163,13 @@ def _chunks(stream: Stream[ChatCompletionChunk], url: str) -> Iterator[ChatCompl
     reader = ChunkReader(url, stream.response.headers)
     with closing(stream):
         while True:
+            failure = None
             try:
                 chunk = next(stream, None)
             except CALL_ERRORS as error:
-                raise reader.failed(error) from None
+                failure = reader.failed(error)
+            if failure is not None:
+                raise failure
             if chunk is None:
                 break
             yield from reader.read(chunk)
@@ -177,10 +180,13 @@ async def _achunks(stream: AsyncStream[ChatCompletionChunk], url: str) -> AsyncI
     reader = ChunkReader(url, stream.response.headers)
     async with aclosing(_Closable(stream)):
         while True:
+            failure = None
             try:
                 chunk = await anext(stream, None)
             except CALL_ERRORS as error:
-                raise reader.failed(error) from None
+                failure = reader.failed(error)
+            if failure is not None:
+                raise failure
             if chunk is None:
                 break
             for part in reader.read(chunk):

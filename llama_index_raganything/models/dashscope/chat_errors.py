@@ -56,8 +56,8 @@ def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = 
         headers: The headers of the answer, where one had begun.
 
     Returns:
-        The typed error. The caller raises it ``from None``: the client's own message repeats the service's, which may
-        repeat the key.
+        The typed error. The caller raises it outside of its ``except``, so that it holds no other exception: the
+        client's own message repeats the service's, which may repeat the key.
     """
     if isinstance(error, openai.APIStatusError):
         if error.status_code < 400:

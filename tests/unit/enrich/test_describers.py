@@ -199,7 +199,24 @@ def test_broken_json_is_repaired(run, reply, description):
 
 @pytest.mark.parametrize(
     "reply",
-    ["", "   ", "I cannot see any table.", "{}", "[]", "null", "{", '{"detailed_description": ""}', "\ud800", "\x00",
+    [
+        "A table of the regions, with their revenue by year.",
+        "这张表比较了三个地区的收入。",
+        "<think>JSON? No.</think>\nThe table compares regions:\n- north\n- south [1].",
+    ],
+)
+def test_an_answer_in_plain_words_is_the_description(run, reply):
+    processed = run(TableDescriber(llm=ScriptedChatLLM(replies=[reply])), [table()])
+    assert processed.failures == []
+    assert f"\n\n{reply.rpartition('</think>')[2].strip()}\n\n|" in processed.nodes[0].text
+    assert "entity_name" not in processed.nodes[0].metadata
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["", "   ", "I cannot see any table.", "I'm sorry, but there is no table in what you sent. Send it again.",
+     "抱歉，我看不到任何表格，请重新发送。", "A table.", "The answer is {not JSON} at all, it seems.",
+     "{}", "[]", "null", "{", '{"detailed_description": ""}', "\ud800", "\x00",
      '{"detailed_description": null, "entity_info": {}}', "```json\n```", '{"entity_info": {"entity_name": "x"}}'],
 )  # fmt: skip
 def test_an_unusable_answer_is_reported_and_costs_no_second_call(run, reply):

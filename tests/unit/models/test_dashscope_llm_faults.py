@@ -494,7 +494,8 @@ def test_no_error_repeats_the_key(server, ask):
     with pytest.raises(errors.DashScopeAuthenticationError) as caught:
         ask(made(server, api_key=key))
     assert key not in "".join(traceback.format_exception(caught.value))
-    assert "authorization" not in caught.value.__context__.request.headers
+    # The OpenAI client's own error holds the request and the service's words; trackers of errors look into it.
+    assert caught.value.__context__ is None
 
 
 def test_no_log_repeats_the_key(server, ask, caplog):
