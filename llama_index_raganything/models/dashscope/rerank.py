@@ -26,11 +26,11 @@ from llama_index_raganything.errors import (
 )
 from llama_index_raganything.models.dashscope.catalog import rerank_model
 from llama_index_raganything.models.dashscope.client import FLAT_RERANK_PATH, RERANK_PATH, DashScopeClient
+from llama_index_raganything.models.dashscope.concurrency import ConcurrencyLimit
 from llama_index_raganything.models.dashscope.credentials import resolve_api_key
 from llama_index_raganything.models.dashscope.embedding import BLANK_TEXT
 from llama_index_raganything.models.dashscope.endpoints import COMPATIBLE_API, Endpoints
 from llama_index_raganything.models.dashscope.failures import protocol_error
-from llama_index_raganything.models.dashscope.gates import Gates
 from llama_index_raganything.models.dashscope.tokens import cut_to_tokens, estimate_tokens
 from llama_index_raganything.workers import map_in_threads
 
@@ -88,12 +88,12 @@ class DashScopeRerank(BaseNodePostprocessor):
     max_concurrency: int = Field(default=4, ge=1, description="Requests at the same time.")
 
     _client: DashScopeClient | None = PrivateAttr(default=None)
-    _gates: Gates = PrivateAttr()
+    _limit: ConcurrencyLimit = PrivateAttr()
     _is_flat: bool = PrivateAttr(default=False)
 
     def __init__(self, *, api_key: str | SecretStr | None = None, **kwargs: Any) -> None:
         super().__init__(api_key=resolve_api_key(api_key), **kwargs)
-        self._gates = Gates(self.max_concurrency)
+        self._limit = ConcurrencyLimit(self.max_concurrency)
         Endpoints.resolve(self.api_base, self.region, self.workspace)
 
     @classmethod
@@ -146,11 +146,11 @@ class DashScopeRerank(BaseNodePostprocessor):
         return {place: score for half in halves for place, score in (await self._ascores(half)).items()}
 
     def _post(self, request: _Request) -> dict[str, Any]:
-        with self._gates.threads:
+        with self._limit.threads:
             return self._answer(request)
 
     async def _apost(self, request: _Request) -> dict[str, Any]:
-        async with self._gates.tasks:
+        async with self._limit.tasks:
             return await self._aanswer(request)
 
     def _answer(self, request: _Request) -> dict[str, Any]:

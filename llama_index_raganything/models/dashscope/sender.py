@@ -10,7 +10,7 @@ from llama_index.core.base.embeddings.base import Embedding
 from llama_index_raganything.errors import DashScopeError
 from llama_index_raganything.models.dashscope.batches import EmbeddingBatch, EmbeddingCall, EmbeddingRequest
 from llama_index_raganything.models.dashscope.client import DashScopeClient
-from llama_index_raganything.models.dashscope.gates import Gates
+from llama_index_raganything.models.dashscope.concurrency import ConcurrencyLimit
 from llama_index_raganything.workers import map_in_threads
 
 _READ_AHEAD: Final = 2
@@ -28,7 +28,7 @@ class EmbeddingSender:
     def __init__(self, client: DashScopeClient, max_concurrency: int) -> None:
         self.client = client
         self.max_concurrency = max_concurrency
-        self._gates = Gates(max_concurrency)
+        self._limit = ConcurrencyLimit(max_concurrency)
 
     def run(self, call: EmbeddingCall) -> list[Embedding]:
         """Embed the inputs of a call, and block until all vectors are there.
@@ -72,7 +72,7 @@ class EmbeddingSender:
 
     def _work(self, batch: EmbeddingBatch) -> None:
         while request := batch.next_request():
-            with self._gates.threads:
+            with self._limit.threads:
                 if batch.ended:
                     return
                 try:
@@ -84,7 +84,7 @@ class EmbeddingSender:
 
     async def _awork(self, batch: EmbeddingBatch) -> None:
         while request := await self._next_request(batch):
-            async with self._gates.tasks:
+            async with self._limit.tasks:
                 if batch.ended:
                     return
                 try:

@@ -8,17 +8,17 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 
-class Gates:
-    """Lets a bounded number of requests pass at the same time; a copy made by pickling counts anew.
+class ConcurrencyLimit:
+    """Bounds the requests at the same time; a copy made by pickling counts anew.
 
     Args:
-        most: Requests at the same time, of all threads, and of all tasks of one event loop.
+        max_concurrency: Requests at the same time, of all threads, and of all tasks of one event loop.
     """
 
     _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_concurrency: int) -> None:
+        self.max_concurrency = max_concurrency
         self._open()
 
     @property
@@ -34,15 +34,15 @@ class Gates:
             # Semaphores know the loop that they waited in, so that one that has ended would stay for their sake.
             for ended in [known for known in self._asynchronous if known.is_closed()]:
                 del self._asynchronous[ended]
-            return self._asynchronous.setdefault(loop, asyncio.Semaphore(self.most))
+            return self._asynchronous.setdefault(loop, asyncio.Semaphore(self.max_concurrency))
 
     def _open(self) -> None:
         self._lock = threading.Lock()
-        self._threads = threading.BoundedSemaphore(self.most)
+        self._threads = threading.BoundedSemaphore(self.max_concurrency)
         self._asynchronous = WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"most": self.most}
+        return {"max_concurrency": self.max_concurrency}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 
-from llama_index_raganything.models.dashscope.gates import Gates
+from llama_index_raganything.models.dashscope.concurrency import ConcurrencyLimit
 
 
 class Crowd:
@@ -27,11 +27,11 @@ class Crowd:
             self._inside -= 1
 
 
-def most_threads(gates):
+def most_threads(limit):
     crowd = Crowd()
 
     def work():
-        with gates.threads, crowd:
+        with limit.threads, crowd:
             time.sleep(0.02)
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -42,11 +42,11 @@ def most_threads(gates):
     return crowd.most
 
 
-async def most_tasks(gates):
+async def most_tasks(limit):
     crowd = Crowd()
 
     async def work():
-        async with gates.tasks:
+        async with limit.tasks:
             with crowd:
                 await asyncio.sleep(0.01)
 
@@ -55,21 +55,21 @@ async def most_tasks(gates):
 
 
 def test_threads_and_tasks_are_bounded_also_in_a_pickled_copy():
-    gates = Gates(2)
-    for each in (gates, pickle.loads(pickle.dumps(gates))):  # our own bytes
+    limit = ConcurrencyLimit(2)
+    for each in (limit, pickle.loads(pickle.dumps(limit))):  # our own bytes
         assert most_threads(each) == 2
         assert asyncio.run(most_tasks(each)) == 2
 
 
 def test_event_loops_that_have_ended_are_not_held():
-    gates = Gates(1)
+    limit = ConcurrencyLimit(1)
     ended = []
 
     async def wait_in_line():
         ended.append(weakref.ref(asyncio.get_running_loop()))
-        await most_tasks(gates)
+        await most_tasks(limit)
 
     for _ in range(3):
         asyncio.run(wait_in_line())
-    asyncio.run(most_tasks(gates))
+    asyncio.run(most_tasks(limit))
     assert [reference() for reference in ended] == [None, None, None]
