@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import socket
 import threading
@@ -43,10 +44,11 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/slow.txt":
             self.send_response(200)
             self.end_headers()
-            for _ in range(50):
-                self.wfile.write(b"x")
-                self.wfile.flush()
-                time.sleep(0.1)
+            with contextlib.suppress(ConnectionError):  # The client has enough after a while.
+                for _ in range(50):
+                    self.wfile.write(b"x")
+                    self.wfile.flush()
+                    time.sleep(0.1)
             return
         types = {"/page": "text/html; charset=utf-8", "/big.txt": "text/plain", "/blob": "application/octet-stream"}
         if path in {"/notes.md", "/page", "/big.txt", "/blob", "/", "/a%20%E4%BD%A0.md"}:
