@@ -30,16 +30,14 @@ the first one arrives: nearly all entities have none, and Milvus would store a v
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Final
 
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import SchemaMismatchError
-from llama_index_raganything.stores.schema import MAX_OVERFLOW_PIECES, MAX_VARCHAR_BYTES
+from llama_index_raganything.stores.schema import MAX_OVERFLOW_PIECES, MAX_VARCHAR_BYTES, create_indexed
 
 with guarded_import():
     from pymilvus import DataType, MilvusClient
-    from pymilvus.exceptions import MilvusException
 
 SCHEMA_VERSION: Final = "1"
 """Version of the collections' fields and payloads; another one cannot be read."""
@@ -85,13 +83,8 @@ def create_collection(client: Any, name: str, columns: tuple[str, ...]) -> None:
     for column in columns:
         if column not in _UNINDEXED:
             scalars.add_index(field_name=column, index_name=column, index_type="INVERTED")
-    client.create_collection(name, schema=schema, consistency_level="Strong")
-    # Not as part of create_collection: pymilvus would wait half a second for an index without rows.
-    client.create_index(name, vector, sync=False)
-    # Milvus before 2.4 has no such index; it finds the same rows more slowly.
-    with suppress(MilvusException):
-        client.create_index(name, scalars, sync=False)
-    client.load_collection(name)
+    # Milvus before 2.4 has no index of scalars; it finds the same rows more slowly.
+    create_indexed(client, name, schema, vector, optional=scalars)
 
 
 def check_collection(client: Any, name: str, columns: tuple[str, ...]) -> None:

@@ -29,6 +29,7 @@ from llama_index_raganything.errors import (
 from llama_index_raganything.stores.clients import DEFAULT_TIMEOUT, Address, Connection, connect, release, translated
 from llama_index_raganything.stores.expressions import all_of, any_of
 from llama_index_raganything.stores.scan import scan
+from llama_index_raganything.stores.schema import create_indexed
 
 with guarded_import():
     from pymilvus import DataType, MilvusClient
@@ -282,7 +283,7 @@ class Ledger:
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=len(_DUMMY))
         params = MilvusClient.prepare_index_params()
         params.add_index(field_name="vector", index_name="vector", index_type="FLAT", metric_type="L2")
-        client.create_collection(self.collection_name, schema=schema, index_params=params, consistency_level="Strong")
+        create_indexed(client, self.collection_name, schema, params)
 
     def _key(self, doc_id: str) -> str:
         return f"{self.tenant}|{doc_id}"

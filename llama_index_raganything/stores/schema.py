@@ -22,6 +22,7 @@ Metadata goes, for filters only, into the dynamic field.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from llama_index_raganything.errors import SchemaMismatchError
 
 with guarded_import():
     from pymilvus import DataType, Function, FunctionType, MilvusClient
+    from pymilvus.exceptions import MilvusException
 
 MAX_VARCHAR_BYTES: Final = 65_535
 """What servers take per VARCHAR, in bytes of UTF-8; Milvus Lite counts characters."""
@@ -48,6 +50,30 @@ KEYWORDS: Final = "_keywords"
 NODE: Final = "_node_content"
 OVERFLOW: Final = "_overflow"
 TENANT: Final = "tenant"
+
+
+def create_indexed(
+    client: Any, name: str, schema: Any, indexes: Any, *, optional: Any = None, consistency: str = "Strong"
+) -> None:
+    """Create a collection with indexes, and load it.
+
+    Not by ``create_collection(index_params=...)``, which waits half a second for each index, with or without rows
+    (pymilvus 2.6.17, ``wait_for_creating_index``).
+
+    Args:
+        client: A ``MilvusClient``.
+        name: Name of the collection.
+        schema: Its fields.
+        indexes: Index settings, made by ``prepare_index_params``.
+        optional: Indexes that not every Milvus has, and that only make it faster.
+        consistency: Consistency level.
+    """
+    client.create_collection(name, schema=schema, consistency_level=consistency)
+    client.create_index(name, indexes, sync=False)
+    if optional is not None:
+        with suppress(MilvusException):
+            client.create_index(name, optional, sync=False)
+    client.load_collection(name)
 
 
 @dataclass(frozen=True)
@@ -105,7 +131,7 @@ class CollectionShape:
         params = MilvusClient.prepare_index_params()
         for field, settings in indexes.items():
             params.add_index(field_name=field, index_name=field, **settings)
-        client.create_collection(name, schema=schema, index_params=params, consistency_level=consistency)
+        create_indexed(client, name, schema, params, consistency=consistency)
 
     def check(self, description: Mapping[str, Any], name: str) -> None:
         """Compare a stored collection with this shape.
