@@ -181,8 +181,8 @@ def main(args: argparse.Namespace) -> Result:
         both("text", text, "text", texts, TEXTS_PER_REQUEST[text.model_name], args.repeat)
         if not args.ours_only:
             both("peer", peer, "text", texts, TEXTS_PER_REQUEST[text.model_name])
-        made = embed_default(texts[:30], model_name="text-embedding-v4", api_key=server.api_key)
-        result.metrics["peer_default.failed"] = len(texts[:30]) - sum(bool(vector) for vector in made)
+            made = embed_default(texts[:30], model_name="text-embedding-v4", api_key=server.api_key)
+            result.metrics["peer_default.failed"] = len(texts[:30]) - sum(bool(vector) for vector in made)
     return result
 
 

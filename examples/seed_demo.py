@@ -20,7 +20,6 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
 from llama_index_raganything import RAGAnythingError, RAGAnythingIndex, RAGAnythingSettings
-from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.dashscope.stack import make_embed_model, make_llm, make_vision_llm
 
 DEMO_FILES = Path(str(files("llama_index_raganything"))) / "demo_files"
@@ -60,9 +59,6 @@ def find_images(index: RAGAnythingIndex, question: str) -> list[NodeWithScore]:
 
 def run(env_file: Path) -> None:
     """Bring in the two files and ask the two questions."""
-    if not env_file.is_file():
-        message = f"{env_file} does not exist; copy .env.example to it and put your key into DASHSCOPE_API_KEY."
-        raise ConfigurationError(message)
     settings = RAGAnythingSettings.from_env_file(env_file)
     with open_index(settings) as index:
         report = index.add([TEXT, PICTURE], strict=True)

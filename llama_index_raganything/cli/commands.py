@@ -23,7 +23,7 @@ from llama_index_raganything.cli.output import (
     shorten,
 )
 from llama_index_raganything.cli.tables import add_table_commands
-from llama_index_raganything.errors import IngestionError, RAGAnythingError
+from llama_index_raganything.errors import RAGAnythingError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.ERROR, format="%(message)s")
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        with _telling_of_settings():
+        with _telling_of_models():
             return run(arguments)
     except RAGAnythingError as error:
         if arguments.json:
@@ -53,9 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _telling_of_settings() -> Iterator[None]:
-    """Show warnings about the models' settings: what was put right or is not used decides about all that follows."""
-    loggers = [logging.getLogger(f"llama_index_raganything.models.{name}") for name in ("defaults", "dashscope")]
+def _telling_of_models() -> Iterator[None]:
+    """Show warnings about models: what was put right, is not used or does not fit decides about all that follows."""
+    names = ("models.defaults", "models.dashscope", "index.assembly")
+    loggers = [logging.getLogger(f"llama_index_raganything.{name}") for name in names]
     before = [each.level for each in loggers]
     for each in loggers:
         each.setLevel(min(each.getEffectiveLevel(), logging.WARNING))
@@ -132,14 +133,14 @@ def _ingest(arguments: argparse.Namespace) -> int:
             print(report)
     failures = [failure for report in reports for failure in report.failures]
     if failures and arguments.strict and not arguments.json:
-        print(IngestionError(f"{len(failures)} failed with --strict.").message, file=sys.stderr)
+        print(f"{len(failures)} failed with --strict.", file=sys.stderr)
     ended_early = any(report.ended_early for report in reports)
     return 1 if ended_early or (failures and arguments.strict) else 0
 
 
 def _ask(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
-        hint_if_empty(index)
+        hint_if_empty(index, arguments)
         engine = index.as_query_engine(similarity_top_k=arguments.top_k, filters=parse_filters(arguments.filter))
         response = engine.query(arguments.question, attachments=arguments.attach)
     if arguments.json:
@@ -151,7 +152,7 @@ def _ask(arguments: argparse.Namespace) -> int:
 
 def _search(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
-        hint_if_empty(index)
+        hint_if_empty(index, arguments)
         retriever = index.as_retriever(similarity_top_k=arguments.top_k, filters=parse_filters(arguments.filter))
         results = retriever.retrieve(arguments.query)
     if arguments.json:

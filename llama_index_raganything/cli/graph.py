@@ -50,7 +50,7 @@ def _positive(text: str) -> int:
 
 def _stats(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
-        hint_if_empty(index)
+        hint_if_empty(index, arguments)
         stats = _graph_of(index).stats()
     if arguments.json:
         print_json(stats)
@@ -62,7 +62,7 @@ def _stats(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
-        hint_if_empty(index)
+        hint_if_empty(index, arguments)
         graph = _graph_of(index)
         found = graph.describe(arguments.entity, arguments.limit)
         if found is None:

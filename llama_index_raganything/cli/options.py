@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index_raganything.config import RAGAnythingSettings
-from llama_index_raganything.errors import ConfigurationError, FilterError
+from llama_index_raganything.errors import FilterError
 
 if TYPE_CHECKING:
     from llama_index.core.vector_stores import MetadataFilters
@@ -90,7 +90,7 @@ def read_settings(arguments: argparse.Namespace) -> RAGAnythingSettings:
         arguments: Those of a command.
 
     Raises:
-        ConfigurationError: The ``.env`` file does not exist.
+        ConfigurationError: The ``.env`` file does not exist or cannot be used.
     """
     env_file = arguments.env_file
     if not env_file and arguments.models == "dashscope" and Path(".env").is_file():
@@ -98,9 +98,6 @@ def read_settings(arguments: argparse.Namespace) -> RAGAnythingSettings:
         print(f"Settings from {Path(env_file).resolve()}", file=sys.stderr)
     if not env_file:
         return RAGAnythingSettings()
-    if not Path(env_file).is_file():
-        message = f"--env-file {env_file!r} is not a file; check the path, or leave it out."
-        raise ConfigurationError(message)
     return RAGAnythingSettings.from_env_file(env_file)
 
 

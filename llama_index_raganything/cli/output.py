@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -20,17 +21,18 @@ _MAX_LINKS: Final = 3
 _TITLE_CHARS: Final = 60
 
 
-def hint_if_empty(index: RAGAnythingIndex) -> None:
+def hint_if_empty(index: RAGAnythingIndex, arguments: argparse.Namespace) -> None:
     """Tell a mistyped ``--uri`` or ``--collection`` from a question without an answer.
 
     Args:
         index: The open index.
+        arguments: The command line that opened it.
     """
     if not index.documents():
         status = index.status()
         place = f"{status['collection']!r} at {status['uri']}"
         print(f"The knowledge base {place} is empty; bring files in with `ingest`.", file=sys.stderr)
-        if Path(".env").is_file():
+        if not arguments.env_file and arguments.models != "dashscope" and Path(".env").is_file():
             print("There is a .env file here, which is read with `--env-file .env` only.", file=sys.stderr)
 
 

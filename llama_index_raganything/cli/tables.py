@@ -32,7 +32,7 @@ def add_table_commands(commands: Any) -> None:
 
 def _tables(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
-        hint_if_empty(index)
+        hint_if_empty(index, arguments)
         assert index.tables is not None  # The command line opens every layer.
         if arguments.name:
             return _profile(index.tables, arguments)
@@ -77,7 +77,7 @@ def _profile(store: TableStore, arguments: argparse.Namespace) -> int:
 
 def _sql(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
-        hint_if_empty(index)
+        hint_if_empty(index, arguments)
         result = index.query_sql(arguments.statement, max_rows=arguments.max_rows, timeout=arguments.timeout)
     if arguments.json:
         rows = [[_plain(value) for value in row] for row in result.rows]

@@ -451,6 +451,19 @@ class TestTenants:
             MilvusNodeStore(uri, "shared", DIM, tenant="a")
 
 
+def test_nothing_waits_for_the_index_of_a_collection_without_rows(tmp_path, monkeypatch):
+    def wait(*_, **__):
+        raise AssertionError("pymilvus waits half a second for each index")
+
+    monkeypatch.setattr("pymilvus.client.grpc_handler.GrpcHandler.wait_for_creating_index", wait)
+    uri = str(tmp_path / "m.db")
+    with MilvusNodeStore(uri, "kb", DIM) as store, Ledger(uri, "kb") as ledger:
+        store.add(SHELF)
+        assert ask(store).ids
+        ledger.put(LedgerEntry(doc_id="d"))
+        assert len(ledger.list()) == 1
+
+
 class TestLedger:
     @pytest.fixture(scope="class")
     def shared_ledger(self, uri):
@@ -461,6 +474,11 @@ class TestLedger:
     def ledger(self, shared_ledger):
         shared_ledger.clear()
         return shared_ledger
+
+    async def test_limit(self, ledger):
+        ledger.put(*(LedgerEntry(doc_id=str(number), state="ready") for number in range(5)), LedgerEntry(doc_id="x"))
+        assert len(ledger.list("ready", limit=2)) == len(await ledger.alist("ready", limit=2)) == 2
+        assert len(ledger.list("ready", limit=9)) == 5
 
     def test_round_trip(self, ledger):
         entry = LedgerEntry(
@@ -473,6 +491,7 @@ class TestLedger:
             state="ready",
             node_counts={"text": 3, "table": 1},
             pages=7,
+            embed_model="HashEmbedding unknown",
         )
         before = int(time.time() * 1000)
         ledger.put(entry)

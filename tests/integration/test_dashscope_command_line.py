@@ -56,6 +56,27 @@ def test_a_look_before_the_key_is_there_binds_to_no_model(server, tmp_path, monk
     assert "1 added" in capsys.readouterr().out
 
 
+def test_documents_of_another_model_are_told(server, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.ERROR)  # Of the root logger, as the command line has it.
+    caplog.handler.setLevel(logging.NOTSET)
+    (tmp_path / "a.txt").write_text("Hello world.")
+    write_env(tmp_path / ".env", env_of(server) | {"EMBED_MODEL": "text-embedding-v4"})
+    assert main(["ingest", "a.txt", "--env-file", ".env", "--strict", "--no-progress"]) == 0
+    assert "were embedded" not in caplog.text
+    write_env(tmp_path / ".env", env_of(server) | {"EMBED_MODEL": "text-embedding-v3"})
+    assert main(["status", "--env-file", ".env"]) == 0
+    assert "text-embedding-v4 and are searched with DashScopeTextEmbedding text-embedding-v3" in caplog.text
+
+
+def test_a_file_of_settings_that_is_not_read_is_told(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_env(tmp_path / ".env", env_of(server))
+    for options, told in (([], True), (["--env-file", ".env"], False), (["--models", "dashscope"], False)):
+        assert main(["search", "hello", "--collection", f"kb{len(options)}{told}", *options]) == 0
+        assert ("There is a .env file here" in capsys.readouterr().err) is told
+
+
 @pytest.mark.parametrize(
     ("models", "key", "used"),
     [

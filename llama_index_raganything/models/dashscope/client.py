@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from pydantic_core import from_json
 
 from llama_index_raganything.models.dashscope.clients import HTTPClients
+from llama_index_raganything.models.dashscope.concurrency import ConcurrencyLimit
 from llama_index_raganything.models.dashscope.endpoints import Endpoints
 from llama_index_raganything.models.dashscope.failures import (
     error_from_exception,
@@ -39,7 +40,7 @@ class DashScopeClient:
         endpoints: Where the service is.
         timeout: Seconds without a sign from the service after which a call fails.
         max_retries: Requests that are sent again after 429 and 5xx.
-        max_concurrency: Connections that are kept open between calls.
+        max_concurrency: Requests at the same time; callers keep to it through :attr:`limit`.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class DashScopeClient:
     ) -> None:
         self.endpoints = endpoints
         self._api_key = api_key
+        self.limit = ConcurrencyLimit(max_concurrency)
         self._clients = HTTPClients(timeout, max_retries, max_concurrency)
 
     def url(self, path: str, base: str = "") -> str:

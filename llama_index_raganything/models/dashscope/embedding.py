@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
-from llama_index.core.callbacks import CallbackManager
-from pydantic import BaseModel, Field, PrivateAttr, SecretStr
+from pydantic import Field, PrivateAttr, SecretStr
 
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError
 from llama_index_raganything.models.dashscope.batches import EmbeddingCall, JoinedBatches, read_embeddings
 from llama_index_raganything.models.dashscope.catalog import EmbeddingModel, embedding_model
-from llama_index_raganything.models.dashscope.client import DashScopeClient
+from llama_index_raganything.models.dashscope.connection import DashScopeConnection
 from llama_index_raganything.models.dashscope.credentials import resolve_api_key
 from llama_index_raganything.models.dashscope.endpoints import Endpoints
 from llama_index_raganything.models.dashscope.sender import EmbeddingSender
@@ -24,9 +22,6 @@ Input = TypeVar("Input")
 
 logger = logging.getLogger(__name__)
 
-_connecting = threading.Lock()
-"""Held while a model opens its connection: threads that do it together would each count their own requests."""
-
 EMBED_BATCH_SIZE: Final = 1000
 """Inputs that LlamaIndex hands over at once; a multiple of what any of the models takes in one request."""
 
@@ -35,7 +30,7 @@ BLANK_TEXT: Final = "-"
 lie in no model's space and might be near everything; this one is the model's own for as good as nothing."""
 
 
-class DashScopeEmbeddingModel(BaseEmbedding):
+class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
     """Base of DashScope's embedding models.
 
     Args:
@@ -60,18 +55,10 @@ class DashScopeEmbeddingModel(BaseEmbedding):
     """
 
     dimension: int | None = Field(default=None, gt=0, description="Length of the vectors.")
-    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="DashScope's API key.")
-    api_base: str | None = Field(default=None, description="Host, base or full route of the service.")
-    region: str | None = Field(default=None, description="Region of the key.")
-    workspace: str | None = Field(default=None, description="Workspace with an address of its own.")
-    timeout: float = Field(default=60.0, gt=0, description="Seconds to wait for a sign from the service.")
-    max_retries: int = Field(default=2, ge=0, description="Requests sent again after 429 and 5xx.")
-    max_concurrency: int = Field(default=4, ge=1, description="Requests at the same time.")
     max_contents: int = Field(default=0, ge=0, description="Inputs of one request.")
     max_text_tokens: int = Field(default=0, ge=0, description="Tokens of a text.")
     instruct: str | None = Field(default=None, description="What queries are for.")
 
-    _sender: EmbeddingSender | None = PrivateAttr(default=None)
     _cut_announced: bool = PrivateAttr(default=False)
 
     def __init__(
@@ -112,16 +99,6 @@ class DashScopeEmbeddingModel(BaseEmbedding):
         self._check_kind(known)
         Endpoints.resolve(api_base, region, workspace)
 
-    def close(self) -> None:
-        """Close the connections of blocking calls; the next call opens new ones."""
-        if self._sender is not None:
-            self._sender.client.close()
-
-    async def aclose(self) -> None:
-        """Close the connections of the running event loop."""
-        if self._sender is not None:
-            await self._sender.client.aclose()
-
     # -- for subclasses --------------------------------------------------------------------------------------------
 
     def _check_kind(self, known: EmbeddingModel) -> None:
@@ -133,18 +110,7 @@ class DashScopeEmbeddingModel(BaseEmbedding):
         raise NotImplementedError
 
     def _send(self) -> EmbeddingSender:
-        with _connecting:
-            if self._sender is None:
-                client = DashScopeClient(
-                    # A copy made by pickling has none, and takes that of its environment.
-                    resolve_api_key(self.api_key),
-                    Endpoints.resolve(self.api_base, self.region, self.workspace),
-                    self.timeout,
-                    self.max_retries,
-                    self.max_concurrency,
-                )
-                self._sender = EmbeddingSender(client, self.max_concurrency)
-            return self._sender
+        return EmbeddingSender(self._connected())
 
     def _own_dimension(self) -> dict[str, int]:
         """Return the parameter of the dimension; none for the default, which some models refuse to be told."""
@@ -231,19 +197,10 @@ class DashScopeEmbeddingModel(BaseEmbedding):
         return joined.result()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: neither the key nor connections, nor who listens.
-
-        LlamaIndex's own form takes what it cannot pickle from the object itself (llama-index-core 0.14).
-        """
-        state = cast(dict[str, Any], BaseModel.__getstate__(self))
-        left_out = {"api_key": None, "rate_limiter": None, "callback_manager": CallbackManager([])}
-        state["__dict__"] = {**state["__dict__"], **left_out}
-        state["__pydantic_private__"] = {**(state["__pydantic_private__"] or {}), "_sender": None}
+        """Return what is pickled: no limiter of rates either, which counts for its own process."""
+        state = super().__getstate__()
+        state["__dict__"] = {**state["__dict__"], "rate_limiter": None}
         return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore it as it was; the key comes from the environment with the first call."""
-        BaseModel.__setstate__(self, state)
 
 
 def _dimension(known: EmbeddingModel, asked: int | None) -> int | None:

@@ -15,7 +15,7 @@ from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
-from pydantic import BaseModel, Field, PrivateAttr, SecretStr
+from pydantic import Field, PrivateAttr, SecretStr
 
 from llama_index_raganything.errors import (
     ConfigurationError,
@@ -25,8 +25,8 @@ from llama_index_raganything.errors import (
     DashScopePermissionError,
 )
 from llama_index_raganything.models.dashscope.catalog import rerank_model
-from llama_index_raganything.models.dashscope.client import FLAT_RERANK_PATH, RERANK_PATH, DashScopeClient
-from llama_index_raganything.models.dashscope.concurrency import ConcurrencyLimit
+from llama_index_raganything.models.dashscope.client import FLAT_RERANK_PATH, RERANK_PATH
+from llama_index_raganything.models.dashscope.connection import DashScopeConnection
 from llama_index_raganything.models.dashscope.credentials import resolve_api_key
 from llama_index_raganything.models.dashscope.embedding import BLANK_TEXT
 from llama_index_raganything.models.dashscope.endpoints import COMPATIBLE_API, Endpoints
@@ -43,7 +43,7 @@ RETRIEVAL_SCORE_KEY = "retrieval_score"
 _Scores = dict[int, float]
 
 
-class DashScopeRerank(BaseNodePostprocessor):
+class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
     """Order nodes by relevance with one of DashScope's rerank models.
 
     Requests are as full as the model allows and run several at a time; texts are cut to what it takes. A text that
@@ -79,21 +79,10 @@ class DashScopeRerank(BaseNodePostprocessor):
     top_n: int = Field(default=5, gt=0, description="How many nodes to return.")
     instruct: str | None = Field(default=None, description="What is looked for.")
     keep_retrieval_score: bool = Field(default=False, description="Keep the score before in the metadata.")
-    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="DashScope's API key.")
-    api_base: str | None = Field(default=None, description="Host, base or full route of the service.")
-    region: str | None = Field(default=None, description="Region of the key.")
-    workspace: str | None = Field(default=None, description="Workspace with an address of its own.")
-    timeout: float = Field(default=60.0, gt=0, description="Seconds to wait for a sign from the service.")
-    max_retries: int = Field(default=2, ge=0, description="Requests sent again after 429 and 5xx.")
-    max_concurrency: int = Field(default=4, ge=1, description="Requests at the same time.")
-
-    _client: DashScopeClient | None = PrivateAttr(default=None)
-    _limit: ConcurrencyLimit = PrivateAttr()
     _is_flat: bool = PrivateAttr(default=False)
 
     def __init__(self, *, api_key: str | SecretStr | None = None, **kwargs: Any) -> None:
         super().__init__(api_key=resolve_api_key(api_key), **kwargs)
-        self._limit = ConcurrencyLimit(self.max_concurrency)
         Endpoints.resolve(self.api_base, self.region, self.workspace)
 
     @classmethod
@@ -146,11 +135,11 @@ class DashScopeRerank(BaseNodePostprocessor):
         return {place: score for half in halves for place, score in (await self._ascores(half)).items()}
 
     def _post(self, request: _Request) -> dict[str, Any]:
-        with self._limit.threads:
+        with self._connected().limit.threads:
             return self._answer(request)
 
     async def _apost(self, request: _Request) -> dict[str, Any]:
-        async with self._limit.tasks:
+        async with self._connected().limit.tasks:
             return await self._aanswer(request)
 
     def _answer(self, request: _Request) -> dict[str, Any]:
@@ -213,32 +202,6 @@ class DashScopeRerank(BaseNodePostprocessor):
             yield made
             event.on_end(payload={EventPayload.NODES: made})
         dispatcher.event(ReRankEndEvent(nodes=made))
-
-    def _connected(self) -> DashScopeClient:
-        if self._client is None:
-            self._client = DashScopeClient(
-                # A copy made by pickling has none, and takes that of its environment.
-                resolve_api_key(self.api_key),
-                Endpoints.resolve(self.api_base, self.region, self.workspace),
-                self.timeout,
-                self.max_retries,
-                self.max_concurrency,
-            )
-        return self._client
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: neither the key nor connections, nor who listens."""
-        state: dict[str, Any] = BaseModel.__getstate__(self)
-        fields = {name: value for name, value in state["__dict__"].items() if name != "callback_manager"}
-        state["__dict__"] = {**fields, "api_key": None}
-        state["__pydantic_private__"] = {**(state["__pydantic_private__"] or {}), "_client": None}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore it as it was; the key comes from the environment with the first call."""
-        default = type(self).model_fields["callback_manager"].get_default(call_default_factory=True)
-        state["__dict__"] = {**state["__dict__"], "callback_manager": default}
-        BaseModel.__setstate__(self, state)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from llama_index.core.base.embeddings.base import Embedding
 from llama_index_raganything.errors import DashScopeError
 from llama_index_raganything.models.dashscope.batches import EmbeddingBatch, EmbeddingCall, EmbeddingRequest
 from llama_index_raganything.models.dashscope.client import DashScopeClient
-from llama_index_raganything.models.dashscope.concurrency import ConcurrencyLimit
 from llama_index_raganything.workers import map_in_threads
 
 _READ_AHEAD: Final = 2
@@ -21,14 +20,11 @@ class EmbeddingSender:
     """Sends calls with a bounded number of requests at the same time, over all calls.
 
     Args:
-        client: Posts requests.
-        max_concurrency: Requests at the same time, of all threads, and of all tasks of one event loop.
+        client: Posts requests; its limit is kept.
     """
 
-    def __init__(self, client: DashScopeClient, max_concurrency: int) -> None:
+    def __init__(self, client: DashScopeClient) -> None:
         self.client = client
-        self.max_concurrency = max_concurrency
-        self._limit = ConcurrencyLimit(max_concurrency)
 
     def run(self, call: EmbeddingCall) -> list[Embedding]:
         """Embed the inputs of a call, and block until all vectors are there.
@@ -72,7 +68,7 @@ class EmbeddingSender:
 
     def _work(self, batch: EmbeddingBatch) -> None:
         while request := batch.next_request():
-            with self._limit.threads:
+            with self.client.limit.threads:
                 if batch.ended:
                     return
                 try:
@@ -84,7 +80,7 @@ class EmbeddingSender:
 
     async def _awork(self, batch: EmbeddingBatch) -> None:
         while request := await self._next_request(batch):
-            async with self._limit.tasks:
+            async with self.client.limit.tasks:
                 if batch.ended:
                     return
                 try:
@@ -101,4 +97,4 @@ class EmbeddingSender:
 
     def _workers(self, call: EmbeddingCall) -> int:
         ahead = _READ_AHEAD if call.reads_files else 0
-        return min(self.max_concurrency + ahead, call.requests)
+        return min(self.client.limit.max_concurrency + ahead, call.requests)

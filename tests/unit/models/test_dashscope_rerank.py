@@ -63,6 +63,19 @@ async def test_request_and_order(server):
         }
 
 
+async def test_connections_are_closed_and_opened_again(server):
+    reranker = reranker_of(server)
+    first = reranker.postprocess_nodes(scored(), query_str=QUESTION)
+    client = reranker._connected()._clients.sync()
+    reranker.close()
+    assert client.is_closed
+    await reranker.apostprocess_nodes(scored(), query_str=QUESTION)
+    aclient = reranker._connected()._clients.asynchronous()
+    await reranker.aclose()
+    assert aclient.is_closed
+    assert reranker.postprocess_nodes(scored(), query_str=QUESTION) == first
+
+
 def test_instruction_model_and_score_before(server):
     reranker = reranker_of(server, model="gte-rerank-v2", instruct="Find pumps.", keep_retrieval_score=True)
     nodes = scored()
