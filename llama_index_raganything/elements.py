@@ -73,6 +73,19 @@ ENTITY_KEYS: Final = ("entity_name", "entity_type", "entity_summary")
 DESCRIPTION_KEY: Final = "description_span"
 """Metadata key that says where in a node's text the words of a model stand, as ``"start:end"`` in characters."""
 
+EVIDENCE_KEY: Final = "evidence"
+"""Metadata key of the JSON account of a result's score."""
+
+GRAPH_PATH_KEY: Final = "graph_path"
+"""Metadata key of the JSON list of links that led to a result."""
+
+ELEMENTS_KEY: Final = "elements"
+"""Metadata key of the best element, figure and table of a page that is a result: a JSON list, best first, each with
+``node_id``, ``content_type``, ``label``, ``bbox`` and ``asset`` (None where there is none)."""
+
+QUESTION_KEYS: Final = frozenset({EVIDENCE_KEY, GRAPH_PATH_KEY, ELEMENTS_KEY})
+"""What a question adds to the metadata of its results, hidden from embedding models and LLMs; never stored."""
+
 EXCLUDED_EMBED_KEYS: Final = (*METADATA_KEYS, "content_hash", "parser")
 """Metadata keys hidden from embedding models: a chunk's own text already carries what it means."""
 

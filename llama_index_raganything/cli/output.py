@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.index import RAGAnythingIndex
 
 GRAPH_PATH_KEY: Final = "graph_path"
-"""As in ``retrievers.paths``, whose import would make ``--help`` slow."""
+"""As in ``elements``, whose import would make ``--help`` slow."""
 
 _MAX_LINKS: Final = 3
 _TITLE_CHARS: Final = 60

@@ -16,12 +16,13 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from llama_index_raganything.attachments import AttachedQuery, ImageAttachment
+from llama_index_raganything.elements import EVIDENCE_KEY
 from llama_index_raganything.errors import MissingDependencyError, RAGAnythingError
 from llama_index_raganything.images import image_digest, open_upright
 from llama_index_raganything.query_engine.node_images import ImageFiles, has_image
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.quotes import without_markers
-from llama_index_raganything.ranking.evidence import EVIDENCE_KEY, annotated_copy
+from llama_index_raganything.ranking.evidence import annotated_copy
 from llama_index_raganything.readers.ocr import recognise
 from llama_index_raganything.readers.pdf.crops import has_ink
 from llama_index_raganything.readers.pdf.layout import paragraphs

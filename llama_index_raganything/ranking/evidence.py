@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import threading
@@ -15,8 +16,9 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
 
+from llama_index_raganything.elements import EVIDENCE_KEY, QUESTION_KEYS
 from llama_index_raganything.ranking.lexical import TokenizedText
 from llama_index_raganything.ranking.lexicon import Lexicon, load_lexicons
 from llama_index_raganything.ranking.question import understand
@@ -25,13 +27,38 @@ from llama_index_raganything.ranking.scoring import EvidenceWeights, Scores, sco
 
 dispatcher = get_dispatcher(__name__)
 
-EVIDENCE_KEY = "evidence"
-"""Metadata key, hidden from embedding models and LLMs, of the JSON account of a ranked node."""
-
 # One lock for all rankers: a lock of its own would keep a ranker from being pickled.
 _CACHE_LOCK = threading.Lock()
 
 _HEAD_KEYS = ("title", "section", "label", "caption")
+
+
+class _Result:
+    """Hash a result as the stored node, whatever a question has added to its metadata.
+
+    LlamaIndex fuses and deduplicates results by ``node.hash``, which covers the metadata (``QueryFusionRetriever`` of
+    core 0.14.25): a node found by two questions would count twice.
+    """
+
+    text: str
+    metadata: dict[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """The hash of the stored node, as ``TextNode`` makes it."""
+        stored = {key: value for key, value in self.metadata.items() if key not in QUESTION_KEYS}
+        return hashlib.sha256((self.text + str(stored)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class _TextResult(_Result, TextNode):
+    """A stored text as a result; serialised as the ``TextNode`` it is."""
+
+
+class _ImageResult(_Result, ImageNode):
+    """A stored picture as a result; serialised as the ``ImageNode`` it is."""
+
+
+_RESULTS: dict[type[BaseNode], type[BaseNode]] = {TextNode: _TextResult, ImageNode: _ImageResult}
 
 
 def annotated_copy(node: BaseNode, key: str, value: Any) -> BaseNode:
@@ -50,7 +77,11 @@ def annotated_copy(node: BaseNode, key: str, value: Any) -> BaseNode:
         name: list(dict.fromkeys([*getattr(node, name), key]))
         for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys")
     }
-    return node.model_copy(update={"metadata": {**node.metadata, key: payload}, **hidden})
+    changed = {"metadata": {**node.metadata, key: payload}, **hidden}
+    kind = _RESULTS.get(type(node))
+    if kind is None:
+        return node.model_copy(update=changed)
+    return kind.model_construct(**{name: getattr(node, name) for name in type(node).model_fields} | changed)
 
 
 def read_evidence(node: BaseNode) -> dict[str, float]:

@@ -9,18 +9,20 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import NodeWithScore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
 
+from llama_index_raganything.elements import GRAPH_PATH_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.search import best_by_words
 from llama_index_raganything.graph.walk import LinkWeights
 from llama_index_raganything.ranking.evidence import annotated_copy
 from llama_index_raganything.ranking.question import understand
-from llama_index_raganything.retrievers.base import KEYWORD_MODES, CandidateRetriever, result_of
-from llama_index_raganything.retrievers.candidates import Call, Fetch, Request
+from llama_index_raganything.retrievers.base import DEFAULT_TOP_K, KEYWORD_MODES, CandidateRetriever, result_of
+from llama_index_raganything.retrievers.candidates import ELEMENT_KEYS, Call, Fetch, Request, mentions
 from llama_index_raganything.retrievers.memory import Profile
 from llama_index_raganything.retrievers.nodes import NodeRetriever
-from llama_index_raganything.retrievers.paths import GRAPH_PATH_KEY, shown_path
+from llama_index_raganything.retrievers.paths import shown_path
 from llama_index_raganything.retrievers.session import Answer, Session, Steps, nodes_of
 from llama_index_raganything.retrievers.sets import ENOUGH_ABOUT_THINGS, MAX_RANKED, SetRanking
+from llama_index_raganything.retrievers.whole import whole_pages, whole_tables
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 
 Only = Callable[[Sequence[Profile]], list[str]]
@@ -35,7 +37,7 @@ class OverGraph(CandidateRetriever):
         vector_store: BasePydanticVectorStore,
         graph: KnowledgeGraph | None,
         embed_model: BaseEmbedding | None = None,
-        similarity_top_k: int = 5,
+        similarity_top_k: int = DEFAULT_TOP_K,
         filters: MetadataFilters | None = None,
         *,
         link_weights: LinkWeights | None = None,
@@ -108,10 +110,18 @@ class EvidenceRetriever(OverGraph, NodeRetriever):
     def _select(self, session: Session, query: str) -> Steps:
         if session.share_on_pages() >= _MOSTLY:
             return (yield from super()._select(session, query))
-        return (yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query))
+        if self.returns == "elements":
+            return (yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query))
+        # Several of them may stand on one page, or be parts of one table.
+        top = _PARTS_READ * self.similarity_top_k
+        results = yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query, top=top)
+        if not mentions(self.filters, ELEMENT_KEYS):
+            results = yield from whole_pages(session, results, self.filters)
+        return (yield from whole_tables(results, self.filters))[: self.similarity_top_k]
 
 
 _MOSTLY = 0.5
+_PARTS_READ = 2
 
 
 def keyword_hits(
@@ -154,6 +164,7 @@ def select_by_sets(
     session: Session,
     query: str,
     only: Only | None = None,
+    top: int | None = None,
 ) -> Steps:
     """Choose nodes by the sets they are part of.
 
@@ -166,6 +177,7 @@ def select_by_sets(
         query: The question.
         only: Takes the nodes in order and returns the ids of those to keep; all by default. The others still take
             part in sets.
+        top: How many to return; the retriever's ``similarity_top_k`` by default.
 
     Yields:
         Requests to the store.
@@ -176,21 +188,26 @@ def select_by_sets(
     if graph is not None:
         yield [Call(lambda: graph.mirror)]
     ranking = SetRanking(graph, retriever.ranker, retriever.memory, retriever.filters, weights, gate)
-    result, gone = yield from _choose(retriever, ranking, session, query, only)
+    top = top or retriever.similarity_top_k
+    result, gone = yield from _choose(retriever.filters, ranking, session, query, only, top)
     if gone:
         # What was remembered, or walked over, is no longer stored: look again.
         session.forget()
         if graph is not None:
             yield [Call(graph.refresh)]
         yield from session.read(session.hits)
-        result, _ = yield from _choose(retriever, ranking, session, query, only)
+        result, _ = yield from _choose(retriever.filters, ranking, session, query, only, top)
     return result
 
 
 def _choose(
-    retriever: CandidateRetriever, ranking: SetRanking, session: Session, query: str, only: Only | None
+    filters: MetadataFilters | None,
+    ranking: SetRanking,
+    session: Session,
+    query: str,
+    only: Only | None,
+    top: int,
 ) -> Generator[list[Request], list[Answer], tuple[list[NodeWithScore], bool]]:
-    top = retriever.similarity_top_k
     ranked = yield from ranking.rank(session, query, top if only is None else MAX_RANKED)
     if only is None:
         chosen = ranked.node_ids[:top]
@@ -201,7 +218,7 @@ def _choose(
         return [], False
     steps = {node_id: ranked.steps.get(node_id, []) for node_id in chosen}
     partners = [end for path in steps.values() for step in path for end in (step.source, step.target)]
-    answers = yield [Fetch(list(dict.fromkeys([*chosen, *partners])), retriever.filters)]
+    answers = yield [Fetch(list(dict.fromkeys([*chosen, *partners])), filters)]
     nodes = {node.node_id: node for answer in answers for node in nodes_of(answer)}
     result = []
     scores = dict(zip(ranked.node_ids, ranked.scores, strict=True))

@@ -32,6 +32,8 @@ class Profile:
         element_ids: Ids of the elements on it, in reading order, when it is a page.
         section: Path of the headings above it.
         element: Identifies the element that it is a part of, within its document; empty when it is not known.
+        bbox: Its box as the metadata have it; empty without.
+        asset: Its picture in the folder of assets; empty without.
     """
 
     node_id: str
@@ -40,6 +42,8 @@ class Profile:
     element_ids: tuple[str, ...]
     section: str = ""
     element: str = ""
+    bbox: str = ""
+    asset: str = ""
 
     @property
     def is_page(self) -> bool:

@@ -14,9 +14,6 @@ from llama_index_raganything.graph.names import MAX_NAME_WORDS, candidates_of, n
 from llama_index_raganything.graph.subjects import heading_name, title_forms
 from llama_index_raganything.sentences import split_sentences
 
-GRAPH_PATH_KEY: Final = "graph_path"
-"""Metadata key, hidden from embedding models and LLMs, of the JSON list of links that led to a node."""
-
 STRUCTURE: Final = "structure"
 """Relation of two nodes that their document's structure ties, told as "cites", "cited by" or what they share."""
 

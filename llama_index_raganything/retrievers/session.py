@@ -62,9 +62,10 @@ class Session:
     def learn(self, nodes: Iterable[BaseNode]) -> None:
         """Get to know nodes; those whose ids derive from their content are remembered."""
         for node in nodes:
-            section, element = (str(node.metadata.get(key) or "") for key in ("section", "element_id"))
+            placed = {key: str(node.metadata.get(key) or "") for key in ("section", "bbox", "asset")}
+            element = str(node.metadata.get("element_id") or "")
             candidate = self._ranker.candidate(node)
-            profile = Profile(node.node_id, candidate, page_id(node), element_ids(node), section, element)
+            profile = Profile(node.node_id, candidate, page_id(node), element_ids(node), element=element, **placed)
             self._profiles[node.node_id] = profile
             self._memory.keep(profile, node)
 

@@ -17,11 +17,11 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
 )
 
+from llama_index_raganything.elements import GRAPH_PATH_KEY
 from llama_index_raganything.ranking.units import TABLE
 from llama_index_raganything.retrievers.candidates import Call, both, mentions
 from llama_index_raganything.retrievers.graph import OverGraph, select_by_sets
 from llama_index_raganything.retrievers.memory import Profile
-from llama_index_raganything.retrievers.paths import GRAPH_PATH_KEY
 from llama_index_raganything.retrievers.session import Session, Steps
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.tables import TableStore

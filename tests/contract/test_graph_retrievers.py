@@ -16,13 +16,12 @@ from llama_index.core.vector_stores.types import (
 )
 from retriever_suite import RetrieverSuite, corpus_nodes, found, make_node, only
 
+from llama_index_raganything.elements import EVIDENCE_KEY, GRAPH_PATH_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.linker import EntityLinker
-from llama_index_raganything.ranking.evidence import EVIDENCE_KEY
 from llama_index_raganything.retrievers.graph import EvidenceRetriever, GraphRetriever
 from llama_index_raganything.retrievers.memory import NodeMemory
 from llama_index_raganything.retrievers.nodes import NodeRetriever
-from llama_index_raganything.retrievers.paths import GRAPH_PATH_KEY
 from llama_index_raganything.stores import MilvusNodeStore, MilvusPropertyGraphStore
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.testing import HashEmbedding

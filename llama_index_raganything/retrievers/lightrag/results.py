@@ -9,13 +9,10 @@ from typing import Any, Final
 from llama_index.core.schema import BaseNode, NodeWithScore, TextNode
 from llama_index.core.vector_stores.types import MetadataFilters
 
-from llama_index_raganything.elements import content_id
+from llama_index_raganything.elements import GRAPH_PATH_KEY, content_id
 from llama_index_raganything.ranking.evidence import annotated_copy
 from llama_index_raganything.ranking.question import understand
 from llama_index_raganything.retrievers.lightrag.sources import NodeSource, passing
-
-GRAPH_PATH_KEY: Final = "graph_path"
-"""Metadata key, hidden from embedding models and LLMs, of the JSON account of what in the graph led to a node."""
 
 RANK_CONSTANT: Final = 60
 """As in reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): LightRAG gives an order but no scores."""

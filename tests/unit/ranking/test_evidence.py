@@ -6,8 +6,9 @@ from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, TextNode
 
+from llama_index_raganything.elements import EVIDENCE_KEY
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.ranking.evidence import EVIDENCE_KEY, EvidenceRanker, read_evidence
+from llama_index_raganything.ranking.evidence import EvidenceRanker, read_evidence
 from llama_index_raganything.ranking.scoring import EvidenceWeights
 
 PAGES = [

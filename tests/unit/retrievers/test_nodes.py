@@ -67,14 +67,16 @@ def ask(store, question, **options) -> list[NodeWithScore]:
 
 
 def test_of_a_page_its_best_element_is_returned_with_a_box(store):
-    best = ask(store, "What does Figure 1 show?")[0].node
+    best = ask(store, "What does Figure 1 show?", returns="elements")[0].node
     assert (best.metadata["content_type"], json.loads(best.metadata["bbox"])) == ("image", [0, 200, 1000, 700])
     assert read_evidence(best)["label"] > 0
 
 
 def test_kinds_that_the_question_names_are_preferred_on_a_page(store):
-    assert ask(store, "Which chart shows sales?")[0].node.metadata["content_type"] == "image"
-    assert ask(store, "Where did sales grow in the north?")[0].node.metadata["content_type"] == "text"
+    assert ask(store, "Which chart shows sales?", returns="elements")[0].node.metadata["content_type"] == "image"
+    assert (
+        ask(store, "Where did sales grow in the north?", returns="elements")[0].node.metadata["content_type"] == "text"
+    )
 
 
 def test_a_page_without_elements_and_a_document_without_pages_answer_themselves(store):
@@ -84,12 +86,12 @@ def test_a_page_without_elements_and_a_document_without_pages_answer_themselves(
 
 
 def test_every_page_has_its_turn_before_a_page_has_a_second(store):
-    items = ask(store, "pumps, sales and closing words", similarity_top_k=10)
+    items = ask(store, "pumps, sales and closing words", similarity_top_k=10, returns="elements")
     in_report = [item.node for item in items if item.node.metadata["file_name"] == "report.pdf"]
     pages = [node.metadata["page"] for node in in_report]
     assert sorted(pages) == [1, 2, 2, 3, 4]
     assert len(set(pages[:4])) == 4
-    twice = ask(store, "sales figure", similarity_top_k=2, elements_per_page=2)
+    twice = ask(store, "sales figure", similarity_top_k=2, elements_per_page=2, returns="elements")
     assert [item.node.metadata["page"] for item in twice] == [2, 2]
 
 
@@ -116,7 +118,15 @@ def test_searches_can_be_left_out(store):
 
 @pytest.mark.parametrize(
     "options",
-    [{"modes": []}, {"modes": ["psychic"]}, {"similarity_top_k": 0}, {"candidates": 0}, {"elements_per_page": 0}],
+    [
+        {"modes": []},
+        {"modes": ["psychic"]},
+        {"similarity_top_k": 0},
+        {"candidates": 0},
+        {"elements_per_page": 0, "returns": "elements"},
+        {"elements_per_page": 2},
+        {"returns": "chapters"},
+    ],
 )
 def test_arguments_that_cannot_work(store, options):
     with pytest.raises(ConfigurationError):
