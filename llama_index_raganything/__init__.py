@@ -95,6 +95,9 @@ if TYPE_CHECKING:
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
     from llama_index_raganything.node_parser import RAGAnythingNodeParser
     from llama_index_raganything.query_engine import ExtractiveSynthesizer, RAGAnythingQueryEngine
+    from llama_index_raganything.query_engine.chat import RAGAnythingChatEngine
+    from llama_index_raganything.query_engine.citations import Citation
+    from llama_index_raganything.query_engine.responses import acitations_of, citations_of
     from llama_index_raganything.query_engine.tables import TableQueryEngine
     from llama_index_raganything.ranking.evidence import EvidenceRanker
     from llama_index_raganything.readers.reader import RAGAnythingReader
@@ -119,6 +122,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AttachedQuery": "attachments",
+    "Citation": "query_engine.citations",
     "DashScopeModels": "models.dashscope.stack",
     "DashScopeMultiModalEmbedding": "models.dashscope.multimodal",
     "DashScopeRerank": "models.dashscope.rerank",
@@ -158,6 +162,7 @@ _HOMES = {
     "NodeRetriever": "retrievers.nodes",
     "ProcessorOptions": "enrich",
     "QuestionRouter": "retrievers.routes",
+    "RAGAnythingChatEngine": "query_engine.chat",
     "RAGAnythingIndex": "index",
     "RAGAnythingNodeParser": "node_parser",
     "RAGAnythingQueryEngine": "query_engine",
@@ -174,7 +179,9 @@ _HOMES = {
     "TripleExtractor": "graph.triples",
     "VisualRetriever": "retrievers.visual",
     "WordLlamaEmbedding": "models.wordllama",
+    "acitations_of": "query_engine.responses",
     "attachments_of": "attachments",
+    "citations_of": "query_engine.responses",
     "dashscope_llm": "models.dashscope.chat",
     "dashscope_models": "models.dashscope.stack",
     "dashscope_vlm": "models.dashscope.chat",
@@ -188,6 +195,7 @@ _HOMES = {
 __all__ = [
     "AttachedQuery",
     "BlockedSourceError",
+    "Citation",
     "ConfigurationError",
     "CorruptFileError",
     "DashScopeAuthenticationError",
@@ -250,6 +258,7 @@ __all__ = [
     "PartialEmbeddingError",
     "ProcessorOptions",
     "QuestionRouter",
+    "RAGAnythingChatEngine",
     "RAGAnythingError",
     "RAGAnythingIndex",
     "RAGAnythingNodeParser",
@@ -278,7 +287,9 @@ __all__ = [
     "VisualRetriever",
     "WordLlamaEmbedding",
     "__version__",
+    "acitations_of",
     "attachments_of",
+    "citations_of",
     "dashscope_llm",
     "dashscope_models",
     "dashscope_vlm",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.chat_engine import CondensePlusContextChatEngine, MultiModalCondensePlusContextChatEngine
-from llama_index.core.chat_engine.types import BaseChatEngine
+from llama_index.core.chat_engine.types import BaseChatEngine, ChatMode
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.llms import LLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -19,8 +19,8 @@ from llama_index.core.vector_stores import MetadataFilters
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.index.assembly import ChosenModels
 from llama_index_raganything.models.defaults import resolve_llm
-from llama_index_raganything.models.vision import supports_images
-from llama_index_raganything.query_engine import ImageTextPostprocessor, RAGAnythingQueryEngine
+from llama_index_raganything.query_engine import RAGAnythingChatEngine, RAGAnythingQueryEngine
+from llama_index_raganything.query_engine.chat import simple_chat_engine
 from llama_index_raganything.query_engine.tables import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.retrievers.graph import EvidenceRetriever
@@ -33,6 +33,9 @@ from llama_index_raganything.stores.ledger import Ledger
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 from llama_index_raganything.stores.tables import SQLResult, TableStore
 from llama_index_raganything.stores.visual import MilvusVisualStore
+
+_RETRIEVER_OPTIONS: Final = frozenset(inspect.signature(EvidenceRetriever).parameters) | {"inventory", "visual"}
+"""Arguments of a chat engine that its retriever takes."""
 
 
 class Queryable:
@@ -227,43 +230,53 @@ class Queryable:
 
     def as_chat_engine(
         self,
-        *,
+        chat_mode: ChatMode | str = ChatMode.BEST,
         llm: LLM | None = None,
+        *,
         similarity_top_k: int = 5,
         filters: MetadataFilters | None = None,
         chat_history: list[ChatMessage] | None = None,
+        vision_llm: LLM | None = None,
         **options: Any,
     ) -> BaseChatEngine:
-        """Return a chat engine over the index; it needs an LLM.
+        """Return a chat engine over the index, whose answers cite; it needs an LLM.
 
         Args:
+            chat_mode: ``best``, ``condense_plus_context``, ``context``, ``condense_question``, or ``simple``, which
+                does not look at the documents.
             llm: LLM for this engine; the index's by default. One that sees images gets the figures too.
             similarity_top_k: How many results to answer from.
             filters: Only nodes that match take part.
             chat_history: Earlier messages.
-            **options: Further arguments of LlamaIndex's chat engine.
+            vision_llm: Answers in place of an LLM that sees no images where there are some; the index's by default.
+            **options: Further arguments of :meth:`RAGAnythingChatEngine.from_defaults`, such as ``system_prompt``,
+                and of :meth:`as_retriever`.
 
         Returns:
-            LlamaIndex's condense-plus-context chat engine, multimodal where the LLM sees images.
+            A :class:`RAGAnythingChatEngine`; for ``simple`` LlamaIndex's own.
 
         Raises:
-            ConfigurationError: There is no LLM.
+            ConfigurationError: There is no LLM, the mode is not known, or an argument is not known or has no effect.
         """
         chosen = llm or self.llm
         if chosen is None:
             message = "A chat engine needs an LLM: pass llm=... or set Settings.llm; as_query_engine() works without."
             raise ConfigurationError(message)
-        retriever = self.as_retriever(similarity_top_k=similarity_top_k, filters=filters)
-        if supports_images(chosen):
-            own = options.pop("node_postprocessors", None) or []
-            return MultiModalCondensePlusContextChatEngine.from_defaults(
-                retriever,
-                multi_modal_llm=chosen,
-                chat_history=chat_history,
-                node_postprocessors=[*own, ImageTextPostprocessor(asset_root=str(self.reader.assets.root))],
-                **options,
-            )
-        return CondensePlusContextChatEngine.from_defaults(retriever, llm=chosen, chat_history=chat_history, **options)
+        if chat_mode == ChatMode.SIMPLE:
+            return simple_chat_engine(chosen, chat_history, options | ({"filters": filters} if filters else {}))
+        of_retriever = {name: options.pop(name) for name in list(options) if name in _RETRIEVER_OPTIONS}
+        own: dict[str, Any] = {
+            "asset_root": str(self.reader.assets.root),
+            "page_store": self.node_store,
+            "vision_llm": vision_llm or self._models.vision_llm,
+        }
+        return RAGAnythingChatEngine.from_defaults(
+            self.as_retriever(similarity_top_k=similarity_top_k, filters=filters, **of_retriever),
+            chosen,
+            chat_history,
+            chat_mode=chat_mode,
+            **(own | options),
+        )
 
     def as_tools(self, *, similarity_top_k: int = 5, **options: Any) -> list[BaseTool]:
         """Return tools for agents: ``ask`` answers with citations, ``search`` lists evidence with its places.

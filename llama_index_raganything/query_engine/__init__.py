@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llama_index_raganything.query_engine.chat import RAGAnythingChatEngine
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.postprocessors import (
@@ -17,5 +18,6 @@ __all__ = [
     "ImageTextPostprocessor",
     "MultimodalContextPostprocessor",
     "PageContextPostprocessor",
+    "RAGAnythingChatEngine",
     "RAGAnythingQueryEngine",
 ]

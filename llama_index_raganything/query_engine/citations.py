@@ -6,9 +6,10 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from llama_index_raganything.ranking.lexical import content_tokens
 from llama_index_raganything.sentences import sentences_of
@@ -21,9 +22,76 @@ _OPEN_MARKER = re.compile(r"[ \t]*(?:[\[【][^\]】\n]{0,40})?$")
 _NUMBER_OR_RANGE = re.compile(r"(?P<first>\d+)(?:\s*[-–]\s*\^?(?P<last>\d+))?")
 _QUOTE_CHARS: Final = 400
 _CLEARLY_BETTER: Final = 1.25
+_SAME_WORDS: Final = 0.5
+"""How near an element must come to the best sentence of its page, which may be cut otherwise and so be shorter."""
+
 _PLACE: Final = ("page", "page_label", "bbox", "section", "label", "asset", "content_type")
 _SUPPORT: Final = 0.5
 """Share of an answer's content words that a source must hold to be cited where the LLM cited none."""
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _page_number(value: Any) -> int | None:
+    """Return a page as a number; other readers' nodes have it as text, or a name such as "iv"."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _box_or_none(value: Any) -> tuple[int, int, int, int] | None:
+    box = parse_box(value)
+    return None if box is None else (box[0], box[1], box[2], box[3])
+
+
+_Text = Annotated[str | None, BeforeValidator(_text_or_none)]
+
+
+class Citation(BaseModel):
+    """What one ``[n]`` of an answer leads to; None where the document does not say.
+
+    Attributes:
+        number: The n, as printed in the answer.
+        answer: Which of several gathered answers the number belongs to, from 1; None in an answer of its own. See
+            :func:`~llama_index_raganything.query_engine.responses.citations_of`.
+        node_id: Id of the source node.
+        doc_id: Id of the document.
+        file_name: Name of its file.
+        source: Path or URL of it.
+        page: Page, from 1.
+        page_label: Page as it is printed.
+        bbox: Left, top, right and bottom in thousandths of the page.
+        section: Path of headings, joined by " > ".
+        label: "Table 1", "Figure 2" and the like.
+        asset: Picture of the element, below the folder of assets.
+        content_type: ``text``, ``table``, ``image``, ``page`` and so on.
+        quote: Words of the source that the answer rests on.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    number: int = Field(validation_alias=AliasChoices("number", "n"))
+    answer: int | None = None
+    node_id: str
+    doc_id: _Text = None
+    file_name: _Text = None
+    source: _Text = None
+    page: Annotated[int | None, BeforeValidator(_page_number)] = None
+    page_label: _Text = None
+    bbox: Annotated[tuple[int, int, int, int] | None, BeforeValidator(_box_or_none)] = None
+    section: _Text = None
+    label: _Text = None
+    asset: _Text = None
+    content_type: _Text = None
+    quote: str = ""
+
+    @property
+    def in_document(self) -> bool:
+        """Whether it leads into a document, and not to a text that was written on the way."""
+        return any((self.doc_id, self.file_name, self.source))
 
 
 class MarkerFilter:
@@ -151,8 +219,9 @@ def answer_citations(
     Args:
         answer: An answer whose markers are valid.
         sources: The source nodes, the first being ``[1]``.
-        neighbours: Elements on the same page as a source, by its number. The LLM has read the page around the
-            source; where one of them holds the claim better, the citation leads to its box.
+        neighbours: Elements on the page of a source, by its number. Where the source is that page, the citation
+            leads to the box of the element that holds the claim. Where it is an element, the LLM has read the page
+            around it, and the citation leads to another element that holds the claim better.
 
     Returns:
         One citation per cited source, in order of first appearance, quoting the sentence that is nearest to
@@ -176,7 +245,8 @@ def _nearest(number: int, source: NodeWithScore, claim: str, neighbours: Sequenc
         key=lambda found: found[0],
         default=(0.0, "", None),
     )
-    if node is None or score <= _CLEARLY_BETTER * own:
+    least = _SAME_WORDS if source.node.metadata.get("content_type") == "page" else _CLEARLY_BETTER
+    if node is None or score <= least * own:
         return citation(number, source, quote)
     place = {key: node.metadata.get(key) for key in _PLACE}
     return citation(number, source, better, element=place)

@@ -13,9 +13,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
-from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode, get_response_synthesizer
-from llama_index.core.response_synthesizers.context_only import ContextOnly
-from llama_index.core.response_synthesizers.no_text import NoText
+from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode
 from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
 from llama_index.core.settings import Settings
 from llama_index.core.vector_stores.types import MetadataFilters
@@ -29,12 +27,9 @@ from llama_index_raganything.query_engine import prompts
 from llama_index_raganything.query_engine.attached import AttachmentReader, StoredImages, with_certain_hits
 from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.node_images import ImageFiles
-from llama_index_raganything.query_engine.postprocessors import (
-    MultimodalContextPostprocessor,
-    PageContextPostprocessor,
-)
 from llama_index_raganything.query_engine.sighted import SightedSynthesizer
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
+from llama_index_raganything.query_engine.synthesizers import citing_synthesizer, context_for
 from llama_index_raganything.query_engine.vision import supports_images
 
 _UNKNOWN: Final = object()
@@ -201,15 +196,16 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             }
             of_citing = {
                 "page_store": page_store,
-                "max_pages": max_pages,
                 "max_images": max_images,
                 "max_pixels": max_pixels,
                 "asset_root": asset_root,
             }
-            citing = _citing(chosen, sees, of_inner, of_citing)
-            response_synthesizer = (
-                citing if viewer is None else SightedSynthesizer(citing, _citing(viewer, True, of_inner, of_citing))
-            )
+            of_context = of_citing | {"max_pages": max_pages}
+            citing = citing_synthesizer(chosen, sees, of_inner, of_citing, context_for(sees, **of_context))
+            response_synthesizer = citing
+            if viewer is not None:
+                looking = citing_synthesizer(viewer, True, of_inner, of_citing, context_for(True, **of_context))
+                response_synthesizer = SightedSynthesizer(citing, looking)
         return cls(
             retriever=retriever,
             response_synthesizer=response_synthesizer,
@@ -349,34 +345,3 @@ def _filters_of(retriever: BaseRetriever) -> list[Any]:
     if not isinstance(children, list) or not children:
         return [_UNKNOWN]
     return [found for child in children for found in _filters_of(child)]
-
-
-def _citing(llm: LLM, sees: bool, of_inner: dict[str, Any], of_citing: dict[str, Any]) -> CitingSynthesizer:
-    """Make the synthesizer of one LLM, which reads elements with the text of their page."""
-    _check_chat(llm, sees)
-    inner = _without_llm(llm, of_inner) or get_response_synthesizer(llm=llm, multimodal=sees, **of_inner)
-    before: list[BaseNodePostprocessor] = []
-    if of_citing["page_store"] is not None:
-        before.append(PageContextPostprocessor(store=of_citing["page_store"], max_pages=of_citing["max_pages"]))
-    if sees:
-        options = {name: of_citing[name] for name in ("asset_root", "max_images", "max_pixels")}
-        before.append(MultimodalContextPostprocessor(**options))
-    return CitingSynthesizer(inner, before, **of_citing)
-
-
-def _without_llm(llm: LLM, of_inner: dict[str, Any]) -> BaseSynthesizer | None:
-    """Make the synthesizers that call no LLM, to which core 0.14.25 passes none and so builds its paid default."""
-    kinds = {ResponseMode.NO_TEXT: NoText, ResponseMode.CONTEXT_ONLY: ContextOnly}
-    kind = kinds.get(of_inner["response_mode"])
-    if kind is None:
-        return None
-    return kind(llm=llm, callback_manager=of_inner["callback_manager"], streaming=of_inner["streaming"])
-
-
-def _check_chat(llm: LLM, sees: bool) -> None:
-    if sees and not llm.metadata.is_chat_model:
-        message = (
-            f"multimodal=True needs a chat model, and {llm.metadata.model_name!r} is none; "
-            "pass a chat LLM or multimodal=False."
-        )
-        raise ConfigurationError(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from llama_index_raganything.query_engine.node_images import ImageFiles, evidenc
 from llama_index_raganything.query_engine.postprocessors import neighbours_on_pages
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.quotes import Quote, find_quotes, without_markers
+from llama_index_raganything.query_engine.responses import carriers, carry
 
 
 class ExtractiveSynthesizer(EventedSynthesizer):
@@ -129,9 +130,10 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         counted = inventory_answer(nodes)
         if counted is not None:
             pieces, found = counted
-            sources = [*nodes, *(additional or [])]
             images = evidence_images(nodes, self._files)
-            return pieces, sources, self._metadata(sources) | {"citations": found, "answered": True, "images": images}
+            metadata = self._metadata([*nodes, *(additional or [])])
+            metadata |= {"citations": found, "answered": True, "images": images}
+            return pieces, _carrying(nodes, found, pieces, additional), metadata
         around = (
             neighbours_on_pages(self._page_store, list(nodes), self._max_pages) if self._page_store is not None else []
         )
@@ -145,13 +147,25 @@ class ExtractiveSynthesizer(EventedSynthesizer):
             quoted.setdefault(quote.number, quote.text)
         citations = [citation(n, sources[n - 1], text) for n, text in quoted.items()]
         images = evidence_images(sources, self._files)
-        sources.extend(additional or [])
-        metadata = self._metadata(sources)
+        metadata = self._metadata([*sources, *(additional or [])])
         metadata["citations"] = citations
         metadata["answered"] = bool(quoted)
         metadata["images"] = images
         said = [sentence for _, _, sentence in same]
-        return [*said, *(_pieces(question, quotes) if quotes or not same else [])], sources, metadata
+        pieces = [*said, *(_pieces(question, quotes) if quotes or not same else [])]
+        return pieces, _carrying(sources, citations, pieces, additional), metadata
+
+
+def _carrying(
+    sources: Sequence[NodeWithScore],
+    citations: Sequence[Mapping[str, Any]],
+    pieces: Sequence[str],
+    additional: Sequence[NodeWithScore] | None,
+) -> list[NodeWithScore]:
+    """Return the sources of a response, each cited one with its citation."""
+    carrying = carriers(sources)
+    carry(carrying, citations, "".join(pieces))
+    return [*carrying, *(additional or [])]
 
 
 def _quotes_for(query: QueryBundle, known: Sequence[NodeWithScore], ranks: Sequence[int]) -> list[Quote]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -202,6 +202,44 @@ def neighbours_on_pages(store: Any, nodes: list[NodeWithScore], max_pages: int) 
     known = {page_id: page for page_id, page in pages.items() if page_id in wanted}
     known |= fetch_nodes(store, [node_id for node_id in wanted if node_id not in known][:_MAX_NEIGHBOURS])
     return [(index, known[node_id]) for node_id, index in wanted.items() if node_id in known]
+
+
+def elements_on_pages(
+    store: Any, cited: Mapping[int, NodeWithScore], known: Iterable[NodeWithScore] = ()
+) -> dict[int, list[BaseNode]]:
+    """Fetch the elements on the pages of cited sources, so that a citation can lead to the box of one of them.
+
+    Args:
+        store: Where the nodes are; see :func:`fetch_nodes`.
+        cited: Source nodes by their number: pages, or elements that stand on one.
+        known: All source nodes. An element among them is cited by its own number, and so only taken from a page that
+            is a source itself.
+
+    Returns:
+        Nodes by the number of the source: all elements of a page, the other elements beside an element. A page without
+        elements, as in a fast parse, stands for itself beside its elements.
+    """
+    own = {scored.node.node_id for scored in known}
+    pages = {number: _page_of(scored.node) for number, scored in cited.items()}
+    absent = {page for page in pages.values() if isinstance(page, str)}
+    fetched = fetch_nodes(store, sorted(absent))
+    wanted: dict[int, list[str]] = {}
+    for number, named in pages.items():
+        page = fetched.get(named) if isinstance(named, str) else named
+        children = [child.node_id for child in (page.child_nodes or [])][:_MAX_NEIGHBOURS] if page is not None else []
+        if page is not None and page is cited[number].node:
+            wanted[number] = children
+        elif page is not None:
+            wanted[number] = [node_id for node_id in children or [page.node_id] if node_id not in own]
+    nodes = fetched | fetch_nodes(store, sorted({i for ids in wanted.values() for i in ids} - fetched.keys()))
+    return {number: [nodes[node_id] for node_id in ids if node_id in nodes] for number, ids in wanted.items()}
+
+
+def _page_of(node: BaseNode) -> BaseNode | str | None:
+    """Return the page that a node is, or the id of the one that it stands on."""
+    if node.metadata.get("content_type") == "page":
+        return node
+    return node.parent_node.node_id if node.parent_node is not None else None
 
 
 def _window(page: str, element: str, size: int) -> str:

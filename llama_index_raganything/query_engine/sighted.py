@@ -84,7 +84,9 @@ class SightedSynthesizer(BaseSynthesizer):
     def _who(self, query: QueryType, nodes: Sequence[NodeWithScore]) -> CitingSynthesizer:
         asked = as_bundle(query)
         shown = isinstance(asked, AttachedQuery) and bool(asked.image_attachments)
-        return self.viewer if shown or any(has_image(scored.node) for scored in nodes) else self.reader
+        who = self.viewer if shown or any(has_image(scored.node) for scored in nodes) else self.reader
+        who._streaming = self._streaming
+        return who
 
     def _get_prompts(self) -> PromptDictType:
         return self.viewer._get_prompts() | self.reader._get_prompts()

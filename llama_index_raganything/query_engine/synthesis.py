@@ -30,6 +30,7 @@ from llama_index_raganything.query_engine.citations import (
     MarkerFilter,
     answer_citations,
     citation,
+    cited_numbers,
     node_text,
     supporting_numbers,
 )
@@ -40,9 +41,10 @@ from llama_index_raganything.query_engine.node_images import (
     evidence_images,
     reading_order,
 )
-from llama_index_raganything.query_engine.postprocessors import neighbours_on_pages
+from llama_index_raganything.query_engine.postprocessors import elements_on_pages
 from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, not_found_answer, says_not_found
 from llama_index_raganything.query_engine.quotes import without_markers
+from llama_index_raganything.query_engine.responses import carriers, carry
 
 _UNGROUNDED: Final = (Generation, NoText)
 """Synthesizers that do not read the sources, so that citing one would be a guess."""
@@ -55,8 +57,6 @@ _MAX_TOTAL_BYTES: Final = 12_000_000
 
 _NUMBER: Final = "source_number"
 """Where a message keeps the number of its source; 0 for what is no source."""
-
-_Around = Mapping[int, Sequence[BaseNode]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,16 @@ class CitingSynthesizer(EventedSynthesizer):
 
     Args:
         inner: The synthesizer that talks to the LLM.
-        context_postprocessors: Applied to the sources just before the LLM reads them; they must keep number
-            and order of the nodes. The response's ``source_nodes`` stay as they were retrieved.
+        context_postprocessors: Applied to the sources just before the LLM reads them; they must keep ids and order
+            of the nodes and may leave out the last ones, which get no number. The response's ``source_nodes`` stay
+            as they were retrieved.
         page_store: Vector store or docstore that holds all nodes, so that a citation can lead to the element of
             the page that holds the claim.
-        max_pages: Pages that are looked at.
         max_images: Images of a question that are sent.
         max_pixels: Pixels of an image of a question; larger ones are scaled down.
         asset_root: Folder of the assets, for the list of images beside the answer.
+        context_query: What the context postprocessors take for the question, where it is another one than the LLM is
+            asked: a chat's follow-up says little without the messages before.
     """
 
     def __init__(
@@ -89,10 +91,10 @@ class CitingSynthesizer(EventedSynthesizer):
         inner: BaseSynthesizer,
         context_postprocessors: Sequence[BaseNodePostprocessor] = (),
         page_store: Any = None,
-        max_pages: int = 3,
         max_images: int = 6,
         max_pixels: int = MAX_PIXELS,
         asset_root: str | None = None,
+        context_query: QueryBundle | None = None,
     ) -> None:
         super().__init__(
             llm=inner._llm,
@@ -106,10 +108,10 @@ class CitingSynthesizer(EventedSynthesizer):
         self._inner = inner
         self._context_postprocessors = list(context_postprocessors)
         self._page_store = page_store
-        self._max_pages = max_pages
         self._max_images = max_images
         self._max_pixels = max_pixels
         self._files = ImageFiles(asset_root)
+        self._context_query = context_query
 
     @property
     def inner(self) -> BaseSynthesizer:
@@ -169,6 +171,8 @@ class CitingSynthesizer(EventedSynthesizer):
             see :func:`~llama_index_raganything.query_engine.node_images.image_record`.
         """
         query = as_bundle(query)
+        # ``CondenseQuestionChatEngine`` switches it on the synthesizer that it sees.
+        self._inner._streaming = self._streaming
         if not nodes and not isinstance(self._inner, _UNGROUNDED):
             with self._events(query) as made:
                 made.append(self._whole([not_found_answer(query.query_str)], [], _nothing()))
@@ -176,7 +180,7 @@ class CitingSynthesizer(EventedSynthesizer):
         with self._events(query) as made:
             context: list[NodeWithScore] = list(nodes)
             for postprocessor in self._context_postprocessors:
-                context = postprocessor.postprocess_nodes(context, query_bundle=query)
+                context = postprocessor.postprocess_nodes(context, query_bundle=self._context_query or query)
             asked = self._asked(query, response_kwargs)
             if self._multimodal:
                 text = self.get_response_from_messages(
@@ -185,7 +189,7 @@ class CitingSynthesizer(EventedSynthesizer):
             else:
                 text = self.get_response(asked.text, _texts(context), **asked.options)
             images = [*asked.records, *self._images(nodes, context)]
-            made.append(self._finish(text, nodes, additional_source_nodes, self._around(nodes), images))
+            made.append(self._finish(text, nodes, len(context), additional_source_nodes, images))
         return made[0]
 
     async def asynthesize(
@@ -197,6 +201,8 @@ class CitingSynthesizer(EventedSynthesizer):
     ) -> RESPONSE_TYPE:
         """Answer a question from nodes; see :meth:`synthesize`."""
         query = as_bundle(query)
+        # ``CondenseQuestionChatEngine`` switches it on the synthesizer that it sees.
+        self._inner._streaming = self._streaming
         if not nodes and not isinstance(self._inner, _UNGROUNDED):
             with self._events(query) as made:
                 made.append(self._awhole([not_found_answer(query.query_str)], [], _nothing()))
@@ -204,7 +210,7 @@ class CitingSynthesizer(EventedSynthesizer):
         with self._events(query) as made:
             context: list[NodeWithScore] = list(nodes)
             for postprocessor in self._context_postprocessors:
-                context = await postprocessor.apostprocess_nodes(context, query_bundle=query)
+                context = await postprocessor.apostprocess_nodes(context, query_bundle=self._context_query or query)
             asked = await asyncio.to_thread(self._asked, query, response_kwargs)
             if self._multimodal:
                 text = await self.aget_response_from_messages(
@@ -212,9 +218,10 @@ class CitingSynthesizer(EventedSynthesizer):
                 )
             else:
                 text = await self.aget_response(asked.text, _texts(context), **asked.options)
-            around = await asyncio.to_thread(self._around, nodes)
             images = [*asked.records, *await asyncio.to_thread(self._images, nodes, context)]
-            made.append(self._finish(text, nodes, additional_source_nodes, around, images))
+            made.append(
+                await asyncio.to_thread(self._finish, text, nodes, len(context), additional_source_nodes, images)
+            )
         return made[0]
 
     def _asked(self, query: QueryBundle, options: dict[str, Any]) -> _Asked:
@@ -253,87 +260,79 @@ class CitingSynthesizer(EventedSynthesizer):
         }
         return evidence_images(nodes, self._files, seen)
 
-    def _around(self, nodes: Sequence[NodeWithScore]) -> _Around:
-        """Return the elements on the pages of the sources, by number of the source."""
-        around: dict[int, list[BaseNode]] = {}
-        if self._page_store is not None:
-            for index, node in neighbours_on_pages(self._page_store, list(nodes), self._max_pages):
-                around.setdefault(index + 1, []).append(node)
-        return around
-
     def _finish(
         self,
         text: RESPONSE_TEXT_TYPE,
         nodes: Sequence[NodeWithScore],
+        shown: int,
         additional: Sequence[NodeWithScore] | None,
-        around: _Around,
         images: list[dict[str, Any]],
     ) -> RESPONSE_TYPE:
-        sources = [*nodes, *(additional or [])]
-        metadata = self._metadata(sources) | _nothing() | {"images": images}
+        """Make the response from what the LLM said; it has seen the first ``shown`` nodes."""
+        carrying = carriers(nodes)
+        sources = [*carrying, *(additional or [])]
+        metadata = self._metadata([*nodes, *(additional or [])]) | _nothing() | {"images": images}
+        numbered = carrying[:shown]
         if isinstance(text, Generator):
-            return StreamingResponse(
-                self._stream(text, nodes, around, metadata), source_nodes=sources, metadata=metadata
-            )
+            return StreamingResponse(self._stream(text, numbered, metadata), source_nodes=sources, metadata=metadata)
         if isinstance(text, AsyncGenerator):
             return AsyncStreamingResponse(
-                self._astream(text, nodes, around, metadata), source_nodes=sources, metadata=metadata
+                self._astream(text, numbered, metadata), source_nodes=sources, metadata=metadata
             )
         if isinstance(text, str) and self._output_cls is None:
-            markers = MarkerFilter(len(nodes))
+            markers = MarkerFilter(len(numbered))
             answer = markers.feed(text) + markers.close()
-            answer += self._conclude(markers, nodes, around, metadata)
+            answer += self._conclude(markers, numbered, metadata)
             return Response(answer, source_nodes=sources, metadata=metadata)
         # A structured answer has no room for markers: it rests on all its sources.
-        metadata["citations"] = [citation(n, node, node_text(node.node)) for n, node in enumerate(nodes, 1)]
+        metadata["citations"] = [citation(n, node, node_text(node.node)) for n, node in enumerate(numbered, 1)]
         metadata["answered"] = True
         response = self._prepare_response_output(text, sources)
+        carry(numbered, metadata["citations"], str(response))
         response.metadata = metadata
         return response
 
     def _stream(
-        self,
-        tokens: Generator[str, None, None],
-        nodes: Sequence[NodeWithScore],
-        around: _Around,
-        metadata: dict[str, Any],
+        self, tokens: Generator[str, None, None], sources: Sequence[NodeWithScore], metadata: dict[str, Any]
     ) -> Generator[str, None, None]:
-        markers = MarkerFilter(len(nodes))
+        markers = MarkerFilter(len(sources))
         for token in tokens:
             if ready := markers.feed(token):
                 yield ready
-        if rest := markers.close() + self._conclude(markers, nodes, around, metadata):
+        if rest := markers.close() + self._conclude(markers, sources, metadata):
             yield rest
 
     async def _astream(
-        self,
-        tokens: AsyncGenerator[str, None],
-        nodes: Sequence[NodeWithScore],
-        around: _Around,
-        metadata: dict[str, Any],
+        self, tokens: AsyncGenerator[str, None], sources: Sequence[NodeWithScore], metadata: dict[str, Any]
     ) -> AsyncGenerator[str, None]:
-        markers = MarkerFilter(len(nodes))
+        markers = MarkerFilter(len(sources))
         async for token in tokens:
             if ready := markers.feed(token):
                 yield ready
-        if rest := markers.close() + self._conclude(markers, nodes, around, metadata):
+        if rest := markers.close() + await asyncio.to_thread(self._conclude, markers, sources, metadata):
             yield rest
 
-    def _conclude(
-        self, markers: MarkerFilter, nodes: Sequence[NodeWithScore], around: _Around, metadata: dict[str, Any]
-    ) -> str:
+    def _conclude(self, markers: MarkerFilter, sources: Sequence[NodeWithScore], metadata: dict[str, Any]) -> str:
         """Fill in the citations of a finished answer and return markers to append where the LLM set none."""
         metadata["dropped_markers"] = markers.dropped
         if says_not_found(markers.text):
             return ""
         metadata["answered"] = True
-        metadata["citations"] = answer_citations(markers.text, nodes, around)
-        if metadata["citations"] or isinstance(self._inner, _UNGROUNDED):
-            return ""
-        numbers = supporting_numbers(markers.text, nodes)
-        added = "".join(f" [{number}]" for number in numbers)
-        metadata["citations"] = answer_citations(markers.text + added, nodes, around)
+        numbers = cited_numbers(markers.text)
+        added = ""
+        if not numbers and not isinstance(self._inner, _UNGROUNDED):
+            numbers = supporting_numbers(markers.text, sources)
+            added = "".join(f" [{number}]" for number in numbers)
+        around = self._around({number: sources[number - 1] for number in numbers if number <= len(sources)}, sources)
+        metadata["citations"] = answer_citations(markers.text + added, sources, around)
+        carry(sources, metadata["citations"], markers.text)
         return added
+
+    def _around(
+        self, cited: Mapping[int, NodeWithScore], sources: Sequence[NodeWithScore]
+    ) -> Mapping[int, Sequence[BaseNode]]:
+        """Return the elements on the pages of the cited sources, by number of the source."""
+        return {} if self._page_store is None else elements_on_pages(self._page_store, cited, sources)
 
 
 def number_texts(chunks: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from llama_index_raganything.query_engine.citations import citation, parse_box
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.quotes import without_markers
+from llama_index_raganything.query_engine.responses import carriers, carry
 from llama_index_raganything.query_engine.table_cells import CellAnswer
 from llama_index_raganything.query_engine.table_operations import look_up
 from llama_index_raganything.query_engine.table_sql import Outcome, result_text, table_text
@@ -164,7 +165,9 @@ def answer_from_cells(
         "operation": answer.operation,
         "value": answer.value,
     }
-    return Answered([piece if not place else f"\n{piece}" for place, piece in enumerate(pieces)], sources, metadata)
+    carrying = carriers(sources)
+    carry(carrying, metadata["citations"], "\n".join(pieces))
+    return Answered([piece if not place else f"\n{piece}" for place, piece in enumerate(pieces)], carrying, metadata)
 
 
 def _holder(table: FoundTable, answer: CellAnswer, node_store: Any, filters: MetadataFilters | None) -> NodeWithScore:

@@ -31,6 +31,7 @@ from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError, SQLError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine.prompts import CITATION_REFINE_PROMPT
+from llama_index_raganything.query_engine.responses import carriers
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 from llama_index_raganything.query_engine.table_answers import (
     Answered,
@@ -325,7 +326,10 @@ class TableQueryEngine(BaseQueryEngine):
     ) -> RESPONSE_TYPE:
         """Put what was asked and found into a response; a stream fills in its citations when it ends."""
         assert outcome.result is not None  # Only called with one.
-        used = [node for _, node in sources]
+        used = carriers(node for _, node in sources)
+        for node, read in zip(used, response.source_nodes, strict=True):
+            # What the LLM read of a table is cited; a stream writes its citation there when it ends.
+            node.node.metadata = read.node.metadata
         ids = {node.node.node_id for node in used}
         response.source_nodes = [*used, *(node for node in others if node.node.node_id not in ids)]
         # A stream holds on to this dictionary.

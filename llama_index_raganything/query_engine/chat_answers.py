@@ -1,0 +1,72 @@
+"""Who answers a turn of a conversation, and from which prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms import LLM
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode
+from llama_index.core.schema import QueryBundle
+
+from llama_index_raganything.query_engine.chat_prompts import Conversation, ConversationPrompt
+from llama_index_raganything.query_engine.sighted import SightedSynthesizer
+from llama_index_raganything.query_engine.synthesizers import citing_synthesizer
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """An LLM and what it reads.
+
+    Attributes:
+        llm: The LLM.
+        sees: Whether it is sent pictures.
+        context: What turns sources into what it reads.
+    """
+
+    llm: LLM
+    sees: bool
+    context: tuple[BaseNodePostprocessor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Makes the synthesizer of one turn.
+
+    Attributes:
+        voices: The LLM that answers, and the one that answers where there are pictures, if that is another.
+        prompts: Prompts by the names of ``get_response_synthesizer``.
+        conversation: What stands before every question.
+        of_citing: Arguments of ``CitingSynthesizer``.
+        callback_manager: LlamaIndex callbacks.
+    """
+
+    voices: tuple[Voice, ...]
+    prompts: dict[str, BasePromptTemplate]
+    conversation: Conversation
+    of_citing: dict[str, Any] = field(default_factory=dict)
+    callback_manager: CallbackManager | None = None
+
+    def synthesizer(self, history: Sequence[ChatMessage], question: str, *, streaming: bool) -> BaseSynthesizer:
+        """Return a synthesizer whose prompts hold a conversation.
+
+        Args:
+            history: Messages before the question.
+            question: The question as it stands alone, by which sources are cut to what matters.
+            streaming: Return a stream.
+        """
+        conversation = replace(self.conversation, history=tuple(history))
+        of_inner = {
+            **{name: ConversationPrompt(prompt, conversation) for name, prompt in self.prompts.items()},
+            "response_mode": ResponseMode.COMPACT,
+            "callback_manager": self.callback_manager,
+            "streaming": streaming,
+        }
+        of_citing = self.of_citing | {"context_query": QueryBundle(question)}
+        made = [citing_synthesizer(each.llm, each.sees, of_inner, of_citing, each.context) for each in self.voices]
+        return made[0] if len(made) == 1 else SightedSynthesizer(*made)

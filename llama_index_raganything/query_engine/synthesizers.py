@@ -1,0 +1,91 @@
+"""From an LLM to a synthesizer that cites, with what the LLM reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.llms import LLM
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode, get_response_synthesizer
+from llama_index.core.response_synthesizers.context_only import ContextOnly
+from llama_index.core.response_synthesizers.no_text import NoText
+
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.images import MAX_PIXELS
+from llama_index_raganything.query_engine.postprocessors import (
+    MultimodalContextPostprocessor,
+    PageContextPostprocessor,
+)
+from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
+
+
+def context_for(
+    sees: bool,
+    *,
+    page_store: Any = None,
+    max_pages: int = 3,
+    max_images: int = 6,
+    max_pixels: int = MAX_PIXELS,
+    asset_root: str | None = None,
+) -> list[BaseNodePostprocessor]:
+    """Return what turns the sources into what an LLM reads: the text of their pages, and pictures for one that sees.
+
+    Args:
+        sees: Whether the LLM takes pictures.
+        page_store: Vector store or docstore that holds all nodes.
+        max_pages: Pages added for one question.
+        max_images: Images sent for one question.
+        max_pixels: Pixels of an image; larger ones are scaled down.
+        asset_root: Folder of the assets.
+    """
+    context: list[BaseNodePostprocessor] = []
+    if page_store is not None:
+        context.append(PageContextPostprocessor(store=page_store, max_pages=max_pages))
+    if sees:
+        context.append(
+            MultimodalContextPostprocessor(asset_root=asset_root, max_images=max_images, max_pixels=max_pixels)
+        )
+    return context
+
+
+def citing_synthesizer(
+    llm: LLM,
+    sees: bool,
+    of_inner: dict[str, Any],
+    of_citing: dict[str, Any],
+    context_postprocessors: Sequence[BaseNodePostprocessor],
+) -> CitingSynthesizer:
+    """Make the synthesizer of one LLM.
+
+    Args:
+        llm: The LLM.
+        sees: Whether it is sent pictures.
+        of_inner: Arguments of LlamaIndex's ``get_response_synthesizer``.
+        of_citing: Arguments of :class:`CitingSynthesizer`.
+        context_postprocessors: What turns the sources into what the LLM reads.
+
+    Raises:
+        ConfigurationError: Pictures for an LLM that is no chat model.
+    """
+    _check_chat(llm, sees)
+    inner = _without_llm(llm, of_inner) or get_response_synthesizer(llm=llm, multimodal=sees, **of_inner)
+    return CitingSynthesizer(inner, context_postprocessors, **of_citing)
+
+
+def _without_llm(llm: LLM, of_inner: dict[str, Any]) -> BaseSynthesizer | None:
+    """Make the synthesizers that call no LLM, to which core 0.14.25 passes none and so builds its paid default."""
+    kinds = {ResponseMode.NO_TEXT: NoText, ResponseMode.CONTEXT_ONLY: ContextOnly}
+    kind = kinds.get(of_inner["response_mode"])
+    if kind is None:
+        return None
+    return kind(llm=llm, callback_manager=of_inner["callback_manager"], streaming=of_inner["streaming"])
+
+
+def _check_chat(llm: LLM, sees: bool) -> None:
+    if sees and not llm.metadata.is_chat_model:
+        message = (
+            f"multimodal=True needs a chat model, and {llm.metadata.model_name!r} is none; "
+            "pass a chat LLM or multimodal=False."
+        )
+        raise ConfigurationError(message)
