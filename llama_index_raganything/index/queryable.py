@@ -21,21 +21,30 @@ from llama_index_raganything.index.assembly import ChosenModels
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine import RAGAnythingChatEngine, RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.chat import simple_chat_engine
+from llama_index_raganything.query_engine.page_context import DEFAULT_CONTEXT_TOKENS, PageContextPostprocessor
 from llama_index_raganything.query_engine.tables import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
+from llama_index_raganything.retrievers.base import DEFAULT_TOP_K, CandidateRetriever
 from llama_index_raganything.retrievers.graph import EvidenceRetriever
 from llama_index_raganything.retrievers.inventory import InventoryRetriever
+from llama_index_raganything.retrievers.nodes import NodeRetriever
 from llama_index_raganything.retrievers.routes import QuestionRouter
 from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.retrievers.visual import VisualRetriever
+from llama_index_raganything.retrievers.whole import Returns
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import Ledger
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 from llama_index_raganything.stores.tables import SQLResult, TableStore
 from llama_index_raganything.stores.visual import MilvusVisualStore
 
-_RETRIEVER_OPTIONS: Final = frozenset(inspect.signature(EvidenceRetriever).parameters) | {"inventory", "visual"}
-"""Arguments of a chat engine that its retriever takes."""
+_RETRIEVER_OPTIONS: Final = frozenset(
+    name
+    for kind in (EvidenceRetriever, NodeRetriever, CandidateRetriever)
+    for name in inspect.signature(kind).parameters
+    if name not in {"vector_store", "graph", "embed_model", "similarity_top_k", "filters", "options"}
+) | {"inventory", "visual"}
+"""Further arguments of engines and tools that are their retriever's."""
 
 
 class Queryable:
@@ -70,17 +79,22 @@ class Queryable:
     def as_retriever(
         self,
         *,
-        similarity_top_k: int = 5,
+        similarity_top_k: int = DEFAULT_TOP_K,
         filters: MetadataFilters | None = None,
+        returns: Returns = "pages",
         inventory: bool = True,
         visual: bool = True,
         **options: Any,
     ) -> BaseRetriever:
         """Return the default retriever: evidence and links, inventories for questions about whole documents, images.
 
+        ``similarity_top_k`` counts pages; where nodes stand on no page, whole tables and passages. Each page that is
+        returned tells its best element, figure and table with their boxes (``metadata["elements"]``).
+
         Args:
             similarity_top_k: How many results to return.
             filters: Only nodes that match take part.
+            returns: ``"pages"``, or ``"elements"`` for the smallest things that can be cited, each with its box.
             inventory: Let :class:`InventoryRetriever` answer questions such as "how many tables are there?".
             visual: Look for images by what they show too, where there is a model that embeds images.
             **options: Further arguments of :class:`EvidenceRetriever`.
@@ -94,6 +108,7 @@ class Queryable:
             embed_model=self.embed_model,
             similarity_top_k=similarity_top_k,
             filters=filters,
+            returns=returns,
             **options,
         )
         specialists = []
@@ -197,7 +212,7 @@ class Queryable:
         self,
         *,
         llm: LLM | None = None,
-        similarity_top_k: int = 5,
+        similarity_top_k: int = DEFAULT_TOP_K,
         filters: MetadataFilters | None = None,
         node_postprocessors: Sequence[BaseNodePostprocessor] = (),
         vision_llm: LLM | None = None,
@@ -207,17 +222,19 @@ class Queryable:
 
         Args:
             llm: LLM for this engine; the index's by default.
-            similarity_top_k: How many results to answer from.
+            similarity_top_k: How many results to answer from; see :meth:`as_retriever`.
             filters: Only nodes that match take part.
             node_postprocessors: Run on the results before the answer.
             vision_llm: Answers in place of an LLM that sees no images where there are some; the index's by default.
-            **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True``.
+            **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True`` and
+                ``context_tokens=``, and of :meth:`as_retriever`.
 
         Returns:
             The query engine.
         """
+        of_retriever = _of_retriever(options)
         return RAGAnythingQueryEngine.from_args(
-            self.as_retriever(similarity_top_k=similarity_top_k, filters=filters),
+            self.as_retriever(similarity_top_k=similarity_top_k, filters=filters, **of_retriever),
             llm=llm or self.llm,
             vision_llm=vision_llm or self._models.vision_llm,
             settings=self._models.settings,
@@ -233,7 +250,7 @@ class Queryable:
         chat_mode: ChatMode | str = ChatMode.BEST,
         llm: LLM | None = None,
         *,
-        similarity_top_k: int = 5,
+        similarity_top_k: int = DEFAULT_TOP_K,
         filters: MetadataFilters | None = None,
         chat_history: list[ChatMessage] | None = None,
         vision_llm: LLM | None = None,
@@ -245,7 +262,7 @@ class Queryable:
             chat_mode: ``best``, ``condense_plus_context``, ``context``, ``condense_question``, or ``simple``, which
                 does not look at the documents.
             llm: LLM for this engine; the index's by default. One that sees images gets the figures too.
-            similarity_top_k: How many results to answer from.
+            similarity_top_k: How many results to answer from; see :meth:`as_retriever`.
             filters: Only nodes that match take part.
             chat_history: Earlier messages.
             vision_llm: Answers in place of an LLM that sees no images where there are some; the index's by default.
@@ -264,7 +281,7 @@ class Queryable:
             raise ConfigurationError(message)
         if chat_mode == ChatMode.SIMPLE:
             return simple_chat_engine(chosen, chat_history, options | ({"filters": filters} if filters else {}))
-        of_retriever = {name: options.pop(name) for name in list(options) if name in _RETRIEVER_OPTIONS}
+        of_retriever = _of_retriever(options)
         own: dict[str, Any] = {
             "asset_root": str(self.reader.assets.root),
             "page_store": self.node_store,
@@ -278,24 +295,39 @@ class Queryable:
             **(own | options),
         )
 
-    def as_tools(self, *, similarity_top_k: int = 5, **options: Any) -> list[BaseTool]:
-        """Return tools for agents: ``ask`` answers with citations, ``search`` lists evidence with its places.
+    def as_tools(
+        self, *, similarity_top_k: int = DEFAULT_TOP_K, filters: MetadataFilters | None = None, **options: Any
+    ) -> list[BaseTool]:
+        """Return tools for agents: ``ask`` answers with citations, ``search`` gives the evidence to read.
 
         Args:
-            similarity_top_k: How many results each tool looks at.
-            **options: Further arguments of :meth:`as_query_engine`.
+            similarity_top_k: How many results each tool looks at; see :meth:`as_retriever`.
+            filters: Only nodes that match take part.
+            **options: Further arguments of :meth:`as_query_engine`, and of :meth:`as_retriever` for both tools.
+                ``context_tokens`` bounds what ``search`` gives too.
 
         Returns:
             The two tools; both give text, and their ``raw_output`` holds the response or the nodes.
         """
+        of_both = _of_retriever(options) | {"similarity_top_k": similarity_top_k, "filters": filters}
         ask = QueryEngineTool.from_defaults(
-            self.as_query_engine(similarity_top_k=similarity_top_k, **options),
+            self.as_query_engine(**of_both, **options),
             name="ask",
             description="Answer a question from the documents, with citations [n].",
         )
+        tokens = options.get("context_tokens") or DEFAULT_CONTEXT_TOKENS
         search = RetrieverTool.from_defaults(
-            self.as_retriever(similarity_top_k=similarity_top_k, filters=options.get("filters")),
+            self.as_retriever(**of_both),
+            node_postprocessors=[
+                *options.get("node_postprocessors", ()),
+                PageContextPostprocessor(store=self.node_store, max_tokens=tokens),
+            ],
             name="search",
             description="Find the passages, tables and figures that fit a query, with file name, page and section.",
         )
         return [ask, search]
+
+
+def _of_retriever(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the arguments of a retriever out of those of an engine."""
+    return {name: options.pop(name) for name in list(options) if name in _RETRIEVER_OPTIONS}

@@ -40,6 +40,7 @@ from llama_index_raganything.query_engine.chat_responses import (
     growing_answer,
     whole_response,
 )
+from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAGES
 from llama_index_raganything.query_engine.synthesizers import context_for
 
 logger = logging.getLogger(__name__)
@@ -129,8 +130,8 @@ class RAGAnythingChatEngine(BaseChatEngine):
         multimodal: bool | None = None,
         vision_llm: LLM | None = None,
         page_store: Any = None,
-        max_pages: int = 3,
-        max_images: int = 6,
+        context_tokens: int | None = None,
+        max_images: int = DEFAULT_MAX_IMAGES,
         max_pixels: int = MAX_PIXELS,
         asset_root: str | None = None,
         callback_manager: CallbackManager | None = None,
@@ -163,7 +164,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
             vision_llm: Answers in place of an ``llm`` that sees no pictures where a source has one.
             page_store: Vector store or docstore that holds all nodes: the LLM reads elements with the text of their
                 page, and citations lead to the box of the element that holds the claim.
-            max_pages: Pages added for one question.
+            context_tokens: Tokens of all sources together; half of the LLM's window, at most 6,000, by default.
             max_images: Pictures sent for one question.
             max_pixels: Pixels of a picture; larger ones are scaled down.
             asset_root: Folder of the assets, for nodes whose ``image_path`` is gone.
@@ -206,7 +207,9 @@ class RAGAnythingChatEngine(BaseChatEngine):
         def voice(speaker: LLM, looking: bool) -> Voice:
             made = context_postprocessors
             if made is None:
-                made = context_for(looking, page_store=page_store, max_pages=max_pages, **of_pictures)
+                made = context_for(
+                    speaker, looking, page_store=page_store, context_tokens=context_tokens, **of_pictures
+                )
             return Voice(speaker, looking, tuple(made))
 
         voices = [voice(chosen, sees)]

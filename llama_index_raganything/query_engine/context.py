@@ -32,6 +32,9 @@ _LEAST_READ: Final = 5
 _PASSAGES_PER_BUDGET: Final = 30
 _LEAST_PASSAGE_CHARS: Final = 200
 _MOST_PASSAGE_CHARS: Final = 800
+_ENDLESS: Final = 4
+"""A sentence of so many passages is none: a log, a list without stops, encoded data."""
+
 _NEIGHBOUR_SHARE: Final = 0.5
 _RANK_DECAY: Final = 0.85
 _WITHOUT_WORDS: Final = 0.05
@@ -150,7 +153,7 @@ def _of_table(lines: Sequence[str], caption: str, size: int, source: int, place:
 
 
 def _of_lines(lines: Sequence[str], size: int, source: int, place: int) -> list[Passage]:
-    parts = [part for line in lines for part in ([line] if len(line) <= size else _sentences(line))]
+    parts = [part for line in lines for part in ([line] if len(line) <= size else _sentences(line, size))]
     made: list[Passage] = []
     held: list[str] = []
     for part in [*parts, None]:
@@ -162,8 +165,25 @@ def _of_lines(lines: Sequence[str], size: int, source: int, place: int) -> list[
     return made
 
 
-def _sentences(line: str) -> list[str]:
-    return [sentence.strip() for sentence in split_sentences(line) if sentence.strip()]
+def _sentences(line: str, size: int) -> list[str]:
+    """Return the sentences of a line; what has no end of a sentence far and wide is cut between words."""
+    return [
+        part
+        for sentence in split_sentences(line)
+        for part in ([sentence.strip()] if len(sentence) <= _ENDLESS * size else _words(sentence, size))
+        if part
+    ]
+
+
+def _words(text: str, size: int) -> list[str]:
+    parts: list[str] = []
+    rest = text.strip()
+    while len(rest) > size:
+        cut = rest.rfind(" ", 1, size + 1)
+        cut = cut if cut > 0 else size
+        parts.append(rest[:cut].strip())
+        rest = rest[cut:].strip()
+    return [*parts, rest]
 
 
 # -- choice ------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from llama_index_raganything.query_engine import prompts
 from llama_index_raganything.query_engine.attached import AttachmentReader, StoredImages, with_certain_hits
 from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.node_images import ImageFiles
+from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAGES
 from llama_index_raganything.query_engine.sighted import SightedSynthesizer
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 from llama_index_raganything.query_engine.synthesizers import citing_synthesizer, context_for
@@ -107,10 +108,10 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         multimodal: bool | None = None,
         *,
         asset_root: str | None = None,
-        max_images: int = 6,
+        max_images: int = DEFAULT_MAX_IMAGES,
         max_pixels: int = 2_000_000,
         page_store: Any = None,
-        max_pages: int = 3,
+        context_tokens: int | None = None,
         describe_attachments: bool = False,
         vision_llm: LLM | None = None,
         settings: RAGAnythingSettings | None = None,
@@ -143,7 +144,8 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             max_pixels: Pixels of an image; larger ones are scaled down.
             page_store: Vector store or docstore that holds all nodes. An LLM then reads elements with the text of
                 their page; without an LLM the other elements of the page may be quoted too.
-            max_pages: Pages added for one question.
+            context_tokens: Tokens of all sources together, as the LLM reads them: whole pages while they fit, then the
+                passages that matter. By default half of what the LLM's window leaves, at most 6,000.
             describe_attachments: Let a multimodal LLM describe each attached image before retrieval, one call per
                 image that it has not seen; otherwise the words in it are recognised.
             vision_llm: Answers in place of an ``llm`` that sees no images where the question or a source has one, and
@@ -174,7 +176,6 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
                 streaming=streaming,
                 callback_manager=callback_manager,
                 page_store=page_store,
-                max_pages=max_pages,
                 asset_root=asset_root,
             )
         elif response_synthesizer is None:
@@ -200,11 +201,11 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
                 "max_pixels": max_pixels,
                 "asset_root": asset_root,
             }
-            of_context = of_citing | {"max_pages": max_pages}
-            citing = citing_synthesizer(chosen, sees, of_inner, of_citing, context_for(sees, **of_context))
+            of_context = of_citing | {"context_tokens": context_tokens}
+            citing = citing_synthesizer(chosen, sees, of_inner, of_citing, context_for(chosen, sees, **of_context))
             response_synthesizer = citing
             if viewer is not None:
-                looking = citing_synthesizer(viewer, True, of_inner, of_citing, context_for(True, **of_context))
+                looking = citing_synthesizer(viewer, True, of_inner, of_citing, context_for(viewer, True, **of_context))
                 response_synthesizer = SightedSynthesizer(citing, looking)
         return cls(
             retriever=retriever,

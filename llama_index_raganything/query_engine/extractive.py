@@ -21,8 +21,8 @@ from llama_index_raganything.query_engine.attached import same_image_quotes
 from llama_index_raganything.query_engine.citations import citation
 from llama_index_raganything.query_engine.evented import EventedSynthesizer, as_bundle
 from llama_index_raganything.query_engine.inventory import inventory_answer
-from llama_index_raganything.query_engine.node_images import ImageFiles, evidence_images
-from llama_index_raganything.query_engine.postprocessors import neighbours_on_pages
+from llama_index_raganything.query_engine.node_images import ImageFiles, attached_elements, evidence_images
+from llama_index_raganything.query_engine.postprocessors import fetch_nodes, neighbours_on_pages
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.quotes import Quote, find_quotes, without_markers
 from llama_index_raganything.query_engine.responses import carriers, carry
@@ -45,7 +45,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         streaming: bool = False,
         callback_manager: CallbackManager | None = None,
         page_store: Any = None,
-        max_pages: int = 5,
+        max_pages: int = 3,
         asset_root: str | None = None,
     ) -> None:
         # The base class would otherwise build LlamaIndex's default LLM, a paid third party.
@@ -134,6 +134,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
             metadata = self._metadata([*nodes, *(additional or [])])
             metadata |= {"citations": found, "answered": True, "images": images}
             return pieces, _carrying(nodes, found, pieces, additional), metadata
+        nodes = best_elements_of(nodes, self._page_store)
         around = (
             neighbours_on_pages(self._page_store, list(nodes), self._max_pages) if self._page_store is not None else []
         )
@@ -154,6 +155,26 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         said = [sentence for _, _, sentence in same]
         pieces = [*said, *(_pieces(question, quotes) if quotes or not same else [])]
         return pieces, _carrying(sources, citations, pieces, additional), metadata
+
+
+def best_elements_of(nodes: Sequence[NodeWithScore], store: Any) -> list[NodeWithScore]:
+    """Put the best element of each page that was retrieved in its place, which has a box to cite.
+
+    Args:
+        nodes: Retrieved nodes.
+        store: Vector store or docstore that holds the elements; without one the pages stay.
+
+    Returns:
+        As many nodes; pages whose best element is not known stay.
+    """
+    best = {
+        scored.node.node_id: str(told[0].get("node_id")) for scored in nodes if (told := attached_elements(scored.node))
+    }
+    elements = fetch_nodes(store, list(best.values()))
+    return [
+        NodeWithScore(node=elements.get(best.get(scored.node.node_id, ""), scored.node), score=scored.score)
+        for scored in nodes
+    ]
 
 
 def _carrying(

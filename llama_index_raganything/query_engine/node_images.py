@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node, NodeWithScore
+from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node, NodeWithScore, TextNode
 
+from llama_index_raganything.elements import ELEMENTS_KEY
 from llama_index_raganything.errors import BlockedSourceError, RAGAnythingError
 from llama_index_raganything.images import FittedImage, decoded_image, fit_image
 from llama_index_raganything.query_engine.citations import parse_box
 from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.cache import ParseCache
+from llama_index_raganything.readers.pdf.page_images import PagePictures
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +87,39 @@ class ImageFiles:
             logger.warning("The image of node %s cannot be read and is left out: %s", node.node_id, error)
             return None
 
+    def fitted_page(self, node: BaseNode, max_pixels: int) -> FittedImage | None:
+        """Return the picture of the PDF page that a node is, rendered from its file.
+
+        Args:
+            node: Any node.
+            max_pixels: Pixels of the result.
+
+        Returns:
+            The image, or None when the node is no such page or its file is not as it was read.
+        """
+        metadata = node.metadata
+        source, content, page = (metadata.get(key) for key in ("source", "content_hash", "page"))
+        if metadata.get("content_type") != "page" or not (source and content) or not isinstance(page, int):
+            return None
+        cache = None if self.asset_root is None else ParseCache(Path(self.asset_root).parent / "parse_cache")
+        picture = PagePictures(cache, max_pixels).get(str(source), str(content), page)
+        return None if picture is None else fit_image(picture, max_pixels=max_pixels)
+
+    def fitted_figure(self, node: BaseNode, max_pixels: int) -> FittedImage | None:
+        """Return the picture of the best figure or table of a page that was retrieved.
+
+        Args:
+            node: Any node.
+            max_pixels: Pixels of the result.
+        """
+        for element in attached_elements(node):
+            if element.get("asset"):
+                shown = TextNode(id_=str(element.get("node_id")), metadata={"asset": element["asset"]})
+                found = self.fitted(shown, max_pixels)
+                if found is not None:
+                    return found
+        return None
+
     def _asset_path(self, node: BaseNode) -> Path | None:
         asset = node.metadata.get("asset")
         if not asset or self.asset_root is None:
@@ -91,6 +128,32 @@ class ImageFiles:
             return AssetStore(self.asset_root).resolve(str(asset))
         except (BlockedSourceError, OSError, ValueError):
             return None
+
+
+def attached_elements(node: BaseNode) -> list[dict[str, Any]]:
+    """Return what a page that was retrieved says of its best elements; see :data:`ELEMENTS_KEY`.
+
+    Args:
+        node: Any node.
+
+    Returns:
+        At most three elements, best first; none for other nodes.
+    """
+    try:
+        told = json.loads(node.metadata.get(ELEMENTS_KEY) or "[]")
+    except (TypeError, ValueError):
+        return []
+    return [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+
+
+def is_about_a_picture(node: BaseNode) -> bool:
+    """Tell whether a result is a picture, or a page whose best element is one.
+
+    Args:
+        node: Any node.
+    """
+    best = attached_elements(node)[:1]
+    return has_image(node) or (bool(best) and best[0].get("content_type") == "image")
 
 
 def has_image(node: BaseNode) -> bool:
@@ -192,16 +255,25 @@ def evidence_images(
     records: list[dict[str, Any]] = []
     for index in reading_order(nodes):
         node = nodes[index].node
-        if not has_image(node):
-            continue
-        path = files.path_of(node)
         resource = (sent or {}).get(index)
-        if resource is None and path is None:
+        if not has_image(node) and resource is None:
+            node = _figure_of(node)
+        path = files.path_of(node)
+        if resource is None and (path is None or not has_image(node)):
             continue
         size = _size_of(base64.b64decode(resource.data or b"") if resource is not None else path)
         shown = None if path is None else str(path)
         records.append(image_record(node, index + 1, shown, size=size, sent=resource is not None))
     return records
+
+
+def _figure_of(page: BaseNode) -> BaseNode:
+    """Return the best figure of a page that was retrieved, as far as the page tells it; else the node itself."""
+    figure = next((each for each in attached_elements(page) if each.get("content_type") == "image"), None)
+    if figure is None or not figure.get("asset"):
+        return page
+    told = {key: figure.get(key) for key in ("content_type", "label", "bbox", "asset")}
+    return ImageNode(id_=str(figure.get("node_id")), metadata={**page.metadata, **told})
 
 
 def _size_of(source: bytes | Path | None) -> tuple[int, int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.base.response.schema import RESPONSE_TYPE
@@ -14,8 +14,11 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.query_engine.evented import as_bundle
-from llama_index_raganything.query_engine.node_images import has_image
+from llama_index_raganything.query_engine.node_images import is_about_a_picture
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
+
+_LOOKED_AT: Final = 5
+"""Sources among which a picture makes the LLM that sees answer."""
 
 
 class SightedSynthesizer(BaseSynthesizer):
@@ -84,7 +87,8 @@ class SightedSynthesizer(BaseSynthesizer):
     def _who(self, query: QueryType, nodes: Sequence[NodeWithScore]) -> CitingSynthesizer:
         asked = as_bundle(query)
         shown = isinstance(asked, AttachedQuery) and bool(asked.image_attachments)
-        who = self.viewer if shown or any(has_image(scored.node) for scored in nodes) else self.reader
+        pictured = any(is_about_a_picture(scored.node) for scored in nodes[:_LOOKED_AT])
+        who = self.viewer if shown or pictured else self.reader
         who._streaming = self._streaming
         return who
 

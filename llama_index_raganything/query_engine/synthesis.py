@@ -41,7 +41,7 @@ from llama_index_raganything.query_engine.node_images import (
     evidence_images,
     reading_order,
 )
-from llama_index_raganything.query_engine.postprocessors import elements_on_pages
+from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAGES, elements_on_pages
 from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, not_found_answer, says_not_found
 from llama_index_raganything.query_engine.quotes import without_markers
 from llama_index_raganything.query_engine.responses import carriers, carry
@@ -75,8 +75,8 @@ class CitingSynthesizer(EventedSynthesizer):
     Args:
         inner: The synthesizer that talks to the LLM.
         context_postprocessors: Applied to the sources just before the LLM reads them; they must keep ids and order
-            of the nodes and may leave out the last ones, which get no number. The response's ``source_nodes`` stay
-            as they were retrieved.
+            of the nodes and may leave some out. The response's ``source_nodes`` are those that were read, as they
+            were retrieved.
         page_store: Vector store or docstore that holds all nodes, so that a citation can lead to the element of
             the page that holds the claim.
         max_images: Images of a question that are sent.
@@ -91,7 +91,7 @@ class CitingSynthesizer(EventedSynthesizer):
         inner: BaseSynthesizer,
         context_postprocessors: Sequence[BaseNodePostprocessor] = (),
         page_store: Any = None,
-        max_images: int = 6,
+        max_images: int = DEFAULT_MAX_IMAGES,
         max_pixels: int = MAX_PIXELS,
         asset_root: str | None = None,
         context_query: QueryBundle | None = None,
@@ -188,8 +188,9 @@ class CitingSynthesizer(EventedSynthesizer):
                 )
             else:
                 text = self.get_response(asked.text, _texts(context), **asked.options)
-            images = [*asked.records, *self._images(nodes, context)]
-            made.append(self._finish(text, nodes, len(context), additional_source_nodes, images))
+            read = _read_of(nodes, context)
+            images = [*asked.records, *self._images(read, context)]
+            made.append(self._finish(text, read, additional_source_nodes, images))
         return made[0]
 
     async def asynthesize(
@@ -218,10 +219,9 @@ class CitingSynthesizer(EventedSynthesizer):
                 )
             else:
                 text = await self.aget_response(asked.text, _texts(context), **asked.options)
-            images = [*asked.records, *await asyncio.to_thread(self._images, nodes, context)]
-            made.append(
-                await asyncio.to_thread(self._finish, text, nodes, len(context), additional_source_nodes, images)
-            )
+            read = _read_of(nodes, context)
+            images = [*asked.records, *await asyncio.to_thread(self._images, read, context)]
+            made.append(await asyncio.to_thread(self._finish, text, read, additional_source_nodes, images))
         return made[0]
 
     def _asked(self, query: QueryBundle, options: dict[str, Any]) -> _Asked:
@@ -264,31 +264,29 @@ class CitingSynthesizer(EventedSynthesizer):
         self,
         text: RESPONSE_TEXT_TYPE,
         nodes: Sequence[NodeWithScore],
-        shown: int,
         additional: Sequence[NodeWithScore] | None,
         images: list[dict[str, Any]],
     ) -> RESPONSE_TYPE:
-        """Make the response from what the LLM said; it has seen the first ``shown`` nodes."""
+        """Make the response from what the LLM said of the sources that it has read."""
         carrying = carriers(nodes)
         sources = [*carrying, *(additional or [])]
         metadata = self._metadata([*nodes, *(additional or [])]) | _nothing() | {"images": images}
-        numbered = carrying[:shown]
         if isinstance(text, Generator):
-            return StreamingResponse(self._stream(text, numbered, metadata), source_nodes=sources, metadata=metadata)
+            return StreamingResponse(self._stream(text, carrying, metadata), source_nodes=sources, metadata=metadata)
         if isinstance(text, AsyncGenerator):
             return AsyncStreamingResponse(
-                self._astream(text, numbered, metadata), source_nodes=sources, metadata=metadata
+                self._astream(text, carrying, metadata), source_nodes=sources, metadata=metadata
             )
         if isinstance(text, str) and self._output_cls is None:
-            markers = MarkerFilter(len(numbered))
+            markers = MarkerFilter(len(carrying))
             answer = markers.feed(text) + markers.close()
-            answer += self._conclude(markers, numbered, metadata)
+            answer += self._conclude(markers, carrying, metadata)
             return Response(answer, source_nodes=sources, metadata=metadata)
         # A structured answer has no room for markers: it rests on all its sources.
-        metadata["citations"] = [citation(n, node, node_text(node.node)) for n, node in enumerate(numbered, 1)]
+        metadata["citations"] = [citation(n, node, node_text(node.node)) for n, node in enumerate(carrying, 1)]
         metadata["answered"] = True
         response = self._prepare_response_output(text, sources)
-        carry(numbered, metadata["citations"], str(response))
+        carry(carrying, metadata["citations"], str(response))
         response.metadata = metadata
         return response
 
@@ -379,6 +377,12 @@ def _messages(context: Sequence[NodeWithScore]) -> list[ChatMessage]:
         )
         for index in reading_order(context)
     ]
+
+
+def _read_of(nodes: Sequence[NodeWithScore], context: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+    """Return the retrieved nodes that the LLM has read, in the order in which they are numbered."""
+    retrieved = {scored.node.node_id: scored for scored in nodes}
+    return [retrieved.get(scored.node.node_id, scored) for scored in context]
 
 
 def _texts(context: Sequence[NodeWithScore]) -> list[str]:

@@ -13,35 +13,38 @@ from llama_index.core.response_synthesizers.no_text import NoText
 
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.images import MAX_PIXELS
-from llama_index_raganything.query_engine.postprocessors import (
-    MultimodalContextPostprocessor,
-    PageContextPostprocessor,
-)
+from llama_index_raganything.query_engine.page_context import PageContextPostprocessor, default_context_tokens
+from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAGES, MultimodalContextPostprocessor
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 
 
 def context_for(
+    llm: LLM,
     sees: bool,
     *,
     page_store: Any = None,
-    max_pages: int = 3,
-    max_images: int = 6,
+    context_tokens: int | None = None,
+    max_images: int = DEFAULT_MAX_IMAGES,
     max_pixels: int = MAX_PIXELS,
     asset_root: str | None = None,
 ) -> list[BaseNodePostprocessor]:
     """Return what turns the sources into what an LLM reads: the text of their pages, and pictures for one that sees.
 
     Args:
-        sees: Whether the LLM takes pictures.
+        llm: The LLM.
+        sees: Whether it is sent pictures.
         page_store: Vector store or docstore that holds all nodes.
-        max_pages: Pages added for one question.
+        context_tokens: Tokens of all sources together; by default as
+            :func:`~llama_index_raganything.query_engine.page_context.default_context_tokens` says.
         max_images: Images sent for one question.
         max_pixels: Pixels of an image; larger ones are scaled down.
         asset_root: Folder of the assets.
     """
-    context: list[BaseNodePostprocessor] = []
-    if page_store is not None:
-        context.append(PageContextPostprocessor(store=page_store, max_pages=max_pages))
+    budget = default_context_tokens(llm) if context_tokens is None else context_tokens
+    if budget < 1:
+        message = f"context_tokens must be 1 or more, not {budget}."
+        raise ConfigurationError(message)
+    context: list[BaseNodePostprocessor] = [PageContextPostprocessor(store=page_store, max_tokens=budget)]
     if sees:
         context.append(
             MultimodalContextPostprocessor(asset_root=asset_root, max_images=max_images, max_pixels=max_pixels)

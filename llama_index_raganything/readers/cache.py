@@ -90,7 +90,7 @@ class ParseCache:
         Returns:
             The parsed file; None when it is not there, damaged, or has lost an asset.
         """
-        path = self._folder(content_hash) / f"{key}.json"
+        path = self.folder(content_hash) / f"{key}.json"
         try:
             parsed = _from_dict(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -109,7 +109,7 @@ class ParseCache:
             key: What :func:`parse_key` returned.
             parsed: The result to store.
         """
-        path = self._folder(content_hash) / f"{key}.json"
+        path = self.folder(content_hash) / f"{key}.json"
         content = json.dumps(_to_dict(parsed), ensure_ascii=False, separators=(",", ":"))
         try:
             replace_file(path, content.encode("utf-8"))
@@ -122,9 +122,14 @@ class ParseCache:
         Args:
             content_hash: SHA-256 of the file, in hex.
         """
-        shutil.rmtree(self._folder(content_hash), ignore_errors=True)
+        shutil.rmtree(self.folder(content_hash), ignore_errors=True)
 
-    def _folder(self, content_hash: str) -> Path:
+    def folder(self, content_hash: str) -> Path:
+        """Return the folder of everything that is kept of one content.
+
+        Args:
+            content_hash: SHA-256 of the file, in hex.
+        """
         # Hashed once more when it is no plain name, so that no caller's string leaves the cache folder.
         name = content_hash if _HEX.fullmatch(content_hash) else content_id(content_hash)
         return self.root / name[:2] / name

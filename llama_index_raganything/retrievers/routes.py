@@ -11,6 +11,7 @@ from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.retrievers.base import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.fusion import FusionRetriever
 
 dispatcher = get_dispatcher(__name__)
@@ -44,7 +45,7 @@ class QuestionRouter(BaseRetriever):
         specialists: Sequence[BaseRetriever] = (),
         routes: Sequence[BaseRetriever] = (),
         weights: Sequence[float] | None = None,
-        similarity_top_k: int = 5,
+        similarity_top_k: int = DEFAULT_TOP_K,
         *,
         fill: bool = True,
         callback_manager: CallbackManager | None = None,

@@ -87,7 +87,7 @@ class TestReadingOrder:
     @pytest.mark.parametrize("mode", ["compact", "refine", "tree_summarize", "simple_summarize"])
     def test_images_stand_in_reading_order_and_keep_their_numbers(self, tmp_path, mode):
         llm = ScriptedChatLLM(replies=["So it is. [3]"], context_window=100_000)
-        response = engine(self.nodes(tmp_path), llm, response_mode=mode).query("What is shown?")
+        response = engine(self.nodes(tmp_path), llm, response_mode=mode, max_images=5).query("What is shown?")
         sent = [message for request in llm.requests for message in request]
         assert colours_of(sent) == [colour(number) for number in (4, 3, 1, 5, 2)]
         labels = [b.text.strip() for b in blocks_of(sent) if b.block_type == "text" and "Source [" in b.text]
@@ -222,7 +222,7 @@ class TestAttachedToTheQuestion:
 
     def test_attached_images_are_capped_and_those_left_out_are_told(self):
         pictures = [drawn(number) for number in range(8)]
-        for window, count in ((200_000, 6), (16_000, 3), (4_000, 1)):
+        for window, count in ((200_000, 4), (16_000, 3), (4_000, 1)):
             llm = ScriptedChatLLM(replies=["Yes. [1]"], context_window=window)
             response = engine([TextNode(text="A pump.")], llm).query("Is this it?", attachments=pictures)
             assert colours_of(llm.requests[-1]) == [colour(number) for number in range(count)]

@@ -226,15 +226,15 @@ class TestPages:
         engine([element, page], llm, page_store=store).query("What is shown?")
         assert sent_text(llm).count("stands on this page") == 1
 
-    def test_only_the_part_around_the_element_of_a_long_page(self):
+    def test_of_a_page_that_does_not_fit_the_passages_that_matter_are_read(self):
         page, element, store = self.make()
-        page.text = "x" * 10_000 + page.text + "y" * 10_000
+        page.text = "The weather is fine. " * 500 + page.text + " The weather is bad." * 500
         store.add_documents([page])
-        (scored,) = PageContextPostprocessor(store=store, max_chars=200).postprocess_nodes(
-            [NodeWithScore(node=element)]
-        )
-        assert "stands on this page" in scored.node.get_content()
-        assert len(scored.node.get_content()) < 300
+        shorten = PageContextPostprocessor(store=store, max_tokens=400, tokenizer=list)
+        (scored,) = shorten.postprocess_nodes([NodeWithScore(node=element)], query_str="Which pump is blue?")
+        assert "The blue pump stands on this page." in scored.node.get_content()
+        assert len(scored.node.get_content()) <= 400
+        assert (scored.node.node_id, scored.node.ref_doc_id) == (element.node_id, element.ref_doc_id)
 
     def test_a_store_that_fails_costs_no_answer(self, caplog):
         class Broken:

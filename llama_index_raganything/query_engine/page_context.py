@@ -1,0 +1,192 @@
+"""``PageContextPostprocessor``: what an LLM reads of retrieved nodes, each thing once, within a budget of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from llama_index.core.llms import LLM
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.utils import get_tokenizer
+from pydantic import BeforeValidator, Field
+
+from llama_index_raganything.query_engine.context import GAP, excerpts
+from llama_index_raganything.query_engine.node_images import attached_elements
+from llama_index_raganything.query_engine.page_text import page_text
+from llama_index_raganything.query_engine.postprocessors import fetch_nodes
+from llama_index_raganything.retrievers.whole import join_table_parts
+
+DEFAULT_CONTEXT_TOKENS: Final = 6000
+"""Tokens of all sources together, where the LLM's window takes twice as many: about nine pages of real PDFs."""
+
+_LEAST_TOKENS: Final = 256
+_MOST_ELEMENTS: Final = 100
+"""Elements read of a page at most; a spreadsheet "page" may have thousands."""
+
+_MENTION_CHARS: Final = 200
+_SHOWN_PAGE: Final = "page number"
+
+
+def default_context_tokens(llm: LLM) -> int:
+    """Return how many tokens of sources an LLM is given by default: half of what its window leaves to the prompt.
+
+    Args:
+        llm: The LLM.
+    """
+    told = llm.metadata
+    return max(_LEAST_TOKENS, min(DEFAULT_CONTEXT_TOKENS, (told.context_window - max(0, told.num_output)) // 2))
+
+
+def _callable_or_none(value: Any) -> Any:
+    # LlamaIndex serialises a function as something that no validator takes.
+    return value if callable(value) else None
+
+
+class PageContextPostprocessor(BaseNodePostprocessor):
+    """Give an LLM whole pages while they fit, then the passages that matter, within a budget of tokens.
+
+    A retrieved page, or an element that stands on one, becomes the text of its page, with what only the page's
+    elements say (recognised text, descriptions) after it, and the table that was found as Markdown in place of the
+    lines that flatten it. Each page is given once, to the node that is ranked first; of a further element on it the
+    caption or the first words are given. Nodes without a page stay whole as long as they fit.
+    What does not fit is chosen by :func:`~llama_index_raganything.query_engine.context.excerpts`; nodes of which
+    nothing fits are left out. Ids, scores and order stay, so that the results can be cited as what was retrieved. One
+    page number is shown: the printed one, with the physical one where they differ.
+
+    Without a store the nodes are taken as they are. Use it as the last postprocessor but for
+    :class:`MultimodalContextPostprocessor`.
+
+    Args:
+        store: Where pages and elements are: a vector store with ``get_nodes(node_ids=...)`` or a docstore.
+        max_tokens: Tokens of all nodes together, as the LLM reads them.
+        tokenizer: Turns a text into tokens, of which only the number counts; LlamaIndex's by default.
+    """
+
+    store: Any = Field(default=None, exclude=True, description="Vector store or docstore with pages and elements.")
+    max_tokens: int = Field(default=DEFAULT_CONTEXT_TOKENS, gt=0, description="Tokens of all nodes together.")
+    tokenizer: Annotated[Callable[[str], Sequence[Any]] | None, BeforeValidator(_callable_or_none)] = Field(
+        default=None, exclude=True, description="Turns a text into tokens."
+    )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "PageContextPostprocessor"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        sources = _sources(nodes, self._pages(nodes), self._elements)
+        heads = sum(self._count(source.node.get_metadata_str(mode=MetadataMode.LLM)) for source in sources)
+        question = query_bundle.query_str if query_bundle is not None else ""
+        texts = excerpts(question, [source.text for source in sources], max(1, self.max_tokens - heads), self._count)
+        return [
+            NodeWithScore(node=_with_text(source.node, text), score=source.score)
+            for source, text in zip(sources, texts, strict=True)
+            if text or not source.text
+        ]
+
+    def _count(self, text: str) -> int:
+        return len((self.tokenizer or get_tokenizer())(text))
+
+    def _pages(self, nodes: Sequence[NodeWithScore]) -> dict[str, BaseNode]:
+        """Return the page nodes that the nodes are or stand on, by id."""
+        own = {scored.node.node_id: scored.node for scored in nodes if _is_page(scored.node)}
+        named = {scored.node.parent_node.node_id for scored in nodes if scored.node.parent_node is not None}
+        fetched = fetch_nodes(self.store, sorted(named - own.keys()))
+        return own | {node_id: node for node_id, node in fetched.items() if _is_page(node)}
+
+    def _elements(self, pages: Iterable[BaseNode]) -> dict[str, BaseNode]:
+        """Return the elements of pages, by id."""
+        ids = [child.node_id for page in pages for child in (page.child_nodes or [])[:_MOST_ELEMENTS]]
+        return fetch_nodes(self.store, ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A node with the text that stands for it."""
+
+    node: BaseNode
+    score: float | None
+    text: str
+
+
+def _sources(
+    nodes: Sequence[NodeWithScore],
+    pages: Mapping[str, BaseNode],
+    read: Callable[[Iterable[BaseNode]], Mapping[str, BaseNode]],
+) -> list[_Source]:
+    """Return the nodes to give, each with its text; a page is given once."""
+    elements = read(pages.values())
+    given: set[str] = set()
+    sources: list[_Source] = []
+    for scored in nodes:
+        node = scored.node
+        page = pages.get(_page_id(node))
+        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        if page is None:
+            sources.append(_Source(node, scored.score, text))
+        elif page.node_id not in given:
+            given.add(page.node_id)
+            sources.append(_Source(node, scored.score, _text_of(page, node, elements)))
+        elif page is not node:
+            sources.append(_Source(node, scored.score, _mention(node, text)))
+    return sources
+
+
+def _mention(node: BaseNode, text: str) -> str:
+    """Return what tells an element whose page is given already: its caption, or its first words."""
+    told = str(node.metadata.get("caption") or node.metadata.get("label") or "") or " ".join(text.split())
+    return told if len(told) <= _MENTION_CHARS else f"{told[:_MENTION_CHARS].rsplit(' ', 1)[0]} {GAP}"
+
+
+def _text_of(page: BaseNode, found: BaseNode, elements: Mapping[str, BaseNode]) -> str:
+    """Return the text of a page, with the table that was found on it as a table."""
+    own = [elements[child.node_id] for child in page.child_nodes or [] if child.node_id in elements]
+    texts = [node.get_content(metadata_mode=MetadataMode.NONE) for node in own]
+    whole = page.get_content(metadata_mode=MetadataMode.NONE)
+    return page_text(whole, texts, _tables(found, own))
+
+
+def _tables(found: BaseNode, elements: Sequence[BaseNode]) -> list[str]:
+    """Return the table that was found, itself or as the best element of its page; none where that is another thing."""
+    by_id = {node.node_id: node for node in elements}
+    best = by_id.get(_best_element(found)) if _is_page(found) else by_id.get(found.node_id)
+    if best is None or best.metadata.get("content_type") != "table":
+        return []
+    key = best.metadata.get("element_id")
+    parts = [node for node in elements if node is best or (key and node.metadata.get("element_id") == key)]
+    return [join_table_parts([part.get_content(metadata_mode=MetadataMode.NONE) for part in parts])]
+
+
+def _best_element(page: BaseNode) -> str:
+    best = attached_elements(page)[:1]
+    return str(best[0].get("node_id")) if best else ""
+
+
+def _is_page(node: BaseNode) -> bool:
+    return bool(node.metadata.get("content_type") == "page")
+
+
+def _page_id(node: BaseNode) -> str:
+    if _is_page(node):
+        return node.node_id
+    return node.parent_node.node_id if node.parent_node is not None else ""
+
+
+def _with_text(node: BaseNode, text: str) -> BaseNode:
+    """Return a copy of a node that says a text, with one page number for the LLM to read."""
+    page, label = node.metadata.get("page"), node.metadata.get("page_label")
+    update: dict[str, Any] = {}
+    if isinstance(node, TextNode) and text != node.text:
+        update["text"] = text
+    if page and label and str(label) != str(page):
+        shown = {_SHOWN_PAGE: f"{label} (page {page} of the file)"}
+        update["metadata"] = shown | node.metadata
+        update["excluded_llm_metadata_keys"] = [*node.excluded_llm_metadata_keys, "page", "page_label"]
+        update["excluded_embed_metadata_keys"] = [*node.excluded_embed_metadata_keys, _SHOWN_PAGE]
+    elif page and label:
+        update["excluded_llm_metadata_keys"] = [*node.excluded_llm_metadata_keys, "page_label"]
+    return node.model_copy(update=update) if update else node
