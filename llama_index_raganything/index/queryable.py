@@ -20,7 +20,8 @@ from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.index.assembly import ChosenModels
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine import RAGAnythingChatEngine, RAGAnythingQueryEngine
-from llama_index_raganything.query_engine.chat import simple_chat_engine
+from llama_index_raganything.query_engine.chat import CHAT_OPTIONS, simple_chat_engine
+from llama_index_raganything.query_engine.chat_options import ALIASES, unknown_option
 from llama_index_raganything.query_engine.page_context import DEFAULT_CONTEXT_TOKENS, PageContextPostprocessor
 from llama_index_raganything.query_engine.tables import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
@@ -281,6 +282,9 @@ class Queryable:
             raise ConfigurationError(message)
         if chat_mode == ChatMode.SIMPLE:
             return simple_chat_engine(chosen, chat_history, options | ({"filters": filters} if filters else {}))
+        known = {*CHAT_OPTIONS, *ALIASES, *_RETRIEVER_OPTIONS}
+        if unknown := options.keys() - known:
+            raise unknown_option(min(unknown), sorted(known))
         of_retriever = _of_retriever(options)
         own: dict[str, Any] = {
             "asset_root": str(self.reader.assets.root),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -160,22 +160,19 @@ def neighbours_on_pages(store: Any, nodes: list[NodeWithScore], max_pages: int) 
     return [(index, known[node_id]) for node_id, index in wanted.items() if node_id in known]
 
 
-def elements_on_pages(
-    store: Any, cited: Mapping[int, NodeWithScore], known: Iterable[NodeWithScore] = ()
-) -> dict[int, list[BaseNode]]:
+def elements_on_pages(store: Any, cited: Mapping[int, NodeWithScore]) -> dict[int, list[BaseNode]]:
     """Fetch the elements on the pages of cited sources, so that a citation can lead to the box of one of them.
 
     Args:
         store: Where the nodes are; see :func:`fetch_nodes`.
         cited: Source nodes by their number: pages, or elements that stand on one.
-        known: All source nodes. An element among them is cited by its own number, and so only taken from a page that
-            is a source itself.
 
     Returns:
-        Nodes by the number of the source: all elements of a page, the other elements beside an element. A page without
-        elements, as in a fast parse, stands for itself beside its elements.
+        Nodes by the number of the source: all elements of a page; beside an element the others of its page, but for
+        those that are cited by a number of their own. A page without elements, as in a fast parse, stands for itself
+        beside what was found on it.
     """
-    own = {scored.node.node_id for scored in known}
+    own = {scored.node.node_id for scored in cited.values()}
     pages = {number: _page_of(scored.node) for number, scored in cited.items()}
     absent = {page for page in pages.values() if isinstance(page, str)}
     fetched = fetch_nodes(store, sorted(absent))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from llama_index.core.prompts import RichPromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.response_synthesizers import BaseSynthesizer, Generation
 from llama_index.core.response_synthesizers.no_text import NoText
-from llama_index.core.schema import BaseNode, MetadataMode, Node, NodeWithScore, QueryBundle, QueryType
+from llama_index.core.schema import MetadataMode, Node, NodeWithScore, QueryBundle, QueryType
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything.attachments import AttachedQuery
@@ -321,16 +321,11 @@ class CitingSynthesizer(EventedSynthesizer):
         if not numbers and not isinstance(self._inner, _UNGROUNDED):
             numbers = supporting_numbers(markers.text, sources)
             added = "".join(f" [{number}]" for number in numbers)
-        around = self._around({number: sources[number - 1] for number in numbers if number <= len(sources)}, sources)
+        cited = {number: sources[number - 1] for number in numbers if number <= len(sources)}
+        around = elements_on_pages(self._page_store, cited) if self._page_store is not None else {}
         metadata["citations"] = answer_citations(markers.text + added, sources, around)
         carry(sources, metadata["citations"], markers.text)
         return added
-
-    def _around(
-        self, cited: Mapping[int, NodeWithScore], sources: Sequence[NodeWithScore]
-    ) -> Mapping[int, Sequence[BaseNode]]:
-        """Return the elements on the pages of the cited sources, by number of the source."""
-        return {} if self._page_store is None else elements_on_pages(self._page_store, cited, sources)
 
 
 def number_texts(chunks: Sequence[str]) -> list[str]:

@@ -42,6 +42,9 @@ from llama_index_raganything.query_engine.responses import CITED_KEY
 from llama_index_raganything.testing import ScriptedTextLLM
 from tests.contract.engine_suite import ListRetriever
 
+# LlamaIndex's memory is SQLite, whose threads complain when a test's event loop ends before them.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
 QUESTION = "How many litres do the pumps give, and at how many bar do the valves open?"
 PUMPS_BOX, VALVES_BOX = (100, 200, 900, 300), (50, 60, 700, 80)
 
