@@ -51,7 +51,7 @@ def _positive(text: str) -> int:
 def _stats(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)
-        stats = _graph_of(index).stats()
+        stats = index.graph.stats()
     if arguments.json:
         print_json(stats)
         return 0
@@ -63,7 +63,7 @@ def _stats(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)
-        graph = _graph_of(index)
+        graph = index.graph
         found = graph.describe(arguments.entity, arguments.limit)
         if found is None:
             return _unknown(graph, arguments)
@@ -73,11 +73,6 @@ def _show(arguments: argparse.Namespace) -> int:
     else:
         _print_fields(fields)
     return 0
-
-
-def _graph_of(index: RAGAnythingIndex) -> KnowledgeGraph:
-    assert index.graph is not None  # The command line opens every index with its graph; told to mypy.
-    return index.graph
 
 
 def _unknown(graph: KnowledgeGraph, arguments: argparse.Namespace) -> int:
@@ -115,7 +110,7 @@ def _fields(index: RAGAnythingIndex, found: EntityDescription, limit: int) -> di
             if mention.node_id in nodes
         ],
         "together_with": [{"name": name, "sentences": count} for name, count in found.together_with],
-        "triples": _triples(_graph_of(index), found.name, limit),
+        "triples": _triples(index.graph, found.name, limit),
     }
 
 

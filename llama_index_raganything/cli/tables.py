@@ -33,7 +33,6 @@ def add_table_commands(commands: Any) -> None:
 def _tables(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)
-        assert index.tables is not None  # The command line opens every layer.
         if arguments.name:
             return _profile(index.tables, arguments)
         entries = index.tables.entries()

@@ -162,7 +162,7 @@ class RAGAnythingIndex(Queryable):
                 self.node_store.close()
             raise
         self._storage = storage
-        self.ledger, self.graph, self.tables, self.visual_store = (
+        self.ledger, self._graph, self._tables, self.visual_store = (
             storage.ledger,
             storage.graph,
             storage.tables,

@@ -54,8 +54,6 @@ class Queryable:
     Attributes:
         node_store: Nodes with their text vectors and keywords.
         ledger: The state of every document.
-        graph: Names and facts, or None.
-        tables: Tables for SQL, or None.
         visual_store: Vectors of images, or None.
         embed_model: Embeds texts.
         image_embed_model: Embeds images, or None.
@@ -64,13 +62,35 @@ class Queryable:
 
     node_store: MilvusNodeStore
     ledger: Ledger
-    graph: KnowledgeGraph | None
-    tables: TableStore | None
     visual_store: MilvusVisualStore | None
     embed_model: BaseEmbedding
     image_embed_model: MultiModalEmbedding | None
     reader: RAGAnythingReader
     _models: ChosenModels
+    _graph: KnowledgeGraph | None
+    _tables: TableStore | None
+
+    @property
+    def graph(self) -> KnowledgeGraph:
+        """Names and facts.
+
+        Raises:
+            ConfigurationError: The index keeps none.
+        """
+        if self._graph is None:
+            raise ConfigurationError("This index keeps no graph: it was opened with graph=False.")
+        return self._graph
+
+    @property
+    def tables(self) -> TableStore:
+        """Tables for SQL.
+
+        Raises:
+            ConfigurationError: The index keeps none.
+        """
+        if self._tables is None:
+            raise ConfigurationError("This index keeps no tables: it was opened with tables=False.")
+        return self._tables
 
     @property
     def llm(self) -> LLM | None:
@@ -105,7 +125,7 @@ class Queryable:
         """
         evidence = EvidenceRetriever(
             self.node_store,
-            self.graph,
+            self._graph,
             embed_model=self.embed_model,
             similarity_top_k=similarity_top_k,
             filters=filters,
@@ -155,11 +175,11 @@ class Queryable:
         """
         return TableRetriever(
             self.node_store,
-            self.graph,
+            self._graph,
             embed_model=self.embed_model,
             similarity_top_k=similarity_top_k,
             filters=filters,
-            tables=self.tables,
+            tables=self._tables,
             **options,
         )
 
@@ -180,7 +200,7 @@ class Queryable:
             **options: Further arguments of :class:`TableQueryEngine`.
         """
         retriever = self.as_table_retriever(similarity_top_k=similarity_top_k, filters=filters)
-        return TableQueryEngine(retriever, llm or self.llm, self.tables, settings=self._models.settings, **options)
+        return TableQueryEngine(retriever, llm or self.llm, self._tables, settings=self._models.settings, **options)
 
     def query_sql(self, sql: str, **options: Any) -> SQLResult:
         """Ask the tables of the documents with a read-only SQL statement.
@@ -198,16 +218,11 @@ class Queryable:
             ConfigurationError: The index keeps no tables.
             SQLError: The statement is refused, wrong, or takes too long; the subclass says which.
         """
-        return self._tables().query_sql(sql, **options)
+        return self.tables.query_sql(sql, **options)
 
     async def aquery_sql(self, sql: str, **options: Any) -> SQLResult:
         """Async twin of :meth:`query_sql`."""
-        return await self._tables().aquery_sql(sql, **options)
-
-    def _tables(self) -> TableStore:
-        if self.tables is None:
-            raise ConfigurationError("This index keeps no tables: it was opened with tables=False.")
-        return self.tables
+        return await self.tables.aquery_sql(sql, **options)
 
     def as_query_engine(
         self,

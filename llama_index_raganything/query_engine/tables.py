@@ -326,10 +326,11 @@ class TableQueryEngine(BaseQueryEngine):
     ) -> RESPONSE_TYPE:
         """Put what was asked and found into a response; a stream fills in its citations when it ends."""
         assert outcome.result is not None  # Only called with one.
-        used = carriers(node for _, node in sources)
-        for node, read in zip(used, response.source_nodes, strict=True):
-            # What the LLM read of a table is cited; a stream writes its citation there when it ends.
-            node.node.metadata = read.node.metadata
+        # What the LLM read of a table is cited; a stream writes its citation into these metadata when it ends.
+        used = [
+            NodeWithScore(node=each.node.model_copy(update={"metadata": read.node.metadata}), score=each.score)
+            for each, read in zip(carriers(node for _, node in sources), response.source_nodes, strict=True)
+        ]
         ids = {node.node.node_id for node in used}
         response.source_nodes = [*used, *(node for node in others if node.node.node_id not in ids)]
         # A stream holds on to this dictionary.

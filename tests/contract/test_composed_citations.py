@@ -32,12 +32,13 @@ from llama_index_raganything import (
     ConfigurationError,
     RAGAnythingNodeParser,
     RAGAnythingQueryEngine,
+    TableQueryEngine,
     acitations_of,
     citations_of,
     elements_to_document,
 )
 from llama_index_raganything.elements import Element
-from llama_index_raganything.query_engine import CitingSynthesizer
+from llama_index_raganything.query_engine import CitingSynthesizer, ExtractiveSynthesizer
 from llama_index_raganything.query_engine.responses import CITED_KEY
 from llama_index_raganything.testing import ScriptedTextLLM
 from tests.contract.engine_suite import ListRetriever
@@ -205,8 +206,8 @@ def sub_question_engine(synthesizer=None, own=None):
     script = json.dumps(
         {
             "items": [
-                {"sub_question": "How many litres does Alpha give?", "tool_name": "pumps"},
-                {"sub_question": "At how many bar does Beta open?", "tool_name": "valves"},
+                {"sub_question": "How many litres has Alpha?", "tool_name": "pumps"},
+                {"sub_question": "What is the bar of Beta?", "tool_name": "valves"},
             ]
         }
     )
@@ -225,6 +226,20 @@ class TestSubQuestions:
     async def test_all_answers_keep_their_citations(self, use_async):
         response = await ask(sub_question_engine(), use_async)
         assert places(citations_of(response)) == BOTH
+
+    async def test_quotes_and_cells_keep_theirs(self, use_async):
+        own = [
+            QueryEngineTool.from_defaults(
+                RAGAnythingQueryEngine(ListRetriever(PUMPS[1:]), ExtractiveSynthesizer()),
+                name="pumps",
+                description="quotes about pumps",
+            ),
+            QueryEngineTool.from_defaults(
+                TableQueryEngine(ListRetriever(VALVES[1:])), name="valves", description="cells about valves"
+            ),
+        ]
+        response = await ask(sub_question_engine(own=own), use_async)
+        assert places(citations_of(response)) == BOTH[1:]
 
     async def test_our_synthesizer_cites_the_answers(self, use_async):
         inner = get_response_synthesizer(llm=ScriptedTextLLM(replies=["17 bar [2] and 4.2 litres [1]; tea [9]."]))

@@ -11,7 +11,7 @@ from PIL import Image
 from reportlab.pdfgen import canvas
 
 from llama_index_raganything import RAGAnythingIndex
-from llama_index_raganything.errors import SchemaMismatchError
+from llama_index_raganything.errors import ConfigurationError, SchemaMismatchError
 from llama_index_raganything.graph.triples import TripleExtractor
 from llama_index_raganything.retrievers.graph import EvidenceRetriever
 from llama_index_raganything.retrievers.nodes import NodeRetriever
@@ -241,7 +241,8 @@ def test_a_crash_after_the_nodes_is_repaired(make, tmp_path, monkeypatch):
 def test_without_a_graph_and_with_one_later(make):
     index = make(graph=False)
     index.add_documents(wiki(), strict=True)
-    assert index.graph is None
+    with pytest.raises(ConfigurationError, match="keeps no graph"):
+        index.graph.stats()
     name = index.node_store.collection_name
     with MilvusPropertyGraphStore(index.node_store.uri, "any") as store:
         assert not [other for other in store.client.list_collections() if other.startswith(f"{name}__fact")]

@@ -6,6 +6,7 @@ import json
 import docx
 import openpyxl
 import pytest
+from llama_index.core.base.response.schema import Response
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
@@ -14,7 +15,7 @@ from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import getSampleStyleSheet
 from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Table, TableStyle
 
-from llama_index_raganything import RAGAnythingIndex
+from llama_index_raganything import RAGAnythingIndex, citations_of
 from llama_index_raganything.query_engine.prompts import NOT_FOUND, NOT_FOUND_ZH
 from llama_index_raganything.query_engine.tables import TableQueryEngine
 from llama_index_raganything.retrievers.tables import TableRetriever
@@ -371,6 +372,10 @@ async def test_sql_async_and_streamed(index):
     piecewise = await engine(index, llm=llm(), streaming=True).aquery(asked)
     assert "".join([piece async for piece in piecewise.async_response_gen()]) == "A tanker. [1]"
     assert piecewise.metadata["citations"][0]["page"] == 2
+    for response in (streamed, piecewise):
+        # What gathers the sources of several answers finds the citation there.
+        gathered = Response("A tanker. [1]", source_nodes=response.source_nodes)
+        assert [(found.page, found.answer) for found in citations_of(gathered)] == [(2, 1)]
 
 
 async def test_questions_at_the_same_time_do_not_mix(index):
