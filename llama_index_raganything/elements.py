@@ -83,7 +83,10 @@ ELEMENTS_KEY: Final = "elements"
 """Metadata key of the best element, figure and table of a page that is a result: a JSON list, best first, each with
 ``node_id``, ``content_type``, ``label``, ``bbox`` and ``asset`` (None where there is none)."""
 
-QUESTION_KEYS: Final = frozenset({EVIDENCE_KEY, GRAPH_PATH_KEY, ELEMENTS_KEY})
+CITED_KEY: Final = "cited_as"
+"""Metadata key of a source node: the JSON of the citation that an answer made of it."""
+
+QUESTION_KEYS: Final = frozenset({EVIDENCE_KEY, GRAPH_PATH_KEY, ELEMENTS_KEY, CITED_KEY})
 """What a question adds to the metadata of its results, hidden from embedding models and LLMs; never stored."""
 
 EXCLUDED_EMBED_KEYS: Final = (*METADATA_KEYS, "content_hash", "parser")

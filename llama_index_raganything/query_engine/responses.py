@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from llama_index.core.base.response.schema import (
     AsyncStreamingResponse,
@@ -24,6 +24,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.tools import ToolOutput
 from pydantic import BaseModel, ValidationError
 
+from llama_index_raganything.elements import CITED_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.query_engine.citations import (
     MARKER,
@@ -34,9 +35,6 @@ from llama_index_raganything.query_engine.citations import (
     node_text,
 )
 from llama_index_raganything.query_engine.postprocessors import elements_on_pages
-
-CITED_KEY: Final = "cited_as"
-"""Metadata key of a source node: what the answer cites it for, as JSON; hidden from models."""
 
 _SOURCE_PREFIX = re.compile(r"Source (\d+):\n?")
 

@@ -11,6 +11,7 @@ from llama_index.core.chat_engine import CondensePlusContextChatEngine, Condense
 from llama_index.core.evaluation import BaseEvaluator, EvaluationResult
 from llama_index.core.indices.query.query_transform import HyDEQueryTransform
 from llama_index.core.llms.mock import MockFunctionCallingLLM
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.query_engine import (
     CitationQueryEngine,
     RetrieverQueryEngine,
@@ -37,9 +38,8 @@ from llama_index_raganything import (
     citations_of,
     elements_to_document,
 )
-from llama_index_raganything.elements import Element
+from llama_index_raganything.elements import CITED_KEY, Element
 from llama_index_raganything.query_engine import CitingSynthesizer, ExtractiveSynthesizer
-from llama_index_raganything.query_engine.responses import CITED_KEY
 from llama_index_raganything.testing import ScriptedTextLLM
 from tests.contract.engine_suite import ListRetriever
 
@@ -426,20 +426,34 @@ class TestPages:
         assert places(citations_of(engine([page], "17 bar [1].").query(QUESTION))) == [(None, 1, "f.pdf", 5, None)]
 
 
-def test_sources_that_did_not_fit_have_no_number():
-    class Short:
-        callback_manager = None
+class Chosen(BaseNodePostprocessor):
+    """Keeps some of the sources, in another order."""
 
-        def postprocess_nodes(self, nodes, query_bundle=None):
-            return nodes[:1]
+    places: list[int]
 
-    inner = get_response_synthesizer(llm=ScriptedTextLLM(replies=["4.2 litres [1], 17 bar [2]."]))
-    nodes = [NodeWithScore(node=PUMPS[2]), NodeWithScore(node=VALVES[2])]
-    response = CitingSynthesizer(inner, [Short()]).synthesize(QUESTION, nodes)
-    assert isinstance(response, Response)
-    assert str(response) == "4.2 litres [1], 17 bar."
-    assert response.metadata["dropped_markers"] == [2]
-    assert [source.node.node_id for source in response.source_nodes] == [PUMPS[2].node_id]
+    def _postprocess_nodes(self, nodes, query_bundle=None):
+        return [nodes[place] for place in self.places]
+
+
+@pytest.mark.parametrize("use_async", [False, True])
+@pytest.mark.parametrize(
+    ("places_read", "cited", "dropped"),
+    [
+        ([0], ["pumps.pdf"], [2, 3]),
+        ([1], ["valves.pdf"], [2, 3]),
+        ([2, 0], ["valves.pdf", "pumps.pdf"], [3]),
+        ([], [], [1, 2, 3]),
+    ],
+)
+async def test_what_the_llm_did_not_read_has_no_number(places_read, cited, dropped, use_async):
+    inner = get_response_synthesizer(llm=ScriptedTextLLM(replies=["So it is [1], and so [2], and so [3]."]))
+    nodes = [NodeWithScore(node=node) for node in (PUMPS[2], VALVES[2], VALVES[1])]
+    made = CitingSynthesizer(inner, [Chosen(places=places_read)])
+    response = await made.asynthesize(QUESTION, nodes) if use_async else made.synthesize(QUESTION, nodes)
+    assert [each.file_name for each in citations_of(response)] == cited
+    assert response.metadata["dropped_markers"] == dropped
+    ids = [scored.node.node_id for scored in response.source_nodes]
+    assert ids == [nodes[place].node.node_id for place in places_read]
 
 
 def test_what_others_wrote_under_our_key_is_no_citation():
