@@ -166,7 +166,7 @@ class TestEveryModeAndWay:
         assert "Source [1]:\n" in prompt(llm)
         assert f"SHORT {QUESTION}" in prompt(llm)
         assert "Source [2]" not in prompt(llm)
-        assert [each.node.node_id for each in response.source_nodes] == [TEXT.node_id, TABLE.node_id]
+        assert [each.node.node_id for each in response.source_nodes] == [TEXT.node_id]
 
     async def test_a_given_history_takes_the_place_of_the_memory(self, mode, way):
         history = [ChatMessage(role="user", content="Tea?"), ChatMessage(role="assistant", content="Green [1].")]
@@ -321,6 +321,7 @@ class TestOptions:
             chat_mode="context",
             chat_history=history,
             context_refine_prompt="REFINE {existing_answer} {context_msg}",
+            context_postprocessors=[],
         )
         response = engine.chat("What?")
         assert len(llm.requests) > 1
