@@ -27,6 +27,13 @@ from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.errors import ConfigurationError, StoreUnavailableError
 from llama_index_raganything.stores import schema
+from llama_index_raganything.stores.arguments import (
+    ADD_OPTIONS,
+    QUERY_OPTIONS,
+    refuse_ineffective,
+    refuse_misspelt,
+    refuse_unknown,
+)
 from llama_index_raganything.stores.clients import DEFAULT_TIMEOUT, Address, connect, release, translated
 from llama_index_raganything.stores.collection import NodeCollection
 from llama_index_raganything.stores.expressions import any_of
@@ -57,6 +64,7 @@ class MilvusNodeStore(MilvusVectorStore):
         enable_sparse: Keep keywords (BM25).
         similarity_metric: COSINE, IP or L2.
         index_config: Dense index, such as ``{"index_type": "HNSW", "M": 16}``; AUTOINDEX by default.
+        sparse_index_config: Keyword index, such as ``{"bm25_k1": 1.2, "bm25_b": 0.75}``.
         search_config: Parameters of the dense index at search time, such as ``{"ef": 200}``.
         hybrid_ranker: ``RRFRanker`` or ``WeightedRanker``.
         hybrid_ranker_params: ``{"k": 60}`` or ``{"weights": [dense, keyword]}``.
@@ -64,10 +72,11 @@ class MilvusNodeStore(MilvusVectorStore):
         batch_size: Rows per request.
         max_batch_bytes: Bytes per request; servers refuse more than 64 MB.
         timeout: Seconds to wait for a server when opening.
-        **kwargs: Other fields of ``MilvusVectorStore``; accepted so that its serialised form loads.
+        **kwargs: Other fields of ``MilvusVectorStore``; accepted so that its serialised form loads, refused where
+            they ask for what this store does not do. ``upsert_mode`` and ``use_async_client`` are always on.
 
     Raises:
-        ConfigurationError: An argument cannot work.
+        ConfigurationError: An argument is unknown or cannot work.
         SchemaMismatchError: The stored collection has another schema or dimension.
         StoreLockedError: Another process holds the Milvus Lite directory.
         StoreUnavailableError: The server or directory cannot be reached or written.
@@ -100,8 +109,10 @@ class MilvusNodeStore(MilvusVectorStore):
         overwrite: bool = False,
         **kwargs: Any,
     ) -> None:
+        refuse_unknown(type(self).__name__, kwargs, type(self).model_fields)
+        refuse_ineffective(kwargs)
         address = Address.parse(uri, token, kwargs.get("db_name", ""))
-        fields = {key: value for key, value in kwargs.items() if key in type(self).model_fields}
+        fields = dict(kwargs)
         for name in ("index_config", "sparse_index_config", "search_config"):
             fields[name] = fields.get(name) or {}
         for name in ("collection_properties", "scalar_field_names", "scalar_field_types", "sparse_embedding_function"):
@@ -142,14 +153,17 @@ class MilvusNodeStore(MilvusVectorStore):
 
         Args:
             nodes: Nodes with embeddings.
-            **add_kwargs: ``force_flush=True`` flushes at the end.
+            **add_kwargs: ``force_flush=True`` flushes at the end. Others may be meant for transformations, since an
+                index hands the same ones to both.
 
         Returns:
             The ids of the nodes, in order.
 
         Raises:
+            ConfigurationError: An option is misspelt, or only the official store has it.
             NodeValueError: A node cannot be stored; nothing was written.
         """
+        refuse_misspelt(f"{type(self).__name__}.add", add_kwargs, ADD_OPTIONS)
         if not nodes:
             return []
         collection = self._collection
@@ -184,15 +198,19 @@ class MilvusNodeStore(MilvusVectorStore):
         """Seal what was written without blocking the event loop; see :meth:`flush`."""
         await asyncio.to_thread(self.flush)
 
-    def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:  # noqa: ARG002 # LlamaIndex's signature.
+    def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete all nodes of a document.
 
         Repairs: an id could delete other documents, quotes failed, documents over 16,384 nodes stayed in part.
 
         Args:
             ref_doc_id: Id of the document.
-            **delete_kwargs: Not used.
+            **delete_kwargs: None is known.
+
+        Raises:
+            ConfigurationError: There are ``delete_kwargs``.
         """
+        refuse_unknown(f"{type(self).__name__}.delete", delete_kwargs, ())
         wanted = [ref_doc_id] if isinstance(ref_doc_id, str) else list(ref_doc_id)
         self._collection.delete(any_of(schema.DOC_ID, wanted))
 
@@ -201,7 +219,7 @@ class MilvusNodeStore(MilvusVectorStore):
 
         Args:
             ref_doc_id: Id of the document.
-            **delete_kwargs: Not used.
+            **delete_kwargs: None is known.
         """
         await asyncio.to_thread(self.delete, ref_doc_id, **delete_kwargs)
 
@@ -209,7 +227,7 @@ class MilvusNodeStore(MilvusVectorStore):
         self,
         node_ids: list[str] | None = None,
         filters: MetadataFilters | None = None,
-        **delete_kwargs: Any,  # noqa: ARG002 # LlamaIndex's signature.
+        **delete_kwargs: Any,
     ) -> None:
         """Delete the nodes that have one of some ids and pass the filters.
 
@@ -218,11 +236,12 @@ class MilvusNodeStore(MilvusVectorStore):
         Args:
             node_ids: Ids; an empty list deletes nothing.
             filters: Filters; at least one when no ids are given.
-            **delete_kwargs: Not used.
+            **delete_kwargs: None is known.
 
         Raises:
-            ConfigurationError: Neither ids nor a filter, which would delete everything.
+            ConfigurationError: Neither ids nor a filter, which would delete everything, or ``delete_kwargs``.
         """
+        refuse_unknown(f"{type(self).__name__}.delete_nodes", delete_kwargs, ())
         expression = self._collection.expression(filters, node_ids)
         if not expression:
             raise ConfigurationError("delete_nodes needs node ids or a filter; clear() deletes everything.")
@@ -239,7 +258,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Args:
             node_ids: Ids; an empty list deletes nothing.
             filters: Filters.
-            **delete_kwargs: Not used.
+            **delete_kwargs: None is known.
         """
         await asyncio.to_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
 
@@ -261,7 +280,7 @@ class MilvusNodeStore(MilvusVectorStore):
         limit: int | None = None,
         *,
         include_embeddings: bool = False,
-        **kwargs: Any,  # noqa: ARG002 # LlamaIndex's signature.
+        **kwargs: Any,
     ) -> list[BaseNode]:
         """Return nodes.
 
@@ -272,11 +291,15 @@ class MilvusNodeStore(MilvusVectorStore):
             filters: Filters; empty filters are no restriction.
             limit: At most so many nodes.
             include_embeddings: Read the dense vectors too, which takes three times as long.
-            **kwargs: Not used.
+            **kwargs: None is known.
 
         Returns:
             The nodes.
+
+        Raises:
+            ConfigurationError: There are ``kwargs``.
         """
+        refuse_unknown(f"{type(self).__name__}.get_nodes", kwargs, ("include_embeddings", "limit"))
         expression = self._collection.expression(filters, node_ids)
         nodes = self._collection.nodes(expression, limit, vectors=include_embeddings)
         if node_ids is not None:
@@ -352,6 +375,11 @@ class MilvusNodeStore(MilvusVectorStore):
         Repairs: keyword modes failed on Milvus Lite, NOT was dropped, values were not escaped, MMR needed a field
         name, BM25 scores were negative, filters and ``string_expr`` excluded each other.
 
+        An empty list of ``node_ids`` restricts nothing: LlamaIndex's index retrievers always pass the ids that their
+        index struct records, and for a store that keeps the text there are none (or those of pictures and index
+        nodes alone). ``doc_ids`` come from callers only (llama-index-core 0.14.25), so an empty list of them matches
+        nothing.
+
         Args:
             query: The query: mode, vector, words, filters, ids, and how many. With ``output_fields=[]`` the result
                 has ids and similarities but no nodes (not with MMR), which is much cheaper for many results.
@@ -362,7 +390,7 @@ class MilvusNodeStore(MilvusVectorStore):
             Nodes, similarities (higher is better) and ids, aligned, best first.
 
         Raises:
-            ConfigurationError: The mode is not supported.
+            ConfigurationError: The mode is not supported, or an option is unknown.
             FilterError: A filter cannot be expressed safely.
             NodeValueError: The query vector does not fit.
         """
@@ -459,14 +487,9 @@ class MilvusNodeStore(MilvusVectorStore):
     def _indexes(self) -> dict[str, dict[str, Any]]:
         indexes: dict[str, dict[str, Any]] = {}
         if self.enable_dense:
-            params = dict(self.index_config or {})
-            indexes[self.embedding_field] = {
-                "index_type": params.pop("index_type", "AUTOINDEX"),
-                "metric_type": self.similarity_metric,
-                **({"params": params} if params else {}),
-            }
+            indexes[self.embedding_field] = _index(self.index_config, "AUTOINDEX", self.similarity_metric)
         if self.enable_sparse:
-            indexes[self.sparse_embedding_field] = {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25"}
+            indexes[self.sparse_embedding_field] = _index(self.sparse_index_config, "SPARSE_INVERTED_INDEX", "BM25")
         return indexes
 
     @property
@@ -490,11 +513,12 @@ class MilvusNodeStore(MilvusVectorStore):
         )
 
     def _plan(self, query: VectorStoreQuery, options: Mapping[str, Any]) -> SearchPlan | None:
+        refuse_unknown(f"{type(self).__name__}.query", options, QUERY_OPTIONS)
         collection = self._collection
         expression = collection.expression(
-            query.filters, query.node_ids, query.doc_ids, options.get("string_expr") or ""
+            query.filters, query.node_ids or None, query.doc_ids, options.get("string_expr") or ""
         )
-        if not collection.exists or query.node_ids == [] or query.doc_ids == []:
+        if not collection.exists or query.doc_ids == []:
             return None
         return plan_search(query, collection.scoped(expression), self._settings(), options)
 
@@ -518,6 +542,15 @@ class MilvusNodeStore(MilvusVectorStore):
 _LITE_FILTERED: Final = {"ef": 10_000}
 """Candidates that Milvus Lite looks at under a filter. Of its own 64 (faiss's ``efSearch``) only those that pass are
 returned: of 50 asked for, 23 came where 84 nodes of 1,734 passed (milvus-lite 3.2.2, ``index/faiss_hnsw.py``)."""
+
+
+def _index(config: Mapping[str, Any] | None, index_type: str, metric: str) -> dict[str, Any]:
+    params = dict(config or {})
+    if params.pop("metric_type", metric) != metric:
+        message = f"An index_config of metric {(config or {})['metric_type']!r} cannot serve {metric} search."
+        raise ConfigurationError(f"{message} Choose the metric of vectors with similarity_metric=.")
+    index = {"index_type": params.pop("index_type", index_type), "metric_type": metric}
+    return {**index, "params": params} if params else index
 
 
 def _metric(name: str) -> str:

@@ -190,8 +190,23 @@ def empty_filters_go_with_doc_ids(opener):
 
 
 @check
-def empty_node_ids_match_nothing(opener):
-    return ids(opener.filled(), node_ids=[]) == set()
+def empty_doc_ids_match_nothing(opener):
+    return ids(opener.filled(), doc_ids=[]) == set()
+
+
+@check
+def misspelt_option_of_a_query_is_refused(opener):
+    return refuses(ask, opener.filled(), VectorStoreQueryMode.MMR, top_k=2, arguments={"mmr_treshold": 0.5})
+
+
+@check
+def misspelt_option_of_a_write_is_refused(opener):
+    return refuses(opener.filled().add, [node("x")], force_flsuh=True)
+
+
+@check
+def unknown_option_of_a_deletion_is_refused(opener):
+    return refuses(opener.filled().delete, "d0", only_images=True)
 
 
 @check

@@ -210,7 +210,11 @@ class VectorStoreSuite:
 
     def test_node_ids_restrict(self, shelf):
         assert set(ask(shelf, node_ids=["c", "d", "zz"]).ids) == {"c", "d"}
-        assert ask(shelf, node_ids=[]).ids == []
+        assert ask(shelf, node_ids=["zz"]).ids == []
+
+    def test_no_node_ids_restrict_nothing_where_the_store_keeps_text(self, shelf):
+        # What an index's retriever passes: the ids in its index struct, where a store that keeps text leaves none.
+        assert len(ask(shelf, node_ids=[]).ids) == (len(SHELF) if shelf.stores_text else 0)
 
     def test_mmr_prefers_variety(self, shelf):
         result = ask(
