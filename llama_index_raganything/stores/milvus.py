@@ -466,6 +466,7 @@ class MilvusNodeStore(MilvusVectorStore):
             raise ConfigurationError(message)
 
     def _open(self, address: Address, *, overwrite: bool) -> None:
+        indexes = self._indexes()
         connection = connect(address, self.timeout)
         try:
             collection = NodeCollection(
@@ -474,7 +475,7 @@ class MilvusNodeStore(MilvusVectorStore):
                 dense_field=self.embedding_field if self.enable_dense else None,
                 sparse_field=self.sparse_embedding_field if self.enable_sparse else None,
                 tenant=self.tenant,
-                indexes=self._indexes(),
+                indexes=indexes,
                 consistency=self.consistency_level,
             )
             collection.open(self.dim, overwrite=overwrite)
@@ -546,9 +547,10 @@ returned: of 50 asked for, 23 came where 84 nodes of 1,734 passed (milvus-lite 3
 
 def _index(config: Mapping[str, Any] | None, index_type: str, metric: str) -> dict[str, Any]:
     params = dict(config or {})
-    if params.pop("metric_type", metric) != metric:
-        message = f"An index_config of metric {(config or {})['metric_type']!r} cannot serve {metric} search."
-        raise ConfigurationError(f"{message} Choose the metric of vectors with similarity_metric=.")
+    asked = params.pop("metric_type", metric)
+    if asked != metric:
+        message = f"An index of metric {asked!r} cannot serve {metric} search; choose it with similarity_metric=."
+        raise ConfigurationError(message)
     index = {"index_type": params.pop("index_type", index_type), "metric_type": metric}
     return {**index, "params": params} if params else index
 
