@@ -8,7 +8,7 @@ none (llama-index-core 0.14.25).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -24,31 +24,52 @@ QUERY_OPTIONS: Final = frozenset(
 )
 ADD_OPTIONS: Final = frozenset({"force_flush"})
 
-FILTERS_INSTEAD: Final = "every metadata key can be filtered without being declared; use filters="
-TENANT_INSTEAD: Final = "rows are divided by tenant; open the store with tenant="
+_FILTERS: Final = "every metadata key can be filtered without being declared; use filters="
+_TENANT: Final = "rows are divided by tenant; open the store with tenant="
+
 INSTEAD: Final[Mapping[str, str]] = {
-    "milvus_scalar_filters": FILTERS_INSTEAD,
-    "milvus_partition_name": TENANT_INSTEAD,
-    "milvus_partition_names": TENANT_INSTEAD,
+    "milvus_scalar_filters": _FILTERS,
+    "milvus_partition_name": _TENANT,
+    "milvus_partition_names": _TENANT,
 }
-"""Options of the official store's methods that this one does not have."""
+"""Options of the official store's methods that this one does not have: each would restrict what is done."""
 
 WITHOUT_EFFECT: Final[Mapping[str, tuple[Any, str]]] = {
     "collection_properties": (None, "set them with store.client.alter_collection_properties"),
     "doc_id_field": ("doc_id", "the field's name is fixed"),
     "index_management": (IndexManagement.CREATE_IF_NOT_EXISTS, "a missing index is always made"),
     "output_fields": (None, "nodes come back whole"),
-    "scalar_field_names": (None, FILTERS_INSTEAD),
-    "scalar_field_types": (None, FILTERS_INSTEAD),
+    "scalar_field_names": (None, _FILTERS),
+    "scalar_field_types": (None, _FILTERS),
     "sparse_embedding_function": (None, "keywords are searched by BM25; turn them off with enable_sparse=False"),
-    "stores_node": (True, "nodes are always stored whole"),
     "text_key": ("text", "the field's name is fixed"),
 }
 """Fields of the official store that cannot be honoured: the value that is, and what to do instead of another."""
 
 
-def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse arguments that nobody reads.
+def check_options(method: str, given: Collection[str], known: Collection[str], *, others_pass: bool = False) -> None:
+    """Refuse options of a method that nobody reads.
+
+    Args:
+        method: Class and method, for the message.
+        given: Names of the options.
+        known: Names of those that the method has.
+        others_pass: Let options pass that look like none of the known, as they may be meant for someone else.
+
+    Raises:
+        ConfigurationError: One is unknown, misspelt, or belongs to the official store only.
+    """
+    for name in given:
+        if name in INSTEAD:
+            message = f"{method} does not know {name}: {INSTEAD[name]}."
+            raise ConfigurationError(message)
+    if others_pass:
+        given = [name for name in given if get_close_matches(name, known)]
+    refuse_unknown(method, given, known)
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse arguments that are not known.
 
     Args:
         owner: Class or method, for the message.
@@ -58,26 +79,12 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> No
     Raises:
         ConfigurationError: One is not known; the message names the nearest that is.
     """
-    known = set(known)
     for name in given:
         if name not in known:
-            message = f"{owner} has no argument {name}: {_advice(name, known)}."
+            near = get_close_matches(name, known, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known)) or 'no arguments'}."
+            message = f"{owner} does not know {name}: {advice}"
             raise ConfigurationError(message)
-
-
-def refuse_misspelt(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse arguments that look like known ones; others may be meant for someone else.
-
-    Args:
-        owner: Class or method, for the message.
-        given: Names of the arguments.
-        known: Names that may be given.
-
-    Raises:
-        ConfigurationError: One is misspelt, or belongs to the official store only.
-    """
-    known = set(known)
-    refuse_unknown(owner, [name for name in given if name in INSTEAD or get_close_matches(name, known)], known)
 
 
 def refuse_ineffective(fields: Mapping[str, Any]) -> None:
@@ -99,12 +106,3 @@ def refuse_ineffective(fields: Mapping[str, Any]) -> None:
 def _is_bm25(value: Any) -> bool:
     """Say whether a sparse function is what the store does anyway; a serialised one is a dictionary."""
     return isinstance(value, BM25BuiltInFunction) or (isinstance(value, Mapping) and "output_field_names" in value)
-
-
-def _advice(name: str, known: set[str]) -> str:
-    if name in INSTEAD:
-        return INSTEAD[name]
-    near = get_close_matches(name, known, n=1)
-    if near:
-        return f"did you mean {near[0]}?"
-    return f"it has {', '.join(sorted(known))}" if known else "it has none"

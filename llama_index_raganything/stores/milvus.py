@@ -30,8 +30,8 @@ from llama_index_raganything.stores import schema
 from llama_index_raganything.stores.arguments import (
     ADD_OPTIONS,
     QUERY_OPTIONS,
+    check_options,
     refuse_ineffective,
-    refuse_misspelt,
     refuse_unknown,
 )
 from llama_index_raganything.stores.clients import DEFAULT_TIMEOUT, Address, connect, release, translated
@@ -163,7 +163,7 @@ class MilvusNodeStore(MilvusVectorStore):
             ConfigurationError: An option is misspelt, or only the official store has it.
             NodeValueError: A node cannot be stored; nothing was written.
         """
-        refuse_misspelt(f"{type(self).__name__}.add", add_kwargs, ADD_OPTIONS)
+        check_options(f"{type(self).__name__}.add", add_kwargs, ADD_OPTIONS, others_pass=True)
         if not nodes:
             return []
         collection = self._collection
@@ -210,7 +210,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Raises:
             ConfigurationError: There are ``delete_kwargs``.
         """
-        refuse_unknown(f"{type(self).__name__}.delete", delete_kwargs, ())
+        check_options(f"{type(self).__name__}.delete", delete_kwargs, ())
         wanted = [ref_doc_id] if isinstance(ref_doc_id, str) else list(ref_doc_id)
         self._collection.delete(any_of(schema.DOC_ID, wanted))
 
@@ -241,7 +241,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Raises:
             ConfigurationError: Neither ids nor a filter, which would delete everything, or ``delete_kwargs``.
         """
-        refuse_unknown(f"{type(self).__name__}.delete_nodes", delete_kwargs, ())
+        check_options(f"{type(self).__name__}.delete_nodes", delete_kwargs, ())
         expression = self._collection.expression(filters, node_ids)
         if not expression:
             raise ConfigurationError("delete_nodes needs node ids or a filter; clear() deletes everything.")
@@ -299,7 +299,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Raises:
             ConfigurationError: There are ``kwargs``.
         """
-        refuse_unknown(f"{type(self).__name__}.get_nodes", kwargs, ("include_embeddings", "limit"))
+        check_options(f"{type(self).__name__}.get_nodes", kwargs, ("include_embeddings", "limit"))
         expression = self._collection.expression(filters, node_ids)
         nodes = self._collection.nodes(expression, limit, vectors=include_embeddings)
         if node_ids is not None:
@@ -514,7 +514,7 @@ class MilvusNodeStore(MilvusVectorStore):
         )
 
     def _plan(self, query: VectorStoreQuery, options: Mapping[str, Any]) -> SearchPlan | None:
-        refuse_unknown(f"{type(self).__name__}.query", options, QUERY_OPTIONS)
+        check_options(f"{type(self).__name__}.query", options, QUERY_OPTIONS)
         collection = self._collection
         expression = collection.expression(
             query.filters, query.node_ids or None, query.doc_ids, options.get("string_expr") or ""

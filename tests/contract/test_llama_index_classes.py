@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 from llama_index.core.vector_stores import SimpleVectorStore
-from llama_index_suite import DIM, WholeSuite
+from llama_index_facts import DIM
+from llama_index_suite import WholeSuite
 
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.stores import MilvusNodeStore
