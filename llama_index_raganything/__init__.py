@@ -46,6 +46,7 @@ from llama_index_raganything.errors import (
     StoreError,
     StoreLockedError,
     StoreUnavailableError,
+    UnknownArgumentError,
     UnknownTableError,
     UnsupportedFormatError,
 )
@@ -282,6 +283,7 @@ __all__ = [
     "TableRetriever",
     "TableStore",
     "TripleExtractor",
+    "UnknownArgumentError",
     "UnknownTableError",
     "UnsupportedFormatError",
     "VisualRetriever",

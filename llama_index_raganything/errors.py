@@ -4,6 +4,7 @@
 
     RAGAnythingError
     ├── ConfigurationError            (ValueError)   an argument or setting is wrong
+    │   └── UnknownArgumentError      (TypeError)    there is no argument of this name; the nearest one is told
     ├── MissingDependencyError        (ImportError)  a package or its weights are not installed
     ├── ParseError                    (ValueError)   a file could not be turned into elements
     │   ├── UnsupportedFormatError                   no parser takes this kind of file
@@ -64,6 +65,10 @@ class RAGAnythingError(Exception):
 
 class ConfigurationError(RAGAnythingError, ValueError):
     """Raised when an argument or a setting has a value that cannot work."""
+
+
+class UnknownArgumentError(ConfigurationError, TypeError):
+    """Raised when there is no argument of the name that was given; a ``TypeError``, as Python's own refusal is."""
 
 
 class MissingDependencyError(RAGAnythingError, ImportError):
