@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError
 
 DEFAULT_WORKING_DIR = Path("rag_storage")
@@ -17,6 +18,7 @@ DEFAULT_MILVUS_URI = "./milvus.db"
 DEFAULT_COLLECTION = "rag_anything"
 
 
+@strict_arguments
 class RAGAnythingSettings(BaseSettings):
     """What the package reads from the environment.
 

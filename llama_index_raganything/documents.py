@@ -14,6 +14,7 @@ from typing import Any
 from llama_index.core.schema import Document, NodeRelationship, RelatedNodeInfo
 from pydantic import ValidationError
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import (
     EXCLUDED_EMBED_KEYS,
     EXCLUDED_LLM_KEYS,
@@ -37,6 +38,7 @@ def document_id(source: str) -> str:
     return content_id("document", source)
 
 
+@strict_arguments
 def elements_to_document(
     elements: Iterable[Element],
     *,
@@ -79,6 +81,7 @@ def elements_to_document(
     return document
 
 
+@strict_arguments
 def document_elements(document: Document) -> list[Element]:
     """Return the elements packed into a document, or an empty list when it has none.
 

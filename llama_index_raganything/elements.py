@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError
 
 ElementType = Literal[
@@ -241,6 +242,7 @@ def _registered(name: str) -> str:
     return name
 
 
+@strict_arguments
 class Element(BaseModel):
     """One typed part of a document.
 

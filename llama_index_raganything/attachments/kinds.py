@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments.cells import table_rows
 from llama_index_raganything.errors import ConfigurationError, FileTooLargeError
 from llama_index_raganything.images import FittedImage, decoded_image, fit_image, image_bytes, image_digest
@@ -38,6 +39,7 @@ _LAYOUT: Final = frozenset(
 )
 
 
+@strict_arguments
 @dataclass(frozen=True, slots=True)
 class ImageAttachment:
     """An image that a question is about.
@@ -120,6 +122,7 @@ class ImageAttachment:
         return {"type": "image", "data": f"data:;base64,{encoded}", "image_caption": self.caption}
 
 
+@strict_arguments
 @dataclass(frozen=True, slots=True)
 class TableAttachment:
     """A table that a question is about.
@@ -193,6 +196,7 @@ class TableAttachment:
         return {"type": "table", "table_data": [list(row) for row in self.cells], "table_caption": self.caption}
 
 
+@strict_arguments
 @dataclass(frozen=True, slots=True)
 class EquationAttachment:
     """A formula that a question is about.

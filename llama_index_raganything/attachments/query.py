@@ -10,6 +10,7 @@ from dataclasses_json import config
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.schema import BaseNode, QueryBundle
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments.kinds import (
     MAX_PROMPT_CHARS,
     Attachment,
@@ -20,6 +21,7 @@ from llama_index_raganything.attachments.kinds import (
 from llama_index_raganything.attachments.reading import attachments_of, message_parts
 
 
+@strict_arguments
 @dataclass
 class AttachedQuery(QueryBundle):
     """A question with attachments, which every retriever and synthesizer of LlamaIndex takes.

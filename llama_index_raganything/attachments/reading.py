@@ -11,6 +11,7 @@ from typing import Any, Final
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.schema import ImageNode
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments.kinds import (
     DATA_URI,
     Attachment,
@@ -32,6 +33,7 @@ _TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".md", ".html", ".htm"})
 _FORMULA_SUFFIXES: Final = frozenset({".tex", ".latex"})
 
 
+@strict_arguments
 def attachments_of(value: Any) -> tuple[Attachment, ...]:
     """Return attachments from what users have at hand.
 

@@ -20,6 +20,7 @@ from llama_index.core.async_utils import run_jobs
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, TransformComponent
 from pydantic import Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import NoAnswerError
 from llama_index_raganything.workers import Failure, map_in_threads
 
@@ -73,6 +74,7 @@ class ElementNodes:
         return content_type_of(self.first)
 
 
+@strict_arguments
 class ElementProcessor(TransformComponent):
     """Base class of processors of elements.
 

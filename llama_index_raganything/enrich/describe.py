@@ -21,6 +21,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.schema import BaseNode, MetadataMode
 from pydantic import Field, PrivateAttr
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import DESCRIPTION_KEY, ENTITY_KEYS, content_id
 from llama_index_raganything.enrich import upstream
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
@@ -77,6 +78,7 @@ class Subject:
     processor: str = ""
 
 
+@strict_arguments
 class Describer(ElementProcessor):
     """Base class of processors that let an LLM describe elements.
 

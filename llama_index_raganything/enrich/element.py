@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes
 from llama_index_raganything.enrich.describe import Describer, Subject, text_of
 from llama_index_raganything.errors import EnrichmentError
 
 
+@strict_arguments
 class ElementDescriber(Describer):
     """Describe elements of any content type by their text, with RAG-Anything's ``GenericModalProcessor``.
 

@@ -6,6 +6,7 @@ import re
 
 from pydantic import Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes
 from llama_index_raganything.enrich.describe import Describer, Subject, body_paragraphs, text_of
 from llama_index_raganything.errors import EnrichmentError
@@ -14,6 +15,7 @@ _DISPLAY = re.compile(r"\$\$\s*(.+?)\s*\$\$", re.DOTALL)
 _MAX_CHARS = 20_000
 
 
+@strict_arguments
 class EquationDescriber(Describer):
     """Describe equations with an LLM; see :class:`~llama_index_raganything.enrich.describe.Describer`.
 

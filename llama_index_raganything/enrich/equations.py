@@ -20,6 +20,7 @@ from typing import Any, Final
 from llama_index.core.schema import BaseNode, TextNode
 from pydantic import Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.describe import text_of
 from llama_index_raganything.enrich.insertion import with_text
@@ -108,6 +109,7 @@ def latex_to_words(latex: str) -> str:
     return (words or _token_words(source[:MAX_LATEX_CHARS]))[:MAX_WORDS_CHARS]
 
 
+@strict_arguments
 class EquationWords(ElementProcessor):
     r"""Put formulas in words into the text of their nodes, right under the LaTeX. No model is needed.
 

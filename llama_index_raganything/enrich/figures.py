@@ -13,6 +13,7 @@ from typing import Any, Final
 from llama_index.core.schema import BaseNode, TextNode
 from pydantic import Field, PrivateAttr, field_validator
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.cache import AnswerCache
@@ -29,6 +30,7 @@ _MAX_LINES: Final = 400
 _VERSION: Final = 1
 
 
+@strict_arguments
 class FigureOCR(ElementProcessor):
     """Recognise the words in images and put them into the text of their nodes, after the caption.
 

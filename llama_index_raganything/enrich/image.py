@@ -13,6 +13,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.schema import BaseNode, ImageNode
 from pydantic import Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes, document_id_of
 from llama_index_raganything.enrich.describe import Describer, Picture, Subject, body_paragraphs, text_of
 from llama_index_raganything.errors import (
@@ -32,6 +33,7 @@ _MAX_NOTE_CHARS = 4000
 _MAX_DATA_CHARS = 32_000
 
 
+@strict_arguments
 class ImageDescriber(Describer):
     """Describe images with a model that sees them; see :class:`~llama_index_raganything.enrich.describe.Describer`.
 

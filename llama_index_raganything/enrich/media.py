@@ -14,6 +14,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.schema import BaseNode, NodeRelationship, ObjectType, RelatedNodeInfo, TextNode
 from pydantic import Field, PrivateAttr
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.describe import text_of
@@ -48,6 +49,7 @@ Transcriber = Callable[[Path], Iterable[Segment | Mapping[str, Any]]]
 """Turns a sound or film file into segments, or dictionaries with ``start``, ``end`` (seconds) and ``text``."""
 
 
+@strict_arguments
 class MediaDescriber(ElementProcessor):
     """Add nodes with what is said in sound and film and, with a model that sees, what is shown.
 

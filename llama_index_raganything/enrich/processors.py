@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from llama_index.core.llms import LLM
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.element import ElementDescriber
 from llama_index_raganything.enrich.equation import EquationDescriber
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 _CONTENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
+@strict_arguments
 @dataclass(frozen=True)
 class ProcessorOptions:
     """What processors are made with.
@@ -131,6 +133,7 @@ _OWN: dict[str, ProcessorFactory] = {"image": _image, "table": _table, "equation
 _factories: dict[str, ProcessorFactory] = dict(_OWN)
 
 
+@strict_arguments
 def register_processor(content_type: str, factory: ProcessorFactory | type) -> None:
     """Let nodes of a content type be processed by a processor of your own.
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.processors import ProcessorFactory, register_processor, unregister_processor
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.modalities import Modality, ModalityReader, add_modality, remove_modality
 
 
+@strict_arguments
 def register_modality(
     name: str,
     *,

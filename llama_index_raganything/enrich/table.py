@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from llama_index.core.schema import BaseNode
 from pydantic import Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes
 from llama_index_raganything.enrich.describe import Describer, Subject, body_paragraphs
 from llama_index_raganything.enrich.upstream import Description
@@ -19,6 +20,7 @@ _ROW = re.compile(r"^\s*\|.*\|\s*$")
 _RULE = re.compile(r"^[\s|:-]*-[\s|:-]*$")
 
 
+@strict_arguments
 class TableDescriber(Describer):
     """Describe tables with an LLM; see :class:`~llama_index_raganything.enrich.describe.Describer`.
 

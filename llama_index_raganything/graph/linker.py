@@ -13,6 +13,7 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.graph_stores.types import KG_NODES_KEY, KG_RELATIONS_KEY, EntityNode, Relation
 from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.graph.described import belonging, described_entity, names_in
 from llama_index_raganything.graph.facts import (
     GUESSED,
@@ -48,6 +49,7 @@ _MAX_OCCURRENCES: Final = 50
 _MAX_ENTITIES: Final = 1000
 
 
+@strict_arguments
 class EntityLinker(TransformComponent):
     """Read entities, facts and structural links from nodes: no LLM, no embedding, under a millisecond a passage.
 

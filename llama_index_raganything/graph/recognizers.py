@@ -21,6 +21,7 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import BaseComponent
 from pydantic import Field, PrivateAttr, SerializeAsAny, field_serializer
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import MissingDependencyError
 from llama_index_raganything.graph.attempts import attempt
 from llama_index_raganything.sentences import split_sentences
@@ -47,6 +48,7 @@ _LLM_PROMPT: Final = PromptTemplate(
 )
 
 
+@strict_arguments
 @dataclass(frozen=True, slots=True)
 class EntitySpan:
     """A name in a text.
@@ -78,6 +80,7 @@ class EntityRecognizer(Protocol):
         ...
 
 
+@strict_arguments
 class SpacyRecognizer(BaseComponent):
     """Find names with a pipeline of spaCy (extra ``[ner]``).
 
@@ -128,6 +131,7 @@ class SpacyRecognizer(BaseComponent):
         return [_tidy(found, text) for found, text in zip(spans, texts, strict=True)]
 
 
+@strict_arguments
 class GLiNERRecognizer(BaseComponent):
     """Find names of any types with a GLiNER model (``pip install gliner``).
 
@@ -180,6 +184,7 @@ class GLiNERRecognizer(BaseComponent):
         return [_tidy(found, text) for found, text in zip(spans, texts, strict=True)]
 
 
+@strict_arguments
 class LLMRecognizer(BaseComponent):
     """Ask an LLM for the names in a text; only names that stand in the text count.
 

@@ -27,6 +27,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.schema import BaseComponent, BaseNode, MetadataMode, TextNode, TransformComponent
 from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import IngestionError
 from llama_index_raganything.graph.attempts import attempt
 from llama_index_raganything.graph.merging import ChunkTriples, ExtractedTriples, TripleSource, merge_chunks
@@ -39,6 +40,7 @@ Item = TypeVar("Item", LabelledNode, Relation)
 _KG_KEYS: Final = (KG_NODES_KEY, KG_RELATIONS_KEY)
 
 
+@strict_arguments
 class TripleExtractor(TransformComponent):
     """Run an extractor of LlamaIndex over nodes, merge what it finds, and hand it to a graph.
 

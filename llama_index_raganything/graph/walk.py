@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.graph.arrays import Integers, Keys
 from llama_index_raganything.ranking.lexical import Floats
 from llama_index_raganything.ranking.sets import SetScores
@@ -26,6 +27,7 @@ LINK_NAMES: Final = {
 }
 
 
+@strict_arguments
 class LinkWeights(BaseModel):
     """How much the beam's parts count.
 

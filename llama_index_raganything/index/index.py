@@ -15,6 +15,7 @@ from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import Document, TransformComponent
 from pydantic import SecretStr
 
+from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.config import reader_options_from_config
@@ -42,6 +43,7 @@ from llama_index_raganything.stores.ledger import LedgerEntry
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 
 
+@strict_arguments
 class RAGAnythingIndex(Queryable):
     """Files in, cited answers out; every part can be replaced.
 
@@ -85,6 +87,7 @@ class RAGAnythingIndex(Queryable):
     Raises:
         StoreError: Milvus cannot be opened; the subclass says why.
         SchemaMismatchError: The knowledge base was made with vectors of another dimension.
+        UnknownArgumentError: There is no such argument, or no such option; nothing was opened.
         ConfigurationError: The arguments contradict each other.
     """
 
@@ -125,6 +128,7 @@ class RAGAnythingIndex(Queryable):
         _check_arguments(
             reader=reader,
             reader_options=reader_options,
+            description_options=description_options,
             node_store=node_store,
             of_store={
                 "uri": uri,
@@ -225,6 +229,7 @@ class RAGAnythingIndex(Queryable):
         Raises:
             IngestionError: ``strict`` is set and documents failed; the others are in.
         """
+        refuse_unknown("RAGAnythingIndex.from_paths()", options, argument_names(cls, cls.from_paths))
         index = cls(**options)
         index.add(paths, strict=strict, show_progress=show_progress, num_workers=num_workers)
         return index
@@ -244,6 +249,7 @@ class RAGAnythingIndex(Queryable):
         Returns:
             The index.
         """
+        refuse_unknown("RAGAnythingIndex.from_documents()", options, argument_names(cls, cls.from_documents))
         index = cls(**options)
         index.add_documents(documents, strict=strict, show_progress=show_progress)
         return index
@@ -270,6 +276,7 @@ class RAGAnythingIndex(Queryable):
         Raises:
             ConfigurationError: The configuration holds a value that cannot work.
         """
+        refuse_unknown("RAGAnythingIndex.from_config()", options, argument_names(cls, cls.from_config))
         reader_options = reader_options_from_config(config)
         reader_options.pop("working_dir", None)
         num_workers = int(reader_options.pop("num_workers", 1))
@@ -430,13 +437,26 @@ def _check_arguments(
     *,
     reader: RAGAnythingReader | None,
     reader_options: dict[str, Any] | None,
+    description_options: dict[str, Any] | None,
     node_store: MilvusNodeStore | None,
     of_store: dict[str, Any],
 ) -> None:
+    """Refuse what cannot work before anything is opened."""
+    _check_options("reader_options", reader_options, RAGAnythingReader, {"working_dir"})
+    own = {"llm", "vision_llm", "cache_folder", "max_workers"}
+    _check_options("description_options", description_options, ProcessorOptions, own)
     if reader is not None and reader_options:
         message = f"reader and reader_options={reader_options!r} were both given; set the options on the reader."
         raise ConfigurationError(message)
     given = [name for name, value in of_store.items() if value is not None]
     if node_store is not None and given:
         message = f"node_store and {', '.join(given)} were both given; an open store has its own."
+        raise ConfigurationError(message)
+
+
+def _check_options(name: str, options: dict[str, Any] | None, target: type, own: set[str]) -> None:
+    """Refuse options that ``target`` does not know, and those that the index sets itself."""
+    refuse_unknown(name, options or {}, argument_names(target))
+    if doubled := own & (options or {}).keys():
+        message = f"{name} holds {', '.join(sorted(doubled))}, which the index sets from its own arguments."
         raise ConfigurationError(message)

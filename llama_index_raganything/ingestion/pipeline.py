@@ -21,6 +21,7 @@ from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, Document, TransformComponent
 from tqdm import tqdm
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.documents import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
 from llama_index_raganything.enrich.base import ElementProcessor
@@ -43,6 +44,7 @@ from llama_index_raganything.workers import Failure
 logger = logging.getLogger(__name__)
 
 
+@strict_arguments
 class Ingestion:
     """Parse, split, enrich, embed and store documents, each as one commit.
 

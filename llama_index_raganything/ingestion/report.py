@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import IngestionError
 
 NOT_TRIED: Final = "Not tried, because the run ended early."
 """Reason of documents that a run did not come to."""
 
 
+@strict_arguments
 @dataclass
 class IngestionReport:
     """What one run did.

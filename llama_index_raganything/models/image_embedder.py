@@ -19,6 +19,7 @@ from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import BaseNode, ImageType, TransformComponent
 from pydantic import Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import (
     ConfigurationError,
     DashScopeBadRequestError,
@@ -109,6 +110,7 @@ class _Batch:
         return [failures[place] if vector is None else vector for place, vector in enumerate(vectors)]
 
 
+@strict_arguments
 class ImageEmbedder(TransformComponent):
     """Give nodes the vector of their image as embedding; nodes without image pass as they are.
 

@@ -12,6 +12,7 @@ import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from pydantic import Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ WORDLLAMA_DIMENSION: Final = 256
 _LOAD_LOCK = threading.Lock()
 
 
+@strict_arguments
 class WordLlamaEmbedding(BaseEmbedding):
     """Embed text with the static token vectors that ship inside the ``wordllama`` wheel.
 

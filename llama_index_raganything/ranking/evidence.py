@@ -19,6 +19,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
 
 from llama_index_raganything.elements import EVIDENCE_KEY, QUESTION_KEYS
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.ranking.lexical import TokenizedText
 from llama_index_raganything.ranking.lexicon import Lexicon, load_lexicons
 from llama_index_raganything.ranking.question import understand
@@ -116,6 +117,7 @@ def _default_lexicons() -> list[str | dict[str, Any]]:
     return ["finance"]
 
 
+@strict_arguments
 class EvidenceRanker(BaseNodePostprocessor):
     """Order nodes by how well they answer to the words, the pages and the labels of a question.
 

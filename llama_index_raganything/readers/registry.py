@@ -12,6 +12,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Final
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import ConfigurationError, MissingDependencyError, UnsupportedFormatError
 from llama_index_raganything.readers.assets import AssetStore
@@ -30,6 +31,7 @@ _PACKAGES: Final = {
 }
 
 
+@strict_arguments
 def register_parsers() -> None:
     """Register the embedded parser with RAG-Anything, once; calling again changes nothing.
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from llama_index.core.graph_stores.types import PropertyGraphStore
 from pydantic import SecretStr
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.facts import NodeFacts
@@ -25,6 +26,7 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,230}")
 _MAX_SPELLINGS: Final = 200
 
 
+@strict_arguments
 class FactStore(PropertyGraphStore):
     """An open graph; see :class:`MilvusPropertyGraphStore` for the arguments."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from llama_index.core.graph_stores.types import LabelledNode, Relation
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.graph.facts import NodeFacts
 from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.stores.entity_descriptions import EntityDescription, describe_entity, similar_names
@@ -20,6 +21,7 @@ _OVERLAP_MS = 60_000
 """How far a refresh looks back: rows are stamped before they are sent, and clocks differ."""
 
 
+@strict_arguments
 class KnowledgeGraph:
     """A stored graph with its mirror in memory.
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.errors import (
@@ -49,6 +50,7 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
+@strict_arguments
 class LedgerEntry(BaseModel):
     """What is known of one document.
 
@@ -88,6 +90,7 @@ class LedgerEntry(BaseModel):
 Entries = list[LedgerEntry]
 
 
+@strict_arguments
 class Ledger:
     """The ledger of one knowledge base.
 
@@ -302,7 +305,7 @@ class Ledger:
     def _entries(self, expression: str, limit: int | None = None) -> Iterator[LedgerEntry]:
         for row in scan(self._connected(), self.collection_name, self._scope(expression), _FIELDS, limit):
             values = {name: row[name] for name in _COLUMNS}
-            yield LedgerEntry(**json.loads(row["entry"]), **values)
+            yield LedgerEntry.model_validate(json.loads(row["entry"]) | values)
 
     def _scope(self, expression: str) -> str:
         return all_of(any_of("tenant", [self.tenant]), expression)

@@ -13,6 +13,7 @@ from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import VectorStoreQuery
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
+from llama_index_raganything._arguments import refuse_unknown, strict_arguments
 from llama_index_raganything.stores.graph_base import FactStore
 from llama_index_raganything.stores.graph_rows import shortened
 from llama_index_raganything.stores.graph_triples import IS_TRIPLE
@@ -21,6 +22,7 @@ _OVERFETCH: Final = 4
 _MAX_HITS: Final = 16_384
 
 
+@strict_arguments
 class MilvusPropertyGraphStore(FactStore):
     """Entities and facts as Milvus collections, beside the nodes of the same knowledge base.
 
@@ -206,12 +208,12 @@ class MilvusPropertyGraphStore(FactStore):
         """
         self.delete_llama_nodes(ref_doc_ids=[doc_id])
 
-    def vector_query(self, query: VectorStoreQuery, **kwargs: Any) -> tuple[list[LabelledNode], list[float]]:  # noqa: ARG002 # LlamaIndex's signature.
+    def vector_query(self, query: VectorStoreQuery, **kwargs: Any) -> tuple[list[LabelledNode], list[float]]:
         """Return the entities nearest to a vector.
 
         Args:
             query: Vector, how many, metadata filters on the entities' properties, and documents.
-            **kwargs: Not used.
+            **kwargs: LlamaIndex's signature has them and its callers give none; any is refused.
 
         Returns:
             Entities and their similarities, best first. Under filters an entity is what its matching sources say.
@@ -219,7 +221,9 @@ class MilvusPropertyGraphStore(FactStore):
         Raises:
             FilterError: A filter cannot be expressed safely.
             NodeValueError: The query vector does not fit.
+            UnknownArgumentError: There are further arguments.
         """
+        refuse_unknown("vector_query()", kwargs, ("query",))
         store = self._tables.vectors()
         if store is None or query.similarity_top_k < 1:
             return [], []

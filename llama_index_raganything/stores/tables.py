@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import (
     ConfigurationError,
     SQLError,
@@ -45,6 +46,7 @@ _SHOW_TABLES: Final = "SELECT name FROM tables ORDER BY name"
 _NAMES_SHOWN: Final = 20
 
 
+@strict_arguments
 @dataclass(frozen=True)
 class SQLResult:
     """What a query returned.
@@ -72,6 +74,7 @@ class SQLResult:
         return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 
+@strict_arguments
 class TableStore:
     """Tables of documents on disk, queried with SQL.
 

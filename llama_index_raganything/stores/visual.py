@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from llama_index.core.schema import BaseNode, ImageNode
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 
@@ -14,6 +15,7 @@ VISUAL_SUFFIX: Final = "__visual"
 """What the collection of a knowledge base's image vectors is called after its name."""
 
 
+@strict_arguments
 class MilvusVisualStore(MilvusNodeStore):
     """Nodes found by the vector of their image, by filters and by ids; without keywords.
 

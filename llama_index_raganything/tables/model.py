@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.tables.values import Value, cell_value
 
 ColumnType = Literal["number", "text", "date", "boolean"]
@@ -42,6 +43,7 @@ class Column:
         return " ".join(part for part in (scale, self.unit) if part)
 
 
+@strict_arguments
 @dataclass(frozen=True, slots=True)
 class TableRecord:
     """One table of a document.

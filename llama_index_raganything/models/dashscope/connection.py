@@ -8,6 +8,7 @@ from typing import Any, cast
 from llama_index.core.callbacks import CallbackManager
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.models.dashscope.client import DashScopeClient
 from llama_index_raganything.models.dashscope.credentials import resolve_api_key
 from llama_index_raganything.models.dashscope.endpoints import Endpoints
@@ -16,6 +17,7 @@ _connecting = threading.Lock()
 """Held while a model opens its connection: threads that do it together would each count their own requests."""
 
 
+@strict_arguments
 class DashScopeConnection(BaseModel):
     """Fields and connection of a model, to be mixed into one of LlamaIndex's components.
 

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from pydantic import Field, PrivateAttr, SecretStr
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError
 from llama_index_raganything.models.dashscope.batches import EmbeddingCall, JoinedBatches, read_embeddings
 from llama_index_raganything.models.dashscope.catalog import EmbeddingModel, embedding_model
@@ -30,6 +31,7 @@ BLANK_TEXT: Final = "-"
 lie in no model's space and might be near everything; this one is the model's own for as good as nothing."""
 
 
+@strict_arguments
 class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
     """Base of DashScope's embedding models.
 

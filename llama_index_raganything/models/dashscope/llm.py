@@ -26,6 +26,7 @@ from llama_index.core.program.utils import get_program_for_llm
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import PydanticProgramMode
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
 from llama_index_raganything.models.dashscope.catalog import chat_model, is_known_chat_model
 from llama_index_raganything.models.dashscope.chat_messages import has_images, with_fitted_images, without_tool_images
@@ -52,6 +53,7 @@ _STREAMING_ONLY = ("qwq", "qvq")
 _MODES_WITH_TOOLS = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
 
 
+@strict_arguments
 class DashScopeLLM(OpenAILike):
     """A chat model of DashScope: text, images, tools, streams.
 

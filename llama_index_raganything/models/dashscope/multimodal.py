@@ -12,6 +12,7 @@ from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import ImageType
 from pydantic import Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError
 from llama_index_raganything.images import fit_image
 from llama_index_raganything.models.dashscope.batches import MAX_REQUEST_BYTES, EmbeddingCall
@@ -29,6 +30,7 @@ _FORMATS: Final = ("JPEG", "PNG")
 _HTTP: Final = re.compile(r"\s*https?://", re.IGNORECASE)
 
 
+@strict_arguments
 class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding):
     """Embed texts and images with one model, so that one finds the other.
 

@@ -17,6 +17,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, PrivateAttr, SecretStr
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import (
     ConfigurationError,
     DashScopeBadRequestError,
@@ -43,6 +44,7 @@ RETRIEVAL_SCORE_KEY = "retrieval_score"
 _Scores = dict[int, float]
 
 
+@strict_arguments
 class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
     """Order nodes by relevance with one of DashScope's rerank models.
 

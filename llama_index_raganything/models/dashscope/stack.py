@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.models.dashscope.catalog import embedding_model
 from llama_index_raganything.models.dashscope.chat import dashscope_llm, dashscope_vlm
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
 
 
+@strict_arguments
 @dataclass(frozen=True)
 class DashScopeModels:
     """The models of one configuration.
@@ -36,6 +38,7 @@ class DashScopeModels:
     reranker: DashScopeRerank
 
 
+@strict_arguments
 def dashscope_models(settings: RAGAnythingSettings | None = None) -> DashScopeModels:
     """Make the models that the settings name.
 

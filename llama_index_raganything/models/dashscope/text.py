@@ -6,6 +6,7 @@ from typing import Any
 
 from llama_index.core.base.embeddings.base import Embedding
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.dashscope.batches import EmbeddingCall
 from llama_index_raganything.models.dashscope.catalog import EmbeddingModel
@@ -13,6 +14,7 @@ from llama_index_raganything.models.dashscope.client import TEXT_EMBEDDING_PATH
 from llama_index_raganything.models.dashscope.embedding import DashScopeEmbeddingModel
 
 
+@strict_arguments
 class DashScopeTextEmbedding(DashScopeEmbeddingModel):
     """Embed texts with text-embedding-v4 and its kin.
 
