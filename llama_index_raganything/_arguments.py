@@ -25,6 +25,9 @@ _SHOWN: Final = 60
 _ALIKE: Final = 0.7
 """How alike a known name must be to be suggested, as difflib measures it."""
 
+_MISSPELT: Final = 0.85
+"""How alike a name must be to be taken for a misspelt one, where unknown ones are let pass."""
+
 _SERIALIZED_KEY: Final = "class_name"
 """What LlamaIndex adds to the fields of a serialised component; constructors let it pass."""
 
@@ -47,6 +50,22 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> 
     refusal = _refusal(owner, given, known)
     if refusal is not None:
         raise refusal
+
+
+def refuse_misspelt(owner: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse arguments that look like known ones, where others may be meant for someone else.
+
+    A pipeline of LlamaIndex hands the same arguments to all its transformations.
+
+    Args:
+        owner: Whose arguments they are.
+        given: Names of the arguments that were given.
+        known: Names of those that there are.
+
+    Raises:
+        UnknownArgumentError: A given name is misspelt.
+    """
+    refuse_unknown(owner, [name for name in given if difflib.get_close_matches(name, known, cutoff=_MISSPELT)], known)
 
 
 def _refusal(owner: str, given: Iterable[str], known: Collection[str]) -> UnknownArgumentError | None:

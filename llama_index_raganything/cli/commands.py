@@ -22,6 +22,7 @@ from llama_index_raganything.cli.output import (
     result_fields,
     shorten,
 )
+from llama_index_raganything.cli.parser import HintingParser
 from llama_index_raganything.cli.tables import add_table_commands
 from llama_index_raganything.errors import RAGAnythingError
 
@@ -68,7 +69,7 @@ def _telling_of_models() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = HintingParser(
         prog="llama-index-raganything",
         description="Multimodal RAG on Milvus: ingest documents, search them, get answers that cite a box on a page.",
     )

@@ -20,7 +20,7 @@ from llama_index.core.async_utils import run_jobs
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, TransformComponent
 from pydantic import Field
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.errors import NoAnswerError
 from llama_index_raganything.workers import Failure, map_in_threads
 
@@ -139,21 +139,23 @@ class ElementProcessor(TransformComponent):
         )
         return _joined(nodes, elements, outcomes)
 
-    def __call__(self, nodes: Sequence[BaseNode], show_progress: bool = False, **_kwargs: Any) -> Sequence[BaseNode]:
+    def __call__(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> Sequence[BaseNode]:
         """Process the elements among nodes and log those that failed.
 
         Args:
             nodes: Nodes of one or several documents; they are not changed.
             show_progress: Show a progress bar.
-            **_kwargs: Ignored, as by LlamaIndex's transformations.
+            **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
 
         Returns:
             The nodes in the same order.
         """
+        refuse_misspelt(f"{type(self).__name__}()", kwargs, ("show_progress",))
         return self._logged(self.process(nodes, show_progress))
 
-    async def acall(self, nodes: Sequence[BaseNode], show_progress: bool = False, **_kwargs: Any) -> Sequence[BaseNode]:
+    async def acall(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> Sequence[BaseNode]:
         """Process the elements among nodes and log those that failed; see :meth:`__call__`."""
+        refuse_misspelt(f"{type(self).__name__}()", kwargs, ("show_progress",))
         return self._logged(await self.aprocess(nodes, show_progress))
 
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:

@@ -13,7 +13,7 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.graph_stores.types import KG_NODES_KEY, KG_RELATIONS_KEY, EntityNode, Relation
 from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.graph.described import belonging, described_entity, names_in
 from llama_index_raganything.graph.facts import (
     GUESSED,
@@ -98,16 +98,17 @@ class EntityLinker(TransformComponent):
         ids = dict.fromkeys(node.node_id for node in nodes)
         return [found[node_id] for node_id in ids if node_id in found]
 
-    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:  # noqa: ARG002 # core's signature
+    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:
         """Add entities and relations to the nodes' metadata, where ``PropertyGraphIndex`` looks for them.
 
         Args:
             nodes: The nodes.
-            **kwargs: Not used.
+            **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
 
         Returns:
             The same nodes.
         """
+        refuse_misspelt(f"{type(self).__name__}()", kwargs, ("show_progress",))
         found = {facts.node_id: facts for facts in self.extract(nodes)}
         for node in nodes:
             facts = found.pop(node.node_id, None)

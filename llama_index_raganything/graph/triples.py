@@ -27,7 +27,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.schema import BaseComponent, BaseNode, MetadataMode, TextNode, TransformComponent
 from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.errors import IngestionError
 from llama_index_raganything.graph.attempts import attempt
 from llama_index_raganything.graph.merging import ChunkTriples, ExtractedTriples, TripleSource, merge_chunks
@@ -136,13 +136,13 @@ class TripleExtractor(TransformComponent):
             _set_embeddings(merged, vectors)
         return merged
 
-    def __call__(self, nodes: Sequence[BaseNode], show_progress: bool = False, **_kwargs: Any) -> Sequence[BaseNode]:
+    def __call__(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> Sequence[BaseNode]:
         """Extract triples and write them into the store, or leave them in the nodes' metadata for an index.
 
         Args:
             nodes: Chunks.
             show_progress: Show a progress bar.
-            **_kwargs: Ignored, as by LlamaIndex's extractors.
+            **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
 
         Returns:
             The same nodes.
@@ -150,6 +150,7 @@ class TripleExtractor(TransformComponent):
         Raises:
             IngestionError: ``strict`` is set and chunks failed.
         """
+        refuse_misspelt(f"{type(self).__name__}()", kwargs, ("show_progress",))
         merged = self.extract(nodes, show_progress)
         store: PropertyGraphStore | None = self.property_graph_store
         if store is not None and (graph_nodes := _graph_nodes(merged)):
@@ -158,13 +159,13 @@ class TripleExtractor(TransformComponent):
             store.upsert_relations(merged.relations)
         return self._finish(nodes, merged)
 
-    async def acall(self, nodes: Sequence[BaseNode], show_progress: bool = False, **_kwargs: Any) -> Sequence[BaseNode]:
+    async def acall(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> Sequence[BaseNode]:
         """Extract triples and write them into the store, or leave them in the nodes' metadata for an index.
 
         Args:
             nodes: Chunks.
             show_progress: Show a progress bar.
-            **_kwargs: Ignored, as by LlamaIndex's extractors.
+            **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
 
         Returns:
             The same nodes.
@@ -172,6 +173,7 @@ class TripleExtractor(TransformComponent):
         Raises:
             IngestionError: ``strict`` is set and chunks failed.
         """
+        refuse_misspelt(f"{type(self).__name__}()", kwargs, ("show_progress",))
         merged = await self.aextract(nodes, show_progress)
         store: PropertyGraphStore | None = self.property_graph_store
         if store is not None and (graph_nodes := _graph_nodes(merged)):

@@ -19,7 +19,7 @@ from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import BaseNode, ImageType, TransformComponent
 from pydantic import Field
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.errors import (
     ConfigurationError,
     DashScopeBadRequestError,
@@ -183,21 +183,23 @@ class ImageEmbedder(TransformComponent):
         )
         return self._joined(nodes, pictures, batches, outcomes, failures)
 
-    def __call__(self, nodes: Sequence[BaseNode], show_progress: bool = False, **_kwargs: Any) -> Sequence[BaseNode]:
+    def __call__(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> Sequence[BaseNode]:
         """Embed the images of nodes and log those that failed.
 
         Args:
             nodes: Any nodes; they are not changed.
             show_progress: Show a progress bar.
-            **_kwargs: Ignored, as by LlamaIndex's transformations.
+            **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
 
         Returns:
             The nodes in the same order.
         """
+        refuse_misspelt(f"{type(self).__name__}()", kwargs, ("show_progress",))
         return self._logged(self.process(nodes, show_progress))
 
-    async def acall(self, nodes: Sequence[BaseNode], show_progress: bool = False, **_kwargs: Any) -> Sequence[BaseNode]:
+    async def acall(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> Sequence[BaseNode]:
         """Embed the images of nodes and log those that failed; see :meth:`__call__`."""
+        refuse_misspelt(f"{type(self).__name__}()", kwargs, ("show_progress",))
         return self._logged(await self.aprocess(nodes, show_progress))
 
     # -- drivers of one batch --------------------------------------------------------------------------------------

@@ -87,14 +87,14 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         self._asset_root = asset_root
 
     @classmethod
-    def from_args(
+    def from_args(  # type: ignore[override]  # RetrieverQueryEngine's ignores **kwargs; here an unknown one is refused.
         cls,
         retriever: BaseRetriever,
         llm: LLM | None = None,
         response_synthesizer: BaseSynthesizer | None = None,
         node_postprocessors: list[BaseNodePostprocessor] | None = None,
         callback_manager: CallbackManager | None = None,
-        response_mode: ResponseMode = ResponseMode.COMPACT,
+        response_mode: ResponseMode | str = ResponseMode.COMPACT,
         text_qa_template: BasePromptTemplate | None = None,
         refine_template: BasePromptTemplate | None = None,
         summary_template: BasePromptTemplate | None = None,
@@ -116,7 +116,6 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
         vision_llm: LLM | None = None,
         settings: RAGAnythingSettings | None = None,
         filters: MetadataFilters | Literal["retriever"] | None = "retriever",
-        **kwargs: Any,
     ) -> RAGAnythingQueryEngine:
         """Make an engine.
 
@@ -127,7 +126,7 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             response_synthesizer: Used instead of one made from the arguments below.
             node_postprocessors: Applied to the retrieved nodes, in order.
             callback_manager: LlamaIndex callbacks.
-            response_mode: One of LlamaIndex's response modes; without an LLM all of them quote.
+            response_mode: One of LlamaIndex's response modes, or its name; without an LLM all of them quote.
             text_qa_template: Prompt for a text LLM, with ``context_str`` and ``query_str``.
             refine_template: Prompt that improves an answer, with ``existing_answer`` and ``context_msg`` too.
             summary_template: Prompt of ``tree_summarize``.
@@ -154,16 +153,15 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
             filters: What stored images must pass to be found by their content. ``"retriever"`` and None take the
                 retriever's; where these are not known, None means that there are none, and with ``"retriever"``
                 such images are found among its results only.
-            **kwargs: Accepted for compatibility with ``RetrieverQueryEngine`` and ignored.
 
         Returns:
             The engine.
 
         Raises:
-            ConfigurationError: ``multimodal=True`` with an LLM that is no chat model, or
-                ``describe_attachments=True`` with one that sees no images.
+            ConfigurationError: There is no such ``response_mode``; ``multimodal=True`` with an LLM that is no chat
+                model, or ``describe_attachments=True`` with one that sees no images.
         """
-        del kwargs
+        response_mode = _response_mode(response_mode)
         callback_manager = callback_manager or Settings.callback_manager
         chosen = resolve_llm(llm, settings)
         sees = chosen is not None and (supports_images(chosen) if multimodal is None else multimodal)
@@ -298,6 +296,15 @@ class RAGAnythingQueryEngine(RetrieverQueryEngine):
     def _with_certain_hits(self, nodes: list[NodeWithScore], query: AttachedQuery) -> list[NodeWithScore]:
         images = query.image_attachments
         return with_certain_hits(nodes, query.same or (), images, ImageFiles(self._asset_root)) if images else nodes
+
+
+def _response_mode(given: ResponseMode | str) -> ResponseMode:
+    """Return a response mode by its name, also where there is no LLM to follow it: a typo is one there too."""
+    try:
+        return ResponseMode(given)
+    except ValueError:
+        message = f"response_mode={given!r} is not known; say one of {', '.join(mode.value for mode in ResponseMode)}."
+        raise ConfigurationError(message) from None
 
 
 def _question(question: QueryType | ChatMessage, attachments: Any) -> QueryType:

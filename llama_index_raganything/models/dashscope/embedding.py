@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from pydantic import Field, PrivateAttr, SecretStr
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError
 from llama_index_raganything.models.dashscope.batches import EmbeddingCall, JoinedBatches, read_embeddings
 from llama_index_raganything.models.dashscope.catalog import EmbeddingModel, embedding_model
@@ -159,7 +159,7 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
         Args:
             texts: The texts.
             show_progress: Show a progress bar for each ``embed_batch_size`` of them.
-            **kwargs: Those of LlamaIndex's method.
+            **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
 
         Returns:
             One vector per text, in order.
@@ -168,6 +168,7 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
             PartialEmbeddingError: Some texts failed; the vectors of the others are in it.
             DashScopeError: All texts failed for one reason.
         """
+        refuse_misspelt("get_text_embedding_batch()", kwargs, ("show_progress",))
         embed = super().get_text_embedding_batch
         return self._joined(lambda batch: embed(batch, show_progress, **kwargs), texts)
 
@@ -175,6 +176,7 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
         self, texts: list[str], show_progress: bool = False, **kwargs: Any
     ) -> list[Embedding]:
         """Return the vectors of texts without blocking the event loop; see :meth:`get_text_embedding_batch`."""
+        refuse_misspelt("aget_text_embedding_batch()", kwargs, ("show_progress",))
         embed = super().aget_text_embedding_batch
         return await self._ajoined(lambda batch: embed(batch, show_progress, **kwargs), texts)
 

@@ -7,6 +7,7 @@ import pytest
 from llama_index.core.schema import TextNode
 from pydantic import ValidationError
 
+from llama_index_raganything.errors import UnknownArgumentError
 from llama_index_raganything.graph import beam as beam_module
 from llama_index_raganything.graph.beam import (
     MENTIONS_TITLE,
@@ -233,10 +234,15 @@ def test_a_very_long_question_takes_bounded_time(text):
     walk(mirror, text[:10_000], ["film", "war"])
 
 
-@pytest.mark.parametrize("wrong", [{"sources": 0}, {"near": 0}, {"beam": -1}, {"nonsense": 1}])
+@pytest.mark.parametrize("wrong", [{"sources": 0}, {"near": 0}, {"beam": -1}])
 def test_impossible_weights_are_refused(wrong):
     with pytest.raises(ValidationError):
         LinkWeights(**wrong)
+
+
+def test_unknown_weights_are_refused():
+    with pytest.raises(UnknownArgumentError, match=r"did you mean sources\?"):
+        LinkWeights(source=1)
 
 
 # Order
