@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.errors import ConfigurationError
 
 DEFAULT_WORKING_DIR = Path("rag_storage")
@@ -105,6 +105,7 @@ class RAGAnythingSettings(BaseSettings):
         Raises:
             ConfigurationError: There is no such file, it is no text, or a value cannot be used.
         """
+        refuse_unknown(f"{cls.__name__}.from_env_file()", values, argument_names(cls, cls.from_env_file))
         if not Path(path).is_file():
             message = f"The .env file {str(path)!r} does not exist; check the path, or copy .env.example to it."
             raise ConfigurationError(message)

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import (
     CorruptFileError,
     FileTooLargeError,
@@ -85,7 +84,6 @@ class FittedImage:
     changed: bool
 
 
-@strict_arguments
 def fit_image(
     source: bytes | str | Path,
     *,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.attachments.cells import table_rows
 from llama_index_raganything.errors import ConfigurationError, FileTooLargeError
 from llama_index_raganything.images import FittedImage, decoded_image, fit_image, image_bytes, image_digest
@@ -94,6 +94,7 @@ class ImageAttachment:
         Args:
             **limits: Limits of pixels and bytes.
         """
+        refuse_unknown("ImageAttachment.fit()", limits, argument_names(fit_image) - {"source"})
         return fit_image(self.source, **limits)
 
     @property

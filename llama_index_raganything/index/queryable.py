@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.chat_engine.types import BaseChatEngine, ChatMode
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.llms import LLM
@@ -16,19 +16,19 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.tools import BaseTool, QueryEngineTool, RetrieverTool
 from llama_index.core.vector_stores import MetadataFilters
 
+from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.index.assembly import ChosenModels
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine import RAGAnythingChatEngine, RAGAnythingQueryEngine
-from llama_index_raganything.query_engine.chat import CHAT_OPTIONS, simple_chat_engine
-from llama_index_raganything.query_engine.chat_options import ALIASES, unknown_option
+from llama_index_raganything.query_engine.chat import simple_chat_engine
+from llama_index_raganything.query_engine.chat_options import ALIASES
 from llama_index_raganything.query_engine.page_context import DEFAULT_CONTEXT_TOKENS, PageContextPostprocessor
 from llama_index_raganything.query_engine.tables import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.retrievers.base import DEFAULT_TOP_K, CandidateRetriever
+from llama_index_raganything.retrievers.base import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.graph import EvidenceRetriever
 from llama_index_raganything.retrievers.inventory import InventoryRetriever
-from llama_index_raganything.retrievers.nodes import NodeRetriever
 from llama_index_raganything.retrievers.routes import QuestionRouter
 from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.retrievers.visual import VisualRetriever
@@ -39,15 +39,17 @@ from llama_index_raganything.stores.milvus import MilvusNodeStore
 from llama_index_raganything.stores.tables import SQLResult, TableStore
 from llama_index_raganything.stores.visual import MilvusVisualStore
 
-_RETRIEVER_OPTIONS: Final = frozenset(
-    name
-    for kind in (EvidenceRetriever, NodeRetriever, CandidateRetriever)
-    for name in inspect.signature(kind).parameters
-    if name not in {"vector_store", "graph", "embed_model", "similarity_top_k", "filters", "options"}
-) | {"inventory", "visual"}
-"""Further arguments of engines and tools that are their retriever's."""
+_OWN: Final = frozenset({"embed_model", "graph", "retriever", "tables", "vector_store"})
+"""Arguments of retrievers and engines that only the index gives them."""
+
+_RETRIEVER_OPTIONS: Final = (argument_names(EvidenceRetriever) | {"inventory", "visual"}) - _OWN
+"""Arguments of engines and tools that are their retriever's."""
+
+_SHARED: Final = frozenset({"callback_manager", "verbose"})
+"""Those of them that are the engine's too."""
 
 
+@strict_arguments
 class Queryable:
     """The questions that an index answers, over the stores that it opened.
 
@@ -123,6 +125,7 @@ class Queryable:
         Returns:
             A :class:`QuestionRouter` over an :class:`EvidenceRetriever`; the latter itself when it has no company.
         """
+        self._refuse_unknown("as_retriever", options, EvidenceRetriever)
         evidence = EvidenceRetriever(
             self.node_store,
             self._graph,
@@ -155,6 +158,7 @@ class Queryable:
         Raises:
             ConfigurationError: There is no model that embeds images.
         """
+        self._refuse_unknown("as_visual_retriever", options, VisualRetriever)
         if self.visual_store is None or self.image_embed_model is None:
             message = (
                 "Images are not embedded in this index: pass image_embed_model=... (a MultiModalEmbedding) when "
@@ -173,6 +177,7 @@ class Queryable:
             filters: Only nodes that match take part.
             **options: Further arguments of :class:`TableRetriever`.
         """
+        self._refuse_unknown("as_table_retriever", options, TableRetriever)
         return TableRetriever(
             self.node_store,
             self._graph,
@@ -199,6 +204,7 @@ class Queryable:
             filters: Only nodes that match take part.
             **options: Further arguments of :class:`TableQueryEngine`.
         """
+        self._refuse_unknown("as_table_query_engine", options, TableQueryEngine)
         retriever = self.as_table_retriever(similarity_top_k=similarity_top_k, filters=filters)
         return TableQueryEngine(retriever, llm or self.llm, self._tables, settings=self._models.settings, **options)
 
@@ -218,10 +224,12 @@ class Queryable:
             ConfigurationError: The index keeps no tables.
             SQLError: The statement is refused, wrong, or takes too long; the subclass says which.
         """
+        self._refuse_unknown("query_sql", options, TableStore.query_sql)
         return self.tables.query_sql(sql, **options)
 
     async def aquery_sql(self, sql: str, **options: Any) -> SQLResult:
         """Async twin of :meth:`query_sql`."""
+        self._refuse_unknown("aquery_sql", options, TableStore.query_sql)
         return await self.tables.aquery_sql(sql, **options)
 
     def as_query_engine(
@@ -248,17 +256,20 @@ class Queryable:
         Returns:
             The query engine.
         """
+        self._refuse_unknown("as_query_engine", options, RAGAnythingQueryEngine.from_args, also=_RETRIEVER_OPTIONS)
         of_retriever = _of_retriever(options)
+        own: dict[str, Any] = {
+            "asset_root": str(self.reader.assets.root),
+            "page_store": self.node_store,
+            "settings": self._models.settings,
+        }
         return RAGAnythingQueryEngine.from_args(
             self.as_retriever(similarity_top_k=similarity_top_k, filters=filters, **of_retriever),
             llm=llm or self.llm,
             vision_llm=vision_llm or self._models.vision_llm,
-            settings=self._models.settings,
             node_postprocessors=list(node_postprocessors),
-            asset_root=str(self.reader.assets.root),
-            page_store=self.node_store,
             filters=filters,
-            **options,
+            **(own | options),
         )
 
     def as_chat_engine(
@@ -291,6 +302,8 @@ class Queryable:
         Raises:
             ConfigurationError: There is no LLM, the mode is not known, or an argument is not known or has no effect.
         """
+        engines = (RAGAnythingChatEngine.from_defaults, SimpleChatEngine.from_defaults)
+        self._refuse_unknown("as_chat_engine", options, *engines, also=_RETRIEVER_OPTIONS | ALIASES.keys())
         chosen = llm or self.llm
         if chosen is None:
             message = "A chat engine needs an LLM: pass llm=... or set Settings.llm; as_query_engine() works without."
@@ -328,9 +341,11 @@ class Queryable:
         Returns:
             The two tools; both give text, and their ``raw_output`` holds the response or the nodes.
         """
+        targets = (Queryable.as_query_engine, RAGAnythingQueryEngine.from_args)
+        self._refuse_unknown("as_tools", options, *targets, also=_RETRIEVER_OPTIONS)
         of_both = _of_retriever(options) | {"similarity_top_k": similarity_top_k, "filters": filters}
         ask = QueryEngineTool.from_defaults(
-            self.as_query_engine(**of_both, **options),
+            self.as_query_engine(**(of_both | options)),
             name="ask",
             description="Answer a question from the documents, with citations [n].",
         )
@@ -346,7 +361,18 @@ class Queryable:
         )
         return [ask, search]
 
+    @classmethod
+    def _refuse_unknown(
+        cls, method: str, options: dict[str, Any], *targets: Callable[..., Any], also: Collection[str] = ()
+    ) -> None:
+        """Refuse what neither a method nor what its options go to knows, before anything is made."""
+        known = argument_names(getattr(cls, method), *targets).union(also) - _OWN
+        refuse_unknown(f"{cls.__name__}.{method}()", options, known)
+
 
 def _of_retriever(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the arguments of a retriever out of those of an engine."""
-    return {name: options.pop(name) for name in list(options) if name in _RETRIEVER_OPTIONS}
+    """Take the arguments of a retriever out of those of an engine, but for those that both need."""
+    taken = {name: options[name] for name in options if name in _RETRIEVER_OPTIONS}
+    for name in taken.keys() - _SHARED:
+        del options[name]
+    return taken

@@ -26,6 +26,7 @@ from llama_index.core.schema import (
 from llama_index.core.utils import get_tqdm_iterable
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.documents import document_elements
 from llama_index_raganything.elements import (
     EXCLUDED_EMBED_KEYS,
@@ -50,6 +51,7 @@ def _keep_callable(value: Any) -> Any:
     return value if callable(value) else None
 
 
+@strict_arguments
 class RAGAnythingNodeParser(NodeParser):
     """Turn documents of ``RAGAnythingReader`` into nodes, and split all others like ``SentenceSplitter``.
 

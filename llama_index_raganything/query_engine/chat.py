@@ -26,13 +26,14 @@ from llama_index.core.settings import Settings
 from llama_index.core.tools import ToolOutput
 from llama_index.core.types import Thread
 
+from llama_index_raganything._arguments import refuse_unknown
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.images import MAX_PIXELS
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.query_engine.chat_answers import Answerer, Voice
-from llama_index_raganything.query_engine.chat_options import ALIASES, named_options, retrieving_mode, unknown_option
+from llama_index_raganything.query_engine.chat_options import ALIASES, named_options, retrieving_mode
 from llama_index_raganything.query_engine.chat_prompts import Conversation, question_prompts, without_numbers
 from llama_index_raganything.query_engine.chat_responses import (
     CitingStreamingChatResponse,
@@ -374,12 +375,10 @@ def simple_chat_engine(llm: LLM, chat_history: list[ChatMessage] | None, options
     """
     known = ("memory", "memory_cls", "system_prompt", "prefix_messages")
     for name in options:
-        if name in known:
-            continue
-        if name in CHAT_OPTIONS or name in ALIASES or name == "filters":
+        if name not in known and (name in CHAT_OPTIONS or name in ALIASES or name == "filters"):
             message = f"{name} has no effect with chat_mode='simple', which does not look at the documents."
             raise ConfigurationError(message)
-        raise unknown_option(name, known)
+    refuse_unknown("A chat engine with chat_mode='simple'", options, known)
     return SimpleChatEngine.from_defaults(llm=llm, chat_history=chat_history, **options)
 
 

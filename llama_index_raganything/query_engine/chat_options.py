@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llama_index.core.chat_engine.types import ChatMode
 
+from llama_index_raganything._arguments import refuse_unknown
 from llama_index_raganything.errors import ConfigurationError
 
 RETRIEVING_MODES: Final = (ChatMode.CONDENSE_PLUS_CONTEXT, ChatMode.CONTEXT, ChatMode.CONDENSE_QUESTION)
@@ -59,27 +59,15 @@ def named_options(options: Mapping[str, Any], arguments: Sequence[str], **own: A
         **own: The arguments under our names; None where they were not given.
 
     Raises:
-        ConfigurationError: An argument is not known, or was given under both names.
+        UnknownArgumentError: An argument is not known.
+        ConfigurationError: One was given under both names.
     """
     given = dict(own)
+    refuse_unknown("A chat engine", options, {*arguments, *ALIASES})
     for name, value in options.items():
-        ours = ALIASES.get(name)
-        if ours is None:
-            raise unknown_option(name, [*arguments, *ALIASES])
+        ours = ALIASES[name]
         if given[ours] is not None and value is not None:
             message = f"{name} and {ours} are the same; pass one of them."
             raise ConfigurationError(message)
         given[ours] = value if value is not None else given[ours]
     return given
-
-
-def unknown_option(name: str, known: Sequence[str]) -> ConfigurationError:
-    """Return the error for an argument that is not known, with the nearest one that is.
-
-    Args:
-        name: The argument.
-        known: Known ones.
-    """
-    nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {nearest[0]}?" if nearest else f" Known are {', '.join(sorted(known))}."
-    return ConfigurationError(f"A chat engine has no argument {name!r}.{hint}")

@@ -19,6 +19,7 @@ from llama_index.core.settings import Settings
 from llama_index.core.vector_stores.types import MetadataFilters
 from pydantic import BaseModel
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
@@ -36,6 +37,7 @@ from llama_index_raganything.query_engine.vision import supports_images
 _UNKNOWN: Final = object()
 
 
+@strict_arguments
 class RAGAnythingQueryEngine(RetrieverQueryEngine):
     """Answer questions with citations that lead to document, page and box.
 

@@ -18,9 +18,12 @@ from llama_index.core.instrumentation.events.synthesis import SynthesizeEndEvent
 from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
 
+from llama_index_raganything._arguments import strict_arguments
+
 dispatcher = get_dispatcher(__name__)
 
 
+@strict_arguments
 class EventedSynthesizer(BaseSynthesizer):
     """What both synthesizers share: the events around an answer and the answer when there is nothing to say."""
 

@@ -15,6 +15,7 @@ from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType, TextNode
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.node_parser.tokens import simple_tokens
 from llama_index_raganything.query_engine.attached import same_image_quotes
@@ -28,6 +29,7 @@ from llama_index_raganything.query_engine.quotes import Quote, find_quotes, with
 from llama_index_raganything.query_engine.responses import carriers, carry
 
 
+@strict_arguments
 class ExtractiveSynthesizer(EventedSynthesizer):
     """Answer without an LLM: quote the sentences, table cells and figures that cover the question, with ``[n]``.
 

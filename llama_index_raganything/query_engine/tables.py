@@ -26,6 +26,7 @@ from llama_index.core.response_synthesizers import ResponseMode, get_response_sy
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.settings import Settings
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError, SQLError
@@ -59,6 +60,7 @@ _PROMPTS: Final = ("text_to_sql_prompt", "sql_retry_prompt", "response_synthesis
 _ASKED_CHARS: Final = 4_000
 
 
+@strict_arguments
 class TableQueryEngine(BaseQueryEngine):
     """Answer questions from the tables of documents, with citations that lead to the table's page and box.
 

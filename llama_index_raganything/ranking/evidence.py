@@ -18,8 +18,8 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
 
-from llama_index_raganything.elements import EVIDENCE_KEY, QUESTION_KEYS
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.elements import EVIDENCE_KEY, QUESTION_KEYS
 from llama_index_raganything.ranking.lexical import TokenizedText
 from llama_index_raganything.ranking.lexicon import Lexicon, load_lexicons
 from llama_index_raganything.ranking.question import understand

@@ -20,6 +20,7 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import Field, PrivateAttr, field_validator
 from tqdm import tqdm
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import DEFAULT_WORKING_DIR
 from llama_index_raganything.documents import elements_to_document
 from llama_index_raganything.elements import SCHEMA_VERSION, content_id
@@ -47,6 +48,7 @@ _PARSE_LOCK = threading.RLock()
 _EXECUTOR: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raganything-reader")
 
 
+@strict_arguments
 class RAGAnythingReader(BasePydanticReader):
     """Read files of nearly any kind into one ``Document`` each.
 

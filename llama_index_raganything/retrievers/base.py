@@ -23,6 +23,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import EVIDENCE_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ranking.evidence import EvidenceRanker, annotated_copy
@@ -41,6 +42,7 @@ KEYWORD_MODES = frozenset({VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEX
 """Searches by keyword alone."""
 
 
+@strict_arguments
 class CandidateRetriever(BaseRetriever):
     """Search candidates by vector and by keyword, let the subclass choose among them.
 

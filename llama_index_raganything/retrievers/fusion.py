@@ -14,6 +14,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ranking.evidence import annotated_copy
 
@@ -26,6 +27,7 @@ RRF_K = 60
 """Rank constant of Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion", SIGIR 2009."""
 
 
+@strict_arguments
 class FusionRetriever(BaseRetriever):
     """Ask several retrievers at once and fuse their results by weighted reciprocal rank.
 

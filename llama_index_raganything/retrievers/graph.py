@@ -9,6 +9,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import NodeWithScore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import GRAPH_PATH_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.search import best_by_words
@@ -29,6 +30,7 @@ Only = Callable[[Sequence[Profile]], list[str]]
 """Takes nodes in order, returns the ids of those to keep."""
 
 
+@strict_arguments
 class OverGraph(CandidateRetriever):
     """What retrievers over the graph take and know."""
 
@@ -54,6 +56,7 @@ class OverGraph(CandidateRetriever):
         return (yield from keyword_hits(self, self.graph, query))
 
 
+@strict_arguments
 class GraphRetriever(OverGraph):
     """Find nodes that cover a question together: two or three joined by a name, a citation or a section.
 
@@ -86,6 +89,7 @@ class GraphRetriever(OverGraph):
         return (yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query))
 
 
+@strict_arguments
 class EvidenceRetriever(OverGraph, NodeRetriever):
     """The default: pages ranked by evidence where nodes stand on pages, sets of linked nodes everywhere else.
 

@@ -18,6 +18,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, content_id
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ranking.evidence import EvidenceRanker
@@ -35,6 +36,7 @@ dispatcher = get_dispatcher(__name__)
 _MAX_RANKED: Final = 200
 
 
+@strict_arguments
 class InventoryRetriever(BaseRetriever):
     """Answer questions about documents as a whole from what their nodes say of themselves.
 

@@ -10,6 +10,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import NodeWithScore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import ELEMENTS_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ranking.evidence import annotated_copy, squash
@@ -20,6 +21,7 @@ from llama_index_raganything.retrievers.session import Answer, Session, Steps, n
 from llama_index_raganything.retrievers.whole import Returns, best_elements, check_returns, whole_tables
 
 
+@strict_arguments
 class NodeRetriever(CandidateRetriever):
     """Find the pages that hold the evidence for a question, or the elements on them.
 

@@ -10,6 +10,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.retrievers.base import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.fusion import FusionRetriever
@@ -17,6 +18,7 @@ from llama_index_raganything.retrievers.fusion import FusionRetriever
 dispatcher = get_dispatcher(__name__)
 
 
+@strict_arguments
 class QuestionRouter(BaseRetriever):
     """Ask specialists first; let the default retriever, fused with further routes, answer all other questions.
 

@@ -17,6 +17,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
 )
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import GRAPH_PATH_KEY
 from llama_index_raganything.ranking.units import TABLE
 from llama_index_raganything.retrievers.candidates import Call, both, mentions
@@ -35,6 +36,7 @@ COMPANION_KEY: Final = "companion_id"
 _TYPE_KEY: Final = "content_type"
 
 
+@strict_arguments
 class TableRetriever(OverGraph):
     """Find tables by what is in their headers, rows and surroundings.
 

@@ -20,6 +20,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError, NodeValueError, SchemaMismatchError
 from llama_index_raganything.models.image_embedder import model_name, vector_problem
 from llama_index_raganything.models.image_sources import Fetch, ImageSource, model_input, source_of_value
@@ -63,6 +64,7 @@ _Answer = Any
 _Steps = Generator[list[_Request], list[_Answer], list[NodeWithScore]]
 
 
+@strict_arguments
 class VisualRetriever(BaseRetriever):
     """Find pictures (figures, photos, page images) by what they show.
 

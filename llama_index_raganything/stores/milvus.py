@@ -23,6 +23,7 @@ from llama_index.core.vector_stores.types import (
 )
 from pydantic import SecretStr
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.errors import ConfigurationError, StoreUnavailableError
@@ -47,6 +48,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _IDS_PER_QUERY: Final = 1000
 
 
+@strict_arguments
 class MilvusNodeStore(MilvusVectorStore):
     """Nodes in Milvus, found by vector, by keyword, by both, and by metadata filters.
 

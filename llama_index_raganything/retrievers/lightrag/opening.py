@@ -9,6 +9,7 @@ from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from llama_index_raganything._arguments import refuse_unknown
 from llama_index_raganything.errors import RAGAnythingError, SchemaMismatchError, StoreError
 from llama_index_raganything.retrievers.lightrag.adapters import (
     Failures,
@@ -60,6 +61,7 @@ async def open_lightrag(settings: SessionSettings, key: str, failures: Failures)
         The ``LightRAG`` object.
 
     Raises:
+        UnknownArgumentError: LightRAG does not have one of the options; nothing was opened.
         MissingDependencyError: LightRAG, or what its storage needs, is not installed.
         SchemaMismatchError: The stored vectors have another dimension.
         StoreError: LightRAG cannot open its storages.
@@ -68,8 +70,9 @@ async def open_lightrag(settings: SessionSettings, key: str, failures: Failures)
     with lightrag_imports():
         from lightrag import LightRAG
         from lightrag.kg.shared_storage import get_default_workspace, set_default_workspace
-    arguments = _arguments(settings, dimension, failures)
     known = {item.name for item in fields(LightRAG)}
+    refuse_unknown("lightrag_options", settings.options, known)
+    arguments = _arguments(settings, dimension, failures)
     with translated("opening", settings):
         # No await in here: the environment belongs to the whole process.
         with lightrag_imports(), milvus_environment(settings.address):

@@ -22,6 +22,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from pydantic import SecretStr
 from tqdm import tqdm
 
+from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.errors import ConfigurationError, IngestionError
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
 from llama_index_raganything.retrievers.lightrag.results import MODES, ChunkHit, merge, query_arguments
@@ -43,6 +44,7 @@ T = TypeVar("T")
 _FETCH_FACTORS: Final = (1, 5, 25)
 
 
+@strict_arguments
 class LightRAGRetriever(BaseRetriever):
     """Retrieve through the graph that LightRAG's LLM has built, and get LlamaIndex nodes.
 
@@ -347,6 +349,7 @@ class LightRAGRetriever(BaseRetriever):
     @classmethod
     def _prepared(cls, working_dir: str | Path, kwargs: dict[str, Any]) -> Self:
         """Return a retriever over a folder that may be new."""
+        refuse_unknown(f"{cls.__name__}.from_nodes()", kwargs, argument_names(cls, cls.from_nodes))
         prepare_folder(working_dir, str(kwargs.get("workspace", "")), with_milvus=kwargs.get("milvus_uri") is not None)
         return cls(working_dir, **kwargs)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llama_index_raganything._arguments import argument_names, refuse_unknown
 from llama_index_raganything.errors import StoreError
 from llama_index_raganything.retrievers.lightrag.adapters import Failures
 from llama_index_raganything.retrievers.lightrag.chunks import ChunkTable, Entry, document_id, text_key
@@ -124,11 +125,13 @@ class Session:
             Chunks, best first, with the nodes behind them.
 
         Raises:
+            UnknownArgumentError: LightRAG does not have one of the arguments.
             StoreError: LightRAG failed.
         """
-        rag = await self.open()
         with lightrag_imports():
             from lightrag import QueryParam
+        refuse_unknown("query_options", arguments, argument_names(QueryParam))
+        rag = await self.open()
         before = self._failures.count
         with translated("query", self.settings):
             answer = await rag.aquery_data(text, QueryParam(**arguments))
