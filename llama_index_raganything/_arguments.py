@@ -172,7 +172,7 @@ def _make_constructor_strict(cls: type) -> None:
     @functools.wraps(own or inherited)
     def constructor(self: Any, /, *args: Any, **kwargs: Any) -> None:
         # Before the call, and not when it fails: pydantic's models, and what takes **kwargs, would not fail.
-        if kwargs and not kwargs.keys() <= (known := names_of(type(self), cls)) and not _takes_anything(type(self)):
+        if not (known := names_of(type(self), cls)).issuperset(kwargs) and not _takes_anything(type(self)):
             refuse_unknown(type(self).__name__, kwargs, known)
         if own is not None:
             own(self, *args, **kwargs)

@@ -67,6 +67,10 @@ class ProcessorOptions:
     include_captions: bool = True
     context_filter_content_types: tuple[str, ...] = ("text",)
 
+    def __post_init__(self) -> None:
+        # A value that no describer takes is wrong, too, where there is no model and so no describer.
+        TableDescriber(**self.describer_settings())
+
     @property
     def seeing_llm(self) -> LLM | None:
         """The model that images are sent to, if there is one."""

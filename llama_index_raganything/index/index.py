@@ -20,9 +20,9 @@ from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.config import reader_options_from_config
 from llama_index_raganything.enrich.processors import ProcessorOptions
-from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.linker import EntityLinker
 from llama_index_raganything.graph.triples import TripleExtractor
+from llama_index_raganything.index.arguments import check_options, refuse_beside
 from llama_index_raganything.index.assembly import (
     ChosenModels,
     Models,
@@ -125,20 +125,27 @@ class RAGAnythingIndex(Queryable):
         overwrite: bool = False,
         settings: RAGAnythingSettings | None = None,
     ) -> None:
-        _check_arguments(
-            reader=reader,
-            reader_options=reader_options,
-            description_options=description_options,
-            node_store=node_store,
-            of_store={
-                "uri": uri,
-                "collection": collection,
-                "token": token,
-                "db_name": db_name,
-                "tenant": tenant,
-                "overwrite": overwrite or None,
-            },
-        )
+        check_options("reader_options", reader_options, RAGAnythingReader, {"working_dir"})
+        own_options = {"llm", "vision_llm", "cache_folder", "max_workers"}
+        check_options("description_options", description_options, ProcessorOptions, own_options)
+        if reader is not None:
+            refuse_beside("reader", {"reader_options": reader_options}, "set the options on the reader")
+        if node_store is not None:
+            of_store = {"uri": uri, "collection": collection, "token": token, "db_name": db_name, "tenant": tenant}
+            refuse_beside("node_store", of_store | {"overwrite": overwrite}, "an open store has its own")
+        if processors is not None:
+            of_processors = {
+                "description_llm": description_llm,
+                "description_options": description_options,
+                "enable_image_processing=False": not enable_image_processing,
+                "enable_table_processing=False": not enable_table_processing,
+                "enable_equation_processing=False": not enable_equation_processing,
+                "figure_ocr": figure_ocr,
+            }
+            refuse_beside("processors", of_processors, "they take the place of those that it would make")
+        if not graph:
+            of_graph = {"entity_linker": entity_linker, "triple_extractor": triple_extractor}
+            refuse_beside("graph=False", of_graph, "there is no graph to read into")
         chosen = ChosenModels.of(models, settings or RAGAnythingSettings(), embed_model, llm, vision_llm)
         self._models, settings = chosen, chosen.settings
         self.embed_model = chosen.embed_model
@@ -431,32 +438,3 @@ class RAGAnythingIndex(Queryable):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _check_arguments(
-    *,
-    reader: RAGAnythingReader | None,
-    reader_options: dict[str, Any] | None,
-    description_options: dict[str, Any] | None,
-    node_store: MilvusNodeStore | None,
-    of_store: dict[str, Any],
-) -> None:
-    """Refuse what cannot work before anything is opened."""
-    _check_options("reader_options", reader_options, RAGAnythingReader, {"working_dir"})
-    own = {"llm", "vision_llm", "cache_folder", "max_workers"}
-    _check_options("description_options", description_options, ProcessorOptions, own)
-    if reader is not None and reader_options:
-        message = f"reader and reader_options={reader_options!r} were both given; set the options on the reader."
-        raise ConfigurationError(message)
-    given = [name for name, value in of_store.items() if value is not None]
-    if node_store is not None and given:
-        message = f"node_store and {', '.join(given)} were both given; an open store has its own."
-        raise ConfigurationError(message)
-
-
-def _check_options(name: str, options: dict[str, Any] | None, target: type, own: set[str]) -> None:
-    """Refuse options that ``target`` does not know, and those that the index sets itself."""
-    refuse_unknown(name, options or {}, argument_names(target))
-    if doubled := own & (options or {}).keys():
-        message = f"{name} holds {', '.join(sorted(doubled))}, which the index sets from its own arguments."
-        raise ConfigurationError(message)

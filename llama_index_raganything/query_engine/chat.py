@@ -26,7 +26,7 @@ from llama_index.core.settings import Settings
 from llama_index.core.tools import ToolOutput
 from llama_index.core.types import Thread
 
-from llama_index_raganything._arguments import refuse_unknown
+from llama_index_raganything._arguments import refuse_unknown, strict_arguments
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.images import MAX_PIXELS
@@ -47,6 +47,7 @@ from llama_index_raganything.query_engine.synthesizers import context_for
 logger = logging.getLogger(__name__)
 
 
+@strict_arguments
 class RAGAnythingChatEngine(BaseChatEngine):
     """Chat over a retriever; answers cite as those of :class:`RAGAnythingQueryEngine` do.
 

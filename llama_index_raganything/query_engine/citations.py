@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.ranking.lexical import content_tokens
 from llama_index_raganything.sentences import sentences_of
 
@@ -50,6 +51,7 @@ def _box_or_none(value: Any) -> tuple[int, int, int, int] | None:
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]
 
 
+@strict_arguments
 class Citation(BaseModel):
     """What one ``[n]`` of an answer leads to; None where the document does not say.
 

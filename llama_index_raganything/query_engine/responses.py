@@ -24,6 +24,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.tools import ToolOutput
 from pydantic import BaseModel, ValidationError
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import CITED_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.query_engine.citations import (
@@ -51,6 +52,7 @@ CitedResponse = (
 """What citations can be asked of; the ``BaseModel`` is an agent's ``AgentOutput``."""
 
 
+@strict_arguments
 def citations_of(response: CitedResponse, store: Any = None) -> list[Citation]:
     """Return what the ``[n]`` of a response lead to.
 
@@ -88,6 +90,7 @@ def citations_of(response: CitedResponse, store: Any = None) -> list[Citation]:
     return _citations(response, store)
 
 
+@strict_arguments
 async def acitations_of(response: CitedResponse, store: Any = None) -> list[Citation]:
     """Async twin of :func:`citations_of`; only a ``store`` makes it wait."""
     return await asyncio.to_thread(citations_of, response, store)

@@ -1,0 +1,73 @@
+"""Arguments of an index that cannot work together, or have wrong values, are refused before anything is opened."""
+
+import pytest
+from llama_index.core.llms import MockLLM
+from pydantic import ValidationError
+
+from llama_index_raganything import (
+    ConfigurationError,
+    EntityLinker,
+    EquationWords,
+    MilvusNodeStore,
+    ProcessorOptions,
+    RAGAnythingIndex,
+    RAGAnythingReader,
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"reader": RAGAnythingReader(), "reader_options": {"ocr": "off"}},
+            "reader and reader_options were both",
+        ),
+        ({"processors": [], "figure_ocr": True}, "processors and figure_ocr were both given"),
+        ({"processors": [EquationWords()], "description_llm": MockLLM()}, "processors and description_llm were both"),
+        ({"processors": [], "description_options": {"language": "zh"}}, "processors and description_options were both"),
+        (
+            {"processors": [], "enable_table_processing": False},
+            "enable_table_processing=False were both",
+        ),
+        ({"graph": False, "entity_linker": EntityLinker()}, "graph=False and entity_linker were both given"),
+    ],
+)
+def test_an_argument_without_effect_beside_another_is_refused(arguments, message):
+    with pytest.raises(ConfigurationError, match=message):
+        RAGAnythingIndex(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("uri", "./b.db"), ("tenant", "a"), ("db_name", ""), ("overwrite", True), ("token", "x")]
+)
+def test_an_open_store_has_its_own_address(name, value, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    match = f"node_store and {name} were both given"
+    with MilvusNodeStore(str(folder / "a.db"), dim=2) as store, pytest.raises(ConfigurationError, match=match):
+        RAGAnythingIndex(node_store=store, **{name: value})
+
+
+@pytest.mark.parametrize("options", [{"profile": "nonsense"}, {"crop_dpi": 0}])
+def test_wrong_values_of_the_reader_are_told_before_a_store_is_opened(options):
+    with pytest.raises(ValidationError, match=next(iter(options))):
+        RAGAnythingIndex(reader_options=options)
+
+
+@pytest.mark.parametrize("options", [{"context_mode": "nonsense"}, {"context_window": -1}])
+def test_wrong_values_of_describers_are_refused_without_a_model_too(options):
+    with pytest.raises(ValidationError, match=next(iter(options))):
+        ProcessorOptions(**options)
+    with pytest.raises(ValidationError, match=next(iter(options))):
+        RAGAnythingIndex(description_options=options)
+
+
+def test_a_language_without_prompts_is_refused_without_a_model_too():
+    with pytest.raises(ConfigurationError, match="klingon"):
+        RAGAnythingIndex(description_options={"language": "klingon"})
