@@ -123,10 +123,16 @@ def _field_names(cls: type) -> set[str]:
     names: set[str] = set()
     config = getattr(cls, "model_config", {})
     for name, field in getattr(cls, "__pydantic_fields__", {}).items():
-        aliases = {alias for alias in (field.alias, field.validation_alias) if isinstance(alias, str)}
+        aliases = _spellings(field.alias) | _spellings(field.validation_alias)
         by_name = not aliases or config.get("populate_by_name") or config.get("validate_by_name")
         names |= aliases | ({name} if by_name else set())
     return names | ({_SERIALIZED_KEY} if hasattr(cls, _SERIALIZED_KEY) else set())
+
+
+def _spellings(alias: object) -> set[str]:
+    """Return the keywords that an alias of pydantic stands for."""
+    each = getattr(alias, "choices", [alias])  # Those of AliasChoices; a path into a value begins with its keyword.
+    return {first for name in each if isinstance(first := getattr(name, "path", [name])[0], str)}
 
 
 @functools.lru_cache(maxsize=2048)

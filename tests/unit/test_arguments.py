@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.schema import TransformComponent
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
 
 from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.errors import ConfigurationError, UnknownArgumentError
@@ -258,3 +258,14 @@ def test_models_that_forbid_say_it_in_our_words():
 
     with pytest.raises(UnknownArgumentError, match=r"wieght: did you mean weight\?"):
         Model(wieght=1)
+
+
+def test_all_aliases_of_a_field_are_known():
+    @strict_arguments
+    class Model(BaseModel):
+        model_config = ConfigDict(populate_by_name=True)
+        number: int = Field(validation_alias=AliasChoices("n", AliasPath("places", 0)))
+
+    assert Model(n=1).number == Model(number=1).number == Model(places=[1]).number == 1
+    with pytest.raises(UnknownArgumentError, match=r"nmber: did you mean number\?"):
+        Model(nmber=1)
