@@ -310,9 +310,6 @@ class Queryable:
             raise ConfigurationError(message)
         if chat_mode == ChatMode.SIMPLE:
             return simple_chat_engine(chosen, chat_history, options | ({"filters": filters} if filters else {}))
-        known = {*CHAT_OPTIONS, *ALIASES, *_RETRIEVER_OPTIONS}
-        if unknown := options.keys() - known:
-            raise unknown_option(min(unknown), sorted(known))
         of_retriever = _of_retriever(options)
         own: dict[str, Any] = {
             "asset_root": str(self.reader.assets.root),

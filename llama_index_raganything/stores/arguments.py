@@ -8,10 +8,10 @@ none (llama-index-core 0.14.25).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from llama_index_raganything._arguments import refuse_misspelt, refuse_unknown
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import ConfigurationError
 
@@ -63,28 +63,7 @@ def check_options(method: str, given: Collection[str], known: Collection[str], *
         if name in INSTEAD:
             message = f"{method} does not know {name}: {INSTEAD[name]}."
             raise ConfigurationError(message)
-    if others_pass:
-        given = [name for name in given if get_close_matches(name, known)]
-    refuse_unknown(method, given, known)
-
-
-def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse arguments that are not known.
-
-    Args:
-        owner: Class or method, for the message.
-        given: Names of the arguments.
-        known: Names that may be given.
-
-    Raises:
-        ConfigurationError: One is not known; the message names the nearest that is.
-    """
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known)) or 'no arguments'}."
-            message = f"{owner} does not know {name}: {advice}"
-            raise ConfigurationError(message)
+    (refuse_misspelt if others_pass else refuse_unknown)(method, given, known)
 
 
 def refuse_ineffective(fields: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from llama_index.core.vector_stores.types import (
 )
 from pydantic import SecretStr
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import argument_names, strict_arguments
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.errors import ConfigurationError, StoreUnavailableError
@@ -33,7 +33,6 @@ from llama_index_raganything.stores.arguments import (
     QUERY_OPTIONS,
     check_options,
     refuse_ineffective,
-    refuse_unknown,
 )
 from llama_index_raganything.stores.clients import DEFAULT_TIMEOUT, Address, connect, release, translated
 from llama_index_raganything.stores.collection import NodeCollection
@@ -111,7 +110,6 @@ class MilvusNodeStore(MilvusVectorStore):
         overwrite: bool = False,
         **kwargs: Any,
     ) -> None:
-        refuse_unknown(type(self).__name__, kwargs, type(self).model_fields)
         refuse_ineffective(kwargs)
         address = Address.parse(uri, token, kwargs.get("db_name", ""))
         fields = dict(kwargs)
@@ -212,7 +210,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Raises:
             ConfigurationError: There are ``delete_kwargs``.
         """
-        check_options(f"{type(self).__name__}.delete", delete_kwargs, ())
+        check_options(f"{type(self).__name__}.delete", delete_kwargs, ("ref_doc_id",))
         wanted = [ref_doc_id] if isinstance(ref_doc_id, str) else list(ref_doc_id)
         self._collection.delete(any_of(schema.DOC_ID, wanted))
 
@@ -243,7 +241,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Raises:
             ConfigurationError: Neither ids nor a filter, which would delete everything, or ``delete_kwargs``.
         """
-        check_options(f"{type(self).__name__}.delete_nodes", delete_kwargs, ())
+        check_options(f"{type(self).__name__}.delete_nodes", delete_kwargs, ("node_ids", "filters"))
         expression = self._collection.expression(filters, node_ids)
         if not expression:
             raise ConfigurationError("delete_nodes needs node ids or a filter; clear() deletes everything.")
@@ -301,7 +299,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Raises:
             ConfigurationError: There are ``kwargs``.
         """
-        check_options(f"{type(self).__name__}.get_nodes", kwargs, ("include_embeddings", "limit"))
+        check_options(f"{type(self).__name__}.get_nodes", kwargs, argument_names(self.get_nodes))
         expression = self._collection.expression(filters, node_ids)
         nodes = self._collection.nodes(expression, limit, vectors=include_embeddings)
         if node_ids is not None:
