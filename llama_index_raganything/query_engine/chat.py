@@ -152,7 +152,8 @@ class RAGAnythingChatEngine(BaseChatEngine):
             system_prompt: Added to the rules for answers with citations.
             prefix_messages: Messages before the conversation.
             context_prompt: Used in place of those rules, with ``context_str``: it becomes the system's message, or the
-                user's where it has ``query_str`` too. The sources begin with ``Source [n]:``; let it ask for ``[n]``.
+                user's where it has ``query_str`` too. The sources stand between ``Source [n]:`` and ``End of
+                source [n]``; let it ask for ``[n]``.
             context_refine_prompt: The same for sources that take several calls, with ``context_msg`` and
                 ``existing_answer``.
             condense_prompt: Prompt that rewrites a message, with ``chat_history`` and ``question``.

@@ -16,10 +16,11 @@ from llama_index_raganything.ranking.lexical import content_tokens
 from llama_index_raganything.sentences import sentences_of
 
 MARKER = re.compile(
-    r"(?P<space>[ \t]*)[\[【]\s*(?:sources?\s*)?\^?(?P<list>\d{1,3}(?:\s*(?:[,，、;]|[-–])\s*\^?\d{1,3})*)\s*[\]】]",
+    r"(?P<space>[ \t]*)[\[【［]\s*(?:sources?\s*)?\^?(?P<list>\d{1,3}(?:\s*(?:[,，、;]|[-–])\s*\^?\d{1,3})*)"
+    r"\s*[\]】］]",
     re.IGNORECASE,
 )
-_OPEN_MARKER = re.compile(r"[ \t]*(?:[\[【][^\]】\n]{0,40})?$")
+_OPEN_MARKER = re.compile(r"[ \t]*(?:[\[【［][^\]】］\n]{0,40})?$")
 _NUMBER_OR_RANGE = re.compile(r"(?P<first>\d+)(?:\s*[-–]\s*\^?(?P<last>\d+))?")
 _QUOTE_CHARS: Final = 400
 _CLEARLY_BETTER: Final = 1.25

@@ -60,7 +60,13 @@ class Passage:
     rows: int = 0
 
 
-def excerpts(question: str, texts: Sequence[str], budget: int, count: Callable[[str], int] = len) -> list[str]:
+def excerpts(
+    question: str,
+    texts: Sequence[str],
+    budget: int,
+    count: Callable[[str], int] = len,
+    heads: Sequence[int] | None = None,
+) -> list[str]:
     """Return what of each source an LLM is to read.
 
     Args:
@@ -68,25 +74,27 @@ def excerpts(question: str, texts: Sequence[str], budget: int, count: Callable[[
         texts: The texts of the sources, best first.
         budget: Tokens of all excerpts together.
         count: Counts the tokens of a text; characters by default.
+        heads: Tokens that each source takes beside its text, where any of it goes in; none by default.
 
     Returns:
         One excerpt per source: its whole text, its passages with ``…`` between them, or an empty string. A table of
         which only some rows go in keeps its caption and header, and says how many rows were left out.
     """
-    sizes = [count(text) for text in texts]
+    own = [0] * len(texts) if heads is None else heads
+    sizes = [count(text) + head for text, head in zip(texts, own, strict=True)]
     if sum(sizes) <= budget:
         return list(texts)
     read = _sources_read(sizes, budget)
     chars = sum(map(len, texts[:read])) / max(1, sum(sizes[:read]))
     size = min(_MOST_PASSAGE_CHARS, max(_LEAST_PASSAGE_CHARS, int(budget * chars / _PASSAGES_PER_BUDGET)))
     passages = [passage for source in range(read) for passage in split_passages(texts[source], size, source)]
-    chosen = _chosen(question, passages, sizes, budget, count)
+    chosen = _Choice(passages, budget, count, own).made(question, sizes)
     by_source: list[list[Passage]] = [[] for _ in texts]
     for passage in passages:
         by_source[passage.source].append(passage)
     return [
-        text if all(passage in chosen for passage in own) and own else _printed(own, chosen)
-        for text, own in zip(texts, by_source, strict=True)
+        text if parts and all(passage in chosen for passage in parts) else _printed(parts, chosen)
+        for text, parts in zip(texts, by_source, strict=True)
     ]
 
 
@@ -189,32 +197,52 @@ def _words(text: str, size: int) -> list[str]:
 # -- choice ------------------------------------------------------------------------------------------------------------
 
 
-def _chosen(
-    question: str, passages: Sequence[Passage], sizes: Sequence[int], budget: int, count: Callable[[str], int]
-) -> set[Passage]:
-    """Return the passages that go in."""
-    gaps = {False: count(f"\n{GAP}\n"), True: count(f"\n{_rows_left_out(100)}\n")}
-    taken: set[int] = set()
-    left = budget
-    for source, size in enumerate(sizes):
-        if size > left - (1 - _WHOLE_SHARE) * budget:
-            break
-        taken |= {place for place, passage in enumerate(passages) if passage.source == source}
-        left -= size
-    values = _values(question, passages)
-    heads: set[tuple[int, str]] = set()
-    for place in sorted(range(len(passages)), key=lambda place: -values[place]):
-        passage = passages[place]
-        if place in taken:
-            continue
-        cost = count(passage.text) + (0 if place - 1 in taken or place + 1 in taken else gaps[passage.rows > 0])
-        if passage.head and (passage.source, passage.head) not in heads:
-            cost += count(passage.head)
-        if cost <= left:
-            taken.add(place)
-            left -= cost
-            heads.add((passage.source, passage.head))
-    return {passages[place] for place in taken}
+class _Choice:
+    """What goes in of some passages, until the budget is spent."""
+
+    def __init__(
+        self, passages: Sequence[Passage], budget: int, count: Callable[[str], int], heads: Sequence[int]
+    ) -> None:
+        self._passages = passages
+        self._budget = budget
+        self._left = budget
+        self._count = count
+        self._heads = heads
+        self._taken: set[int] = set()
+        self._begun: set[tuple[int, str]] = set()
+        self._gaps = {False: count(f"\n{GAP}\n"), True: count(f"\n{_rows_left_out(100)}\n")}
+
+    def made(self, question: str, sizes: Sequence[int]) -> set[Passage]:
+        """Take whole sources in order, then passages by what they are worth.
+
+        Args:
+            question: The question.
+            sizes: Tokens of each source, its head included.
+        """
+        for source, size in enumerate(sizes):
+            if size > self._left - (1 - _WHOLE_SHARE) * self._budget:
+                break
+            self._left -= size
+            self._begun.add((source, ""))
+            self._taken |= {place for place, passage in enumerate(self._passages) if passage.source == source}
+        values = _values(question, self._passages)
+        for place in sorted(range(len(self._passages)), key=lambda place: -values[place]):
+            if place not in self._taken:
+                self._take(place)
+        return {self._passages[place] for place in self._taken}
+
+    def _take(self, place: int) -> None:
+        """Take a passage if it fits with what it needs: the head of its source and of its table, the mark of a gap."""
+        passage = self._passages[place]
+        needs = {(passage.source, ""), (passage.source, passage.head)} - self._begun
+        cost = self._count(passage.text)
+        cost += sum(self._count(head) if head else self._heads[source] for source, head in needs)
+        if place - 1 not in self._taken and place + 1 not in self._taken:
+            cost += self._gaps[passage.rows > 0]
+        if cost <= self._left:
+            self._left -= cost
+            self._taken.add(place)
+            self._begun |= needs
 
 
 def _values(question: str, passages: Sequence[Passage]) -> list[float]:

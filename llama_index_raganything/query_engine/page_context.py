@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from llama_index.core.llms import LLM
@@ -16,6 +16,7 @@ from llama_index_raganything.query_engine.context import GAP, excerpts
 from llama_index_raganything.query_engine.node_images import attached_elements
 from llama_index_raganything.query_engine.page_text import page_text
 from llama_index_raganything.query_engine.postprocessors import fetch_nodes
+from llama_index_raganything.query_engine.synthesis import SOURCE_FRAME
 from llama_index_raganything.retrievers.whole import join_table_parts
 
 DEFAULT_CONTEXT_TOKENS: Final = 6000
@@ -78,10 +79,11 @@ class PageContextPostprocessor(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        sources = _sources(nodes, self._pages(nodes), self._elements)
-        heads = sum(self._count(source.node.get_metadata_str(mode=MetadataMode.LLM)) for source in sources)
+        sources = _placed(_sources(nodes, self._pages(nodes), self._elements))
+        frame = self._count(SOURCE_FRAME)
+        heads = [frame + self._count(source.node.get_metadata_str(mode=MetadataMode.LLM)) for source in sources]
         question = query_bundle.query_str if query_bundle is not None else ""
-        texts = excerpts(question, [source.text for source in sources], max(1, self.max_tokens - heads), self._count)
+        texts = excerpts(question, [source.text for source in sources], self.max_tokens, self._count, heads)
         return [
             NodeWithScore(node=_with_text(source.node, text), score=source.score)
             for source, text in zip(sources, texts, strict=True)
@@ -176,17 +178,36 @@ def _page_id(node: BaseNode) -> str:
     return node.parent_node.node_id if node.parent_node is not None else ""
 
 
-def _with_text(node: BaseNode, text: str) -> BaseNode:
-    """Return a copy of a node that says a text, with one page number for the LLM to read."""
+def _placed(sources: Sequence[_Source]) -> list[_Source]:
+    """Return sources that tell an LLM their place briefly: one page number, title and section where they change."""
+    told: dict[str, dict[str, Any]] = {}
+    placed = []
+    for source in sources:
+        metadata = source.node.metadata
+        before = told.setdefault(str(metadata.get("doc_id") or source.node.ref_doc_id or source.node.node_id), {})
+        hidden = [key for key in ("title", "section") if metadata.get(key) and metadata[key] == before.get(key)]
+        before |= {key: metadata.get(key) for key in ("title", "section")}
+        placed.append(replace(source, node=_with_place(source.node, hidden)))
+    return placed
+
+
+def _with_place(node: BaseNode, hidden: Sequence[str]) -> BaseNode:
+    """Return a copy of a node that shows an LLM one page number, the printed one, and the other where they differ."""
     page, label = node.metadata.get("page"), node.metadata.get("page_label")
-    update: dict[str, Any] = {}
-    if isinstance(node, TextNode) and text != node.text:
-        update["text"] = text
-    if page and label and str(label) != str(page):
-        shown = {_SHOWN_PAGE: f"{label} (page {page} of the file)"}
-        update["metadata"] = shown | node.metadata
-        update["excluded_llm_metadata_keys"] = [*node.excluded_llm_metadata_keys, "page", "page_label"]
-        update["excluded_embed_metadata_keys"] = [*node.excluded_embed_metadata_keys, _SHOWN_PAGE]
-    elif page and label:
-        update["excluded_llm_metadata_keys"] = [*node.excluded_llm_metadata_keys, "page_label"]
-    return node.model_copy(update=update) if update else node
+    metadata = node.metadata
+    if page and label:
+        hidden = [*hidden, "page_label"]
+        if str(label) != str(page):
+            hidden = [*hidden, "page"]
+            metadata = {_SHOWN_PAGE: f"{label} (page {page} of the file)"} | metadata
+    return node.model_copy(
+        update={
+            "metadata": metadata,
+            "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, *hidden],
+            "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, _SHOWN_PAGE],
+        }
+    )
+
+
+def _with_text(node: BaseNode, text: str) -> BaseNode:
+    return node.model_copy(update={"text": text}) if isinstance(node, TextNode) and text != node.text else node

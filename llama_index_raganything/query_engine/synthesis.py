@@ -55,6 +55,11 @@ _IMAGE_TOKENS: Final = 2125
 _MAX_TOTAL_BYTES: Final = 12_000_000
 """Bytes of all images of a question."""
 
+_BEGINNING: Final = "Source [{}]:"
+_END: Final = "End of source [{}]"
+SOURCE_FRAME: Final = f"{_BEGINNING.format(10)}\n\n{_END.format(10)}\n\n"
+"""What numbering adds to a source."""
+
 _NUMBER: Final = "source_number"
 """Where a message keeps the number of its source; 0 for what is no source."""
 
@@ -329,16 +334,21 @@ class CitingSynthesizer(EventedSynthesizer):
 
 
 def number_texts(chunks: Sequence[str]) -> list[str]:
-    """Put ``Source [n]:`` before each text, and round brackets around bracketed numbers of its own.
+    """Put ``Source [n]:`` before each text and its end after it, and round brackets around its own bracketed numbers.
+
+    So no text can pass for another source, nor for what follows the sources.
 
     Args:
         chunks: Texts, the first being source 1.
     """
-    return [f"Source [{number}]:\n{without_markers(chunk)}" for number, chunk in enumerate(chunks, 1)]
+    return [
+        f"{_BEGINNING.format(number)}\n{without_markers(chunk)}\n{_END.format(number)}"
+        for number, chunk in enumerate(chunks, 1)
+    ]
 
 
 def number_messages(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Put ``Source [n]:`` before the blocks of each message; see :func:`number_texts`.
+    """Put ``Source [n]:`` before the blocks of each message and its end after them; see :func:`number_texts`.
 
     Args:
         messages: Messages with text and media blocks. One that was told its number keeps it, and 0 is no
@@ -354,7 +364,8 @@ def number_messages(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
             TextBlock(text=_inert(without_markers(block.text))) if isinstance(block, TextBlock) else block
             for block in message.blocks
         ]
-        numbered.append(ChatMessage(role=message.role, blocks=[TextBlock(text=f"Source [{number}]:"), *blocks]))
+        first, last = TextBlock(text=_BEGINNING.format(number)), TextBlock(text=_END.format(number))
+        numbered.append(ChatMessage(role=message.role, blocks=[first, *blocks, last]))
     return numbered
 
 

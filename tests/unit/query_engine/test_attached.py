@@ -90,10 +90,10 @@ class TestReadingOrder:
         response = engine(self.nodes(tmp_path), llm, response_mode=mode, max_images=5).query("What is shown?")
         sent = [message for request in llm.requests for message in request]
         assert colours_of(sent) == [colour(number) for number in (4, 3, 1, 5, 2)]
-        labels = [b.text.strip() for b in blocks_of(sent) if b.block_type == "text" and "Source [" in b.text]
+        labels = [b.text.strip() for b in blocks_of(sent) if b.block_type == "text" and "Figure" in b.text]
         if mode == "compact":
             assert [label.partition("Figure ")[2] for label in labels] == ["4", "3", "1", "5", "2"]
-            assert [label.partition("[")[2][0] for label in labels] == ["4", "3", "1", "5", "2"]
+            assert [label.rpartition("Source [")[2][0] for label in labels] == ["4", "3", "1", "5", "2"]
         assert [source.node.node_id for source in response.source_nodes] == ["n1", "n2", "n3", "n4", "n5"]
         assert response.metadata["citations"][0]["node_id"] == "n3"
         assert [record["n"] for record in response.metadata["images"]] == [4, 3, 1, 5, 2]

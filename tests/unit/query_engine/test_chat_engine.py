@@ -373,9 +373,9 @@ class TestOptions:
             chat_engine(chat_mode="context", condense_prompt="{question}")
 
     def test_unknown_arguments_name_the_nearest(self):
-        with pytest.raises(ConfigurationError, match=r"'system_promt'\. Did you mean system_prompt"):
+        with pytest.raises(ConfigurationError, match="system_promt: did you mean system_prompt"):
             chat_engine(system_promt="x")
-        with pytest.raises(ConfigurationError, match=r"'xyz'\. Known are"):
+        with pytest.raises(ConfigurationError, match="xyz: it takes"):
             chat_engine(xyz=1)
 
     def test_without_an_llm(self, monkeypatch):
@@ -409,7 +409,7 @@ class TestSimple:
         for name in ("context_prompt", "context_template", "node_postprocessors", "filters"):
             with pytest.raises(ConfigurationError, match=f"{name} has no effect with chat_mode='simple'"):
                 simple_chat_engine(ScriptedTextLLM(), None, {name: 1})
-        with pytest.raises(ConfigurationError, match="Did you mean system_prompt"):
+        with pytest.raises(ConfigurationError, match="did you mean system_prompt"):
             simple_chat_engine(ScriptedTextLLM(), None, {"system_promt": 1})
 
 
