@@ -247,7 +247,8 @@ class _Choice:
 
 def _values(question: str, passages: Sequence[Passage]) -> list[float]:
     """Return what each passage is worth: its words and those beside it, and the rank of its source."""
-    scores = passage_scores(question, [passage.text for passage in passages])
+    # A row says little without the words of its header and caption.
+    scores = passage_scores(question, [f"{passage.head}\n{passage.text}" for passage in passages])
     values: list[float] = []
     for place, passage in enumerate(passages):
         beside = [
