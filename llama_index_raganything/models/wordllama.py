@@ -76,6 +76,24 @@ class WordLlamaEmbedding(BaseEmbedding):
         return [_mean(vectors, encoding.ids).tolist() for encoding in encodings]
 
 
+@lru_cache(maxsize=100_000)
+def vector_length(word: str) -> float:
+    """Return the length of a word's vectors, which tells how much the word says, in any language.
+
+    Training makes the vectors of words that stand everywhere short ("the" 1.6, "year" 8.6, "revenue" 17, "Hamilton"
+    28): Schakel and Wilson, "Measuring Word Significance using Distributed Representations of Words", 2015.
+
+    Args:
+        word: A word as written; it is read in lower case.
+
+    Returns:
+        The root of the sum of squares over its tokens; 0 for an empty word.
+    """
+    tokenizer, vectors = _load()
+    ids = tokenizer.encode(word.lower().encode("utf-8", "replace").decode(), add_special_tokens=False).ids
+    return float(np.linalg.norm(vectors[ids])) if ids else 0.0
+
+
 def _mean(vectors: NDArray[np.float32], ids: list[int]) -> NDArray[np.float32]:
     mean = vectors[ids].mean(axis=0) if ids else np.zeros(vectors.shape[1], dtype=np.float32)
     norm = float(np.linalg.norm(mean))

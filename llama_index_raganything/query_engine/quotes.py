@@ -27,9 +27,9 @@ from llama_index_raganything.query_engine.chains import further_passages
 from llama_index_raganything.query_engine.citations import MARKER, node_text
 from llama_index_raganything.query_engine.passages import Passage, passages_of
 from llama_index_raganything.query_engine.superlatives import extreme_rows, superlatives_in
-from llama_index_raganything.query_engine.vocabulary import in_words_of, names_in, names_kind, without_function_words
+from llama_index_raganything.query_engine.vocabulary import in_words_of, names_in, names_kind
 from llama_index_raganything.ranking.lexical import PAIR_WINDOW, content_tokens, window_pairs
-from llama_index_raganything.ranking.question import Question, understand
+from llama_index_raganything.ranking.question import Question, understand, without_function_words
 
 ENOUGH_COVERAGE: Final = 0.5
 """Share of the question, by weight, that the quotes and their surroundings must cover; below it nothing is answered.

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
-from llama_index_raganything.query_engine.vocabulary import in_words_of, names_in, without_function_words
+from llama_index_raganything.query_engine.vocabulary import in_words_of, names_in
 from llama_index_raganything.ranking.lexical import content_tokens, tokenize
 from llama_index_raganything.ranking.passages import question_words
+from llama_index_raganything.ranking.question import without_function_words
 from llama_index_raganything.tables.columns import is_spanning
 from llama_index_raganything.tables.model import TableRecord
 from llama_index_raganything.tables.values import Number, read_number

@@ -13,11 +13,6 @@ _SHORTEST: Final = 5
 _ENDING: Final = 3
 _MOST_NAMES: Final = 0.5
 _WORD = re.compile(r"[^\W\d_]+")
-_CJK = re.compile(r"[\u3400-\u9fff]")
-_CJK_FUNCTION_WORDS = re.compile(
-    r"什么|哪[些个里儿年位种]?|多少|几[个位种年]?|如何|怎[么样]+|为什么|为何|请问|何时|是否|有没有|是不是|能否|可否|分别"
-    r"|[谁吗呢么是的了在有和与及或为被把对从到]"
-)
 _NAME = re.compile(r"(?<=[\w,] )[^\W\d_]{2,}")
 
 
@@ -64,17 +59,6 @@ def names_in(question: str) -> frozenset[str]:
     if len(names) > _MOST_NAMES * len(_WORD.findall(question)):
         return frozenset()
     return frozenset(content_tokens(" ".join(names)))
-
-
-def without_function_words(text: str) -> str:
-    """Put blanks in the place of Chinese function words.
-
-    Pairs of characters that straddle one name nothing, and would count as words not found.
-
-    Args:
-        text: A question; one without Chinese characters stays as it is.
-    """
-    return _CJK_FUNCTION_WORDS.sub(" ", text) if _CJK.search(text) else text
 
 
 def names_kind(label: str, kind: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from llama_index_raganything.ranking.lexical import TokenizedText
 from llama_index_raganything.ranking.lexicon import Lexicon, load_lexicons
 from llama_index_raganything.ranking.question import understand
 from llama_index_raganything.ranking.references import Candidate
+from llama_index_raganything.ranking.relevance import relevance
 from llama_index_raganything.ranking.scoring import EvidenceWeights, Scores, score
 
 dispatcher = get_dispatcher(__name__)
@@ -101,18 +101,6 @@ def read_evidence(node: BaseNode) -> dict[str, float]:
     return found if isinstance(found, dict) else {}
 
 
-def squash(total: float) -> float:
-    """Return the logistic of a total: between 0 and 1, in the same order, .5 for an average candidate.
-
-    Args:
-        total: A sum of weighted signals.
-
-    Returns:
-        The score to show.
-    """
-    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, total))))
-
-
 def _default_lexicons() -> list[str | dict[str, Any]]:
     return ["finance"]
 
@@ -123,7 +111,9 @@ class EvidenceRanker(BaseNodePostprocessor):
 
     Works on any nodes: without this package's metadata it ranks by text alone. The nodes passed in are not changed;
     each returned node is a copy whose metadata has ``evidence``, a JSON object of what every signal added to the
-    score and of ``coverage``, the share of the question's telling words that the node holds.
+    order and of ``coverage``, the share of the question's telling words that the node holds. Its score is the
+    probability that it bears on the question (:mod:`llama_index_raganything.ranking.relevance`), so a
+    ``SimilarityPostprocessor`` behind it drops what does not answer.
 
     Args:
         top_n: How many nodes to return; all by default.
@@ -243,14 +233,13 @@ class EvidenceRanker(BaseNodePostprocessor):
         return ranked
 
     def _rank(self, nodes: list[NodeWithScore], query: str) -> list[NodeWithScore]:
-        scores = self.score([self.candidate(item.node, item.score or 0.0) for item in nodes], query)
-        order = np.argsort(-scores.total, kind="stable").tolist()[: self.top_n]
+        candidates = [self.candidate(item.node, item.score or 0.0) for item in nodes]
+        scores = self.score(candidates, query)
+        order = np.argsort(-scores.total, kind="stable").tolist()
+        values = relevance(query, [candidates[index] for index in order], self.top_n)
         return [
-            NodeWithScore(
-                node=annotated_copy(nodes[index].node, EVIDENCE_KEY, scores.explain(index)),
-                score=squash(float(scores.total[index])),
-            )
-            for index in order
+            NodeWithScore(node=annotated_copy(nodes[index].node, EVIDENCE_KEY, scores.explain(index)), score=value)
+            for index, value in zip(order, values, strict=False)
         ]
 
 

@@ -131,6 +131,11 @@ _ANSWERS: Final = (
     ),
     ("phone", re.compile(r"\b(?:(?:tele)?phone|fax|mobile|hotline|tel\.?)\b|电话|传真", re.IGNORECASE)),
 )
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_HAN_FUNCTION_WORDS = re.compile(
+    r"什么|哪[些个里儿年位种]?|多少|几[个位种年]?|如何|怎[么样]+|为什么|为何|请问|何时|是否|有没有|是不是|能否|可否|分别"
+    r"|[谁吗呢么是的了在有和与及或为被把对从到]"
+)
 _FORMAT_REQUEST = re.compile(
     r"(?<=[.?!,;])\s*(?:please\s+)?(?:(?:give|write|return|save|format|round|list|provide|report|answer|express|represent)\b"
     r"[^.?!]{0,200}\b(?:format(?:ted)?|integer|decimals?|list|percent(?:age)?|order|int|float|string|million|answer|dates?)\b"
@@ -218,6 +223,17 @@ def without_format_request(text: str) -> str:
         text: The question.
     """
     return _FORMAT_REQUEST.sub(" ", text)
+
+
+def without_function_words(text: str) -> str:
+    """Put blanks in the place of Chinese function words.
+
+    Pairs of characters that straddle one name nothing, and would count as words not found.
+
+    Args:
+        text: A question; one without Chinese characters stays as it is.
+    """
+    return _HAN_FUNCTION_WORDS.sub(" ", text) if _HAN.search(text) else text
 
 
 def _number(word: str) -> int:

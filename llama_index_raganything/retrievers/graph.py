@@ -16,6 +16,7 @@ from llama_index_raganything.graph.search import best_by_words
 from llama_index_raganything.graph.walk import LinkWeights
 from llama_index_raganything.ranking.evidence import annotated_copy
 from llama_index_raganything.ranking.question import understand
+from llama_index_raganything.ranking.relevance import relevance
 from llama_index_raganything.retrievers.base import DEFAULT_TOP_K, KEYWORD_MODES, CandidateRetriever, result_of
 from llama_index_raganything.retrievers.candidates import ELEMENT_KEYS, Call, Fetch, Request, mentions
 from llama_index_raganything.retrievers.memory import Profile
@@ -66,8 +67,9 @@ class GraphRetriever(OverGraph):
     scored by what they cover jointly and by their links, nodes by the sets they are in. Only nodes that pass the
     filters take part in the walk. No LLM is asked.
 
-    Results are the stored nodes as they are, with a score from 1 downwards, ``evidence`` and ``graph_path`` in their
-    metadata: a JSON list of the links (ids and titles of both ends, relation, name) that led to the node.
+    Results are the stored nodes as they are, scored by the probability that they bear on the question, in descending
+    order, with ``evidence`` and ``graph_path`` in their metadata: a JSON list of the links (ids and titles of both
+    ends, relation, name) that led to the node.
 
     Args:
         vector_store: Where the nodes are.
@@ -224,13 +226,15 @@ def _choose(
     partners = [end for path in steps.values() for step in path for end in (step.source, step.target)]
     answers = yield [Fetch(list(dict.fromkeys([*chosen, *partners])), filters)]
     nodes = {node.node_id: node for answer in answers for node in nodes_of(answer)}
+    found = [node_id for node_id in chosen if node_id in nodes]
+    session.learn([nodes[node_id] for node_id in session.unknown(found)])
+    profiles = session.known(dict.fromkeys([*found, *ranked.node_ids, *session.hits]))
+    values = relevance(query, [profile.candidate for profile in profiles], len(found))
     result = []
-    scores = dict(zip(ranked.node_ids, ranked.scores, strict=True))
-    for node_id in chosen:
-        if node_id in nodes:
-            item = result_of(nodes[node_id], ranked.evidence.get(node_id, {}), scores[node_id])
-            item.node = annotated_copy(item.node, GRAPH_PATH_KEY, shown_path(steps[node_id], nodes))
-            result.append(item)
+    for node_id, value in zip(found, values, strict=True):
+        item = result_of(nodes[node_id], ranked.evidence.get(node_id, {}), value)
+        item.node = annotated_copy(item.node, GRAPH_PATH_KEY, shown_path(steps[node_id], nodes))
+        result.append(item)
     return result, len(result) < len(chosen)
 
 

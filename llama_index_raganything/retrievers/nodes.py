@@ -13,7 +13,8 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import ELEMENTS_KEY
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.ranking.evidence import annotated_copy, squash
+from llama_index_raganything.ranking.evidence import annotated_copy
+from llama_index_raganything.ranking.relevance import relevance
 from llama_index_raganything.retrievers.base import DEFAULT_TOP_K, CandidateRetriever, result_of
 from llama_index_raganything.retrievers.candidates import ELEMENT_KEYS, Fetch, Request, mentions
 from llama_index_raganything.retrievers.memory import Profile
@@ -91,7 +92,9 @@ class NodeRetriever(CandidateRetriever):
             yield from session.read(session.page_ids())
         units = session.units(by_page=by_page)
         scores = self.ranker.score([unit.candidate for unit in units], query)
-        order = np.argsort(-scores.total, kind="stable").tolist()[: self.similarity_top_k]
+        places = np.argsort(-scores.total, kind="stable").tolist()
+        values = relevance(query, [units[place].candidate for place in places], self.similarity_top_k)
+        order = places[: self.similarity_top_k]
         if by_page:
             yield from session.read([i for index in order for i in units[index].element_ids])
         best = [units[index] for index in order]
@@ -101,7 +104,7 @@ class NodeRetriever(CandidateRetriever):
         else:
             chosen = self._cited(best, ranked)
         evidence = {
-            units[index].node_id: (scores.explain(index), squash(float(scores.total[index]))) for index in order
+            units[index].node_id: (scores.explain(index), value) for index, value in zip(order, values, strict=True)
         }
         answers = yield [Fetch([node_id for node_id, _ in chosen], self.filters)] if chosen else []
         nodes = {node.node_id: node for answer in answers for node in nodes_of(answer)}

@@ -24,8 +24,11 @@ class QuestionRouter(BaseRetriever):
 
     A specialist is a retriever that returns nothing for questions that are not its own, such as
     :class:`InventoryRetriever`. The first that returns something answers; what is left of ``similarity_top_k`` is
-    filled up by the default. Further routes, such as a visual one, are asked beside the default and fused by
-    weighted reciprocal rank; where none of them finds anything, the default's results stay as they are, scores too.
+    filled up by the default. Further routes, such as a visual one, are asked beside the default and their order is
+    that of weighted reciprocal ranks; where none of them finds anything, the default's results stay as they are.
+
+    Scores keep the scale of the retrievers: a result has the best score that a route gave it, or that of a result
+    below it where that is higher. What each route gave stands in the metadata as ``routes``.
 
     Args:
         default: The retriever for all questions.
@@ -89,16 +92,27 @@ class QuestionRouter(BaseRetriever):
     def _fused(self, results: Sequence[list[NodeWithScore]]) -> list[NodeWithScore]:
         if not any(results[1:]):
             return results[0][: self.similarity_top_k]
-        return self._fusion.fuse(results)
+        return _scored_as_found(self._fusion.fuse(results), results)
 
     def _filled(self, own: Sequence[NodeWithScore], more: Sequence[NodeWithScore]) -> list[NodeWithScore]:
-        """Return a specialist's results, and after them others with scores scaled to stay below them."""
+        """Return a specialist's results, and after them others, none of which scores higher than those."""
         known = {item.node.node_id for item in own}
         lowest = min(item.score or 0.0 for item in own)
-        ceiling = max([item.score or 0.0 for item in more] + [1e-9])
         further = [
-            NodeWithScore(node=item.node, score=lowest * max(item.score or 0.0, 0.0) / ceiling)
+            NodeWithScore(node=item.node, score=min(lowest, item.score or 0.0))
             for item in more
             if item.node.node_id not in known
         ]
         return [*own, *further][: self.similarity_top_k]
+
+
+def _scored_as_found(fused: list[NodeWithScore], results: Sequence[Sequence[NodeWithScore]]) -> list[NodeWithScore]:
+    """Give fused results scores of the routes' own scale, which reciprocal ranks are not, in the same order."""
+    found: dict[str, float] = {}
+    for item in (item for route in results for item in route):
+        found[item.node.node_id] = max(item.score or 0.0, found.get(item.node.node_id, 0.0))
+    floor = 0.0
+    for item in reversed(fused):
+        # Falling scores are what readers expect of a list; raising the first keeps a cut from taking what is below it.
+        floor = item.score = max(floor, found[item.node.node_id])
+    return fused

@@ -62,14 +62,12 @@ class Ranked:
 
     Attributes:
         node_ids: Best first.
-        scores: From 1 for the best downwards.
         evidence: What speaks for each of them.
         steps: The links of the best set that each is in.
         by_names: Whether links over names were followed.
     """
 
     node_ids: list[str]
-    scores: list[float]
     evidence: dict[str, dict[str, float]] = field(default_factory=dict)
     steps: dict[str, list[Step]] = field(default_factory=dict)
     by_names: bool = False
@@ -119,7 +117,7 @@ class SetRanking:
         """
         units = self._units(session)
         if not units:
-            return Ranked([], [])
+            return Ranked([])
         features = self._features(units, query)
         extras = features.extras + self._pointed(units, query)
         singles = features.coverage.sum(axis=1) + extras
@@ -281,7 +279,7 @@ def _by_sets(
     value = scores.membership + _FAR_BEHIND * (singles - singles.min() + _FAR_BEHIND)
     order = np.argsort(-value, kind="stable")
     ids = [profile.node_id for profile in units]
-    ranked = Ranked([ids[place] for place in order.tolist()], (value[order] / value.max()).tolist())
+    ranked = Ranked([ids[place] for place in order.tolist()])
     for place in order[:top].tolist():
         ranked.evidence[ids[place]] = _account(
             float(features.coverage[place].sum()), float(extras[place]), float(scores.membership[place])
@@ -314,8 +312,7 @@ def _by_walk(
         alone = _alone(walk, singles[unknown]).tolist()
         scored += [(units[place].node_id, score) for place, score in zip(unknown.tolist(), alone, strict=True)]
         scored.sort(key=lambda item: -item[1])
-    best = scored[0][1] if scored and scored[0][1] > 0 else 1.0
-    ranked = Ranked([i for i, _ in scored], [max(0.0, score / best) for _, score in scored], by_names=True)
+    ranked = Ranked([node_id for node_id, _ in scored], by_names=True)
     for place, members in explained.items():
         covered, extra = float(walk.coverage[place]), float(walk.base[place] - walk.coverage[place])
         ranked.evidence[names[place]] = _account(covered, extra, float(walk.sets.membership[place]))

@@ -198,11 +198,10 @@ def test_what_is_returned_is_what_is_stored(wiki):
         assert node.embedding is None
 
 
-def test_scores_fall_from_one(wiki):
+def test_scores_fall(wiki):
     scores = [item.score for item in ask(wiki, similarity_top_k=50)]
-    assert scores[0] == 1
+    assert 1 >= scores[0] > scores[-1] >= 0
     assert scores == sorted(scores, reverse=True)
-    assert scores[-1] >= 0
 
 
 def without(name):
