@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from llama_index.core.base.response.schema import RESPONSE_TYPE
 from llama_index.core.callbacks import CallbackManager
@@ -19,14 +19,17 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.node_parser.tokens import simple_tokens
 from llama_index_raganything.query_engine.attached import same_image_quotes
-from llama_index_raganything.query_engine.citations import citation
+from llama_index_raganything.query_engine.citations import citation, node_text
 from llama_index_raganything.query_engine.evented import EventedSynthesizer, as_bundle
 from llama_index_raganything.query_engine.inventory import inventory_answer
+from llama_index_raganything.query_engine.missing_facts import missing_facts
 from llama_index_raganything.query_engine.node_images import ImageFiles, attached_elements, evidence_images
 from llama_index_raganything.query_engine.postprocessors import fetch_nodes, neighbours_on_pages
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.quotes import Quote, find_quotes, without_markers
 from llama_index_raganything.query_engine.responses import carriers, carry
+
+_NAMING_KEYS: Final = ("file_name", "title", "section", "label", "caption")
 
 
 @strict_arguments
@@ -80,7 +83,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
             The answer.
         """
         sources = [NodeWithScore(node=TextNode(text=chunk)) for chunk in text_chunks]
-        return "".join(_pieces(query_str, find_quotes(query_str, sources)))
+        return "".join(_pieces(query_str, _quotes_for(QueryBundle(query_str), sources)))
 
     async def aget_response(
         self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
@@ -191,12 +194,20 @@ def _carrying(
     return [*carrying, *(additional or [])]
 
 
-def _quotes_for(query: QueryBundle, known: Sequence[NodeWithScore], ranks: Sequence[int]) -> list[Quote]:
+def _quotes_for(query: QueryBundle, known: Sequence[NodeWithScore], ranks: Sequence[int] | None = None) -> list[Quote]:
     """Quote for the question with what it carries; where nothing answers to all of that, for the question alone."""
-    quotes = find_quotes(query.query_str, known, ranks)
-    if quotes or not isinstance(query, AttachedQuery):
-        return quotes
-    return find_quotes(query.question, known, ranks)
+    if isinstance(query, AttachedQuery):
+        # What it carries may hold the numbers that it names.
+        return find_quotes(query.query_str, known, ranks) or find_quotes(query.question, known, ranks)
+    if missing_facts(query.query_str, [_all_text(source) for source in known]):
+        return []
+    return find_quotes(query.query_str, known, ranks)
+
+
+def _all_text(source: NodeWithScore) -> str:
+    """Return the text of a source and what stands above it."""
+    metadata = source.node.metadata
+    return "\n".join([*(str(metadata[key]) for key in _NAMING_KEYS if metadata.get(key)), node_text(source.node)])
 
 
 def _keep_sources(

@@ -96,6 +96,11 @@ _HAN_LABEL = re.compile(
 _HAN_SECTION = re.compile(rf"第\s*(?P<list>\d+(?:\.\d+)*|{_HAN_NUMBER})\s*(?P<kind>[章节節])")
 _LIST_ITEM = re.compile(_LABEL_NUMBER)
 
+_PLACES: Final = (
+    *(_PAGE_LIST, _PAGE_ROMAN, _PAGE_ORDINAL, _FIRST_PAGES, _LAST_PAGES, _COVER),
+    *(_HAN_PAGES, _HAN_FIRST, _HAN_LAST, _HAN_COVER, _LABEL, _APPENDIX_LETTER, _HAN_LABEL, _HAN_SECTION),
+)
+
 _ABOUT_DOCUMENT = re.compile(
     r"\b(?:title|subtitle|authors?|wrote|written by|author(?:ed)?|publish(?:ed|er|ing)?|publication|issued|produced by"
     r"|date of (?:the|this) (?:\w+ )?(?:document|report|paper|presentation|letter|memo)"
@@ -234,6 +239,17 @@ def without_function_words(text: str) -> str:
         text: A question; one without Chinese characters stays as it is.
     """
     return _HAN_FUNCTION_WORDS.sub(" ", text) if _HAN.search(text) else text
+
+
+def without_places(text: str) -> str:
+    """Put blanks in the place of pages and labels that a question names ("page 14", "Figure 3").
+
+    Args:
+        text: The question.
+    """
+    for pattern in _PLACES:
+        text = pattern.sub(" ", text)
+    return text
 
 
 def _number(word: str) -> int:

@@ -268,7 +268,7 @@ def result_of(node: BaseNode, evidence: dict[str, float], score: float) -> NodeW
     Args:
         node: The node.
         evidence: What every signal added.
-        score: The score to show.
+        score: How probable it is that the node bears on the question.
     """
     shown = annotated_copy(node, EVIDENCE_KEY, evidence)
     shown.embedding = None

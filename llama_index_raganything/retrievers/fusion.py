@@ -34,7 +34,9 @@ class FusionRetriever(BaseRetriever):
     A node scores the sum of ``weight / (k + rank)`` over the retrievers that found it, ranks counted from 1. Nodes
     are the same when their ``node_id`` is the same. The retrievers' own results are not changed: every result is a
     new ``NodeWithScore`` over a copy whose metadata has ``routes``, a JSON list of ``{"route", "rank", "score"}``;
-    metadata that only another route's copy carries (such as ``graph_facts``) is kept too.
+    metadata that only another route's copy carries (such as ``graph_facts``) is kept too. Reciprocal ranks tell an
+    order and no relevance, as retrievers of any scale may be fused; :class:`QuestionRouter` keeps the scale of its
+    routes.
 
     Args:
         retrievers: The retrievers.

@@ -37,8 +37,9 @@ class NodeRetriever(CandidateRetriever):
     :data:`~llama_index_raganything.elements.ELEMENTS_KEY`. With ``returns="elements"`` the best element of each
     page is returned in its place: the smallest thing to cite, with a box, which often lacks the answer.
 
-    Works with any LlamaIndex vector store that keeps text. Every node returned passes the filters. Scores are between
-    0 and 1 and descending; each node's metadata has ``evidence``, the account of its score.
+    Works with any LlamaIndex vector store that keeps text. Every node returned passes the filters. Scores fall and
+    tell how probable it is that a node bears on the question (:mod:`llama_index_raganything.ranking.relevance`); each
+    node's metadata has ``evidence``, the account of its place.
 
     Args:
         vector_store: Where the nodes are.

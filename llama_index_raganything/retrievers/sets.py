@@ -312,7 +312,8 @@ def _by_walk(
         alone = _alone(walk, singles[unknown]).tolist()
         scored += [(units[place].node_id, score) for place, score in zip(unknown.tolist(), alone, strict=True)]
         scored.sort(key=lambda item: -item[1])
-    ranked = Ranked([node_id for node_id, _ in scored], by_names=True)
+    # A node that came into the graph meanwhile is among both, once as reached and once as unknown.
+    ranked = Ranked(list(dict.fromkeys(node_id for node_id, _ in scored)), by_names=True)
     for place, members in explained.items():
         covered, extra = float(walk.coverage[place]), float(walk.base[place] - walk.coverage[place])
         ranked.evidence[names[place]] = _account(covered, extra, float(walk.sets.membership[place]))

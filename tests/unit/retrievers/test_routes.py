@@ -70,6 +70,32 @@ async def test_routes_are_fused_by_rank():
     assert [(item.node.node_id, item.score) for item in plain] == [("a", 1.0), ("b", 0.5)]
 
 
+class Scored(Fixed):
+    """Gives nodes with scores of their own."""
+
+    def __init__(self, scores):
+        self.scores = scores
+        super().__init__([*scores])
+
+    def _retrieve(self, query_bundle):
+        return [NodeWithScore(node=TextNode(id_=name, text=name), score=self.scores[name]) for name in self.ids]
+
+
+async def test_fused_scores_stay_on_the_scale_of_the_routes():
+    router = QuestionRouter(Scored({"a": 0.9, "b": 0.7, "c": 0.1}), [], [Scored({"v": 0.3, "b": 0.2})])
+    items = await both_ways(router, "pump")
+    assert [(item.node.node_id, item.score) for item in items] == [("b", 0.9), ("a", 0.9), ("v", 0.3), ("c", 0.1)]
+    assert "routes" in items[0].node.metadata
+
+
+async def test_what_fills_up_keeps_its_score():
+    router = QuestionRouter(Scored({"a": 0.04, "b": 0.02}), [Scored({"x": 1.0})])
+    items = await both_ways(router, "pump")
+    assert [(item.node.node_id, item.score) for item in items] == [("x", 1.0), ("a", 0.04), ("b", 0.02)]
+    router = QuestionRouter(Scored({"a": 0.9}), [Scored({"x": 0.5})])
+    assert [item.score for item in await both_ways(router, "pump")] == [0.5, 0.5]
+
+
 def test_nothing_found_anywhere():
     assert QuestionRouter(Fixed([]), [Fixed([])], [Fixed([])]).retrieve("pump") == []
 
