@@ -139,6 +139,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
             metadata = self._metadata([*nodes, *(additional or [])])
             metadata |= {"citations": found, "answered": True, "images": images}
             return pieces, _carrying(nodes, found, pieces, additional), metadata
+        pages = nodes
         nodes = best_elements_of(nodes, self._page_store)
         around = (
             neighbours_on_pages(self._page_store, list(nodes), self._max_pages) if self._page_store is not None else []
@@ -146,7 +147,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         known = [*nodes, *(NodeWithScore(node=node) for _, node in around)]
         ranks = [*range(len(nodes)), *(index for index, _ in around)]
         question = query.question if isinstance(query, AttachedQuery) else query.query_str
-        quotes, sources = _keep_sources(_quotes_for(query, known, ranks), known, len(nodes))
+        quotes, sources = _keep_sources(_quotes_for(query, known, ranks, pages), known, len(nodes))
         same = same_image_quotes(question, nodes)
         quoted = {number: text for number, text, _ in same}
         for quote in quotes:
@@ -194,12 +195,20 @@ def _carrying(
     return [*carrying, *(additional or [])]
 
 
-def _quotes_for(query: QueryBundle, known: Sequence[NodeWithScore], ranks: Sequence[int] | None = None) -> list[Quote]:
-    """Quote for the question with what it carries; where nothing answers to all of that, for the question alone."""
+def _quotes_for(
+    query: QueryBundle,
+    known: Sequence[NodeWithScore],
+    ranks: Sequence[int] | None = None,
+    pages: Sequence[NodeWithScore] = (),
+) -> list[Quote]:
+    """Quote for the question with what it carries; where nothing answers to all of that, for the question alone.
+
+    Nothing is quoted where a fact of the question stands neither in what may be quoted nor on the pages around it.
+    """
     if isinstance(query, AttachedQuery):
         # What it carries may hold the numbers that it names.
         return find_quotes(query.query_str, known, ranks) or find_quotes(query.question, known, ranks)
-    if missing_facts(query.query_str, [_all_text(source) for source in known]):
+    if missing_facts(query.query_str, [_all_text(source) for source in (*known, *pages)]):
         return []
     return find_quotes(query.query_str, known, ranks)
 
