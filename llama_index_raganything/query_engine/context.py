@@ -235,7 +235,7 @@ class _Choice:
         """Take a passage if it fits with what it needs: the head of its source and of its table, the mark of a gap."""
         passage = self._passages[place]
         needs = {(passage.source, ""), (passage.source, passage.head)} - self._begun
-        cost = self._count(passage.text)
+        cost = self._count(f"{passage.text}\n")
         cost += sum(self._count(head) if head else self._heads[source] for source, head in needs)
         if place - 1 not in self._taken and place + 1 not in self._taken:
             cost += self._gaps[passage.rows > 0]
@@ -304,12 +304,13 @@ def _printed(passages: Sequence[Passage], chosen: Collection[Passage]) -> str:
         if passage not in chosen:
             left_out.append(passage)
             continue
-        printed += _gap(left_out, heads)
-        left_out = []
         if passage.head and passage.head not in heads:
+            printed += _gap([each for each in left_out if each.head != passage.head], heads)
             heads.add(passage.head)
             printed.append(_without_caption(passage.head, printed))
-        printed.append(passage.text)
+            left_out = [each for each in left_out if each.head == passage.head]
+        printed += [*_gap(left_out, heads), passage.text]
+        left_out = []
     return "\n".join([*printed, *_gap(left_out, heads)]) if printed else ""
 
 

@@ -28,6 +28,8 @@ _MOST_ELEMENTS: Final = 100
 
 _MENTION_CHARS: Final = 200
 _SHOWN_PAGE: Final = "page number"
+_SHOWN_SECTION: Final = "heading"
+_HEADINGS: Final = " > "
 
 
 def default_context_tokens(llm: LLM) -> int:
@@ -180,33 +182,50 @@ def _page_id(node: BaseNode) -> str:
 
 def _placed(sources: Sequence[_Source]) -> list[_Source]:
     """Return sources that tell an LLM their place briefly: one page number, title and section where they change."""
-    told: dict[str, dict[str, Any]] = {}
+    told: dict[str, BaseNode] = {}
     placed = []
     for source in sources:
-        metadata = source.node.metadata
-        before = told.setdefault(str(metadata.get("doc_id") or source.node.ref_doc_id or source.node.node_id), {})
-        hidden = [key for key in ("title", "section") if metadata.get(key) and metadata[key] == before.get(key)]
-        before |= {key: metadata.get(key) for key in ("title", "section")}
-        placed.append(replace(source, node=_with_place(source.node, hidden)))
+        name = str(source.node.metadata.get("doc_id") or source.node.ref_doc_id or source.node.node_id)
+        placed.append(replace(source, node=_with_place(source.node, told.get(name))))
+        told[name] = source.node
     return placed
 
 
-def _with_place(node: BaseNode, hidden: Sequence[str]) -> BaseNode:
-    """Return a copy of a node that shows an LLM one page number, the printed one, and the other where they differ."""
-    page, label = node.metadata.get("page"), node.metadata.get("page_label")
+def _with_place(node: BaseNode, before: BaseNode | None) -> BaseNode:
+    """Return a copy of a node for an LLM to read after another node of the same document.
+
+    It shows the printed page number, with the other one where they differ, and of title and section what is new.
+    """
     metadata = node.metadata
+    page, label, title, section = (metadata.get(key) for key in ("page", "page_label", "title", "section"))
+    shown: dict[str, Any] = {}
+    hidden: list[str] = []
     if page and label:
-        hidden = [*hidden, "page_label"]
+        hidden.append("page_label")
         if str(label) != str(page):
-            hidden = [*hidden, "page"]
-            metadata = {_SHOWN_PAGE: f"{label} (page {page} of the file)"} | metadata
+            hidden.append("page")
+            shown[_SHOWN_PAGE] = f"{label} (page {page} of the file)"
+    if before is not None:
+        if title and title == before.metadata.get("title"):
+            hidden.append("title")
+        if section:
+            hidden.append("section")
+            new = _new_headings(str(section), str(before.metadata.get("section") or ""))
+            shown |= {_SHOWN_SECTION: new} if new else {}
     return node.model_copy(
         update={
-            "metadata": metadata,
+            "metadata": shown | metadata,
             "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, *hidden],
-            "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, _SHOWN_PAGE],
+            "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, *shown],
         }
     )
+
+
+def _new_headings(section: str, before: str) -> str:
+    """Return the headings of a path in which it differs from the one before it."""
+    own, other = section.split(_HEADINGS), before.split(_HEADINGS)
+    common = next((place for place, (one, two) in enumerate(zip(own, other, strict=False)) if one != two), None)
+    return _HEADINGS.join(own[min(len(own), len(other)) if common is None else common :])
 
 
 def _with_text(node: BaseNode, text: str) -> BaseNode:

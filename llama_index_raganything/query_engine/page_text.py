@@ -6,6 +6,7 @@ repeated that way.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -14,8 +15,12 @@ from llama_index_raganything.ranking.lexical import content_tokens, tokenize
 
 _NEW_SHARE: Final = 0.3
 _NEW_WORDS: Final = 4
-_ROW_SHARE: Final = 0.8
+_ROW_SHARE: Final = 1.0
 _LEAST_ROWS: Final = 2
+_LONG_CELL: Final = 20
+"""Characters from which equal neighbouring cells are taken for one merged cell, and not for equal values."""
+
+_RULE: Final = re.compile(r"^\|[^\n]*\n\|(?: *:?-+:? *\|)+ *$", re.MULTILINE)
 
 
 def page_text(page: str, elements: Sequence[str], tables: Sequence[str] = ()) -> str:
@@ -25,14 +30,16 @@ def page_text(page: str, elements: Sequence[str], tables: Sequence[str] = ()) ->
         page: The page's own text.
         elements: Texts of its elements, in reading order. Those of which the page has nearly every word add nothing;
             what recognition or a description says of a figure is added at the end.
-        tables: Markdown tables on the page that are asked for; each stands in place of the lines that flatten it.
+        tables: Tables on the page that are asked for; each stands in place of the lines that flatten it. One without
+            rows in Markdown, which a parser did not understand, says no more than the page and is left out.
 
     Returns:
         The text.
     """
     text = page
     for table in tables:
-        text = with_table(text, table)
+        if has_rows(table):
+            text = with_table(text, without_spread_cells(table))
     have = set(content_tokens(text))
     added = [text] if text.strip() else []
     for element in elements:
@@ -71,6 +78,36 @@ def with_table(page: str, table: str) -> str:
         if place not in inside:
             kept.append(line)
     return "\n".join(kept).strip("\n")
+
+
+def has_rows(table: str) -> bool:
+    """Tell whether a text has a Markdown table in it: a line of cells with a rule under it.
+
+    Args:
+        table: A text.
+    """
+    return _RULE.search(table) is not None
+
+
+def without_spread_cells(table: str) -> str:
+    """Write a long text that stands in neighbouring cells, as parsers spread merged ones, into the first alone.
+
+    Args:
+        table: A Markdown table, with or without text around it.
+
+    Returns:
+        The table with as many columns.
+    """
+    return "\n".join(_merged(line) if line.startswith("|") else line for line in table.split("\n"))
+
+
+def _merged(row: str) -> str:
+    cells = row.split("|")
+    kept = [
+        "  " if place and len(cell) >= _LONG_CELL and cell == cells[place - 1] else cell
+        for place, cell in enumerate(cells)
+    ]
+    return "|".join(kept)
 
 
 def _is_row(line: str, cells: Collection[str]) -> bool:
