@@ -27,7 +27,7 @@ from llama_index.core.utils import get_tqdm_iterable
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.documents import document_elements
+from llama_index_raganything.documents import document_contents
 from llama_index_raganything.elements import (
     EXCLUDED_EMBED_KEYS,
     EXCLUDED_LLM_KEYS,
@@ -59,6 +59,10 @@ class RAGAnythingNodeParser(NodeParser):
     their own, with caption, footnote and the sentences that cite them; each page is a node too and the
     PARENT of the nodes on it. Node ids come from content and position: the same document gives the
     same ids in every run.
+
+    Where a document's text was changed after reading, the text wins, see
+    :func:`~llama_index_raganything.documents.document_elements`: no node says what was taken out of it or shows a
+    picture of it. Files in ``asset_root`` remain, and so do the document's own file name, source and metadata of yours.
 
     Args:
         chunk_size: Tokens of a text chunk.
@@ -137,8 +141,8 @@ class RAGAnythingNodeParser(NodeParser):
         if isinstance(node, ImageNode):
             # A splitter would lose the image of a node that is one already.
             return [node]
-        elements = document_elements(node) if isinstance(node, Document) else []
-        if not elements:
+        contents = document_contents(node) if isinstance(node, Document) else None
+        if contents is None or not contents.elements:
             return self._split_plain(node)
         options = ChunkOptions(
             chunk_size=self.chunk_size,
@@ -147,8 +151,8 @@ class RAGAnythingNodeParser(NodeParser):
             split=self._sentence_splitter().split_text,
             page_nodes=self.page_nodes,
         )
-        drafts = DraftBuilder(elements, options).build()
-        made = self._make_nodes(node, drafts)
+        drafts = DraftBuilder(contents.elements, options).build()
+        made = self._make_nodes(node, drafts, contents.metadata)
         self._relate(made, drafts)
         return list(made)
 
@@ -164,14 +168,14 @@ class RAGAnythingNodeParser(NodeParser):
             made.id_ = node_id
             made.embedding = None
             made.relationships = {NodeRelationship.SOURCE: _source_of(node)}
-            self._describe(made, node, draft)
+            self._describe(made, node, draft, node.metadata)
             found = text.find(made.text, position)
             if found >= 0:
                 made.start_char_idx, made.end_char_idx, position = found, found + len(made.text), found + 1
         self._relate(built, drafts)
         return list(built)
 
-    def _make_nodes(self, document: BaseNode, drafts: Sequence[Draft]) -> list[TextNode]:
+    def _make_nodes(self, document: BaseNode, drafts: Sequence[Draft], metadata: dict[str, Any]) -> list[TextNode]:
         source = _source_of(document)
         made: list[TextNode] = []
         for draft, node_id in zip(drafts, self._ids(document, drafts), strict=True):
@@ -181,7 +185,7 @@ class RAGAnythingNodeParser(NodeParser):
                 node = TextNode(id_=node_id, text=draft.text, relationships=relationships)
             else:
                 node = ImageNode(id_=node_id, text=draft.text, image_path=image_path, relationships=relationships)
-            self._describe(node, document, draft)
+            self._describe(node, document, draft, metadata)
             made.append(node)
         return made
 
@@ -197,7 +201,7 @@ class RAGAnythingNodeParser(NodeParser):
             seen[base] += 1
         return ids
 
-    def _describe(self, node: TextNode, document: BaseNode, draft: Draft) -> None:
+    def _describe(self, node: TextNode, document: BaseNode, draft: Draft, metadata: dict[str, Any]) -> None:
         own: dict[str, Any] = {
             "doc_id": document.node_id,
             "content_type": draft.content_type,
@@ -211,7 +215,7 @@ class RAGAnythingNodeParser(NodeParser):
             "element_id": draft.element_id,
             "asset": draft.asset,
         }
-        inherited = inherited_metadata(document.metadata) if self.include_metadata else {}
+        inherited = inherited_metadata(metadata) if self.include_metadata else {}
         node.metadata = inherited | {key: value for key, value in own.items() if value not in (None, "")}
         node.excluded_embed_metadata_keys = _union(EXCLUDED_EMBED_KEYS, document.excluded_embed_metadata_keys)
         node.excluded_llm_metadata_keys = _union(EXCLUDED_LLM_KEYS, document.excluded_llm_metadata_keys)

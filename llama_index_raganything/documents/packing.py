@@ -1,29 +1,24 @@
-"""One ``Document`` per file: readable text outside, typed elements inside.
-
-The text is plain Markdown-like prose, so a document works with every LlamaIndex splitter.
-The elements travel as the document's CHILD relations: they survive JSON, docstores, caches
-and pickling, and are not copied into nodes made by other parsers, as metadata would be.
-"""
+"""Elements into a ``Document``, and out of it again as its text allows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from llama_index.core.schema import Document, NodeRelationship, RelatedNodeInfo
+from llama_index.core.schema import Document, MetadataMode, NodeRelationship, RelatedNodeInfo
 from pydantic import ValidationError
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.elements import (
-    EXCLUDED_EMBED_KEYS,
-    EXCLUDED_LLM_KEYS,
-    Element,
-    content_id,
-)
+from llama_index_raganything.documents.edits import Span, agree
+from llama_index_raganything.documents.text import elements_to_text
+from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, Element, content_id
 from llama_index_raganything.errors import ParseError
 
 _ELEMENT_KEY = "element"
+_READ_KEYS = ("title", "page_label")
+"""Metadata that the reader takes from what a file says; names of files and the caller's own keys are not."""
 
 
 def document_id(source: str) -> str:
@@ -81,9 +76,63 @@ def elements_to_document(
     return document
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a document says, as its text has it.
+
+    Attributes:
+        text: Its text.
+        elements: The elements that agree with the text, in its order.
+        spans: Where each of them stands in the text; None for what the readable text leaves out, as furniture.
+        metadata: Its metadata; without a title that repeats what was taken out of the text.
+    """
+
+    text: str
+    elements: list[Element]
+    spans: list[Span]
+    metadata: dict[str, Any]
+
+
+def document_contents(document: Document) -> Contents:
+    """Return what a document says, as its text has it.
+
+    Args:
+        document: Any document.
+
+    Returns:
+        Its elements; none where it was not made of any.
+
+    Raises:
+        ParseError: The document holds elements of another schema.
+    """
+    text = document.get_content(metadata_mode=MetadataMode.NONE)
+    packed = _packed_elements(document)
+    if not packed:
+        return Contents(text, [], [], document.metadata)
+    agreed = agree(packed, text)
+    metadata = document.metadata
+    if agreed.taken is not None:
+        taken = agreed.taken
+        metadata = {
+            key: value
+            for key, value in metadata.items()
+            if not (key in _READ_KEYS and taken.stand_in([str(value)]))
+        }
+    return Contents(text, agreed.elements, agreed.spans, metadata)
+
+
 @strict_arguments
 def document_elements(document: Document) -> list[Element]:
     """Return the elements packed into a document, or an empty list when it has none.
+
+    Where the document's text was changed after reading, the text wins: an element that still agrees with it stays as
+    it is; a changed one has the new words and keeps its page, but neither its box nor its picture; one that is gone
+    from the text is left out; what is new is an element of its own. What the text never showed (the page's own text
+    layer, headers, cells) goes where it says a word that was taken out.
+
+    The document itself still carries the elements as they were read, and so does a docstore that keeps it; crops in
+    the assets folder stay there too. To let go of them, pack what this returns into a new document with
+    :func:`elements_to_document`, and delete the files.
 
     Args:
         document: A document made by :func:`elements_to_document`, or any other document.
@@ -94,6 +143,10 @@ def document_elements(document: Document) -> list[Element]:
     Raises:
         ParseError: The document holds elements of another schema.
     """
+    return document_contents(document).elements
+
+
+def _packed_elements(document: Document) -> list[Element]:
     children = document.relationships.get(NodeRelationship.CHILD)
     if not isinstance(children, list):
         return []
@@ -103,34 +156,3 @@ def document_elements(document: Document) -> list[Element]:
         source = str(document.metadata.get("source", document.id_))
         message = f"The elements inside {source!r} have another schema; read the file again. ({error})"
         raise ParseError(message, source) from error
-
-
-def elements_to_text(elements: Iterable[Element]) -> str:
-    """Render elements as readable text, page furniture left out.
-
-    Args:
-        elements: Elements in reading order.
-
-    Returns:
-        Markdown-like text. Page elements are used only where a page has no other element.
-    """
-    kept = list(elements)
-    covered = {e.page for e in kept if e.type not in {"page", "furniture"}}
-    parts = [
-        _render(element)
-        for element in kept
-        if element.type != "furniture" and not (element.type == "page" and element.page in covered)
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _render(element: Element) -> str:
-    if element.type == "heading":
-        return f"{'#' * min(element.level or 1, 6)} {element.text}".strip()
-    if element.type == "equation" and element.text:
-        return f"$$\n{element.text}\n$$"
-    if element.type == "code":
-        body = f"```{element.subtype or ''}\n{element.text}\n```" if element.text else ""
-        return "\n".join(part for part in (element.caption, body) if part)
-    # An image's alternative text is often its caption as well.
-    return "\n".join(dict.fromkeys(part for part in (element.caption, element.text, element.footnote) if part))
