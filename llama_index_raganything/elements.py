@@ -47,6 +47,10 @@ _modality_types: set[str] = set()
 SCHEMA_VERSION: Final = 2
 """Version of the element and metadata schema; part of every parse cache key and pipeline fingerprint."""
 
+DATE_KEYS: Final = ("creation_date", "last_modified_date")
+"""Metadata keys that say when a local file was made and last changed, as "YYYY-MM-DD", as ``SimpleDirectoryReader``'s do.
+An unchanged file stays as it was brought in, so they are of the day when its content was read."""
+
 METADATA_KEYS: Final = (
     "doc_id",
     "source",
@@ -64,6 +68,7 @@ METADATA_KEYS: Final = (
     "asset",
     "start_s",
     "end_s",
+    *DATE_KEYS,
 )
 """Metadata keys that a node made by this package may have; all values are strings or integers, and ``start_s`` and
 ``end_s``, of parts of sound and film, seconds as floats."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextvars
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from llama_index_raganything.errors import RAGAnythingError
+from llama_index_raganything.errors import ConfigurationError, RAGAnythingError
 from llama_index_raganything.modalities import packed_modalities, unpack_modalities
 
 Item = TypeVar("Item")
@@ -32,39 +37,68 @@ class Failure:
         return cls(" ".join(text.split()))
 
 
+@dataclass(frozen=True)
+class TimedOut(Failure):
+    """An item took longer than it may."""
+
+
 def map_in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int
+    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int, *, time_limit_s: float | None = None
 ) -> Iterator[Result | Failure]:
     """Apply a function to items in worker processes and yield the outcomes in order.
 
-    Workers are spawned, not forked, because Milvus Lite, OCR and pdfium hold threads and locks. When a
-    worker dies (out of memory, a crash in native code) every unfinished item of its pool is lost with it,
-    so the next item is tried again alone: if that worker dies too, the item is to blame; the rest goes on.
+    Workers are spawned, not forked, because Milvus Lite, OCR and pdfium hold threads and locks. Each has one item at
+    a time, so a worker that dies (out of memory, a crash in native code) or takes too long costs that item alone.
 
     Args:
         function: An importable function of one picklable item.
         items: The items.
         num_workers: Number of processes.
+        time_limit_s: Seconds that one item may take, without the start of its process; None for no limit. The worker
+            is ended then, with the processes that it has started.
 
     Yields:
         The result of each item, or its failure.
 
     Raises:
-        ConfigurationError: A registered modality cannot be handed to another process.
+        ConfigurationError: A registered modality cannot be handed to another process, or this process is a worker
+            that may not have workers of its own.
     """
-    position = 0
-    while position < len(items):
-        with _pool(num_workers) as pool:
-            for future in [pool.submit(_guarded, function, item) for item in items[position:]]:
-                try:
-                    outcome = future.result()
-                except BrokenProcessPool:
-                    break
-                position += 1
-                yield outcome
-        if position < len(items):
-            yield _alone(function, items[position])
-            position += 1
+    if not items:
+        return
+    if multiprocessing.current_process().daemon:
+        message = (
+            "This process is a worker of a pool, as those of SimpleDirectoryReader with num_workers are, and may not "
+            "start further ones; leave out parse_timeout_s and num_workers there, or read outside of the pool."
+        )
+        raise ConfigurationError(message)
+    count = min(num_workers, len(items))
+    modalities = packed_modalities()
+    workers = [_Worker(modalities) for _ in range(count)]
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def run(item: Item) -> Result | Failure:
+        worker = idle.get()
+        try:
+            outcome: Result | Failure = worker.run(function, item, time_limit_s)
+            return outcome
+        finally:
+            idle.put(worker)
+
+    # A thread waits for each process, so that all have work while the caller does something with an outcome.
+    threads = ThreadPoolExecutor(count, thread_name_prefix="raganything-worker")
+    try:
+        for future in [threads.submit(run, item) for item in items]:
+            yield future.result()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.stop()
+        threads.shutdown()  # Each thread sees its process end; only then is nobody at the pipes any more.
+        for worker in workers:
+            worker.close()
 
 
 def map_in_threads(
@@ -93,25 +127,99 @@ def map_in_threads(
             raise
 
 
-def _pool(num_workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        max_workers=num_workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        # A spawned process knows nothing of what was registered in this one.
-        initializer=unpack_modalities,
-        initargs=(packed_modalities(),),
-    )
+class _Worker:
+    """One process that works on one item at a time, started when there is one and again when it has died.
 
+    Args:
+        modalities: What was registered in this process; a spawned one knows nothing of it.
+    """
 
-def _alone(function: Callable[[Item], Result], item: Item) -> Result | Failure:
-    with _pool(1) as pool:
+    def __init__(self, modalities: Any) -> None:
+        self._modalities = modalities
+        self._process: SpawnProcess | None = None
+        self._pipe: Connection | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def run(self, function: Callable[[Any], Any], item: Any, time_limit_s: float | None) -> Any:
+        """Return what the function makes of an item, or why there is nothing."""
         try:
-            return pool.submit(_guarded, function, item).result()
-        except BrokenProcessPool:
+            pipe = self._started()
+            pipe.send((function, item))
+            pipe.recv()  # It has begun: importing what the item needs takes seconds and is no fault of the item.
+            if time_limit_s is not None and not pipe.poll(time_limit_s):
+                self.close()
+                return TimedOut(f"It took longer than {time_limit_s:g} s and was stopped.")
+            return pipe.recv()
+        except (EOFError, OSError):
+            self.close()
             return Failure(
                 "The worker process died: out of memory, a crash in native code, or a script that starts "
                 "workers without `if __name__ == '__main__':`."
             )
+
+    def stop(self) -> None:
+        """End the process for good, also while it works."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                _kill(self._process)
+
+    def close(self) -> None:
+        """End the process and let go of it; the next item starts another one."""
+        with self._lock:
+            process, self._process = self._process, None
+            pipe, self._pipe = self._pipe, None
+            if process is not None:
+                _kill(process)
+            if pipe is not None:
+                pipe.close()
+
+    def _started(self) -> Connection:
+        with self._lock:
+            if self._stopped:
+                raise EOFError
+            if self._pipe is None:
+                context = multiprocessing.get_context("spawn")
+                self._pipe, theirs = context.Pipe()
+                self._process = context.Process(target=_serve, args=(theirs, self._modalities))
+                self._process.start()
+                theirs.close()  # Else its end would not be noticed.
+            return self._pipe
+
+
+def _kill(process: SpawnProcess) -> None:
+    """End a process with those that it has started, such as a parser's."""
+    try:
+        # Asked of the system: the group of a process that has just begun is still ours.
+        if os.getpgid(process.pid) == process.pid:  # type: ignore[arg-type]  # started, so it has an id
+            os.killpg(process.pid, signal.SIGKILL)
+    except (AttributeError, OSError):  # Windows knows no groups; a process may be gone.
+        pass
+    process.kill()
+    process.join()
+
+
+def _serve(pipe: Connection, modalities: Any) -> None:
+    """Work on items as they come, until the other end is closed."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    unpack_modalities(modalities)
+    while True:
+        try:
+            function, item = pipe.recv()
+        except EOFError:
+            return
+        except Exception as error:  # noqa: BLE001  # the caller reports the reason
+            pipe.send(None)
+            pipe.send(Failure.of(error))
+            continue
+        pipe.send(None)
+        outcome = _guarded(function, item)
+        try:
+            pipe.send(outcome)
+        except Exception as error:  # noqa: BLE001  # a result that does not pickle
+            pipe.send(Failure.of(error))
 
 
 def _guarded(function: Callable[[Item], Result], item: Item) -> Result | Failure:

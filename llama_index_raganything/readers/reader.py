@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from llama_index.core.readers.base import BasePydanticReader
+from llama_index.core.readers.file.base import default_file_metadata_func
 from llama_index.core.schema import Document
 from llama_index_instrumentation import get_dispatcher
 from pydantic import Field, PrivateAttr, field_validator
@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import DEFAULT_WORKING_DIR
-from llama_index_raganything.documents import elements_to_document
-from llama_index_raganything.elements import SCHEMA_VERSION, content_id
-from llama_index_raganything.errors import CorruptFileError, MissingDependencyError, RAGAnythingError
+from llama_index_raganything.documents import elements_to_document, page_documents
+from llama_index_raganything.elements import DATE_KEYS, SCHEMA_VERSION, content_id
+from llama_index_raganything.errors import CorruptFileError, MissingDependencyError, ParseError, RAGAnythingError
 from llama_index_raganything.modalities import modalities, modality_named
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.base import OcrMode, ParsedFile, ParseOptions, Profile
@@ -36,7 +36,7 @@ from llama_index_raganything.readers.formats import detect_format
 from llama_index_raganything.readers.routing import parser_for, parser_id, run_parser
 from llama_index_raganything.readers.sources import Source, SourceInput, expand_sources, local_file
 from llama_index_raganything.readers.urls import UrlPolicy
-from llama_index_raganything.workers import Failure, map_in_processes
+from llama_index_raganything.workers import Failure, TimedOut, map_in_processes
 
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
@@ -50,7 +50,7 @@ _EXECUTOR: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raganyt
 
 @strict_arguments
 class RAGAnythingReader(BasePydanticReader):
-    """Read files of nearly any kind into one ``Document`` each.
+    """Read files of nearly any kind into one ``Document`` each, or one per page.
 
     The document's text is readable Markdown; its typed elements (headings, tables, figures, equations,
     pages with boxes) travel inside and come out with
@@ -72,6 +72,9 @@ class RAGAnythingReader(BasePydanticReader):
         photo_location: Read where photos were taken, too; when and with what camera is always read.
         lang: Language hint for parsers that take one ("en", "ch").
         page_range: Pages to read, 1-based and inclusive ("1-5,8"); all when None.
+        split: ``"document"`` gives one document per file. ``"page"`` gives one per page, slide or sheet, as LlamaIndex's
+            own readers do, with ``page`` and ``page_label`` in its metadata and the elements of that page inside; one
+            per file where a format has no pages.
         parser_kwargs: Further arguments for the named parser. Not a place for secrets: it is serialised.
         working_dir: Folder of the assets and the parse cache.
         cache: Reuse the parse of an unchanged file.
@@ -82,8 +85,9 @@ class RAGAnythingReader(BasePydanticReader):
         asset_root: Folder below which content lists may name image files. By default the folder of the
             JSON file, or the current folder for a content list given as an object.
         num_workers: Processes that parse several files at once; 1 parses in this process.
-        parse_timeout_s: Seconds that parsing one file may take, with ``num_workers`` above 1 or a parser
-            that runs as a subprocess; None for no limit.
+        parse_timeout_s: Seconds that reading and parsing one source may take; None for no limit. With a limit files
+            are parsed in worker processes, also one alone, because only a process can be stopped; starting one takes
+            seconds, and a script then needs ``if __name__ == "__main__":``.
         on_error: ``"raise"`` or ``"skip"``; by default one source raises, several skip and report.
         show_progress: Show a progress bar over several files.
     """
@@ -98,6 +102,7 @@ class RAGAnythingReader(BasePydanticReader):
     photo_location: bool = False
     lang: str | None = None
     page_range: str | None = None
+    split: Literal["document", "page"] = "document"
     parser_kwargs: dict[str, Any] = Field(default_factory=dict)
     working_dir: str = str(DEFAULT_WORKING_DIR)
     cache: bool = True
@@ -190,7 +195,7 @@ class RAGAnythingReader(BasePydanticReader):
             fs: fsspec file system that the paths belong to.
 
         Returns:
-            An iterator of one document per source, in order. Sources that fail are left out of a batch,
+            An iterator of one document per source, or per page of it, in order. Sources that fail are left out of a batch,
             logged in one line each and kept in :attr:`failures`; a single source raises.
 
         Raises:
@@ -216,7 +221,7 @@ class RAGAnythingReader(BasePydanticReader):
             fs: fsspec file system that the paths belong to.
 
         Returns:
-            One document per source, in order.
+            One document per source, or per page of it, in order.
         """
         return list(self.lazy_load_data(file_path, extra_info, fs))
 
@@ -231,7 +236,7 @@ class RAGAnythingReader(BasePydanticReader):
             fs: fsspec file system that the paths belong to.
 
         Returns:
-            One document per source, in order.
+            One document per source, or per page of it, in order.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(_EXECUTOR, partial(self.load_data, file_path, extra_info, fs))
@@ -247,7 +252,7 @@ class RAGAnythingReader(BasePydanticReader):
             fs: fsspec file system that the paths belong to.
 
         Returns:
-            One document per source, in order.
+            One document per source, or per page of it, in order.
         """
         return await self.aload_data(file_path, extra_info, fs)
 
@@ -256,7 +261,7 @@ class RAGAnythingReader(BasePydanticReader):
         progress = tqdm(outcomes, "Reading files", len(sources), disable=not self.show_progress or len(sources) < 2)
         for source, outcome in zip(sources, progress, strict=True):
             if isinstance(outcome, Document):
-                yield outcome
+                yield from page_documents(outcome) if self.split == "page" else [outcome]
             elif skip and not (isinstance(outcome, MissingDependencyError) and self.parser not in EMBEDDED):
                 self._failures.append((source.location, outcome))
             else:
@@ -266,32 +271,34 @@ class RAGAnythingReader(BasePydanticReader):
 
     def _outcomes(self, sources: list[Source], extra_info: dict[str, Any]) -> Iterator[Document | Exception]:
         read = partial(_read_or_error, self, extra_info)
-        if self.num_workers == 1 or len(sources) < 2:
+        parses = any(source.kind != "content_list" for source in sources)
+        apart = self.parse_timeout_s is not None or (self.num_workers > 1 and len(sources) > 1)
+        if not (apart and parses):
             yield from map(read, sources)
             return
-        timed = partial(_with_time_limit, read, self.parse_timeout_s)
-        results = map_in_processes(timed, sources, self.num_workers)
+        results = map_in_processes(read, sources, self.num_workers, time_limit_s=self.parse_timeout_s)
         for source, result in zip(sources, results, strict=True):
-            outcome = self._died(source, result) if isinstance(result, Failure) else result
+            outcome = self._failed(source, result) if isinstance(result, Failure) else result
             # Workers have dispatchers of their own, so the events are told again in this process.
             dispatcher.event(ParseStartEvent(source=source.location, parser=self.parser))
             dispatcher.event(_end_event(source, outcome))
             yield outcome
 
-    def _died(self, source: Source, failure: Failure) -> CorruptFileError:
-        limit = f" Or it took over parse_timeout_s={self.parse_timeout_s}." if self.parse_timeout_s else ""
-        message = f"{source.location!r} could not be parsed: {failure.reason}{limit}"
-        return CorruptFileError(message, source.location)
+    def _failed(self, source: Source, failure: Failure) -> ParseError:
+        if isinstance(failure, TimedOut):
+            message = f"{source.location!r} could not be parsed: {failure.reason} Raise parse_timeout_s to wait longer."
+            return ParseError(message, source.location)
+        return CorruptFileError(f"{source.location!r} could not be parsed: {failure.reason}", source.location)
 
     def read_source(self, source: Source, extra_info: dict[str, Any]) -> Document:
-        """Read one source.
+        """Read one source in this process, without the limit of time and the split by pages.
 
         Args:
             source: What to read.
             extra_info: Metadata copied into the document.
 
         Returns:
-            The document.
+            The document of the whole source.
 
         Raises:
             RAGAnythingError: The source cannot be read or parsed.
@@ -378,8 +385,19 @@ def _to_document(source: Source, read: _Read, extra_info: dict[str, Any]) -> Doc
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         logger.warning("%s: %s%s", location, "; ".join(problems[:3]), more)
     return elements_to_document(
-        read.parsed.elements, source=location, metadata=extra_info | own, title=read.parsed.title
+        read.parsed.elements, source=location, metadata=_dates(source) | extra_info | own, title=read.parsed.title
     )
+
+
+def _dates(source: Source) -> dict[str, str]:
+    """Return when a local file was made and last changed, as ``SimpleDirectoryReader`` says it."""
+    if source.kind != "file":
+        return {}
+    try:
+        known = default_file_metadata_func(str(source.target))
+    except (OSError, ValueError):  # Gone since it was read, or of a name that the file system does not take.
+        return {}
+    return {key: str(known[key]) for key in DATE_KEYS if key in known}
 
 
 def _read_or_error(reader: RAGAnythingReader, extra_info: dict[str, Any], source: Source) -> Document | Exception:
@@ -387,16 +405,3 @@ def _read_or_error(reader: RAGAnythingReader, extra_info: dict[str, Any], source
         return reader.read_source(source, extra_info)
     except RAGAnythingError as error:
         return error
-
-
-def _with_time_limit(
-    read: Callable[[Source], Document | Exception], seconds: float | None, source: Source
-) -> Document | Exception:
-    """Read in a worker process that ends itself when the time is over, even inside native code."""
-    if seconds is None:
-        return read(source)
-    faulthandler.dump_traceback_later(seconds, exit=True)
-    try:
-        return read(source)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
