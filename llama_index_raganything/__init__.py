@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.models.dashscope.text import DashScopeTextEmbedding
     from llama_index_raganything.models.image_embedder import ImageEmbedder
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
-    from llama_index_raganything.node_parser import RAGAnythingNodeParser
+    from llama_index_raganything.node_parser import PlacedSplitter, RAGAnythingNodeParser
     from llama_index_raganything.query_engine import ExtractiveSynthesizer, RAGAnythingQueryEngine
     from llama_index_raganything.query_engine.chat import RAGAnythingChatEngine
     from llama_index_raganything.query_engine.citations import Citation
@@ -161,6 +161,7 @@ _HOMES = {
     "MilvusPropertyGraphStore": "stores.property_graph",
     "MilvusVisualStore": "stores.visual",
     "NodeRetriever": "retrievers.nodes",
+    "PlacedSplitter": "node_parser",
     "ProcessorOptions": "enrich",
     "QuestionRouter": "retrievers.routes",
     "RAGAnythingChatEngine": "query_engine.chat",
@@ -257,6 +258,7 @@ __all__ = [
     "NodeValueError",
     "ParseError",
     "PartialEmbeddingError",
+    "PlacedSplitter",
     "ProcessorOptions",
     "QuestionRouter",
     "RAGAnythingChatEngine",

@@ -48,8 +48,8 @@ SCHEMA_VERSION: Final = 2
 """Version of the element and metadata schema; part of every parse cache key and pipeline fingerprint."""
 
 DATE_KEYS: Final = ("creation_date", "last_modified_date")
-"""Metadata keys that say when a local file was made and last changed, as "YYYY-MM-DD", as ``SimpleDirectoryReader``'s do.
-An unchanged file stays as it was brought in, so they are of the day when its content was read."""
+"""Metadata keys that say when a local file was made and last changed ("YYYY-MM-DD"), as ``SimpleDirectoryReader`` says
+it. A file that is touched and not changed stays as it was brought in, so they are those of its content."""
 
 METADATA_KEYS: Final = (
     "doc_id",

@@ -14,6 +14,7 @@ from llama_index_raganything.documents.packing import (
     document_elements,
     document_id,
     elements_to_document,
+    packed,
 )
 from llama_index_raganything.documents.pages import Page, document_pages, page_documents, page_id
 from llama_index_raganything.documents.text import elements_to_text
@@ -27,6 +28,7 @@ __all__ = [
     "document_pages",
     "elements_to_document",
     "elements_to_text",
+    "packed",
     "page_documents",
     "page_id",
 ]

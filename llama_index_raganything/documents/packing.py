@@ -66,14 +66,24 @@ def elements_to_document(
         excluded_embed_metadata_keys=list(EXCLUDED_EMBED_KEYS),
         excluded_llm_metadata_keys=list(EXCLUDED_LLM_KEYS),
     )
-    document.relationships[NodeRelationship.CHILD] = [
+    document.relationships[NodeRelationship.CHILD] = packed(kept, identity)
+    return document
+
+
+def packed(elements: Iterable[Element], doc_id: str) -> list[RelatedNodeInfo]:
+    """Return elements as the CHILD relations of a document.
+
+    Args:
+        elements: Elements in reading order.
+        doc_id: Id of the document.
+    """
+    return [
         RelatedNodeInfo(
-            node_id=content_id(identity, index, element.fingerprint()),
+            node_id=content_id(doc_id, index, element.fingerprint()),
             metadata={_ELEMENT_KEY: element.to_dict()},
         )
-        for index, element in enumerate(kept)
+        for index, element in enumerate(elements)
     ]
-    return document
 
 
 @dataclass(frozen=True)
@@ -114,9 +124,7 @@ def document_contents(document: Document) -> Contents:
     if agreed.taken is not None:
         taken = agreed.taken
         metadata = {
-            key: value
-            for key, value in metadata.items()
-            if not (key in _READ_KEYS and taken.stand_in([str(value)]))
+            key: value for key, value in metadata.items() if not (key in _READ_KEYS and taken.stand_in([str(value)]))
         }
     return Contents(text, agreed.elements, agreed.spans, metadata)
 

@@ -35,9 +35,7 @@ def readable_parts(elements: Sequence[Element]) -> list[str]:
     """
     covered = {element.page for element in elements if element.type not in {"page", "furniture"}}
     return [
-        ""
-        if element.type == "furniture" or (element.type == "page" and element.page in covered)
-        else _render(element)
+        "" if element.type == "furniture" or (element.type == "page" and element.page in covered) else _render(element)
         for element in elements
     ]
 

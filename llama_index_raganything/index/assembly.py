@@ -28,6 +28,7 @@ from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.tables import TableWriter
 from llama_index_raganything.ingestion.visual import VisualWriter
 from llama_index_raganything.models.defaults import resolve_embed_model
+from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.readers.sources import FolderRules
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import LEDGER_SUFFIX, Ledger
@@ -273,6 +274,24 @@ def image_model(chosen: BaseEmbedding | None, embed_model: BaseEmbedding) -> Mul
         message = f"image_embed_model must embed images; {type(chosen).__name__} is no MultiModalEmbedding."
         raise ConfigurationError(message)
     return chosen
+
+
+def default_node_parser(chunk_size: int | None) -> RAGAnythingNodeParser:
+    """Return the node parser that serves when the user names none.
+
+    Args:
+        chunk_size: Tokens of a text chunk; the node parser's own default when None.
+
+    Raises:
+        ConfigurationError: ``chunk_size`` is below 1.
+    """
+    if chunk_size is None:
+        return RAGAnythingNodeParser()
+    if chunk_size < 1:
+        message = f"chunk_size must be 1 or more, not {chunk_size}."
+        raise ConfigurationError(message)
+    overlap = RAGAnythingNodeParser.model_fields["chunk_overlap"].default
+    return RAGAnythingNodeParser(chunk_size=chunk_size, chunk_overlap=min(overlap, chunk_size // 8))
 
 
 def default_processors(

@@ -28,6 +28,7 @@ from llama_index_raganything.index.assembly import (
     Models,
     Storage,
     configured_processors,
+    default_node_parser,
     default_processors,
     dimension,
     folder_rules,
@@ -36,7 +37,7 @@ from llama_index_raganything.index.assembly import (
 )
 from llama_index_raganything.index.queryable import Queryable
 from llama_index_raganything.ingestion import Ingestion, IngestionReport
-from llama_index_raganything.node_parser import RAGAnythingNodeParser
+from llama_index_raganything.ingestion.jobs import refuse_pages
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import SourceInput
 from llama_index_raganything.stores.ledger import LedgerEntry
@@ -62,7 +63,9 @@ class RAGAnythingIndex(Queryable):
             settings name, and its vision model describes images too.
         reader: Reader of files; a ``RAGAnythingReader`` over ``working_dir`` by default.
         reader_options: Arguments of the default reader, such as ``{"profile": "fast"}``.
-        node_parser: Makes nodes of documents; a ``RAGAnythingNodeParser`` by default.
+        node_parser: Makes nodes of documents; a ``RAGAnythingNodeParser`` by default. Chunks of any other splitter of
+            LlamaIndex get pages, boxes and sections too, and pictures are nodes beside them.
+        chunk_size: Tokens of a text chunk of the default node parser.
         transformations: Run on the nodes of each document before they are embedded.
         node_store: An open store, in place of ``uri``, ``collection``, ``token``, ``db_name`` and ``tenant``.
         graph: Keep a graph of the names and facts in the nodes, and follow it where that helps.
@@ -106,6 +109,7 @@ class RAGAnythingIndex(Queryable):
         reader: RAGAnythingReader | None = None,
         reader_options: dict[str, Any] | None = None,
         node_parser: NodeParser | None = None,
+        chunk_size: int | None = None,
         transformations: Sequence[TransformComponent] = (),
         node_store: MilvusNodeStore | None = None,
         graph: bool = True,
@@ -130,6 +134,10 @@ class RAGAnythingIndex(Queryable):
         check_options("description_options", description_options, ProcessorOptions, own_options)
         if reader is not None:
             refuse_beside("reader", {"reader_options": reader_options}, "set the options on the reader")
+        if node_parser is not None:
+            refuse_beside("node_parser", {"chunk_size": chunk_size}, "set the size on the node parser")
+        node_parser = node_parser or default_node_parser(chunk_size)
+        refuse_pages(reader.split if reader is not None else (reader_options or {}).get("split", "document"))
         if node_store is not None:
             of_store = {"uri": uri, "collection": collection, "token": token, "db_name": db_name, "tenant": tenant}
             refuse_beside("node_store", of_store | {"overwrite": overwrite}, "an open store has its own")
@@ -181,7 +189,6 @@ class RAGAnythingIndex(Queryable):
         )
         warn_of_other_vectors(self.ledger, self.embed_model)
         self.reader = reader or RAGAnythingReader(working_dir=str(storage.folder), **(reader_options or {}))
-        self.node_parser = node_parser or RAGAnythingNodeParser(asset_root=str(self.reader.assets.root))
         if processors is None:
             enabled = {
                 "image": enable_image_processing,
@@ -201,13 +208,14 @@ class RAGAnythingIndex(Queryable):
             )
         self.ingestion = Ingestion(
             reader=self.reader,
-            node_parser=self.node_parser,
+            node_parser=node_parser,
             embed_model=self.embed_model,
             node_store=self.node_store,
             ledger=self.ledger,
             transformations=[*processors, *transformations],
             layers=storage.layers(entity_linker, triple_extractor, self.image_embed_model),
         )
+        self.node_parser = self.ingestion.node_parser
         self.num_workers = 1
         self.last_report = IngestionReport()
 

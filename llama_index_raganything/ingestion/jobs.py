@@ -10,11 +10,12 @@ from functools import partial
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, Document
 
-from llama_index_raganything.documents import document_id
-from llama_index_raganything.errors import MissingDependencyError
+from llama_index_raganything.documents import document_contents, document_id
+from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
+from llama_index_raganything.node_parser import PlacedSplitter, RAGAnythingNodeParser
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import Source
-from llama_index_raganything.workers import Failure, map_in_processes
+from llama_index_raganything.workers import Failure, TimedOut, map_in_processes
 
 
 @dataclass
@@ -26,14 +27,14 @@ class Job:
         source: Path, URL or other name.
         content_hash: Hash of its content; empty while unknown, as for a URL that is not fetched yet.
         load: Loads it.
-        file: The local file, when it is one.
+        parsed: The source, when a parser has to read it; a content list and a loaded document need none.
     """
 
     doc_id: str
     source: str
     content_hash: str
     load: Callable[[], Document]
-    file: Source | None = None
+    parsed: Source | None = None
 
     @classmethod
     def of_source(cls, source: Source, content_hash: str, reader: RAGAnythingReader) -> Job:
@@ -52,7 +53,7 @@ class Job:
             source=source.location,
             content_hash=content_hash,
             load=partial(reader.read_source, source, {}),
-            file=source if source.kind == "file" else None,
+            parsed=source if source.kind != "content_list" else None,
         )
 
     @classmethod
@@ -81,14 +82,47 @@ class SplitDocument:
     split_seconds: float
 
 
+def refuse_pages(split: str) -> None:
+    """Refuse a reader that splits files into pages.
+
+    Args:
+        split: The reader's ``split``.
+
+    Raises:
+        ConfigurationError: It is not "document".
+    """
+    if split != "document":
+        message = (
+            f"The reader's split={split!r} does not go with an index, where a file is one document and its nodes have "
+            "their pages anyway; leave it out."
+        )
+        raise ConfigurationError(message)
+
+
+def with_pictures(node_parser: NodeParser, reader: RAGAnythingReader) -> NodeParser:
+    """Return a node parser whose nodes have pictures and places.
+
+    Args:
+        node_parser: Any node parser; it is not changed.
+        reader: Knows the folder of the pictures.
+
+    Returns:
+        The node parser with that folder where it has none; one that knows nothing of places, wrapped.
+    """
+    folder = str(reader.assets.root)
+    if not isinstance(node_parser, RAGAnythingNodeParser | PlacedSplitter):
+        return PlacedSplitter(node_parser, asset_root=folder)
+    return node_parser if node_parser.asset_root is not None else node_parser.model_copy(update={"asset_root": folder})
+
+
 def load_and_split(
     jobs: Sequence[Job], reader: RAGAnythingReader, node_parser: NodeParser, num_workers: int
 ) -> Iterator[tuple[Job, SplitDocument | Failure]]:
-    """Load and split documents, files in worker processes where more than one is asked for.
+    """Load and split documents, in worker processes where several are asked for or the reader has a limit of time.
 
     Args:
         jobs: The documents.
-        reader: Reads files.
+        reader: Reads files; no file takes longer than its ``parse_timeout_s``.
         node_parser: Splits documents.
         num_workers: Number of processes.
 
@@ -98,15 +132,23 @@ def load_and_split(
     Raises:
         MissingDependencyError: The parser that the reader names is not installed.
     """
-    files = [(job, job.file) for job in jobs if job.file is not None]
+    apart = [(job, job.parsed) for job in jobs if job.parsed is not None]
     rest: Sequence[Job] = jobs
-    if num_workers > 1 and len(files) > 1:
-        work = [(reader, node_parser, file) for _, file in files]
-        outcomes = map_in_processes(_read_and_split, work, num_workers)
-        yield from zip([job for job, _ in files], outcomes, strict=True)
-        rest = [job for job in jobs if job.file is None]
+    limit = reader.parse_timeout_s
+    if limit is not None or (num_workers > 1 and len(apart) > 1):
+        work = [(reader, node_parser, source) for _, source in apart]
+        outcomes = map_in_processes(_read_and_split, work, num_workers, time_limit_s=limit)
+        for (job, _), outcome in zip(apart, outcomes, strict=True):
+            yield job, _told(outcome)
+        rest = [job for job in jobs if job.parsed is None]
     for job in rest:
         yield job, _attempt(job, reader, node_parser)
+
+
+def _told(outcome: SplitDocument | Failure) -> SplitDocument | Failure:
+    if isinstance(outcome, TimedOut):
+        return TimedOut(f"{outcome.reason} Raise the reader's parse_timeout_s to wait longer.")
+    return outcome
 
 
 def _attempt(job: Job, reader: RAGAnythingReader, node_parser: NodeParser) -> SplitDocument | Failure:
@@ -132,7 +174,8 @@ def _split(load: Callable[[], Document], node_parser: NodeParser) -> SplitDocume
     nodes = node_parser.get_nodes_from_documents([document])
     return SplitDocument(
         nodes=nodes,
-        title=str(document.metadata.get("title", "")),
+        # Not of its metadata: what was taken out of its text is not to stand in the ledger either.
+        title=str(document_contents(document).metadata.get("title", "")),
         file_name=str(document.metadata.get("file_name", "")),
         content_hash=str(document.metadata.get("content_hash", "")),
         parse_seconds=parsed - started,

@@ -27,7 +27,7 @@ from llama_index_raganything.elements import SCHEMA_VERSION
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
 from llama_index_raganything.ingestion.embedding import embed_nodes, embedding_name
-from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split
+from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split, refuse_pages, with_pictures
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.removal import Removal
 from llama_index_raganything.ingestion.report import NOT_TRIED, IngestionReport
@@ -49,14 +49,18 @@ class Ingestion:
     """Parse, split, enrich, embed and store documents, each as one commit.
 
     Args:
-        reader: Turns files into documents.
-        node_parser: Turns documents into nodes.
+        reader: Turns files into documents, within its ``parse_timeout_s``.
+        node_parser: Turns documents into nodes. Any of LlamaIndex will do: their chunks get pages, boxes and sections,
+            and pictures become nodes beside them; see :class:`~llama_index_raganything.node_parser.PlacedSplitter`.
         embed_model: Embeds the nodes.
         node_store: Where nodes go.
         ledger: Where the state of every document is kept.
         transformations: Run on the nodes of each document between splitting and embedding.
         layers: What is kept beside the nodes and in step with them: the graph, tables, visual vectors.
         folder_rules: What is read of folders; all that is not hidden by default.
+
+    Raises:
+        ConfigurationError: The reader splits documents by page; here a file is one document.
     """
 
     def __init__(
@@ -73,8 +77,9 @@ class Ingestion:
     ) -> None:
         self.folder_rules = folder_rules or FolderRules()
         self.layers = list(layers)
+        refuse_pages(reader.split)
         self.reader = reader
-        self.node_parser = node_parser
+        self.node_parser = with_pictures(node_parser, reader)
         self.embed_model = embed_model
         self.node_store = node_store
         self.ledger = ledger
@@ -376,4 +381,5 @@ def _check_writable(working_dir: str) -> None:
 
 def _stable(settings: dict[str, Any]) -> dict[str, Any]:
     """Leave out what does not change the output: callbacks and functions with addresses in their repr."""
-    return {key: value for key, value in settings.items() if key != "callback_manager" and " at 0x" not in str(value)}
+    inner = {key: _stable(value) if isinstance(value, dict) else value for key, value in settings.items()}
+    return {key: value for key, value in inner.items() if key != "callback_manager" and " at 0x" not in str(value)}

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
+from llama_index_raganything.node_parser.placed import PlacedSplitter
 
-__all__ = ["RAGAnythingNodeParser"]
+__all__ = ["PlacedSplitter", "RAGAnythingNodeParser"]

@@ -35,13 +35,18 @@ class SectionPath:
         self._headings = [known for known in self._headings if known[0] < level]
         self._headings.append((level, text[:_HEADING_CHARS]))
 
-    def __str__(self) -> str:
-        """Return the path, such as ``"3 Results > 3.1 Revenue"``."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The headings of the path, such as ``("3 Results", "3.1 Revenue")``."""
         names = [text for _, text in self._headings]
         # Inner headings say more than outer ones, so a long path loses its head.
         while len(names) > 1 and len(SECTION_SEPARATOR.join(names)) > _SECTION_CHARS:
             names.pop(0)
-        return SECTION_SEPARATOR.join(names)
+        return tuple(names)
+
+    def __str__(self) -> str:
+        """Return the path, such as ``"3 Results > 3.1 Revenue"``."""
+        return SECTION_SEPARATOR.join(self.names)
 
 
 def label_mentions(elements: Iterable[Element]) -> dict[str, list[str]]:

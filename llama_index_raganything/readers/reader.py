@@ -72,9 +72,9 @@ class RAGAnythingReader(BasePydanticReader):
         photo_location: Read where photos were taken, too; when and with what camera is always read.
         lang: Language hint for parsers that take one ("en", "ch").
         page_range: Pages to read, 1-based and inclusive ("1-5,8"); all when None.
-        split: ``"document"`` gives one document per file. ``"page"`` gives one per page, slide or sheet, as LlamaIndex's
-            own readers do, with ``page`` and ``page_label`` in its metadata and the elements of that page inside; one
-            per file where a format has no pages.
+        split: ``"document"`` gives one document per file. ``"page"`` gives one per page, slide or sheet, as
+            LlamaIndex's own readers do, with ``page`` and ``page_label`` in its metadata and the elements of that
+            page inside; one per file where a format has no pages.
         parser_kwargs: Further arguments for the named parser. Not a place for secrets: it is serialised.
         working_dir: Folder of the assets and the parse cache.
         cache: Reuse the parse of an unchanged file.
@@ -195,8 +195,8 @@ class RAGAnythingReader(BasePydanticReader):
             fs: fsspec file system that the paths belong to.
 
         Returns:
-            An iterator of one document per source, or per page of it, in order. Sources that fail are left out of a batch,
-            logged in one line each and kept in :attr:`failures`; a single source raises.
+            An iterator of one document per source, or per page of it, in order. Sources that fail are left out of a
+            batch, logged in one line each and kept in :attr:`failures`; a single source raises.
 
         Raises:
             MissingDependencyError: The named parser lacks its package or weights.
