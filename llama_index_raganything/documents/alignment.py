@@ -13,6 +13,8 @@ from typing import Final
 _LINE = re.compile(r"[^\s][^\n]*")
 _SHARE: Final = 0.3
 """Share of words in common from which a changed line is taken for a line of the old part."""
+_PAIRED_SHARE: Final = 0.5
+"""Share of words in common from which the n-th changed line is taken for the n-th old one, if all are."""
 _GAP_WORDS: Final = 30_000
 """Words of one changed stretch, old and new, above which its lines are not compared word by word: it takes seconds."""
 
@@ -103,8 +105,20 @@ def _gap_owners(old: Sequence[_Line], new: Sequence[str], before: int | None, af
     inside = parts.pop() if len(parts) == 1 and parts <= around else None
     if not old:
         inside = before if before == after else None
-    owners = _matched_owners(old, new)
+    owners = _paired_owners(old, new) or _matched_owners(old, new)
     return [inside if owner is None else owner for owner in owners]
+
+
+def _paired_owners(old: Sequence[_Line], new: Sequence[str]) -> list[int | None]:
+    """Match lines one by one, as they are after a word was replaced in many; empty where they do not match so."""
+    if len(old) != len(new):
+        return []
+    for line, text in zip(old, new, strict=True):
+        before, after = line.text.split(), text.split()
+        common = (Counter(before) & Counter(after)).total()
+        if common < _PAIRED_SHARE * max(len(before), len(after)):
+            return []
+    return [line.part for line in old]
 
 
 def _matched_owners(old: Sequence[_Line], new: Sequence[str]) -> list[int | None]:
