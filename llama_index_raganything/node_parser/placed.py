@@ -13,7 +13,6 @@ from typing import Any, Self
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import (
-    BaseComponent,
     BaseNode,
     Document,
     ImageNode,
@@ -66,6 +65,7 @@ class PlacedSplitter(NodeParser):
     """
 
     splitter: SerializeAsAny[TransformComponent] = Field(description="Makes chunks of documents.")
+    splitter_class: str = Field(description="Name of the splitter's class; some have no class_name of their own.")
     by_page: bool = Field(default=True, description="Give the splitter one page at a time.")
     asset_root: str | None = Field(default=None, description="Folder of crops; with it pictures are nodes too.")
 
@@ -87,6 +87,7 @@ class PlacedSplitter(NodeParser):
             raise ConfigurationError(message)
         super().__init__(
             splitter=splitter,
+            splitter_class=type(splitter).__name__,
             by_page=by_page,
             asset_root=None if asset_root is None else str(asset_root),
             callback_manager=callback_manager or CallbackManager([]),
@@ -113,8 +114,16 @@ class PlacedSplitter(NodeParser):
         """
         values = {key: value for key, value in (data | kwargs).items() if key in {"splitter", "by_page", "asset_root"}}
         if isinstance(values.get("splitter"), dict):
-            values["splitter"] = _component(values["splitter"])
+            values["splitter"] = _component(values["splitter"], str(data.get("splitter_class", "")))
         return cls(**values)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle a copy of the splitter: core takes functions that do not pickle out of the component itself."""
+        try:
+            splitter = self.splitter.model_copy(deep=True)
+        except Exception:  # noqa: BLE001  # a client inside an embedding model, say, that cannot be copied
+            splitter = self.splitter.model_copy()
+        return super(PlacedSplitter, self.model_copy(update={"splitter": splitter})).__getstate__()
 
     def _parse_nodes(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> list[BaseNode]:
         made: list[BaseNode] = []
@@ -146,7 +155,6 @@ class PlacedSplitter(NodeParser):
     def _stretches(self, document: Document, contents: Contents) -> Iterator[_Stretch]:
         pages = [page for page in document_pages(contents) if contents.text[page.start : page.end].strip()]
         whole = len(pages) < 2 or not self.by_page
-        source = _source_of(document, contents)
         for page in pages[:1] if whole else pages:
             start, end = (0, len(contents.text)) if whole else (page.start, page.end)
             # Ids of their own, because a function that makes ids of chunks counts from nought for each document.
@@ -161,10 +169,7 @@ class PlacedSplitter(NodeParser):
                     "id_": identity,
                     "text_resource": MediaResource(text=contents.text[start:end]),
                     "metadata": dict(contents.metadata),
-                    "relationships": {
-                        NodeRelationship.SOURCE: source,
-                        NodeRelationship.CHILD: packed(elements, identity),
-                    },
+                    "relationships": {NodeRelationship.CHILD: packed(elements, identity)},
                 }
             )
             yield _Stretch(part, start)
@@ -183,8 +188,9 @@ class PlacedSplitter(NodeParser):
             for chunk in made:
                 if chunk.source_node is None or chunk.source_node.node_id == stretch.document.node_id:
                     chunk.relationships[NodeRelationship.SOURCE] = source
-        for before, after in pairwise([made for made in chunks if made]):
-            _chain(before[-1], after[0])
+        if getattr(self.splitter, "include_prev_next_rel", False):
+            for before, after in pairwise([made for made in chunks if made]):
+                _chain(before[-1], after[0])
         return [chunk for made in chunks for chunk in made] + self._pictures(document)
 
     def _pictures(self, document: BaseNode) -> list[BaseNode]:
@@ -229,9 +235,8 @@ def _place(stretch: _Stretch, chunks: Sequence[BaseNode], places: Places) -> Non
 
 
 def _chain(before: BaseNode, after: BaseNode) -> None:
-    """Link the last chunk of a page with the first one of the next, where the splitter links chunks at all."""
-    linked = NodeRelationship.PREVIOUS in before.relationships or NodeRelationship.NEXT in after.relationships
-    if linked and before.parent_node is None and after.parent_node is None:
+    """Link the last chunk of a page with the first of the next; not in hierarchies, whose levels come one by one."""
+    if before.parent_node is None and after.parent_node is None:
         before.relationships.setdefault(NodeRelationship.NEXT, after.as_related_node_info())
         after.relationships.setdefault(NodeRelationship.PREVIOUS, before.as_related_node_info())
 
@@ -240,14 +245,12 @@ def _union(first: Sequence[str], second: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*first, *second]))
 
 
-def _component(data: dict[str, Any]) -> TransformComponent:
+def _component(data: dict[str, Any], class_name: str = "") -> TransformComponent:
     """Make a component from its dictionary, with those inside it."""
-    name = data.get("class_name")
-    kind = next((kind for kind in _components() if kind.class_name() == name), None)
+    name = class_name or data.get("class_name")
+    kind = next((kind for kind in _components() if name in (kind.__name__, kind.class_name())), None)
     if kind is None:
-        message = (
-            f"No splitter named {name!r} is imported; pass the splitter itself: from_dict(data, splitter=...)."
-        )
+        message = f"No splitter named {name!r} is imported; pass the splitter itself: from_dict(data, splitter=...)."
         raise ConfigurationError(message)
     # LlamaIndex writes a function as a dict that its own validator then refuses.
     values = {key: _revived(value) for key, value in data.items() if key not in {"class_name", "id_func"}}
@@ -267,10 +270,10 @@ def _revived(value: Any) -> Any:
 
 
 def _components() -> Iterator[type[TransformComponent]]:
-    """Yield the classes of components that are imported and have a name of their own."""
+    """Yield the classes of components that are imported, node parsers first."""
     waiting = NodeParser.__subclasses__() + TransformComponent.__subclasses__()
     while waiting:
         kind = waiting.pop(0)
         waiting += kind.__subclasses__()
-        if not inspect.isabstract(kind) and kind.class_name() != BaseComponent.class_name():
+        if not inspect.isabstract(kind):
             yield kind
