@@ -26,6 +26,7 @@ from llama_index.core.schema import (
 from llama_index.core.utils import get_tqdm_iterable
 from pydantic import Field, SerializeAsAny
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.documents import Contents, document_contents, document_pages, packed
 from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, content_id
 from llama_index_raganything.errors import ConfigurationError
@@ -41,6 +42,7 @@ class _Stretch:
     start: int
 
 
+@strict_arguments
 class PlacedSplitter(NodeParser):
     """Split documents with any LlamaIndex splitter and say where each chunk stands.
 

@@ -1,9 +1,15 @@
 """Worker processes: order, failures, and a process that dies."""
 
+import multiprocessing
 import os
+import subprocess
+import sys
+import time
 
-from llama_index_raganything.errors import ParseError
-from llama_index_raganything.workers import Failure, map_in_processes
+import pytest
+
+from llama_index_raganything.errors import ConfigurationError, ParseError
+from llama_index_raganything.workers import Failure, TimedOut, map_in_processes
 
 
 def work(item: int) -> int:
@@ -25,3 +31,70 @@ def test_order_is_kept_and_one_bad_item_does_not_stop_the_others():
 
 def test_no_items():
     assert list(map_in_processes(work, [], num_workers=2)) == []
+
+
+def sleep(item: float) -> float:
+    time.sleep(item)
+    return item
+
+
+def test_an_item_that_takes_too_long_costs_its_time_once_and_nothing_else():
+    started = time.monotonic()
+    outcomes = list(map_in_processes(sleep, [0, 60, 0.1], num_workers=1, time_limit_s=1))
+    assert (outcomes[0], outcomes[2]) == (0, 0.1)
+    assert outcomes[1] == TimedOut("It took longer than 1 s and was stopped.")
+    assert time.monotonic() - started < 20
+
+
+def start_a_child(path: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(str(child.pid))
+        child.wait()
+
+
+def test_what_a_worker_has_started_ends_with_it(tmp_path):
+    path = tmp_path / "pid"
+    (outcome,) = map_in_processes(start_a_child, [str(path)], num_workers=1, time_limit_s=3)
+    assert isinstance(outcome, TimedOut)
+    pid = int(path.read_text())
+    for _ in range(50):
+        if not _is_running(pid):
+            break
+        time.sleep(0.1)
+    assert not _is_running(pid)
+
+
+def _is_running(pid: int) -> bool:
+    status = f"/proc/{pid}/stat"
+    if os.path.exists("/proc/self/stat"):
+        # A zombie that nobody has waited for does not run any more.
+        return os.path.exists(status) and open(status, encoding="utf-8").read().rpartition(")")[2].split()[0] != "Z"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_no_process_is_left_when_the_caller_stops_early():
+    outcomes = map_in_processes(sleep, [0, 60, 60], num_workers=2)
+    assert next(outcomes) == 0
+    outcomes.close()
+    assert multiprocessing.active_children() == []
+
+
+def unpicklable(item: int) -> object:
+    return lambda: item
+
+
+def test_a_result_that_cannot_be_handed_back_is_a_failure():
+    (outcome,) = map_in_processes(unpicklable, [1], num_workers=1)
+    assert isinstance(outcome, Failure)
+    assert "pickle" in outcome.reason
+
+
+def test_a_worker_of_a_pool_may_have_none_of_its_own(monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.raises(ConfigurationError, match="parse_timeout_s"):
+        list(map_in_processes(work, [1], num_workers=1))

@@ -26,6 +26,7 @@ from llama_index_raganything.errors import (
     CorruptFileError,
     FileTooLargeError,
     MissingDependencyError,
+    ParseError,
     SourceError,
     UnsupportedFormatError,
 )
@@ -406,6 +407,14 @@ def test_a_hanging_file_costs_its_time_limit_and_nothing_else(tmp_path: Path, fo
     assert len(reader.load_data(paths)) == 3
     assert [Path(source).name for source, _ in reader.failures] == ["note01.md"]
     assert time.monotonic() - started < 55
+
+
+def test_one_file_alone_is_stopped_too(tmp_path: Path, folder: Path) -> None:
+    reader = SleepingReader(working_dir=str(tmp_path / "w"), parse_timeout_s=2)
+    started = time.monotonic()
+    with pytest.raises(ParseError, match=r"longer than 2 s.*parse_timeout_s"):
+        reader.load_data(folder / "note01.md")
+    assert time.monotonic() - started < 40
 
 
 async def test_the_event_loop_is_not_blocked(tmp_path: Path, folder: Path) -> None:
