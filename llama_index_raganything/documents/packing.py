@@ -94,7 +94,8 @@ class Contents:
         text: Its text.
         elements: The elements that agree with the text, in its order.
         spans: Where each of them stands in the text; None for what the readable text leaves out, as furniture.
-        metadata: Its metadata; without a title that repeats what was taken out of the text.
+        metadata: Its metadata. Where the text was changed, without a title that repeats what was taken out of it, and
+            without the ``content_hash`` of the file, which says something else: no page of it is to be shown for it.
     """
 
     text: str
@@ -122,10 +123,8 @@ def document_contents(document: Document) -> Contents:
     agreed = agree(packed, text)
     metadata = document.metadata
     if agreed.taken is not None:
-        taken = agreed.taken
-        metadata = {
-            key: value for key, value in metadata.items() if not (key in _READ_KEYS and taken.stand_in([str(value)]))
-        }
+        said = {key for key in _READ_KEYS if key in metadata and agreed.taken.stand_in([str(metadata[key])])}
+        metadata = {key: value for key, value in metadata.items() if key != "content_hash" and key not in said}
     return Contents(text, agreed.elements, agreed.spans, metadata)
 
 

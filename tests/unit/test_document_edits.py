@@ -14,6 +14,7 @@ from llama_index.core.schema import Document, ImageNode, MediaResource, Metadata
 from llama_index_raganything import RAGAnythingNodeParser, RAGAnythingReader, document_elements, elements_to_document
 from llama_index_raganything.documents import document_contents, elements_to_text
 from llama_index_raganything.elements import Element
+from llama_index_raganything.query_engine.node_images import ImageFiles
 
 DEMO = Path(__file__).parents[2] / "llama_index_raganything" / "demo_files" / "annual_report.pdf"
 
@@ -175,6 +176,17 @@ class TestRedaction:
         assert "nordlys" not in said(nodes)
         assert all("title" not in node.metadata for node in nodes)
         assert report.metadata["title"]
+
+    def test_no_page_of_the_file_is_shown_for_it(self, report, reader):
+        images = ImageFiles(str(reader.assets.root))
+
+        def pages():
+            return [n for n in nodes_of(report) if n.metadata["content_type"] == "page"]
+
+        assert all(images.fitted_page(page, 100_000) for page in pages())
+        redact(report, "Sweden")
+        assert len(pages()) == 3
+        assert not any(images.fitted_page(page, 100_000) for page in pages())
 
     def test_a_caption(self, report):
         nodes = nodes_of(redact(report, "turbines", "mills"))
