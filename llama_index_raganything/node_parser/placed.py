@@ -26,7 +26,7 @@ from llama_index.core.schema import (
 from llama_index.core.utils import get_tqdm_iterable
 from pydantic import Field, SerializeAsAny
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.documents import Contents, document_contents, document_pages, packed
 from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, content_id
 from llama_index_raganything.errors import ConfigurationError
@@ -112,11 +112,16 @@ class PlacedSplitter(NodeParser):
             The component.
 
         Raises:
-            ConfigurationError: The splitter cannot be made from its dictionary.
+            ConfigurationError: There is no splitter, or it cannot be made from its dictionary.
         """
-        values = {key: value for key, value in (data | kwargs).items() if key in {"splitter", "by_page", "asset_root"}}
+        refuse_unknown(cls.__name__, kwargs, argument_names(cls))
+        # What else core writes are fields that the splitter has itself.
+        own = cls.model_fields.keys() - argument_names(cls) | {"class_name"}
+        values = {key: value for key, value in data.items() if key not in own} | kwargs
         if isinstance(values.get("splitter"), dict):
             values["splitter"] = _component(values["splitter"], str(data.get("splitter_class", "")))
+        if "splitter" not in values:
+            raise ConfigurationError("The dictionary names no splitter; pass it: from_dict(data, splitter=...).")
         return cls(**values)
 
     def __getstate__(self) -> dict[str, Any]:

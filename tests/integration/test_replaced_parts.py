@@ -88,7 +88,7 @@ def test_a_reader_with_a_folder_of_its_own(opened, tmp_path):
 
 def test_chunk_size_reaches_the_default_node_parser(opened):
     assert opened(chunk_size=16).node_parser.chunk_size == 16
-    with pytest.raises(ConfigurationError, match="chunk_size=512"):
+    with pytest.raises(ConfigurationError, match="node_parser and chunk_size were both given"):
         opened(chunk_size=512, node_parser=RAGAnythingNodeParser())
     with pytest.raises(ConfigurationError, match="chunk_size must be"):
         opened(chunk_size=0)
