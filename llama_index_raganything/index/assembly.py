@@ -29,7 +29,7 @@ from llama_index_raganything.ingestion.tables import TableWriter
 from llama_index_raganything.ingestion.visual import VisualWriter
 from llama_index_raganything.models.defaults import resolve_embed_model
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
-from llama_index_raganything.readers.sources import FolderRules
+from llama_index_raganything.readers.folders import FolderRules
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import LEDGER_SUFFIX, Ledger
 from llama_index_raganything.stores.milvus import MilvusNodeStore
@@ -327,9 +327,18 @@ def configured_processors(
         vision_llm: Describes images.
         working_dir: Folder below which answers are kept.
     """
-    folder = Path(working_dir or DEFAULT_WORKING_DIR) / "descriptions"
+    folder = descriptions_folder(working_dir)
     words = [EquationWords()] if getattr(config, "enable_equation_processing", True) else []
     return [*words, *processors_from_config(config, llm, vision_llm, folder)]
+
+
+def descriptions_folder(working_dir: str | Path | None) -> Path:
+    """Return the folder in which the answers of models are kept for all knowledge bases of a configuration.
+
+    Args:
+        working_dir: The configuration's working folder.
+    """
+    return Path(working_dir or DEFAULT_WORKING_DIR) / "descriptions"
 
 
 def folder_rules(config: Any) -> FolderRules:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MultiModalEmbedding
@@ -30,6 +31,7 @@ from llama_index_raganything.index.assembly import (
     configured_processors,
     default_node_parser,
     default_processors,
+    descriptions_folder,
     dimension,
     folder_rules,
     image_model,
@@ -38,6 +40,8 @@ from llama_index_raganything.index.assembly import (
 from llama_index_raganything.index.queryable import Queryable
 from llama_index_raganything.ingestion import Ingestion, IngestionReport
 from llama_index_raganything.ingestion.jobs import refuse_pages
+from llama_index_raganything.ingestion.pipeline import Patterns
+from llama_index_raganything.readers.folders import FolderRules
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import SourceInput
 from llama_index_raganything.stores.ledger import LedgerEntry
@@ -214,6 +218,7 @@ class RAGAnythingIndex(Queryable):
             ledger=self.ledger,
             transformations=[*processors, *transformations],
             layers=storage.layers(entity_linker, triple_extractor, self.image_embed_model),
+            folder_rules=FolderRules(own=frozenset({str(storage.folder.absolute())})),
         )
         self.node_parser = self.ingestion.node_parser
         self.num_workers = 1
@@ -224,6 +229,7 @@ class RAGAnythingIndex(Queryable):
         cls,
         paths: SourceInput,
         *,
+        exclude: Patterns = None,
         strict: bool = False,
         show_progress: bool = False,
         num_workers: int | None = None,
@@ -232,7 +238,9 @@ class RAGAnythingIndex(Queryable):
         """Open an index and bring in files and folders.
 
         Args:
-            paths: Files, folders (recursively), content lists, or URLs where the reader allows them.
+            paths: Files, folders (recursively), pairs of a name and bytes, content lists, or URLs where the reader
+                allows them.
+            exclude: Patterns of paths that are left out, as in a ``.gitignore``.
             strict: Raise at the end when a document failed; otherwise see :attr:`last_report`.
             show_progress: Show a progress bar.
             num_workers: Processes that parse; :attr:`num_workers` by default.
@@ -242,11 +250,16 @@ class RAGAnythingIndex(Queryable):
             The index.
 
         Raises:
+            SourceError: A path does not exist, and there was nothing else to bring in.
             IngestionError: ``strict`` is set and documents failed; the others are in.
         """
         refuse_unknown("RAGAnythingIndex.from_paths()", options, argument_names(cls, cls.from_paths))
         index = cls(**options)
-        index.add(paths, strict=strict, show_progress=show_progress, num_workers=num_workers)
+        try:
+            index.add(paths, exclude=exclude, strict=strict, show_progress=show_progress, num_workers=num_workers)
+        except BaseException:
+            index.close()  # The caller has nothing to close.
+            raise
         return index
 
     @classmethod
@@ -306,7 +319,8 @@ class RAGAnythingIndex(Queryable):
             options["processors"] = configured_processors(config, llm, vision_llm, options["working_dir"])
         index = cls(llm=llm, vision_llm=vision_llm, **options)
         index.num_workers = num_workers
-        index.ingestion.folder_rules = folder_rules(config)
+        own = index.ingestion.folder_rules.own | {str(descriptions_folder(options["working_dir"]).absolute())}
+        index.ingestion.folder_rules = replace(folder_rules(config), own=own)
         return index
 
     @classmethod
@@ -320,30 +334,64 @@ class RAGAnythingIndex(Queryable):
         return await asyncio.to_thread(cls.from_documents, documents, **options)
 
     def add(
-        self, paths: SourceInput, *, strict: bool = False, show_progress: bool = False, num_workers: int | None = None
+        self,
+        paths: SourceInput,
+        *,
+        exclude: Patterns = None,
+        strict: bool = False,
+        show_progress: bool = False,
+        num_workers: int | None = None,
     ) -> IngestionReport:
-        """Bring in files and folders; skip what is unchanged, replace what changed.
+        """Bring in files and folders; skip what is unchanged, replace what changed, follow what was renamed.
+
+        Hidden, temporary and system files in folders are skipped, as is the index's own data; the report counts them.
+        A file whose path is gone while the same content comes in at another one has moved: the document at the old
+        path is replaced. Nothing else is deleted; that is what :meth:`sync` does.
 
         Args:
-            paths: Files, folders (recursively), content lists, or URLs where the reader allows them.
-            strict: Raise at the end when a document failed.
+            paths: Files, folders (recursively), pairs of a name and bytes or a binary stream, content lists, or URLs
+                where the reader allows them. Files that are named themselves are read whatever they are called.
+            exclude: Patterns of paths that are left out, as in a ``.gitignore``: ``"drafts/**"``, ``["*.bak"]``.
+            strict: Raise at the end when a document failed or a path does not exist.
             show_progress: Show a progress bar.
             num_workers: Processes that parse; :attr:`num_workers` by default.
+
+        Returns:
+            What was done, also kept as :attr:`last_report`. Among several paths, one that does not exist is a failure
+            in it, and in its ``not_found``.
+
+        Raises:
+            SourceError: A path does not exist, and there was nothing else to bring in.
+            IngestionError: ``strict`` is set and documents failed; the others are in.
+        """
+        self.last_report = self.ingestion.add_paths(
+            paths,
+            exclude=exclude,
+            strict=strict,
+            show_progress=show_progress,
+            num_workers=self.num_workers if num_workers is None else num_workers,
+        )
+        return self.last_report
+
+    def add_bytes(
+        self, data: bytes | bytearray | memoryview | BinaryIO, name: str, *, strict: bool = False
+    ) -> IngestionReport:
+        """Bring in a file that lies in memory or comes as a stream.
+
+        Args:
+            data: Its bytes, or a binary stream, which is read to its end.
+            name: Its file name; its format shows in the content and in the name's extension. The document's id derives
+                from it, so that other content under the same name replaces the document.
+            strict: Raise when the document failed.
 
         Returns:
             What was done, also kept as :attr:`last_report`.
 
         Raises:
-            IngestionError: ``strict`` is set and documents failed; the others are in.
+            ConfigurationError: There is no name, or the stream is one of text.
+            IngestionError: ``strict`` is set and the document failed.
         """
-        report = self.ingestion.add_paths(
-            paths,
-            strict=strict,
-            show_progress=show_progress,
-            num_workers=self.num_workers if num_workers is None else num_workers,
-        )
-        self.last_report = report
-        return report
+        return self.add((name, data), strict=strict)
 
     def add_documents(
         self, documents: Iterable[Document], *, strict: bool = False, show_progress: bool = False
@@ -362,12 +410,19 @@ class RAGAnythingIndex(Queryable):
         return self.last_report
 
     def sync(
-        self, folder: str | Path, *, strict: bool = False, show_progress: bool = False, num_workers: int | None = None
+        self,
+        folder: str | Path,
+        *,
+        exclude: Patterns = None,
+        strict: bool = False,
+        show_progress: bool = False,
+        num_workers: int | None = None,
     ) -> IngestionReport:
-        """Make the index agree with a folder: add, update, and delete what is gone from it.
+        """Make the index agree with a folder: add, update, and delete what is gone from it or left out.
 
         Args:
-            folder: The folder; documents from elsewhere are not touched.
+            folder: The folder; documents from elsewhere, and below folders that cannot be read, are not touched.
+            exclude: Patterns of paths that are left out, as in a ``.gitignore``; documents there are deleted.
             strict: Raise at the end when a document failed.
             show_progress: Show a progress bar.
             num_workers: Processes that parse; :attr:`num_workers` by default.
@@ -380,26 +435,36 @@ class RAGAnythingIndex(Queryable):
         """
         self.last_report = self.ingestion.sync(
             folder,
+            exclude=exclude,
             strict=strict,
             show_progress=show_progress,
             num_workers=self.num_workers if num_workers is None else num_workers,
         )
         return self.last_report
 
-    def delete(self, document: str) -> bool:
+    def delete(self, document: str | Path) -> bool:
         """Delete a document with every trace: nodes, vectors, ledger row, assets and cached parse.
 
         Args:
-            document: Its id, path or URL.
+            document: Its id, path or URL, or its file name where no other document has the same.
 
         Returns:
             True when the document was known.
+
+        Raises:
+            ConfigurationError: Several documents have this file name; the message lists them.
         """
         return self.ingestion.delete(document)
 
     async def aadd(self, paths: SourceInput, **options: Any) -> IngestionReport:
         """Async twin of :meth:`add`; the work runs in a thread."""
         return await asyncio.to_thread(self.add, paths, **options)
+
+    async def aadd_bytes(
+        self, data: bytes | bytearray | memoryview | BinaryIO, name: str, *, strict: bool = False
+    ) -> IngestionReport:
+        """Async twin of :meth:`add_bytes`; the work runs in a thread."""
+        return await asyncio.to_thread(self.add_bytes, data, name, strict=strict)
 
     async def aadd_documents(self, documents: Iterable[Document], **options: Any) -> IngestionReport:
         """Async twin of :meth:`add_documents`; the work runs in a thread."""
@@ -409,7 +474,7 @@ class RAGAnythingIndex(Queryable):
         """Async twin of :meth:`sync`; the work runs in a thread."""
         return await asyncio.to_thread(self.sync, folder, **options)
 
-    async def adelete(self, document: str) -> bool:
+    async def adelete(self, document: str | Path) -> bool:
         """Async twin of :meth:`delete`; the work runs in a thread."""
         return await asyncio.to_thread(self.delete, document)
 

@@ -13,35 +13,50 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, Document, TransformComponent
+from llama_index_instrumentation import get_dispatcher
 from tqdm import tqdm
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.documents import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
 from llama_index_raganything.enrich.base import ElementProcessor
-from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
+from llama_index_raganything.errors import ConfigurationError, SourceError
 from llama_index_raganything.ingestion.embedding import embed_nodes, embedding_name
+from llama_index_raganything.ingestion.events import (
+    DocumentIngestionEndEvent,
+    DocumentIngestionStartEvent,
+    IngestionEndEvent,
+    IngestionStartEvent,
+)
+from llama_index_raganything.ingestion.finding import find_jobs, find_moves
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split, refuse_pages, with_pictures
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.removal import Removal
 from llama_index_raganything.ingestion.report import NOT_TRIED, IngestionReport
 from llama_index_raganything.models.dashscope.failures import FATAL_ERRORS
-from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.embedded import EMBEDDED
+from llama_index_raganything.readers.folders import FolderRules
+from llama_index_raganything.readers.patterns import ExcludePatterns
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.registry import named_parser
-from llama_index_raganything.readers.sources import FolderRules, SourceInput, expand_sources
+from llama_index_raganything.readers.sources import FoundSources, SourceInput, expand_sources
+from llama_index_raganything.stores.clients import Address
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 from llama_index_raganything.workers import Failure
 
 logger = logging.getLogger(__name__)
+dispatcher = get_dispatcher(__name__)
+
+Patterns = str | Iterable[str] | None
+"""Patterns of paths to leave out: one, several, or none."""
 
 
 @strict_arguments
@@ -57,7 +72,8 @@ class Ingestion:
         ledger: Where the state of every document is kept.
         transformations: Run on the nodes of each document between splitting and embedding.
         layers: What is kept beside the nodes and in step with them: the graph, tables, visual vectors.
-        folder_rules: What is read of folders; all that is not hidden by default.
+        folder_rules: What is read of folders; all that is not hidden by default. The database of ``node_store`` and
+            the working folder of ``reader`` never are.
 
     Raises:
         ConfigurationError: The reader splits documents by page; here a file is one document.
@@ -99,43 +115,64 @@ class Ingestion:
         payload = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(payload.encode()).hexdigest()[:32]
 
+    @dispatcher.span
     def add_paths(
         self,
         paths: SourceInput,
         *,
+        exclude: Patterns = None,
         strict: bool = False,
         show_progress: bool = False,
         num_workers: int = 1,
     ) -> IngestionReport:
-        """Bring in files and folders; skip what is unchanged, replace what changed.
+        """Bring in files and folders; skip what is unchanged, replace what changed, follow what was renamed.
 
         Args:
-            paths: Files, folders (recursively), content lists, or URLs where the reader allows them.
+            paths: Files, folders (recursively), pairs of a name and bytes, content lists, or URLs where the reader
+                allows them.
+            exclude: Patterns of paths that are left out, as in a ``.gitignore``.
             strict: Raise at the end when a document failed.
             show_progress: Show a progress bar.
             num_workers: Processes that parse; more than one needs an importable ``__main__``.
 
         Returns:
-            What was done. One bad file never stops the others.
+            What was done. One bad file never stops the others, nor does a path that does not exist.
 
         Raises:
+            SourceError: A path does not exist, and there was nothing else to bring in.
             ConfigurationError: ``num_workers`` is below 1, the reader's parser has a name that is not known, or its
                 ``working_dir`` cannot be written.
             MissingDependencyError: The parser that the reader names is not installed.
             IngestionError: ``strict`` is set and documents failed.
         """
+        report = IngestionReport()
+        with report.stage("total"):
+            self._add(
+                expand_sources(paths, rules=self._rules(exclude)),
+                report,
+                show_progress=show_progress,
+                num_workers=num_workers,
+            )
+        return report.finish(strict=strict)
+
+    def _add(self, found: FoundSources, report: IngestionReport, *, show_progress: bool, num_workers: int) -> None:
         if num_workers < 1:
             message = f"num_workers must be 1 or more, not {num_workers}."
             raise ConfigurationError(message)
         _check_writable(self.reader.working_dir)
         if self.reader.parser not in EMBEDDED:
             named_parser(self.reader.parser)  # Fails before anything is written, not once for every file.
-        report = IngestionReport()
-        with report.stage("total"):
-            jobs = self._jobs(paths, report)
-            self._run(jobs, report, show_progress=show_progress, num_workers=num_workers)
-        return report.finish(strict=strict)
+        jobs = find_jobs(found, self.reader, report)
+        self._run(jobs, report, show_progress=show_progress, num_workers=num_workers)
 
+    def _rules(self, exclude: Patterns) -> FolderRules:
+        """Return what is read of folders, which is never the run's own data."""
+        own = {str(self.reader.assets.root.absolute()), os.path.abspath(self.reader.parse_cache_root)}
+        if Address.parse(self.node_store.uri).is_local:
+            own.add(self.node_store.uri)
+        return replace(self.folder_rules, exclude=ExcludePatterns.of(exclude), own=self.folder_rules.own | own)
+
+    @dispatcher.span
     def add_documents(
         self, documents: Iterable[Document], *, strict: bool = False, show_progress: bool = False
     ) -> IngestionReport:
@@ -158,13 +195,21 @@ class Ingestion:
             self._run(jobs, report, show_progress=show_progress, num_workers=1)
         return report.finish(strict=strict)
 
+    @dispatcher.span
     def sync(
-        self, folder: str | Path, *, strict: bool = False, show_progress: bool = False, num_workers: int = 1
+        self,
+        folder: str | Path,
+        *,
+        exclude: Patterns = None,
+        strict: bool = False,
+        show_progress: bool = False,
+        num_workers: int = 1,
     ) -> IngestionReport:
-        """Make the store agree with a folder: add, update, and delete what is gone from it.
+        """Make the store agree with a folder: add, update, and delete what is gone from it or left out.
 
         Args:
-            folder: The folder; documents from elsewhere are not touched.
+            folder: The folder; documents from elsewhere, and below folders that cannot be read, are not touched.
+            exclude: Patterns of paths that are left out, as in a ``.gitignore``; documents there are deleted.
             strict: Raise at the end when a document failed.
             show_progress: Show a progress bar.
             num_workers: Processes that parse.
@@ -180,54 +225,48 @@ class Ingestion:
         if not root.is_dir():
             message = f"{str(root)!r} is not a folder; nothing was changed. Name an existing folder to sync."
             raise SourceError(message)
-        present = {source.location for source in expand_sources(root)[0]}
+        report = IngestionReport()
+        with report.stage("total"):
+            found = expand_sources(root, rules=self._rules(exclude))
+            self._add(found, report, show_progress=show_progress, num_workers=num_workers)
+        present = {source.location for source in found.sources}
         # By id too: the ledger writes what is no Unicode in a file's name as "?".
         present_ids = {document_id(location) for location in present}
-        report = self.add_paths(root, show_progress=show_progress, num_workers=num_workers)
+        unreadable = found.skipped.names.get("unreadable", [])
         gone = [
             entry
             for entry in self.ledger.list()
             if entry.source not in present
             and entry.doc_id not in present_ids
             and Path(entry.source).is_relative_to(root)
+            and not any(Path(entry.source).is_relative_to(place) for place in unreadable)
         ]
         self._removal.delete_entries(gone)
         report.deleted += [entry.source for entry in gone]
         self._flush()
         return report.finish(strict=strict)
 
-    def delete(self, document: str) -> bool:
+    def delete(self, document: str | Path) -> bool:
         """Delete a document with every trace: nodes, vectors, ledger row, assets and cached parse.
 
         Args:
-            document: Its id, or its source (path or URL).
+            document: Its id, its source (path or URL), or its file name where no other document has the same.
 
         Returns:
             True when the document was known.
+
+        Raises:
+            ConfigurationError: Several documents have this file name.
         """
-        names = [document, document_id(document), document_id(os.path.abspath(document))]
-        found = self.ledger.get_many(names)
-        entry = next((found[name] for name in names if name in found), None)
+        entry = self._removal.entry_named(os.fspath(document))
         if entry is None:
             return False
         self._removal.delete_entries([entry])
         self._flush()
         return True
 
-    def _jobs(self, paths: SourceInput, report: IngestionReport) -> list[Job]:
-        jobs: dict[str, Job] = {}
-        for source in expand_sources(paths, rules=self.folder_rules)[0]:
-            try:
-                with report.stage("hash"):
-                    digest = file_hash(Path(source.target)) if source.kind == "file" else ""
-            except RAGAnythingError as error:
-                report.failures.append((source.location, str(error)))
-                continue
-            job = Job.of_source(source, digest, self.reader)
-            jobs[job.doc_id] = job
-        return list(jobs.values())
-
     def _run(self, jobs: list[Job], report: IngestionReport, *, show_progress: bool, num_workers: int) -> None:
+        dispatcher.event(IngestionStartEvent(documents=len(jobs)))
         fingerprint = self.fingerprint()
         known = self.ledger.get_many([job.doc_id for job in jobs])
         self._removal.clean_leftovers({job.doc_id for job in jobs})
@@ -238,6 +277,7 @@ class Ingestion:
                 report.unchanged.append(job.source)
             else:
                 todo.append(job)
+        moves = find_moves(jobs, known, self.ledger.list)
         tried: set[str] = set()
         progress = tqdm(total=len(todo), desc="Documents", unit="doc", disable=not show_progress)
         with progress:
@@ -245,7 +285,7 @@ class Ingestion:
                 tried.add(job.doc_id)
                 progress.set_postfix_str(Path(job.source).name[:40])
                 try:
-                    self._commit(job, outcome, known.get(job.doc_id), fingerprint, report)
+                    self._commit(job, outcome, known.get(job.doc_id), fingerprint, report, moves.get(job.doc_id))
                 except FATAL_ERRORS as error:
                     # Every other document would fail for the same reason, each after a parse.
                     report.ended_early = Failure.of(error).reason
@@ -255,7 +295,19 @@ class Ingestion:
         if todo:
             with report.stage("write"):
                 self._flush()
+        dispatcher.event(
+            IngestionEndEvent(
+                added=len(report.added),
+                updated=len(report.updated),
+                unchanged=len(report.unchanged),
+                moved=len(report.moved),
+                failed=len(report.failures),
+                nodes=sum(report.nodes.values()),
+                ended_early=report.ended_early,
+            )
+        )
 
+    @dispatcher.span
     def _commit(
         self,
         job: Job,
@@ -263,6 +315,26 @@ class Ingestion:
         known: LedgerEntry | None,
         fingerprint: str,
         report: IngestionReport,
+        moved_from: LedgerEntry | None,
+    ) -> None:
+        """Bring in one document; ``moved_from`` is the row of the path at which it was before."""
+        dispatcher.event(DocumentIngestionStartEvent(source=job.source, doc_id=job.doc_id))
+        before, failed = sum(report.nodes.values()), len(report.failures)
+        try:
+            self._bring_in(job, outcome, known, fingerprint, report, moved_from)
+        finally:
+            error = report.failures[-1][1] if len(report.failures) > failed else None
+            nodes = sum(report.nodes.values()) - before
+            dispatcher.event(DocumentIngestionEndEvent(source=job.source, doc_id=job.doc_id, nodes=nodes, error=error))
+
+    def _bring_in(
+        self,
+        job: Job,
+        outcome: SplitDocument | Failure,
+        known: LedgerEntry | None,
+        fingerprint: str,
+        report: IngestionReport,
+        moved_from: LedgerEntry | None,
     ) -> None:
         if isinstance(outcome, Failure):
             self._record_failure(job, known, fingerprint, outcome.reason, report)
@@ -280,7 +352,12 @@ class Ingestion:
             if isinstance(error, FATAL_ERRORS):
                 raise
             return
-        (report.updated if known and known.state == "ready" else report.added).append(job.source)
+        if moved_from is not None:
+            # Last, so that a reader finds the document under its old path or its new one at any time.
+            self._removal.delete_moved(moved_from)
+            report.moved.append((moved_from.source, job.source))
+        else:
+            (report.updated if known and known.state == "ready" else report.added).append(job.source)
 
     def _write(
         self, job: Job, split: SplitDocument, known: LedgerEntry | None, fingerprint: str, report: IngestionReport

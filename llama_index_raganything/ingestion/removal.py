@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
+from llama_index_raganything.documents import document_id
+from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.stores.clients import Address
@@ -19,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 _STALE_AFTER_MS = 60 * 60 * 1000
 """Age after which another process's unfinished row on a shared server counts as left by a crash."""
+
+_SHOWN = 20
+"""Documents of one file name that an error lists."""
 
 
 class Removal:
@@ -57,6 +63,31 @@ class Removal:
         limit = self._opened_at if is_lite else now_ms() - _STALE_AFTER_MS
         return entry.updated_at < limit
 
+    def entry_named(self, document: str) -> LedgerEntry | None:
+        """Return the row of the document that a name stands for, None where it stands for none.
+
+        Args:
+            document: Id, path, URL, or file name.
+
+        Raises:
+            ConfigurationError: Several documents have this file name.
+        """
+        names = [document, document_id(document), document_id(os.path.abspath(document))]
+        found = self.ledger.get_many(names)
+        entry = next((found[name] for name in names if name in found), None)
+        if entry is not None:
+            return entry
+        namesakes = [entry for entry in self.ledger.list() if document and entry.file_name == document]
+        if len(namesakes) > 1:
+            shown = "".join(f"\n  {entry.doc_id}  {entry.source}" for entry in namesakes[:_SHOWN])
+            more = f"\n  and {len(namesakes) - _SHOWN} more" if len(namesakes) > _SHOWN else ""
+            message = (
+                f"{len(namesakes)} documents have the file name {document!r}; give the path or the id of one of them:"
+                f"{shown}{more}"
+            )
+            raise ConfigurationError(message)
+        return namesakes[0] if namesakes else None
+
     def document_nodes(self, doc_id: str) -> list[BaseNode]:
         """Return the stored nodes of a document.
 
@@ -91,13 +122,16 @@ class Removal:
         """
         hashes = self._hashes() if entries else Counter()
         for entry in entries:
-            self.ledger.put(entry.model_copy(update={"state": "deleting", "updated_at": now_ms()}))
-            nodes = self.document_nodes(entry.doc_id)
-            self.delete_nodes(entry.doc_id)
-            self._discard_assets(nodes)
             hashes[entry.content_hash] -= 1
-            self._forget(entry.content_hash, hashes)
-            self.ledger.delete(entry.doc_id)
+            self._delete_entry(entry, hashes)
+
+    def delete_moved(self, entry: LedgerEntry) -> None:
+        """Delete a document whose content is in under another source, which needs its assets and cached parse.
+
+        Args:
+            entry: Its row.
+        """
+        self._delete_entry(entry)
 
     def delete_nodes(self, doc_id: str) -> None:
         """Delete the nodes of a document, and what stands beside them.
@@ -108,6 +142,16 @@ class Removal:
         self.node_store.delete(doc_id)
         for layer in self.layers:
             layer.delete_document(doc_id)
+
+    def _delete_entry(self, entry: LedgerEntry, hashes: Counter[str] | None = None) -> None:
+        """Delete a document; its cached parse too, unless a document of ``hashes`` has the same content."""
+        self.ledger.put(entry.model_copy(update={"state": "deleting", "updated_at": now_ms()}))
+        nodes = self.document_nodes(entry.doc_id)
+        self.delete_nodes(entry.doc_id)
+        self._discard_assets(nodes)
+        if hashes is not None:
+            self._forget(entry.content_hash, hashes)
+        self.ledger.delete(entry.doc_id)
 
     def _hashes(self) -> Counter[str]:
         return Counter(entry.content_hash for entry in self.ledger.list())

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import IngestionError
+from llama_index_raganything.readers.folders import SkippedFiles
 
 NOT_TRIED: Final = "Not tried, because the run ended early."
 """Reason of documents that a run did not come to."""
@@ -25,9 +26,15 @@ class IngestionReport:
         added: Sources that were new.
         updated: Sources whose content or pipeline had changed.
         unchanged: Sources that were ready already.
+        moved: Pairs of old and new source of files that were renamed or moved: the old one is gone, and the same
+            content came in at the new one.
         deleted: Sources that were removed.
         failures: Pairs of source and reason.
-        warnings: Pairs of source and what is missing of a document that is in, such as triples of one node.
+        not_found: Paths that the caller named and that do not exist; they are among the failures too.
+        skipped: What was found in folders and not read: hidden, temporary and system files, excluded ones, and the
+            index's own data. By reason, with the first names of each.
+        warnings: Pairs of source and what is missing: of a document that is in, such as triples of one node, or all
+            documents of a folder that holds none.
         nodes: Number of nodes written, by content type.
         pages: Number of pages written, where formats have pages.
         ended_early: Why the run ended before all documents were tried; empty when it did not. Those that were not are
@@ -38,13 +45,21 @@ class IngestionReport:
     added: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    moved: list[tuple[str, str]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    not_found: list[str] = field(default_factory=list)
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     nodes: Counter[str] = field(default_factory=Counter)
     pages: int = 0
     ended_early: str = ""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def succeeded(self) -> int:
+        """Number of documents that were asked for and are in."""
+        return len(self.added) + len(self.updated) + len(self.unchanged) + len(self.moved)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a JSON-ready dictionary."""
@@ -52,8 +67,11 @@ class IngestionReport:
             "added": self.added,
             "updated": self.updated,
             "unchanged": self.unchanged,
+            "moved": [{"old": old, "new": new} for old, new in self.moved],
             "deleted": self.deleted,
             "failures": [{"source": source, "reason": reason} for source, reason in self.failures],
+            "not_found": self.not_found,
+            "skipped": self.skipped.to_dict(),
             "warnings": [{"source": source, "reason": reason} for source, reason in self.warnings],
             "nodes": dict(self.nodes),
             "pages": self.pages,
@@ -62,11 +80,12 @@ class IngestionReport:
         }
 
     def __str__(self) -> str:
-        """Return the run in a few lines: counts, nodes by type, one line per failure."""
+        """Return the run in a few lines: counts, nodes by type, one line per move, failure and warning."""
         sizes = {
             "added": len(self.added),
             "updated": len(self.updated),
             "unchanged": len(self.unchanged),
+            "moved": len(self.moved),
             "deleted": len(self.deleted),
             "failed": len(self.failures),
         }
@@ -75,6 +94,9 @@ class IngestionReport:
         lines = [f"Documents: {counts} in {self.seconds['total']:.1f} s"]
         if nodes:
             lines.append(f"Nodes: {sum(self.nodes.values())} ({nodes})")
+        lines += [f"Moved: {old} -> {new}" for old, new in self.moved]
+        if self.skipped:
+            lines.append(f"Skipped: {self.skipped}")
         lines += [f"Failed: {source}: {reason}" for source, reason in self.failures if reason != NOT_TRIED]
         if self.ended_early:
             count = sum(reason == NOT_TRIED for _, reason in self.failures)
@@ -95,9 +117,8 @@ class IngestionReport:
             IngestionError: ``strict`` is set and documents failed.
         """
         if strict and self.failures:
-            succeeded = len(self.added) + len(self.updated) + len(self.unchanged)
-            rest = "the others are in" if succeeded else "no other came in"
-            message = f"{len(self.failures)} of {len(self.failures) + succeeded} documents failed; {rest}."
+            rest = "the others are in" if self.succeeded else "no other came in"
+            message = f"{len(self.failures)} of {len(self.failures) + self.succeeded} documents failed; {rest}."
             raise IngestionError(message, self.failures)
         return self
 

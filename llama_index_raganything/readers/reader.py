@@ -162,8 +162,13 @@ class RAGAnythingReader(BasePydanticReader):
         return dict(self.parser_kwargs)
 
     @property
+    def parse_cache_root(self) -> Path:
+        """The folder of the parse cache."""
+        return Path(self.working_dir) / "parse_cache"
+
+    @property
     def _parse_cache(self) -> ParseCache:
-        return ParseCache(Path(self.working_dir) / "parse_cache")
+        return ParseCache(self.parse_cache_root)
 
     def forget(self, content_hash: str) -> None:
         """Delete the cached parses of one content.
@@ -189,8 +194,8 @@ class RAGAnythingReader(BasePydanticReader):
         """Read sources one after the other.
 
         Args:
-            file_path: Path, folder (read recursively, hidden files left out), URL (with ``allow_urls``), content
-                list, JSON file of one, or an iterable of paths, folders and URLs.
+            file_path: Path, folder (read recursively, hidden files left out), URL (with ``allow_urls``), pair of a
+                name and bytes or a binary stream, content list, JSON file of one, or an iterable of these.
             extra_info: Metadata copied into each document; ``source``, ``content_hash`` and ``parser`` are ours.
             fs: fsspec file system that the paths belong to.
 
@@ -205,10 +210,10 @@ class RAGAnythingReader(BasePydanticReader):
         if self.parser not in EMBEDDED:
             # Checked before any file is touched, so that a whole batch does not fail file by file.
             parser_for("pdf", self.parser)
-        sources, batch = expand_sources(file_path, fs)
-        skip = self.on_error == "skip" or (self.on_error is None and batch)
+        found = expand_sources(file_path, fs)
+        skip = self.on_error == "skip" or (self.on_error is None and found.is_batch)
         self._failures = []
-        return self._documents(sources, dict(extra_info or {}), skip=skip)
+        return self._documents(found.sources, dict(extra_info or {}), skip=skip)
 
     def load_data(
         self, file_path: SourceInput, extra_info: dict[str, Any] | None = None, fs: Any = None
@@ -273,7 +278,9 @@ class RAGAnythingReader(BasePydanticReader):
         read = partial(_read_or_error, self, extra_info)
         parses = any(source.kind != "content_list" for source in sources)
         apart = self.parse_timeout_s is not None or (self.num_workers > 1 and len(sources) > 1)
-        if not (apart and parses):
+        # Streams cannot go to other processes.
+        streams = any(hasattr(source.target, "read") for source in sources)
+        if not (apart and parses) or streams:
             yield from map(read, sources)
             return
         results = map_in_processes(read, sources, self.num_workers, time_limit_s=self.parse_timeout_s)

@@ -1,4 +1,4 @@
-"""Where files come from: paths, folders, content lists, other file systems and URLs."""
+"""Where files come from: paths, folders, bytes, content lists, other file systems and URLs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal
 
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError, FileTooLargeError, SourceError
+from llama_index_raganything.readers.folders import FolderRules, SkippedFiles, walk, why_skipped
 from llama_index_raganything.readers.formats import FileFormat
 from llama_index_raganything.readers.urls import UrlPolicy, fetch_url
 
 logger = logging.getLogger(__name__)
 
 SourceInput = str | Path | PurePath | Mapping[str, Any] | Iterable[Any]
-"""What a reader takes: a path, folder or URL, several of them, or a content list."""
+"""What a reader takes: a path, folder or URL, a pair of a name and bytes or a binary stream, several of these, or a
+content list."""
+
+_ALL_FILES = FolderRules()
 
 
 @dataclass(frozen=True)
@@ -29,75 +33,68 @@ class Source:
     """One thing to read.
 
     Attributes:
-        kind: ``file`` (local), ``remote`` (another file system), ``url`` or ``content_list``.
-        location: Absolute path, URL, or made-up name of a content list; goes to the metadata.
-        target: The path, URL, or content list itself.
+        kind: ``file`` (local), ``remote`` (another file system), ``url``, ``bytes`` or ``content_list``.
+        location: Absolute path, URL, given name of bytes, or made-up name of a content list; goes to the metadata.
+        target: The path, URL, bytes (or binary stream), or content list itself.
     """
 
-    kind: Literal["file", "remote", "url", "content_list"]
+    kind: Literal["file", "remote", "url", "bytes", "content_list"]
     location: str
-    target: Any
+    target: Any = field(repr=False)
 
 
-@dataclass(frozen=True)
-class FolderRules:
-    """What is read of a local folder; files that are named themselves are always read.
+@dataclass
+class FoundSources:
+    """What a caller's paths lead to.
 
     Attributes:
-        recursive: Folders in it are read too.
-        suffixes: File name extensions with their dots, in lower case; None reads all.
+        sources: What to read.
+        is_batch: Whether there was a folder, or more than one source.
+        skipped: What was found in folders, or excluded by name, and is not read.
+        empty_folders: Folders in which nothing is read.
+        missing: Paths that were named and do not exist; they are among the sources too.
     """
 
-    recursive: bool = True
-    suffixes: frozenset[str] | None = None
-
-    def allow(self, path: Path) -> bool:
-        """Tell whether a file in a folder is read.
-
-        Args:
-            path: The file.
-        """
-        return self.suffixes is None or path.suffix.lower() in self.suffixes
+    sources: list[Source] = field(default_factory=list)
+    is_batch: bool = False
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
+    empty_folders: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
-_ALL_FILES = FolderRules()
-
-
-def expand_sources(value: Any, fs: Any = None, rules: FolderRules = _ALL_FILES) -> tuple[list[Source], bool]:
+def expand_sources(value: Any, fs: Any = None, rules: FolderRules = _ALL_FILES) -> FoundSources:
     """Turn what a caller gave into single sources.
 
-    Folders are walked recursively in sorted order; hidden files and folders and the lock files
-    of office programs (``~$report.docx``) are left out.
+    Folders are walked recursively in sorted order; what :mod:`~llama_index_raganything.readers.folders` leaves out of
+    them is counted.
 
     Args:
-        value: A :data:`SourceInput`: path, folder, URL, content list, or an iterable of paths, folders and URLs.
+        value: A :data:`SourceInput`.
         fs: fsspec file system that the paths belong to; the local one when None.
         rules: What is read of local folders.
 
-    Returns:
-        The sources, and whether they are a batch: a folder, or more than one source.
-
     Raises:
         ConfigurationError: The value is none of these.
+        BlockedSourceError: A path is a database or working folder of the index that reads.
     """
+    found = FoundSources()
     content_list = as_content_list(value)
     if content_list is not None:
-        return [_content_list_source(content_list)], False
-    if isinstance(value, str | PurePath):
-        return _expand_path(value, fs, rules)
-    if not isinstance(value, Iterable):
-        message = f"Cannot read {type(value).__name__} {value!r}; give a path, folder, URL, content list, or several."
+        found.sources.append(_content_list_source(content_list))
+        return found
+    if isinstance(value, str | PurePath) or _is_named_bytes(value):
+        _expand(value, fs, rules, found)
+        return found
+    if not isinstance(value, Iterable) or isinstance(value, bytes | bytearray | memoryview) or hasattr(value, "read"):
+        message = (
+            f"Cannot read {type(value).__name__} {str(value)[:80]!r}; give a path, folder, URL, content list, a pair "
+            "of a name and bytes such as ('report.pdf', data), or several."
+        )
         raise ConfigurationError(message)
-    sources: list[Source] = []
-    batch = False
     for item in value:
-        if not isinstance(item, str | PurePath):
-            message = f"Cannot read {type(item).__name__} {str(item)[:80]!r} in a list of paths; give paths or URLs."
-            raise ConfigurationError(message)
-        found, is_folder = _expand_path(item, fs, rules)
-        sources.extend(found)
-        batch = batch or is_folder
-    return sources, batch or len(sources) > 1
+        _expand(item, fs, rules, found)
+    found.is_batch = found.is_batch or len(found.sources) > 1
+    return found
 
 
 def as_content_list(value: Any) -> list[Any] | None:
@@ -144,6 +141,10 @@ def local_file(source: Source, *, policy: UrlPolicy, max_bytes: int | None) -> I
     with tempfile.TemporaryDirectory(prefix="raganything-") as folder:
         if source.kind == "url":
             yield fetch_url(source.target, Path(folder), policy=policy, max_bytes=max_bytes)
+        elif source.kind == "bytes":
+            path = Path(folder) / _file_name(source.location)
+            path.write_bytes(with_bytes(source, max_bytes).target)
+            yield path
         else:
             yield _copy_remote(source, Path(folder), max_bytes)
 
@@ -171,25 +172,100 @@ def with_suffix(path: Path, file_format: FileFormat) -> Iterator[Path]:
         yield alias
 
 
-def _expand_path(value: str | PurePath, fs: Any, rules: FolderRules) -> tuple[list[Source], bool]:
+def with_bytes(source: Source, max_bytes: int | None) -> Source:
+    """Return a source of kind ``bytes`` with its bytes, read from its stream where it has one.
+
+    Args:
+        source: The source; a stream is read to its end.
+        max_bytes: Size limit in bytes; None for none.
+
+    Raises:
+        FileTooLargeError: There are more.
+        SourceError: The stream cannot be read.
+        ConfigurationError: It is one of text.
+    """
+    data = source.target
+    if hasattr(data, "read"):
+        try:
+            data = data.read() if max_bytes is None else data.read(max_bytes + 1)
+        except (OSError, ValueError) as error:
+            message = f"The stream of {source.location!r} cannot be read ({error}); open it for reading."
+            raise SourceError(message) from error
+        if not isinstance(data, bytes):
+            message = f"The stream of {source.location!r} gives {type(data).__name__}; open it in binary mode ('rb')."
+            raise ConfigurationError(message)
+    if max_bytes is not None and len(data) > max_bytes:
+        message = f"{source.location!r} has over {max_bytes:,} bytes, the limit; raise max_file_bytes to read it."
+        raise FileTooLargeError(message, source.location)
+    return replace(source, target=bytes(data))
+
+
+def _is_named_bytes(value: Any) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2 or not isinstance(value[0], str | PurePath):
+        return False
+    return isinstance(value[1], bytes | bytearray | memoryview) or hasattr(value[1], "read")
+
+
+def _expand(item: Any, fs: Any, rules: FolderRules, found: FoundSources) -> None:
+    if _is_named_bytes(item):
+        name, data = os.fspath(item[0]), item[1]
+        if not _file_name(name):
+            message = f"Bytes need a file name such as 'report.pdf', not {name!r}."
+            raise ConfigurationError(message)
+        found.sources.append(Source("bytes", name, data))
+    elif isinstance(item, str | PurePath):
+        _expand_path(item, fs, rules, found)
+    else:
+        message = (
+            f"Cannot read {type(item).__name__} {str(item)[:80]!r} in a list of paths; give paths, URLs, or pairs of a "
+            "name and bytes."
+        )
+        raise ConfigurationError(message)
+
+
+def _file_name(name: str) -> str:
+    """Return the last part of a name, by which no folder can be left."""
+    last = name.replace("\\", "/").split("?")[0].rstrip("/").rpartition("/")[2].replace("\0", "").strip()
+    return "" if last in {".", ".."} else last[-150:]
+
+
+def _expand_path(value: str | PurePath, fs: Any, rules: FolderRules, found: FoundSources) -> None:
     text = os.fspath(value)
     if not text.strip():
         raise ConfigurationError("The path is empty; give the path of a file or folder.")
     if fs is not None and not _is_local(fs):
-        return _expand_remote(text, fs)
+        _expand_remote(text, fs, found)
+        return
     text = text if fs is None else fs._strip_protocol(text)
     if text.lower().startswith(("http://", "https://")):
-        return [Source("url", text, text)], False
+        found.sources.append(Source("url", text, text))
+        return
     if "://" in text:
         message = f"{text!r} is not http(s); pass a local path, or a path with fs=<fsspec file system>."
         raise BlockedSourceError(message)
-    path = _from_home(Path(text))
+    path = _absolute(_from_home(Path(text)))
+    if rules.is_own(path):
+        message = f"{str(path)!r} belongs to the data of an index, which is never read; name your documents instead."
+        raise BlockedSourceError(message)
     if _is_dir(path):
-        found = [Source("file", str(p.absolute()), p.absolute()) for p in _walk(path, rules)]
-        if not found:
+        files = [Source("file", str(file), file) for file in walk(path, rules, found.skipped)]
+        if not files:
             logger.warning("No files in the folder %s.", path)
-        return found, True
-    return [Source("file", str(_absolute(path)), _absolute(path))], False
+            found.empty_folders.append(str(path))
+        found.sources += files
+        found.is_batch = True
+    elif rules.exclude.match(_from_here(path), is_folder=False):
+        found.skipped.add(str(path), "excluded")
+    else:
+        found.sources.append(Source("file", str(path), path))
+        if not os.path.exists(path):
+            found.missing.append(str(path))
+
+
+def _from_here(path: Path) -> str:
+    """Return a path from the current folder on; of one that lies elsewhere the name."""
+    here = Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.name
 
 
 def _from_home(path: Path) -> Path:
@@ -212,30 +288,24 @@ def _is_dir(path: Path) -> bool:
         return False
 
 
-def _walk(folder: Path, rules: FolderRules) -> Iterator[Path]:
-    for root, names, files in os.walk(_absolute(folder)):
-        names[:] = sorted(name for name in names if rules.recursive and not _is_hidden(name))
-        for name in sorted(files):
-            if not _is_hidden(name) and rules.allow(Path(name)):
-                yield Path(root) / name
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "~$")) or name in {"__MACOSX", "Thumbs.db", "desktop.ini"}
-
-
 def _is_local(fs: Any) -> bool:
     protocols = fs.protocol if isinstance(fs.protocol, list | tuple) else (fs.protocol,)
     return "file" in protocols or "local" in protocols
 
 
-def _expand_remote(text: str, fs: Any) -> tuple[list[Source], bool]:
+def _expand_remote(text: str, fs: Any, found: FoundSources) -> None:
     path = fs._strip_protocol(text)
-    if fs.isdir(path):
-        prefix = PurePosixPath(path)
-        names = [n for n in sorted(fs.find(path)) if not any(_is_hidden(p) for p in _relative_parts(n, prefix))]
-        return [Source("remote", fs.unstrip_protocol(name), (fs, name)) for name in names], True
-    return [Source("remote", fs.unstrip_protocol(path), (fs, path))], False
+    if not fs.isdir(path):
+        found.sources.append(Source("remote", fs.unstrip_protocol(path), (fs, path)))
+        return
+    prefix = PurePosixPath(path)
+    found.is_batch = True
+    for name in sorted(fs.find(path)):
+        reasons = [reason for part in _relative_parts(name, prefix) if (reason := why_skipped(part))]
+        if reasons:
+            found.skipped.add(fs.unstrip_protocol(name), reasons[0])
+        else:
+            found.sources.append(Source("remote", fs.unstrip_protocol(name), (fs, name)))
 
 
 def _relative_parts(name: str, prefix: PurePosixPath) -> tuple[str, ...]:
