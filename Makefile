@@ -18,7 +18,7 @@ install: $(VENV)/installed  ## Make .venv and install the package with its devel
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.6"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev --editable ".[dashscope]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev --editable ".[dashscope,openai]"
 	touch $@
 
 demo: install  ## Parse real documents, store them in Milvus, answer questions with citations

@@ -31,6 +31,17 @@ class RAGAnythingSettings(BaseSettings):
         milvus_collection: Name of the knowledge base (``MILVUS_COLLECTION``).
         milvus_db_name: Database on the server (``MILVUS_DB_NAME``).
         working_dir: Folder for parse cache and assets (``RAG_WORKING_DIR``).
+        rag_llm: The LLM that answers, as ``PROVIDER:MODEL`` or ``PROVIDER:MODEL@URL`` (``RAG_LLM``), such as
+            ``ollama:qwen3`` or ``openai-like:my-model@http://localhost:8000/v1``.
+        rag_vision_llm: The LLM that looks at images, named likewise (``RAG_VISION_LLM``).
+        rag_embed: The embedding model, named likewise (``RAG_EMBED``).
+        rag_llm_api_key: Key of the servers of both LLMs (``RAG_LLM_API_KEY``); never printed.
+        rag_embed_api_key: Key of the embedding model's server (``RAG_EMBED_API_KEY``); never printed.
+        rag_llm_context_window: Tokens of question and answer that the LLM takes (``RAG_LLM_CONTEXT_WINDOW``); 32,768
+            by default, of Ollama what its server is started with.
+        openai_api_key: Key of OpenAI (``OPENAI_API_KEY``), which goes nowhere else; never printed.
+        ollama_host: Where Ollama is (``OLLAMA_HOST``).
+        ollama_context_length: Tokens that Ollama's server takes (``OLLAMA_CONTEXT_LENGTH``); 4,096 by default.
         dashscope_api_key: Key of DashScope (``DASHSCOPE_API_KEY``); never printed.
         aliyun_llm_url: Host, base or route of the chat model (``ALIYUN_LLM_URL``).
         aliyun_vlm_url: The same of the vision model (``ALIYUN_VLM_URL``).
@@ -59,6 +70,15 @@ class RAGAnythingSettings(BaseSettings):
     milvus_collection: str = Field(default=DEFAULT_COLLECTION, alias="MILVUS_COLLECTION")
     milvus_db_name: str = Field(default="", alias="MILVUS_DB_NAME")
     working_dir: Path = Field(default=DEFAULT_WORKING_DIR, alias="RAG_WORKING_DIR")
+    rag_llm: str | None = Field(default=None, alias="RAG_LLM")
+    rag_vision_llm: str | None = Field(default=None, alias="RAG_VISION_LLM")
+    rag_embed: str | None = Field(default=None, alias="RAG_EMBED")
+    rag_llm_api_key: SecretStr | None = Field(default=None, alias="RAG_LLM_API_KEY")
+    rag_embed_api_key: SecretStr | None = Field(default=None, alias="RAG_EMBED_API_KEY")
+    rag_llm_context_window: int | None = Field(default=None, gt=0, alias="RAG_LLM_CONTEXT_WINDOW")
+    openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
+    ollama_host: str = Field(default="http://127.0.0.1:11434", alias="OLLAMA_HOST")
+    ollama_context_length: int | None = Field(default=None, gt=0, alias="OLLAMA_CONTEXT_LENGTH")
     dashscope_api_key: SecretStr | None = Field(default=None, alias="DASHSCOPE_API_KEY")
     aliyun_llm_url: str | None = Field(default=None, alias="ALIYUN_LLM_URL")
     aliyun_vlm_url: str | None = Field(default=None, alias="ALIYUN_VLM_URL")

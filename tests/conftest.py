@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-_OURS = ("DASHSCOPE_", "ALIYUN_", "LLM_TEXT_", "LLM_VLM_", "EMBED_", "RERANK_", "MILVUS_", "RAG_")
+_OURS = ("DASHSCOPE_", "ALIYUN_", "LLM_TEXT_", "LLM_VLM_", "EMBED_", "RERANK_", "MILVUS_", "RAG_", "OPENAI_", "OLLAMA_")
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +12,11 @@ from contextlib import contextmanager
 from llama_index_raganything import __version__
 from llama_index_raganything.cli.demo import add_demo_command
 from llama_index_raganything.cli.graph import add_graph_commands
-from llama_index_raganything.cli.options import add_command, add_query_options, open_index, parse_filters
+from llama_index_raganything.cli.options import add_command, add_query_options, open_index, parse_filters, question
 from llama_index_raganything.cli.output import (
     answer_fields,
     hint_if_empty,
+    is_answered,
     links_of,
     place_of,
     print_answer,
@@ -24,7 +26,12 @@ from llama_index_raganything.cli.output import (
 )
 from llama_index_raganything.cli.parser import HintingParser
 from llama_index_raganything.cli.tables import add_table_commands
-from llama_index_raganything.errors import RAGAnythingError
+from llama_index_raganything.errors import ConfigurationError, RAGAnythingError
+
+EXIT_CODES = (
+    "Exit codes: 0 all went well; 1 an error, a path that does not exist, or nothing came in, was found, answered or "
+    "known; with --strict also when some files failed; 2 wrong usage; 130 interrupted."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process when None.
 
     Returns:
-        0 when all went well, 1 when something failed, 2 for wrong usage (raised by argparse).
+        What :data:`EXIT_CODES` says; 2 is raised by argparse.
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.ERROR, format="%(message)s")
@@ -48,9 +55,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except _errors_of_models() as error:
+        kind, message = type(error).__name__, f"{_without_keys(str(error))} Check the model's name, address and key."
+        if arguments.json:
+            print_json({"error": kind, "message": message})
+        else:
+            print(f"{kind}: {message}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrupted. Run the same command again: it goes on where it stopped.", file=sys.stderr)
         return 130
+
+
+def _errors_of_models() -> tuple[type[Exception], ...]:
+    """Return what OpenAI's client raises, if it was imported: it answers for every model that ``--llm`` names."""
+    client = sys.modules.get("openai")
+    return (client.OpenAIError,) if client is not None else ()
+
+
+def _without_keys(text: str) -> str:
+    """Return what a server says without the keys of the environment, which some servers repeat."""
+    for name, value in os.environ.items():
+        if name.endswith("_API_KEY") and len(value) > 5:
+            text = text.replace(value, "***")
+    return text
 
 
 @contextmanager
@@ -72,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = HintingParser(
         prog="llama-index-raganything",
         description="Multimodal RAG on Milvus: ingest documents, search them, get answers that cite a box on a page.",
+        epilog=EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -81,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     ingest = add_command(commands, "ingest", _ingest, "bring files and folders in; unchanged ones are skipped")
     ingest.add_argument("paths", nargs="+", help="files and folders")
     ingest.add_argument("--sync", action="store_true", help="also delete documents that are gone from the folders")
+    ingest.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out what fits, as in a .gitignore: 'drafts/**', '*.bak'; may be repeated",
+    )
     ingest.add_argument("--strict", action="store_true", help="exit with 1 when a file failed")
     ingest.add_argument(
         "--parser", default="auto", help="auto, docvortex, mineru, docling, paddleocr or a registered one"
@@ -94,21 +130,21 @@ def _parser() -> argparse.ArgumentParser:
     ingest.add_argument("--no-progress", action="store_true", help="no progress bar")
 
     ask = add_command(commands, "ask", _ask, "answer a question with citations")
-    ask.add_argument("question")
+    ask.add_argument("question", type=question)
     ask.add_argument(
         "--attach", action="append", default=[], metavar="FILE", help="an image that the question is about"
     )
     add_query_options(ask)
 
     search = add_command(commands, "search", _search, "find the best passages, tables and figures")
-    search.add_argument("query")
+    search.add_argument("query", type=question)
     add_query_options(search)
 
     status = add_command(commands, "status", _status, "list the documents and count the nodes")
     status.add_argument("--documents", action="store_true", help="list every document")
 
     delete = add_command(commands, "delete", _delete, "delete documents with every trace")
-    delete.add_argument("documents", nargs="+", help="ids, paths or URLs as `status --documents` lists them")
+    delete.add_argument("documents", nargs="+", help="ids, paths, URLs or unique file names as `status` lists them")
 
     add_table_commands(commands)
     add_graph_commands(commands)
@@ -119,6 +155,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     options = {"parser": arguments.parser, "profile": arguments.profile, "ocr": arguments.ocr}
     with open_index(arguments, reader_options={**options, "allow_urls": arguments.allow_urls}) as index:
         common = {
+            "exclude": arguments.exclude,
             "show_progress": not (arguments.json or arguments.no_progress),
             "num_workers": arguments.num_workers,
         }
@@ -133,10 +170,14 @@ def _ingest(arguments: argparse.Namespace) -> int:
         for report in reports:
             print(report)
     failures = [failure for report in reports for failure in report.failures]
-    if failures and arguments.strict and not arguments.json:
-        print(f"{len(failures)} failed with --strict.", file=sys.stderr)
-    ended_early = any(report.ended_early for report in reports)
-    return 1 if ended_early or (failures and arguments.strict) else 0
+    nothing = not any(report.succeeded or report.deleted for report in reports)
+    if not arguments.json:
+        if nothing:
+            print("Nothing came in.", file=sys.stderr)
+        elif failures and arguments.strict:
+            print(f"{len(failures)} failed with --strict.", file=sys.stderr)
+    went_wrong = any(report.ended_early or report.not_found for report in reports)
+    return 1 if nothing or went_wrong or (failures and arguments.strict) else 0
 
 
 def _ask(arguments: argparse.Namespace) -> int:
@@ -148,7 +189,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         print_json(answer_fields(arguments.question, response))
     else:
         print_answer(response)
-    return 0
+    return 0 if is_answered(response) else 1
 
 
 def _search(arguments: argparse.Namespace) -> int:
@@ -158,7 +199,7 @@ def _search(arguments: argparse.Namespace) -> int:
         results = retriever.retrieve(arguments.query)
     if arguments.json:
         print_json([result_fields(result) for result in results])
-        return 0
+        return 0 if results else 1
     for rank, result in enumerate(results, start=1):
         print(f"{rank}. {place_of(result.node.metadata)}  score {result.get_score():.3f}")
         print(f"   {shorten(result.node.get_content())}")
@@ -166,7 +207,7 @@ def _search(arguments: argparse.Namespace) -> int:
             print(f"   {link}")
     if not results:
         print("Nothing found.")
-    return 0
+    return 0 if results else 1
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -186,11 +227,17 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _delete(arguments: argparse.Namespace) -> int:
+    deleted: dict[str, bool] = {}
+    errors: dict[str, str] = {}
     with open_index(arguments) as index:
-        deleted = {document: index.delete(document) for document in arguments.documents}
+        for document in arguments.documents:
+            try:
+                deleted[document] = index.delete(document)
+            except ConfigurationError as error:  # Its file name is that of several; the others are still deleted.
+                deleted[document], errors[document] = False, str(error)
     if arguments.json:
-        print_json({"deleted": deleted})
+        print_json({"deleted": deleted, "errors": errors})
     else:
         for document, known in deleted.items():
-            print(f"{'Deleted' if known else 'Not known'}: {document}")
+            print(errors.get(document) or f"{'Deleted' if known else 'Not known'}: {document}")
     return 0 if all(deleted.values()) else 1

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from llama_index_raganything.cli.options import add_command, add_model_options, read_settings
+from llama_index_raganything.cli.options import add_command, add_model_options, named_models, read_settings
 from llama_index_raganything.cli.output import answer_fields, print_answer, print_citations, print_json, shorten
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: P
         working_dir=folder / "rag_storage",
         models=arguments.models,
         settings=settings,
+        **named_models(arguments, settings),
     ) as index:
         documents = Path(str(files("llama_index_raganything") / "demo_files"))
         report = index.add(documents, show_progress=not arguments.json)

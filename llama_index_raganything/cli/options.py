@@ -59,6 +59,14 @@ def add_model_options(parser: argparse.ArgumentParser, default: str) -> None:
         help="auto: DashScope's where DASHSCOPE_API_KEY is set, else embedded; embedded: no key, no network; "
         f"dashscope: the models that .env names, which also describe images (default {default})",
     )
+    names = "openai:MODEL, openai-like:MODEL@URL, ollama:MODEL or dashscope:MODEL"
+    parser.add_argument("--llm", metavar="NAME", help=f"model that answers: {names} (default: RAG_LLM)")
+    parser.add_argument("--vision-llm", metavar="NAME", help="model that looks at images (default: RAG_VISION_LLM)")
+    parser.add_argument(
+        "--embed",
+        metavar="NAME",
+        help="embedding model (default: RAG_EMBED). Keys come from OPENAI_API_KEY, RAG_LLM_API_KEY, RAG_EMBED_API_KEY",
+    )
     parser.add_argument(
         "--env-file", help="read settings from this .env file as well (with --models dashscope: ./.env if it is there)"
     )
@@ -113,15 +121,51 @@ def open_index(arguments: argparse.Namespace, **options: Any) -> RAGAnythingInde
     """
     from llama_index_raganything.index import RAGAnythingIndex
 
+    settings = read_settings(arguments)
     return RAGAnythingIndex(
         uri=arguments.uri,
         collection=arguments.collection,
         working_dir=arguments.working_dir,
         tenant=arguments.tenant,
         models=arguments.models,
-        settings=read_settings(arguments),
+        settings=settings,
+        **named_models(arguments, settings),
         **options,
     )
+
+
+def named_models(arguments: argparse.Namespace, settings: RAGAnythingSettings) -> dict[str, Any]:
+    """Return the models that the arguments name, as arguments of the index.
+
+    Args:
+        arguments: Those of a command.
+        settings: Where their keys come from.
+
+    Raises:
+        ConfigurationError: A name cannot be used.
+        MissingDependencyError: The extra ``[openai]`` is not installed.
+    """
+    from llama_index_raganything.models.named import named_embed_model, named_llm
+
+    chosen: dict[str, Any] = {}
+    if arguments.llm:
+        chosen["llm"] = named_llm(arguments.llm, settings)
+    if arguments.vision_llm:
+        chosen["vision_llm"] = named_llm(arguments.vision_llm, settings, supports_images=True)
+    if arguments.embed:
+        chosen["embed_model"] = named_embed_model(arguments.embed, settings)
+    return chosen
+
+
+def question(text: str) -> str:
+    """Return a question that says something; for argparse.
+
+    Args:
+        text: What the user typed.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; ask something")
+    return text
 
 
 def parse_filters(pairs: Sequence[str]) -> MetadataFilters | None:

@@ -44,7 +44,21 @@ def answer_fields(question: str, response: RESPONSE_TYPE) -> dict[str, Any]:
         response: What the query engine returned.
     """
     metadata = response.metadata or {}
-    return {"question": question, "answer": str(response), "citations": metadata.get("citations", [])}
+    return {
+        "question": question,
+        "answer": str(response),
+        "answered": is_answered(response),
+        "citations": metadata.get("citations", []),
+    }
+
+
+def is_answered(response: RESPONSE_TYPE) -> bool:
+    """Tell whether the documents hold an answer; an LLM that was shown some of them is taken at its word.
+
+    Args:
+        response: What the query engine returned.
+    """
+    return bool((response.metadata or {}).get("answered", bool(response.source_nodes)))
 
 
 def print_answer(response: RESPONSE_TYPE) -> None:

@@ -29,6 +29,7 @@ from llama_index_raganything.ingestion.tables import TableWriter
 from llama_index_raganything.ingestion.visual import VisualWriter
 from llama_index_raganything.models.defaults import resolve_embed_model
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
+from llama_index_raganything.models.named import named_llm
 from llama_index_raganything.readers.folders import FolderRules
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import LEDGER_SUFFIX, Ledger
@@ -44,6 +45,9 @@ _SAMPLE: Final = 100
 
 Models = Literal["auto", "embedded", "dashscope"]
 """Whose models serve where the caller names none."""
+
+_OF_NETWORK: Final = ("dashscope_api_key", "rag_llm", "rag_vision_llm", "rag_embed")
+"""Settings that name models behind a network."""
 
 _Store = TypeVar("_Store", Ledger, MilvusPropertyGraphStore)
 
@@ -101,7 +105,9 @@ class ChosenModels:
                 settings,
             )
         if models == "embedded":
-            settings = settings.model_copy(update={"dashscope_api_key": None})
+            settings = settings.model_copy(update=dict.fromkeys(_OF_NETWORK))
+        if vision_llm is None and settings.rag_vision_llm:
+            vision_llm = named_llm(settings.rag_vision_llm, settings, supports_images=True)
         return cls(resolve_embed_model(embed_model, settings), llm, vision_llm, settings)
 
 

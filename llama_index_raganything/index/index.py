@@ -62,8 +62,9 @@ class RAGAnythingIndex(Queryable):
             Each knowledge base and each tenant has a folder of its own in it.
         embed_model: Embedding model; ``Settings.embed_model`` if set, else as ``models`` says.
         llm: LLM that answers; ``Settings.llm`` if set, else as ``models`` says: an answer of the embedded ones quotes.
-        models: Whose models serve where none is named: "auto" takes those of DashScope where ``DASHSCOPE_API_KEY`` is
-            set, else the embedded ones; "embedded" needs no key and no network; "dashscope" takes the models that the
+        models: Whose models serve where none is named: "auto" takes those that ``RAG_LLM``, ``RAG_VISION_LLM`` and
+            ``RAG_EMBED`` name, else those of DashScope where ``DASHSCOPE_API_KEY`` is set, else the embedded ones;
+            "embedded" needs no key and no network; "dashscope" takes the models that the
             settings name, and its vision model describes images too.
         reader: Reader of files; a ``RAGAnythingReader`` over ``working_dir`` by default.
         reader_options: Arguments of the default reader, such as ``{"profile": "fast"}``.

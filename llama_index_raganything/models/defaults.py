@@ -1,8 +1,9 @@
 """Which model serves when the user names none.
 
-The order: what the caller passes; else what the caller set on ``Settings``; else DashScope's where there is a key for
-it; else the embedded default (WordLlama embeddings, extractive answers without an LLM). LlamaIndex's own lazy default,
-another paid third party, is never triggered.
+The order: what the caller passes; else what the caller set on ``Settings``; else what the settings name (``RAG_LLM``,
+``RAG_VISION_LLM``, ``RAG_EMBED``); else DashScope's where there is a key for it; else the embedded default (WordLlama
+embeddings, extractive answers without an LLM). LlamaIndex's own lazy default, another paid third party, is never
+triggered.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from llama_index.core.settings import Settings
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import MissingDependencyError
 from llama_index_raganything.models.dashscope.credentials import is_placeholder
+from llama_index_raganything.models.named import named_embed_model, named_llm
 
 logger = logging.getLogger(__name__)
 _announced: set[str] = set()
@@ -31,7 +33,7 @@ def resolve_embed_model(
         settings: Settings in place of those read from the environment.
 
     Returns:
-        The caller's model, the one set on ``Settings``, DashScope's, or the embedded default.
+        The caller's model, the one set on ``Settings``, that of ``RAG_EMBED``, DashScope's, or the embedded default.
     """
     if embed_model is not None:
         return embed_model
@@ -40,6 +42,9 @@ def resolve_embed_model(
     if chosen is not None:
         return chosen
     settings = settings or RAGAnythingSettings()
+    if settings.rag_embed:
+        _announce(f"Embedding model: {settings.rag_embed} (RAG_EMBED is set).")
+        return named_embed_model(settings.rag_embed, settings)
     if has_dashscope_key(settings):
         from llama_index_raganything.models.dashscope.stack import make_embed_model
 
@@ -60,7 +65,7 @@ def resolve_llm(llm: LLM | None = None, settings: RAGAnythingSettings | None = N
         settings: Settings in place of those read from the environment.
 
     Returns:
-        The caller's LLM, the one set on ``Settings``, DashScope's, or None.
+        The caller's LLM, the one set on ``Settings``, that of ``RAG_LLM``, DashScope's, or None.
     """
     return _resolve(llm, settings, vision=False)
 
@@ -73,7 +78,8 @@ def resolve_vision_llm(llm: LLM | None = None, settings: RAGAnythingSettings | N
         settings: Settings in place of those read from the environment.
 
     Returns:
-        The caller's LLM, the one set on ``Settings`` whether it sees or not, DashScope's vision model, or None.
+        The caller's LLM, the one set on ``Settings`` or named by ``RAG_VISION_LLM`` or ``RAG_LLM`` whether it sees or
+        not, DashScope's vision model, or None.
     """
     return _resolve(llm, settings, vision=True)
 
@@ -86,6 +92,10 @@ def _resolve(llm: LLM | None, settings: RAGAnythingSettings | None, *, vision: b
         # `Settings.llm = None` puts a MockLLM there: the user wants no LLM, not an echo of the prompt.
         return None if type(chosen) is MockLLM else chosen
     settings = settings or RAGAnythingSettings()
+    name = settings.rag_vision_llm if vision and settings.rag_vision_llm else settings.rag_llm
+    if name:
+        _announce(f"LLM: {name} ({'RAG_LLM' if name == settings.rag_llm else 'RAG_VISION_LLM'} is set).")
+        return named_llm(name, settings, supports_images=True if vision and settings.rag_vision_llm else None)
     if not has_dashscope_key(settings):
         _announce("LLM: none; answers quote the documents. Set Settings.llm or pass llm to change.")
         return None

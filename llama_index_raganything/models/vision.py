@@ -38,7 +38,16 @@ def supports_images(llm: LLM) -> bool:
     if not metadata.is_chat_model:
         return False
     name = metadata.model_name or ""
-    if _VISION.search(name):
+    if is_vision_name(name):
         return True
     is_integration = type(llm).__module__.split(".", 1)[0] == "llama_index"
     return not is_integration and not _TEXT_ONLY.search(name)
+
+
+def is_vision_name(name: str) -> bool:
+    """Tell whether the name of a model is one of those that look at images.
+
+    Args:
+        name: The name.
+    """
+    return bool(_VISION.search(name))

@@ -73,7 +73,7 @@ def test_a_file_of_settings_that_is_not_read_is_told(server, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     write_env(tmp_path / ".env", env_of(server))
     for options, told in (([], True), (["--env-file", ".env"], False), (["--models", "dashscope"], False)):
-        assert main(["search", "hello", "--collection", f"kb{len(options)}{told}", *options]) == 0
+        assert main(["search", "hello", "--collection", f"kb{len(options)}{told}", *options]) == 1
         assert ("There is a .env file here" in capsys.readouterr().err) is told
 
 

@@ -454,7 +454,7 @@ def test_cli_strict_and_errors(cli, files):
     assert cli("ingest", files, "--strict", "--no-progress")[0] == 1
     assert cli("search", "x", "--filter", "nonsense")[0] == 1
     code, out, err = cli("search", "x", "--filter", "page=²")  # A digit for isdigit(), not for int().
-    assert (code, out.strip(), err) == (0, "Nothing found.", "")
+    assert (code, out.strip(), err) == (1, "Nothing found.", "")
     code, _, err = cli("status", "--env-file", files / "none.env")
     assert code == 1
     assert "none.env" in err

@@ -186,7 +186,7 @@ def test_bytes_have_a_name_and_a_limit():
         with_bytes(expand_sources(("b.md", io.StringIO("text"))).sources[0], None)
     closed = io.BytesIO(b"x")
     closed.close()
-    with pytest.raises(SourceError, match="b.md"):
+    with pytest.raises(SourceError, match=r"b\.md"):
         with_bytes(expand_sources(("b.md", closed)).sources[0], None)
     for wrong in (b"bytes", io.BytesIO(b"x"), ("", b"x"), ("..", b"x"), [b"bytes"]):
         with pytest.raises(ConfigurationError, match="name"):
