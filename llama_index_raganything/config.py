@@ -111,6 +111,11 @@ class RAGAnythingSettings(BaseSettings):
         bare = {name: _bare(value) for name, value in values.items()}
         return {name: value for name, value in bare.items() if value != ""}
 
+    def __reduce__(self) -> tuple[Any, tuple[dict[str, Any]]]:
+        # Pickles hold no secret: one that is set is read from the environment again, one that is not stays so.
+        values = {name: value for name, value in self if not isinstance(value, SecretStr)}
+        return _settings_of, (values,)
+
     @classmethod
     def from_env_file(cls, path: str | Path = ".env", **values: Any) -> RAGAnythingSettings:
         """Read settings from a ``.env`` file below the environment and the arguments.
@@ -134,6 +139,10 @@ class RAGAnythingSettings(BaseSettings):
         except (OSError, UnicodeDecodeError) as error:
             message = f"The .env file {str(path)!r} cannot be read ({type(error).__name__}); save it as UTF-8 text."
             raise ConfigurationError(message) from error
+
+
+def _settings_of(values: dict[str, Any]) -> RAGAnythingSettings:
+    return RAGAnythingSettings(**values)
 
 
 def _bare(value: Any) -> Any:

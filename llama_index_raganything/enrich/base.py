@@ -88,6 +88,14 @@ class ElementProcessor(TransformComponent):
     content_types: tuple[str, ...] = Field(default=(), description="Content types that are processed.")
     max_workers: int = Field(default=4, ge=1, description="Elements processed at the same time.")
 
+    def __eq__(self, other: object) -> bool:
+        """Compare the settings; what was kept of earlier calls makes no difference."""
+        if type(self) is not type(other) or not isinstance(other, ElementProcessor):
+            return NotImplemented
+        return self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # As of all models of pydantic, whose fields may change.
+
     @abstractmethod
     def _process_element(self, element: ElementNodes) -> Sequence[BaseNode]:
         """Return the new nodes of an element, in order and with the ids they had; called from several threads.

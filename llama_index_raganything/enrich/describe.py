@@ -127,6 +127,7 @@ class Describer(ElementProcessor):
     _cache: AnswerCache | None = PrivateAttr(default=None)
     _templates: dict[str, Any] | None = PrivateAttr(default=None)
     _tokenizer: PieceTokenizer = PrivateAttr(default_factory=PieceTokenizer)
+    _saved_model: str = PrivateAttr(default="")
 
     def __init__(self, llm: LLM | None = None, **values: Any) -> None:
         if values.get("cache_folder") is not None:
@@ -145,7 +146,7 @@ class Describer(ElementProcessor):
         """
         data: dict[str, Any] = super().to_dict(**kwargs)
         llm = self._llm_or_default()
-        data["model"] = model_name_of(llm) if llm is not None else ""
+        data["model"] = self._saved_model or (model_name_of(llm) if llm is not None else "")
         if self.processor_class is not None:
             data["processor"] = self.processor_class.__qualname__
         return data
@@ -154,11 +155,25 @@ class Describer(ElementProcessor):
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Any:
         """Return a describer with the settings of :meth:`to_dict`; give it its ``llm`` as a keyword.
 
+        Without one it describes only if the LLM set on ``Settings`` is the one that it was saved with.
+
         Args:
             data: The settings.
-            **kwargs: Settings that replace those of ``data``.
+            **kwargs: Settings that replace those of ``data``; a ``processor_class`` must be among them again.
+
+        Raises:
+            ConfigurationError: It was saved with a ``processor_class``, which is not among the keywords.
         """
-        return super().from_dict({key: data[key] for key in data if key not in {"model", "processor"}}, **kwargs)
+        if data.get("processor") and kwargs.get("processor_class") is None:
+            message = (
+                f"This {cls.class_name()} was saved with the processor {data['processor']}, which is not in the saved "
+                "settings; pass from_dict(..., processor_class=...) too."
+            )
+            raise ConfigurationError(message)
+        made = super().from_dict({key: data[key] for key in data if key not in {"model", "processor"}}, **kwargs)
+        if made.llm is None:
+            made._saved_model = str(data.get("model") or "")
+        return made
 
     @abstractmethod
     def _processor_name(self) -> str:
@@ -182,8 +197,12 @@ class Describer(ElementProcessor):
 
     def _chosen_llm(self) -> LLM:
         llm = self._llm_or_default()
+        saved = f" It was saved with {self._saved_model}: pass from_dict(..., llm=...)." if self._saved_model else ""
         if llm is None:
-            message = f"{self.class_name()} needs an LLM: pass llm=... or set Settings.llm."
+            message = f"{self.class_name()} needs an LLM: pass llm=... or set Settings.llm.{saved}"
+            raise ConfigurationError(message)
+        if saved and model_name_of(llm) != self._saved_model:
+            message = f"{self.class_name()} would describe with {model_name_of(llm)}.{saved}"
             raise ConfigurationError(message)
         return llm
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib.util
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from pydantic import Field, PrivateAttr
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
-from llama_index_raganything.enrich.describe import text_of
+from llama_index_raganything.enrich.describe import model_name_of, text_of
 from llama_index_raganything.enrich.media_models import scenes_of, transcribe
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError, MissingDependencyError, SourceError
 from llama_index_raganything.models.vision import supports_images
@@ -105,6 +106,61 @@ class MediaDescriber(ElementProcessor):
     def class_name(cls) -> str:
         """Return the name used for serialisation."""
         return "MediaDescriber"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the settings, the transcriber and the model."""
+        if not isinstance(other, MediaDescriber):
+            return NotImplemented
+        return super().__eq__(other) is True and (self._transcriber, self._llm) == (other._transcriber, other._llm)
+
+    __hash__ = None  # As of all models of pydantic, whose fields may change.
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled, with the transcriber and the model, which are no fields."""
+        # LlamaIndex takes what cannot be pickled out of the object itself, so it gets another one.
+        state = super(MediaDescriber, copy.copy(self)).__getstate__()
+        return {"__dict__": {**state["__dict__"], "transcriber": self._transcriber, "llm": self._llm}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`__getstate__` returned.
+
+        Args:
+            state: The settings, the transcriber and the model.
+        """
+        self.__init__(**state["__dict__"])  # type: ignore[misc]  # as LlamaIndex's BaseComponent does
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the settings, with the names of the transcriber and the model and without these.
+
+        Args:
+            **kwargs: Passed on to the base class.
+        """
+        data: dict[str, Any] = super().to_dict(**kwargs)
+        if self._transcriber is not None:
+            data["transcriber"] = getattr(self._transcriber, "__qualname__", type(self._transcriber).__qualname__)
+        if self._llm is not None:
+            data["model"] = model_name_of(self._llm)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Any:
+        """Return a describer with the settings of :meth:`to_dict`.
+
+        Args:
+            data: The settings.
+            **kwargs: Settings that replace those of ``data``; its ``transcriber`` and ``llm`` must be among them again.
+
+        Raises:
+            ConfigurationError: One of them is missing.
+        """
+        for key, argument in (("transcriber", "transcriber"), ("model", "llm")):
+            if data.get(key) and kwargs.get(argument) is None:
+                message = (
+                    f"This MediaDescriber was saved with the {key} {data[key]}, which is not in the saved settings; "
+                    f"pass from_dict(..., {argument}=...) too."
+                )
+                raise ConfigurationError(message)
+        return super().from_dict({key: data[key] for key in data if key not in {"transcriber", "model"}}, **kwargs)
 
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
         # A recording that has parts already was processed in an earlier run.

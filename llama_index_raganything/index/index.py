@@ -17,6 +17,7 @@ from llama_index.core.schema import Document, TransformComponent
 from pydantic import SecretStr
 
 from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
+from llama_index_raganything._pickling import PickledWithoutSecrets
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.config import reader_options_from_config
@@ -49,8 +50,12 @@ from llama_index_raganything.stores.milvus import MilvusNodeStore
 
 
 @strict_arguments
-class RAGAnythingIndex(Queryable):
+class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
     """Files in, cited answers out; every part can be replaced.
+
+    A pickle of an index opens the same stores again where it is loaded, by their addresses; it holds no token and no
+    key, which come from the environment. A Milvus Lite folder is open in one process at a time, so that another
+    process can load it only after :meth:`close`.
 
     Args:
         uri: Milvus Lite folder, server or Zilliz Cloud endpoint; ``MILVUS_URI`` or ``./milvus.db`` by default.

@@ -58,6 +58,15 @@ class AttachmentReader:
         self._known: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Neither the lock nor what images were seen to show, which is read again.
+        return {name: value for name, value in self.__dict__.items() if name not in {"_known", "_lock"}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._known = OrderedDict()
+        self._lock = threading.Lock()
+
     def read(self, query: AttachedQuery) -> AttachedQuery:
         """Return the question with what its images say; each image is read once and remembered by its content.
 

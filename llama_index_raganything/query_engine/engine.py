@@ -20,6 +20,7 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from pydantic import BaseModel
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._pickling import PickledWithoutSecrets
 from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
@@ -38,7 +39,7 @@ _UNKNOWN: Final = object()
 
 
 @strict_arguments
-class RAGAnythingQueryEngine(RetrieverQueryEngine):
+class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
     """Answer questions with citations that lead to document, page and box.
 
     A multimodal LLM gets each retrieved figure's caption and image, a text LLM gets the text, and without an

@@ -122,7 +122,10 @@ class Ledger:
     ) -> None:
         self.collection_name = collection_name + LEDGER_SUFFIX
         self.tenant = tenant or ""
-        self._connection: Connection | None = connect(Address.parse(uri, token, db_name), timeout)
+        self.timeout = timeout
+        address = Address.parse(uri, token, db_name)
+        self.uri, self.db_name = address.uri, address.db_name
+        self._connection: Connection | None = connect(address, timeout)
         try:
             with translated(self._connection.address):
                 self._open()
@@ -252,6 +255,19 @@ class Ledger:
         connection, self._connection = self._connection, None
         if connection is not None:
             release(connection)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickles must not hold the token, nor connections; __setstate__ opens the same address again.
+        return {
+            "uri": self.uri,
+            "collection_name": self.collection_name.removesuffix(LEDGER_SUFFIX),
+            "db_name": self.db_name,
+            "tenant": self.tenant or None,
+            "timeout": self.timeout,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc] # Restores what __getstate__ describes.
 
     def __enter__(self) -> Self:
         return self

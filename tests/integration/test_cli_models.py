@@ -4,10 +4,10 @@ import json
 import logging
 
 import pytest
+from openai_server import DIMENSION, OpenAIServer
 
 from llama_index_raganything import RAGAnythingIndex
 from llama_index_raganything.cli import main
-from tests.integration.openai_server import DIMENSION, OpenAIServer
 
 TEXT = "# Harbour\n\nThe harbour office opens at 7 a.m. on weekdays.\n"
 KEY = "sk-very-secret-0123456789"
