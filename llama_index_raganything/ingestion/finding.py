@@ -6,18 +6,15 @@ import difflib
 import hashlib
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from llama_index_raganything.documents import document_id
 from llama_index_raganything.errors import BlockedSourceError, ParseError, SourceError
 from llama_index_raganything.ingestion.jobs import Job
 from llama_index_raganything.ingestion.report import IngestionReport
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources import FoundSources, Source, with_bytes
-from llama_index_raganything.stores.ledger import LedgerEntry
 
 logger = logging.getLogger(__name__)
 
@@ -51,42 +48,6 @@ def find_jobs(found: FoundSources, reader: RAGAnythingReader, report: IngestionR
     for path in found.missing:
         logger.warning("Not found: %s", path)
     return list(jobs.values())
-
-
-def find_moves(
-    jobs: Iterable[Job], known: Mapping[str, LedgerEntry], all_entries: Callable[[], Iterable[LedgerEntry]]
-) -> dict[str, LedgerEntry]:
-    """Tell which files were moved: the same content as a document whose file is gone.
-
-    Each document that is gone is the former self of one file at most, of one with the same name first. URLs, content
-    lists, bytes under a name and documents of other readers are none, since nobody can tell that they are gone.
-
-    Args:
-        jobs: What is to be brought in.
-        known: Rows of these documents, by id.
-        all_entries: Returns all rows; asked only where a file has come that was not in before.
-
-    Returns:
-        The row of the old path, by the document id of the new one.
-    """
-    newcomers: dict[str, list[Job]] = defaultdict(list)
-    ids = set()
-    for job in jobs:
-        ids.add(job.doc_id)
-        entry = known.get(job.doc_id)
-        is_in = entry is not None and entry.state == "ready" and entry.content_hash == job.content_hash
-        if job.file is not None and job.content_hash and not is_in:
-            newcomers[job.content_hash].append(job)
-    moves: dict[str, LedgerEntry] = {}
-    for entry in all_entries() if newcomers else ():
-        waiting = newcomers.get(entry.content_hash)
-        if not waiting or entry.state != "ready" or entry.doc_id in ids or not _is_gone(entry):
-            continue
-        name = Path(entry.source).name
-        job = next((job for job in waiting if Path(job.source).name == name), waiting[0])
-        waiting.remove(job)
-        moves[job.doc_id] = entry
-    return moves
 
 
 def not_found_message(path: str) -> str:
@@ -138,17 +99,3 @@ def _job_of(source: Source, reader: RAGAnythingReader, report: IngestionReport) 
         report.failures.append((source.location, str(error)))
         return None
     return Job.of_source(source, digest, reader)
-
-
-def _is_gone(entry: LedgerEntry) -> bool:
-    """Tell whether a document was read from a local file that is no longer there."""
-    if entry.doc_id != document_id(entry.source) or not os.path.isabs(entry.source):
-        return False
-    try:
-        os.stat(entry.source)
-        # A system that does not tell "A.md" from "a.md" finds the file after it was renamed from one to the other.
-        return os.path.basename(entry.source) not in os.listdir(os.path.dirname(entry.source))
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        return False  # It may be there: nothing is known of a place that cannot be entered.

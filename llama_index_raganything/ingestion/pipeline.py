@@ -35,9 +35,10 @@ from llama_index_raganything.ingestion.events import (
     IngestionEndEvent,
     IngestionStartEvent,
 )
-from llama_index_raganything.ingestion.finding import find_jobs, find_moves
+from llama_index_raganything.ingestion.finding import find_jobs
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split, refuse_pages, with_pictures
 from llama_index_raganything.ingestion.layers import Layer
+from llama_index_raganything.ingestion.moves import find_moves
 from llama_index_raganything.ingestion.removal import Removal
 from llama_index_raganything.ingestion.report import NOT_TRIED, IngestionReport
 from llama_index_raganything.models.dashscope.failures import FATAL_ERRORS
@@ -48,7 +49,7 @@ from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.registry import named_parser
 from llama_index_raganything.readers.sources import FoundSources, SourceInput, expand_sources
 from llama_index_raganything.stores.clients import Address
-from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms
+from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms, this_machine
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 from llama_index_raganything.workers import Failure
 
@@ -277,7 +278,8 @@ class Ingestion:
                 report.unchanged.append(job.source)
             else:
                 todo.append(job)
-        moves = find_moves(jobs, known, self.ledger.list)
+        is_lite = Address.parse(self.node_store.uri).is_local
+        moves = find_moves(jobs, known, self.ledger.list, None if is_lite else this_machine())
         tried: set[str] = set()
         progress = tqdm(total=len(todo), desc="Documents", unit="doc", disable=not show_progress)
         with progress:
@@ -386,6 +388,7 @@ class Ingestion:
             node_counts=dict(counts),
             pages=len(pages) or None,
             embed_model=embedding_name(self.embed_model),
+            machine=this_machine(),
         )
         with report.stage("write"):
             before = [] if known is None else self._removal.document_nodes(job.doc_id)

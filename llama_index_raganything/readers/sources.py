@@ -225,7 +225,8 @@ def _expand(item: Any, fs: Any, rules: FolderRules, found: FoundSources) -> None
 
 def _file_name(name: str) -> str:
     """Return the last part of a name, by which no folder can be left."""
-    last = name.replace("\\", "/").split("?")[0].rstrip("/").rpartition("/")[2].replace("\0", "").strip()
+    path = name.split("?")[0] if "://" in name else name
+    last = path.replace("\\", "/").rstrip("/").rpartition("/")[2].replace("\0", "").strip()
     return "" if last in {".", ".."} else last[-150:]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, Self, get_args
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
+from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import (
     ConfigurationError,
     NodeValueError,
@@ -51,6 +53,11 @@ def now_ms() -> int:
 
 
 @strict_arguments
+def this_machine() -> str:
+    """Return what stands for this machine where paths are compared; not its name."""
+    return content_id("machine", platform.node())
+
+
 class LedgerEntry(BaseModel):
     """What is known of one document.
 
@@ -68,6 +75,7 @@ class LedgerEntry(BaseModel):
         error: Why it failed, in one line.
         updated_at: Time of the last change, milliseconds since 1970.
         tenant: Whose document it is; set by the ledger.
+        machine: Stands for the machine on which the source is a path; see :func:`this_machine`.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -85,6 +93,7 @@ class LedgerEntry(BaseModel):
     error: str = ""
     updated_at: int = Field(default_factory=now_ms)
     tenant: str = ""
+    machine: str = ""
 
 
 Entries = list[LedgerEntry]
