@@ -77,12 +77,14 @@ def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: P
         ]
         agent = _ask_agent(index, as_json=arguments.json) if online else ""
     seconds = time.perf_counter() - started
+    named = any((arguments.llm, arguments.vision_llm, arguments.embed))
+    used = "with the models that were named" if named else _used(arguments.models, settings)
     if arguments.json:
         shown = [answer_fields(question, response) for question, response in answers]
         result = {"report": report.to_dict(), "answers": shown, "seconds": round(seconds, 2)}
         print_json(result | ({"agent": agent} if online else {}))
     else:
-        print(f"{len(answers)} answers, {seconds:.1f} s in all, {_used(arguments.models, settings)}.")
+        print(f"{len(answers)} answers, {seconds:.1f} s in all, {used}.")
     return 0
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -224,7 +226,10 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
             ledger=self.ledger,
             transformations=[*processors, *transformations],
             layers=storage.layers(entity_linker, triple_extractor, self.image_embed_model),
-            folder_rules=FolderRules(own=frozenset({str(storage.folder.absolute())})),
+            folder_rules=FolderRules(
+                own=frozenset({os.path.abspath(storage.folder)}),
+                working_dir=os.path.abspath(working_dir or settings.working_dir),
+            ),
         )
         self.node_parser = self.ingestion.node_parser
         self.num_workers = 1
@@ -261,11 +266,8 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         """
         refuse_unknown("RAGAnythingIndex.from_paths()", options, argument_names(cls, cls.from_paths))
         index = cls(**options)
-        try:
+        with _closed_on_error(index, keep=options.get("node_store") is not None):
             index.add(paths, exclude=exclude, strict=strict, show_progress=show_progress, num_workers=num_workers)
-        except BaseException:
-            index.close()  # The caller has nothing to close.
-            raise
         return index
 
     @classmethod
@@ -285,7 +287,8 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         """
         refuse_unknown("RAGAnythingIndex.from_documents()", options, argument_names(cls, cls.from_documents))
         index = cls(**options)
-        index.add_documents(documents, strict=strict, show_progress=show_progress)
+        with _closed_on_error(index, keep=options.get("node_store") is not None):
+            index.add_documents(documents, strict=strict, show_progress=show_progress)
         return index
 
     @classmethod
@@ -325,8 +328,9 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
             options["processors"] = configured_processors(config, llm, vision_llm, options["working_dir"])
         index = cls(llm=llm, vision_llm=vision_llm, **options)
         index.num_workers = num_workers
-        own = index.ingestion.folder_rules.own | {str(descriptions_folder(options["working_dir"]).absolute())}
-        index.ingestion.folder_rules = replace(folder_rules(config), own=own)
+        rules = index.ingestion.folder_rules
+        own = rules.own | {os.path.abspath(descriptions_folder(options["working_dir"]))}
+        index.ingestion.folder_rules = replace(folder_rules(config), own=own, working_dir=rules.working_dir)
         return index
 
     @classmethod
@@ -517,3 +521,14 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _closed_on_error(index: RAGAnythingIndex, *, keep: bool) -> Iterator[None]:
+    """Close an index that its maker never gets; one over a store of theirs stays open, for they may go on with it."""
+    try:
+        yield
+    except BaseException:
+        if not keep:
+            index.close()
+        raise

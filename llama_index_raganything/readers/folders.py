@@ -100,12 +100,14 @@ class FolderRules:
         suffixes: File name extensions with their dots, in lower case; None reads all.
         exclude: Paths that are left out, from the folder on.
         own: Absolute paths of databases and working folders, which are never read.
+        working_dir: Absolute path of the folder in which each knowledge base has a folder of its own.
     """
 
     recursive: bool = True
     suffixes: frozenset[str] | None = None
     exclude: ExcludePatterns = field(default_factory=ExcludePatterns)
     own: frozenset[str] = frozenset()
+    working_dir: str | None = None
 
     def is_own(self, path: str | Path) -> bool:
         """Tell whether a path is, or lies in, a database or working folder that is never read.
@@ -162,7 +164,10 @@ def walk(folder: Path, rules: FolderRules, skipped: SkippedFiles) -> Iterator[Pa
         here = Path(root)
         inside = here.relative_to(folder).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
-        is_working_folder = "parse_cache" in names
+        is_working_folder = "parse_cache" in names or (
+            # Of a knowledge base that was never given a file.
+            str(here.parent) == rules.working_dir and not files and _WORKING_FOLDERS.issuperset(names)
+        )
         entered = []
         for name in sorted(names) if rules.recursive else ():
             reason = _why_not_folder(here / name, f"{prefix}{name}", rules, is_working_folder=is_working_folder)

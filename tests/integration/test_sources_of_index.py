@@ -15,6 +15,7 @@ from llama_index_raganything import (
     BlockedSourceError,
     ConfigurationError,
     IngestionError,
+    MilvusNodeStore,
     RAGAnythingIndex,
     RAGAnythingReader,
     SourceError,
@@ -79,6 +80,30 @@ def test_an_index_over_the_current_folder_never_reads_itself(folder, monkeypatch
     with RAGAnythingIndex.from_paths(".", collection="other", embed_model=HashEmbedding(dimension=16)) as other:
         assert len(other.documents()) == 3
     assert "Skipped: 4 own data (milvus.db/, " in str(other.last_report)
+
+
+def test_knowledge_bases_of_one_working_folder_do_not_read_each_other(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    table = "| Line | Fare |\n| --- | --- |\n| North | 12.5 |\n| South | 3 |\n"
+    options = {"embed_model": HashEmbedding(dimension=16)}
+    with RAGAnythingIndex.from_documents([Document(text=table)], collection="tables", **options) as other:
+        assert other.tables.entries()
+    with RAGAnythingIndex.from_paths(".", **options) as index:
+        assert names(index) == [str(folder / "ferries.csv"), str(folder / "hours.md")]
+
+
+def test_a_configuration_of_raganything_keeps_the_rules(folder, monkeypatch):
+    from raganything import RAGAnythingConfig
+
+    monkeypatch.chdir(folder)
+    config = RAGAnythingConfig(
+        working_dir="./rag_storage", parser="docvortex", supported_file_extensions=[".md", ".json"]
+    )
+    with RAGAnythingIndex.from_config(config, embed_model=HashEmbedding(dimension=16)) as index:
+        for _ in range(2):
+            report = index.add(".", exclude="none.md")
+            assert names(index) == [str(folder / "hours.md")]
+        assert report.skipped.counts == {"own data": 2, "other type": 1}
 
 
 def test_own_data_named_by_itself_is_refused(index, folder, tmp_path):
@@ -180,6 +205,16 @@ def test_from_paths_closes_the_index_when_it_raises(tmp_path):
     from llama_index_raganything.stores import clients
 
     assert not [key for key in clients._connections if key[0] == options["uri"]]
+
+
+def test_from_paths_leaves_a_store_of_the_caller_open(tmp_path):
+    model = HashEmbedding(dimension=16)
+    with MilvusNodeStore(uri=str(tmp_path / "kb.db"), dim=16) as store:
+        with pytest.raises(SourceError):
+            RAGAnythingIndex.from_paths(
+                tmp_path / "no", node_store=store, embed_model=model, working_dir=tmp_path / "s"
+            )
+        assert store.count() == 0
 
 
 def test_one_mistyped_path_among_several_is_a_failure_and_the_others_come_in(index, folder):
