@@ -52,12 +52,12 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-@strict_arguments
 def this_machine() -> str:
     """Return what stands for this machine where paths are compared; not its name."""
     return content_id("machine", platform.node())
 
 
+@strict_arguments
 class LedgerEntry(BaseModel):
     """What is known of one document.
 
