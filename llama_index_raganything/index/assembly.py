@@ -28,8 +28,8 @@ from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.tables import TableWriter
 from llama_index_raganything.ingestion.visual import VisualWriter
 from llama_index_raganything.models.defaults import resolve_embed_model
-from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.models.named import named_llm
+from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.readers.folders import FolderRules
 from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import LEDGER_SUFFIX, Ledger

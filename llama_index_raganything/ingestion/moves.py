@@ -66,7 +66,8 @@ def _newcomers(jobs: Iterable[Job], known: Mapping[str, LedgerEntry]) -> dict[st
     for job in jobs:
         entry = known.get(job.doc_id)
         is_in = entry is not None and entry.state == "ready" and entry.content_hash == job.content_hash
-        if job.file is not None and job.content_hash and not is_in:
+        is_file = job.parsed is not None and job.parsed.kind == "file"
+        if is_file and job.content_hash and not is_in:
             found[job.content_hash].append(job)
     return found
 

@@ -34,7 +34,7 @@ from llama_index_raganything.readers.embedded import EMBEDDED, package_version
 from llama_index_raganything.readers.events import ParseEndEvent, ParseStartEvent
 from llama_index_raganything.readers.formats import detect_format
 from llama_index_raganything.readers.routing import parser_for, parser_id, run_parser
-from llama_index_raganything.readers.sources import Source, SourceInput, expand_sources, local_file
+from llama_index_raganything.readers.sources import Source, SourceInput, expand_sources, local_file, with_bytes
 from llama_index_raganything.readers.urls import UrlPolicy
 from llama_index_raganything.workers import Failure, TimedOut, map_in_processes
 
@@ -278,18 +278,29 @@ class RAGAnythingReader(BasePydanticReader):
         read = partial(_read_or_error, self, extra_info)
         parses = any(source.kind != "content_list" for source in sources)
         apart = self.parse_timeout_s is not None or (self.num_workers > 1 and len(sources) > 1)
-        # Streams cannot go to other processes.
-        streams = any(hasattr(source.target, "read") for source in sources)
-        if not (apart and parses) or streams:
+        if not (apart and parses):
             yield from map(read, sources)
             return
-        results = map_in_processes(read, sources, self.num_workers, time_limit_s=self.parse_timeout_s)
-        for source, result in zip(sources, results, strict=True):
+        portable = [self._portable(source) for source in sources]
+        given = [source for source in portable if isinstance(source, Source)]
+        results = map_in_processes(read, given, self.num_workers, time_limit_s=self.parse_timeout_s)
+        for source in portable:
+            if isinstance(source, Exception):
+                yield source
+                continue
+            result = next(results)
             outcome = self._failed(source, result) if isinstance(result, Failure) else result
             # Workers have dispatchers of their own, so the events are told again in this process.
             dispatcher.event(ParseStartEvent(source=source.location, parser=self.parser))
             dispatcher.event(_end_event(source, outcome))
             yield outcome
+
+    def _portable(self, source: Source) -> Source | RAGAnythingError:
+        """Return a source that can go to another process, a stream as its bytes, or why it cannot be read."""
+        try:
+            return with_bytes(source, self.max_file_bytes) if hasattr(source.target, "read") else source
+        except RAGAnythingError as error:
+            return error
 
     def _failed(self, source: Source, failure: Failure) -> ParseError:
         if isinstance(failure, TimedOut):
