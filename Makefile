@@ -43,6 +43,7 @@ bench: install  ## Run all benchmarks: make bench DATA=folder
 	@test -n "$(DATA)" || { echo "Name the data folder: make bench DATA=path"; exit 2; }
 	mkdir -p $(OUT)
 	$(BIN)/python -m benchmarks.pages $(DATA)/pages --json $(OUT)/pages.json
+	$(BIN)/python -m benchmarks.context $(DATA)/pages $(DATA)/pages_more --json $(OUT)/context.json
 	$(BIN)/python -m benchmarks.passages $(DATA)/passages/tatqa --json $(OUT)/tatqa.json
 	$(BIN)/python -m benchmarks.passages $(DATA)/passages/hotpotqa --json $(OUT)/hotpotqa.json
 	$(BIN)/python -m benchmarks.passages $(DATA)/passages/musique --json $(OUT)/musique.json

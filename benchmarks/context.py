@@ -12,7 +12,8 @@ shares of questions of which any and all evidence pages are in the context, ``re
 characters in runs of eight words that stand in it before, at 12,000 characters. ``pictures`` is the share of the
 questions about a figure, a chart or a table for which an LLM that sees gets a picture of an evidence page, or of a
 figure or table on it; ``pictures_per_question`` how many pictures are sent. ``relevance.auc`` compares the score of the
-first result for each question in its own document with that in another one.
+first result for each question in its own document with that in another one of the folder; questions that the inventory
+answers ("how many figures are there?") are left out, as any document can say.
 
 Systems: ``ours`` (``index.as_query_engine(context_tokens=N)``, one character counted as one token), ``plain``
 (``RetrieverQueryEngine`` over ``index.as_retriever()``, its context cut at N), and ``handwired`` (pypdf,
@@ -40,6 +41,7 @@ from llama_index.core.utils import get_tokenizer
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
 from benchmarks._harness import Result, mean, run
+from benchmarks._relevance import area, top_scores
 from benchmarks.pages import Corpus, load
 from llama_index_raganything import WordLlamaEmbedding
 from llama_index_raganything.testing import ScriptedChatLLM, ScriptedTextLLM
@@ -251,8 +253,10 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {key: mean(found) for key, found in values.items() if found}
 
 
-def measure_folder(folder: Path, limit: int | None, working_dir: str) -> list[dict[str, Any]]:
-    """Index a folder, ask everything, and return a row per question."""
+def measure_folder(
+    folder: Path, limit: int | None, working_dir: str
+) -> tuple[list[dict[str, Any]], tuple[list[float], list[float]]]:
+    """Index a folder, ask everything, and return a row per question, and the scores in its and in another document."""
     corpus, _ = load(folder, limit, working_dir)
     questions = [question for question in corpus.questions if question["pages"] and str(question["answer"]).strip()]
     questions = [question for question in questions if str(question["answer"]).strip().lower() != "none"]
@@ -268,8 +272,9 @@ def measure_folder(folder: Path, limit: int | None, working_dir: str) -> list[di
         peer = handwired(folder, corpus, size, f"{working_dir}/handwired{size}.db")
         measure(f"handwired{size}", peer, questions, there, rows)
     measure_pictures(corpus, questions, rows)
+    scores = top_scores(corpus.index, questions, corpus.document_ids)
     corpus.index.close()
-    return rows
+    return rows, scores
 
 
 def main(args: argparse.Namespace) -> Result:
@@ -277,15 +282,21 @@ def main(args: argparse.Namespace) -> Result:
     result = Result()
     # Budgets are characters here.
     set_global_tokenizer(list)
+    own: list[float] = []
+    other: list[float] = []
     for folder in args.dir:
         with tempfile.TemporaryDirectory() as temporary:
             working_dir = temporary if args.working_dir is None else f"{args.working_dir}/{folder.name}"
-            result.rows += measure_folder(folder, args.limit, working_dir)
+            rows, (here, elsewhere) = measure_folder(folder, args.limit, working_dir)
+        result.rows += rows
+        own += here
+        other += elsewhere
     means = _means(result.rows)
     for kind in ("gold", "gold_long", "gold_there", "any_pages", "all_pages"):
         for budget in BUDGETS:
             key = f"{kind}@{budget}"
             means[f"handwired.{key}"] = max(means[f"handwired{size}.{key}"] for size in CHUNKS)
+    means["relevance.auc"] = area(own, other)
     result.metrics = dict(sorted(means.items()))
     names = ("ours", "plain", "handwired", *(f"handwired{size}" for size in CHUNKS))
     for kind in ("gold", "gold_long", "gold_there", "any_pages", "all_pages"):

@@ -7,12 +7,12 @@ over questions of the share of evidence pages among the first k pages; ``box@k``
 the box of one of the first k results, an element on an evidence page, covers an evidence box: intersection over the
 smaller area >= .5. Page nodes have no box and count for nothing there.
 
-Systems: ``ours`` (RAGAnythingIndex and its default retriever), ``routed`` (questions about the document as a whole
-go to the inventory first; its summaries, which stand on no page, are left out of the ranking; ``routed.asked`` is how
-many questions it answers, and ``routed.there`` compares the two on those), and over the same page texts ``bm25``
-(whole pages), ``dense`` (the embedded default's vectors), ``hybrid`` (Milvus: both, reciprocal rank fusion);
-``handwired`` is plain LlamaIndex: pypdf, SentenceSplitter, the same embedding model, LlamaIndex's own
-MilvusVectorStore.
+Systems: ``ours`` (RAGAnythingIndex and its default retriever, asked for the best element of each page), ``routed``
+(questions about the document as a whole go to the inventory first; its summaries, which stand on no page, are left
+out of the ranking; ``routed.asked`` is how many questions it answers, and ``routed.there`` compares the two on
+those), and over the same page texts ``bm25`` (whole pages), ``dense`` (the embedded default's vectors), ``hybrid``
+(Milvus: both, reciprocal rank fusion); ``handwired`` is plain LlamaIndex: pypdf, SentenceSplitter, the same embedding
+model, LlamaIndex's own MilvusVectorStore.
 """
 
 from __future__ import annotations
@@ -276,6 +276,7 @@ def retrieve_all(
             similarity_top_k=RESULTS,
             filters=corpus.filters(question["doc"] if inside else None),
             ranker=ranker,
+            returns="elements",
         )
         started = time.perf_counter()
         results.append(retriever.retrieve(question["question"]))
@@ -328,7 +329,9 @@ def measure_routed(corpus: Corpus, result: Result) -> list[Mapping[str, Any]]:
 def ask_router(corpus: Corpus, question: Mapping[str, Any], *, inside: bool) -> tuple[list[NodeWithScore], bool]:
     """Return the results that stand on pages, and whether the inventory answered."""
     index, filters = corpus.index, corpus.filters(question["doc"] if inside else None)
-    default = NodeRetriever(index.node_store, index.embed_model, similarity_top_k=RESULTS, filters=filters)
+    default = NodeRetriever(
+        index.node_store, index.embed_model, similarity_top_k=RESULTS, filters=filters, returns="elements"
+    )
     inventory = InventoryRetriever(index.node_store, index.ledger, RESULTS, filters)
     items = QuestionRouter(default, [inventory], similarity_top_k=RESULTS).retrieve(question["question"])
     placed = [item for item in items if item.node.metadata.get("page")]

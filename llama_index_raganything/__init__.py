@@ -95,7 +95,12 @@ if TYPE_CHECKING:
     from llama_index_raganything.models.image_embedder import ImageEmbedder
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
     from llama_index_raganything.node_parser import PlacedSplitter, RAGAnythingNodeParser
-    from llama_index_raganything.query_engine import ExtractiveSynthesizer, RAGAnythingQueryEngine
+    from llama_index_raganything.query_engine import (
+        ExtractiveSynthesizer,
+        MultimodalContextPostprocessor,
+        PageContextPostprocessor,
+        RAGAnythingQueryEngine,
+    )
     from llama_index_raganything.query_engine.chat import RAGAnythingChatEngine
     from llama_index_raganything.query_engine.citations import Citation
     from llama_index_raganything.query_engine.responses import acitations_of, citations_of
@@ -160,7 +165,9 @@ _HOMES = {
     "MilvusNodeStore": "stores.milvus",
     "MilvusPropertyGraphStore": "stores.property_graph",
     "MilvusVisualStore": "stores.visual",
+    "MultimodalContextPostprocessor": "query_engine",
     "NodeRetriever": "retrievers.nodes",
+    "PageContextPostprocessor": "query_engine",
     "PlacedSplitter": "node_parser",
     "ProcessorOptions": "enrich",
     "QuestionRouter": "retrievers.routes",
@@ -253,9 +260,11 @@ __all__ = [
     "MilvusPropertyGraphStore",
     "MilvusVisualStore",
     "MissingDependencyError",
+    "MultimodalContextPostprocessor",
     "NoAnswerError",
     "NodeRetriever",
     "NodeValueError",
+    "PageContextPostprocessor",
     "ParseError",
     "PartialEmbeddingError",
     "PlacedSplitter",

@@ -12,6 +12,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from llama_index.core.utils import get_tokenizer
 from pydantic import BeforeValidator, Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.query_engine.context import GAP, excerpts
 from llama_index_raganything.query_engine.node_images import attached_elements
 from llama_index_raganything.query_engine.page_text import page_text
@@ -47,6 +48,7 @@ def _callable_or_none(value: Any) -> Any:
     return value if callable(value) else None
 
 
+@strict_arguments
 class PageContextPostprocessor(BaseNodePostprocessor):
     """Give an LLM whole pages while they fit, then the passages that matter, within a budget of tokens.
 

@@ -21,6 +21,7 @@ from llama_index.core.schema import (
 )
 from pydantic import Field
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.images import FittedImage
 from llama_index_raganything.query_engine.node_images import ImageFiles, has_image
 
@@ -33,6 +34,7 @@ _MAX_NEIGHBOURS: Final = 200
 """Elements fetched at most for one question; a spreadsheet "page" may have thousands."""
 
 
+@strict_arguments
 class MultimodalContextPostprocessor(BaseNodePostprocessor):
     """Give the pictures of what was retrieved to a multimodal LLM: of images their caption **and** the image.
 
