@@ -1,5 +1,8 @@
 """Which files were moved."""
 
+import os
+from types import SimpleNamespace
+
 import pytest
 
 from llama_index_raganything.documents import document_id
@@ -12,7 +15,7 @@ from llama_index_raganything.stores.ledger import LedgerEntry, this_machine
 
 def job(path, content="c"):
     source = Source("file", str(path), path)
-    return Job(document_id(str(path)), str(path), content, load=lambda: None, file=source)
+    return Job(document_id(str(path)), str(path), content, load=lambda: None, parsed=source)
 
 
 def row(source, content="c", **values):
@@ -67,17 +70,21 @@ def test_paths_of_another_machine_are_not_gone(tmp_path):
         assert len(moves([new], [row(old, machine=machine)])) == 1
 
 
+def with_stat(stat):
+    """Return the module ``os`` with another ``stat``, for one module alone: pytest calls the real one."""
+    return SimpleNamespace(stat=stat, path=os.path, listdir=os.listdir)
+
+
 def test_a_place_that_cannot_be_entered_is_not_gone(tmp_path, monkeypatch):
     def refuse(_path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(module.os, "stat", refuse)
+    monkeypatch.setattr(module, "os", with_stat(refuse))
     assert moves([job(tmp_path / "new.md")], [row(tmp_path / "old.md")]) == {}
 
 
 def test_a_name_in_other_case_is_gone_where_the_system_tells_no_case(tmp_path, monkeypatch):
     (tmp_path / "report.md").touch()
-    stat = module.os.stat
-    monkeypatch.setattr(module.os, "stat", lambda path: stat(str(path).replace("Report", "report")))
+    monkeypatch.setattr(module, "os", with_stat(lambda path: os.stat(str(path).replace("Report", "report"))))
     new, old = tmp_path / "report.md", tmp_path / "Report.md"
     assert moves([job(new)], [row(old)]) == {document_id(str(new)): str(old)}
