@@ -23,7 +23,12 @@ from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine import RAGAnythingChatEngine, RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.chat import simple_chat_engine
 from llama_index_raganything.query_engine.chat_options import ALIASES
-from llama_index_raganything.query_engine.page_context import DEFAULT_CONTEXT_TOKENS, PageContextPostprocessor
+from llama_index_raganything.query_engine.page_context import (
+    DEFAULT_CONTEXT_TOKENS,
+    PageContextPostprocessor,
+    default_context_tokens,
+    results_to_read,
+)
 from llama_index_raganything.query_engine.tables import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.retrievers.base import DEFAULT_TOP_K
@@ -236,7 +241,7 @@ class Queryable:
         self,
         *,
         llm: LLM | None = None,
-        similarity_top_k: int = DEFAULT_TOP_K,
+        similarity_top_k: int | None = None,
         filters: MetadataFilters | None = None,
         node_postprocessors: Sequence[BaseNodePostprocessor] = (),
         vision_llm: LLM | None = None,
@@ -246,7 +251,8 @@ class Queryable:
 
         Args:
             llm: LLM for this engine; the index's by default.
-            similarity_top_k: How many results to answer from; see :meth:`as_retriever`.
+            similarity_top_k: How many results to answer from, as :meth:`as_retriever` counts them; by default 10, and
+                more where an LLM reads more than they fill (20 for its 6,000 tokens).
             filters: Only nodes that match take part.
             node_postprocessors: Run on the results before the answer.
             vision_llm: Answers in place of an LLM that sees no images where there are some; the index's by default.
@@ -263,9 +269,11 @@ class Queryable:
             "page_store": self.node_store,
             "settings": self._models.settings,
         }
+        chosen = llm or self.llm
+        top_k = _results_to_read(chosen, options) if similarity_top_k is None else similarity_top_k
         return RAGAnythingQueryEngine.from_args(
-            self.as_retriever(similarity_top_k=similarity_top_k, filters=filters, **of_retriever),
-            llm=llm or self.llm,
+            self.as_retriever(similarity_top_k=top_k, filters=filters, **of_retriever),
+            llm=chosen,
             vision_llm=vision_llm or self._models.vision_llm,
             node_postprocessors=list(node_postprocessors),
             filters=filters,
@@ -277,7 +285,7 @@ class Queryable:
         chat_mode: ChatMode | str = ChatMode.BEST,
         llm: LLM | None = None,
         *,
-        similarity_top_k: int = DEFAULT_TOP_K,
+        similarity_top_k: int | None = None,
         filters: MetadataFilters | None = None,
         chat_history: list[ChatMessage] | None = None,
         vision_llm: LLM | None = None,
@@ -289,7 +297,8 @@ class Queryable:
             chat_mode: ``best``, ``condense_plus_context``, ``context``, ``condense_question``, or ``simple``, which
                 does not look at the documents.
             llm: LLM for this engine; the index's by default. One that sees images gets the figures too.
-            similarity_top_k: How many results to answer from; see :meth:`as_retriever`.
+            similarity_top_k: How many results to answer from, as :meth:`as_retriever` counts them; by default 10, and
+                more where an LLM reads more than they fill (20 for its 6,000 tokens).
             filters: Only nodes that match take part.
             chat_history: Earlier messages.
             vision_llm: Answers in place of an LLM that sees no images where there are some; the index's by default.
@@ -316,8 +325,9 @@ class Queryable:
             "page_store": self.node_store,
             "vision_llm": vision_llm or self._models.vision_llm,
         }
+        top_k = _results_to_read(chosen, options) if similarity_top_k is None else similarity_top_k
         return RAGAnythingChatEngine.from_defaults(
-            self.as_retriever(similarity_top_k=similarity_top_k, filters=filters, **of_retriever),
+            self.as_retriever(similarity_top_k=top_k, filters=filters, **of_retriever),
             chosen,
             chat_history,
             chat_mode=chat_mode,
@@ -325,12 +335,12 @@ class Queryable:
         )
 
     def as_tools(
-        self, *, similarity_top_k: int = DEFAULT_TOP_K, filters: MetadataFilters | None = None, **options: Any
+        self, *, similarity_top_k: int | None = None, filters: MetadataFilters | None = None, **options: Any
     ) -> list[BaseTool]:
         """Return tools for agents: ``ask`` answers with citations, ``search`` gives the evidence to read.
 
         Args:
-            similarity_top_k: How many results each tool looks at; see :meth:`as_retriever`.
+            similarity_top_k: How many results each tool looks at; see :meth:`as_query_engine`.
             filters: Only nodes that match take part.
             **options: Further arguments of :meth:`as_query_engine`, and of :meth:`as_retriever` for both tools.
                 ``context_tokens`` bounds what ``search`` gives too.
@@ -340,15 +350,16 @@ class Queryable:
         """
         targets = (Queryable.as_query_engine, RAGAnythingQueryEngine.from_args)
         self._refuse_unknown("as_tools", options, *targets, also=_RETRIEVER_OPTIONS)
-        of_both = _of_retriever(options) | {"similarity_top_k": similarity_top_k, "filters": filters}
+        of_both = _of_retriever(options) | {"filters": filters}
         ask = QueryEngineTool.from_defaults(
-            self.as_query_engine(**(of_both | options)),
+            self.as_query_engine(similarity_top_k=similarity_top_k, **of_both, **options),
             name="ask",
             description="Answer a question from the documents, with citations [n].",
         )
         tokens = options.get("context_tokens") or DEFAULT_CONTEXT_TOKENS
+        top_k = results_to_read(tokens) if similarity_top_k is None else similarity_top_k
         search = RetrieverTool.from_defaults(
-            self.as_retriever(**of_both),
+            self.as_retriever(similarity_top_k=top_k, **of_both),
             node_postprocessors=[
                 *options.get("node_postprocessors", ()),
                 PageContextPostprocessor(store=self.node_store, max_tokens=tokens),
@@ -373,3 +384,10 @@ def _of_retriever(options: dict[str, Any]) -> dict[str, Any]:
     for name in taken.keys() - _SHARED:
         del options[name]
     return taken
+
+
+def _results_to_read(llm: LLM | None, options: dict[str, Any]) -> int:
+    """Return how many results an LLM reads where the caller does not say; without one few are quoted."""
+    if llm is None:
+        return DEFAULT_TOP_K
+    return results_to_read(options.get("context_tokens") or default_context_tokens(llm))

@@ -29,7 +29,7 @@ _READ_TIMES: Final = 2.5
 """Sources are read until their texts take so many times the budget."""
 
 _LEAST_READ: Final = 5
-_PASSAGES_PER_BUDGET: Final = 30
+_PASSAGES_PER_BUDGET: Final = 40
 _LEAST_PASSAGE_CHARS: Final = 200
 _MOST_PASSAGE_CHARS: Final = 800
 _ENDLESS: Final = 4

@@ -18,12 +18,17 @@ from llama_index_raganything.query_engine.node_images import attached_elements
 from llama_index_raganything.query_engine.page_text import page_text
 from llama_index_raganything.query_engine.postprocessors import fetch_nodes
 from llama_index_raganything.query_engine.synthesis import SOURCE_FRAME
+from llama_index_raganything.retrievers.base import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.whole import join_table_parts
 
 DEFAULT_CONTEXT_TOKENS: Final = 6000
 """Tokens of all sources together, where the LLM's window takes twice as many: about nine pages of real PDFs."""
 
 _LEAST_TOKENS: Final = 256
+_TOKENS_PER_PAGE: Final = 300
+"""A page has about 700 tokens, and passages are chosen from 2.5 times as many pages as fit."""
+
+_MOST_PAGES: Final = 50
 _MOST_ELEMENTS: Final = 100
 """Elements read of a page at most; a spreadsheet "page" may have thousands."""
 
@@ -41,6 +46,15 @@ def default_context_tokens(llm: LLM) -> int:
     """
     told = llm.metadata
     return max(_LEAST_TOKENS, min(DEFAULT_CONTEXT_TOKENS, (told.context_window - max(0, told.num_output)) // 2))
+
+
+def results_to_read(tokens: int) -> int:
+    """Return how many results to retrieve for a context: the default, and more where that would leave it half empty.
+
+    Args:
+        tokens: Tokens of all sources together.
+    """
+    return max(DEFAULT_TOP_K, min(_MOST_PAGES, tokens // _TOKENS_PER_PAGE))
 
 
 def _callable_or_none(value: Any) -> Any:
