@@ -130,7 +130,7 @@ def test_options_of_chat_and_of_retrieval_reach_through(index):
     assert {each.node.metadata["page"] for each in response.source_nodes} == {2}
     assert {each.node.metadata["content_type"] for each in response.source_nodes}.isdisjoint({"page"})
     assert any("Speak like a pirate." in block.text for block in sent(llm, TextBlock))
-    with pytest.raises(ConfigurationError, match="Did you mean system_prompt"):
+    with pytest.raises(ConfigurationError, match="did you mean system_prompt"):
         index.as_chat_engine(llm=llm, system_promt="x")
     with pytest.raises(ConfigurationError, match=r"'contxt' is not known"):
         index.as_chat_engine("contxt", llm)

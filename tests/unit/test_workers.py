@@ -78,10 +78,11 @@ def _is_running(pid: int) -> bool:
 
 
 def test_no_process_is_left_when_the_caller_stops_early():
+    before = set(multiprocessing.active_children())
     outcomes = map_in_processes(sleep, [0, 60, 60], num_workers=2)
     assert next(outcomes) == 0
     outcomes.close()
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= before
 
 
 def unpicklable(item: int) -> object:
