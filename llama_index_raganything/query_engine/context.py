@@ -66,7 +66,7 @@ def excerpts(
     budget: int,
     count: Callable[[str], int] = len,
     heads: Sequence[int] | None = None,
-) -> list[str]:
+) -> list[str | None]:
     """Return what of each source an LLM is to read.
 
     Args:
@@ -77,8 +77,8 @@ def excerpts(
         heads: Tokens that each source takes beside its text, where any of it goes in; none by default.
 
     Returns:
-        One excerpt per source: its whole text, its passages with ``…`` between them, or an empty string. A table of
-        which only some rows go in keeps its caption and header, and says how many rows were left out.
+        One excerpt per source: its whole text, its passages with ``…`` between them, or None where nothing of it
+        fits. A table of which only some rows go in keeps its caption and header, and says how many rows were left out.
     """
     own = [0] * len(texts) if heads is None else heads
     sizes = [count(text) + head for text, head in zip(texts, own, strict=True)]
@@ -88,14 +88,21 @@ def excerpts(
     chars = sum(map(len, texts[:read])) / max(1, sum(sizes[:read]))
     size = min(_MOST_PASSAGE_CHARS, max(_LEAST_PASSAGE_CHARS, int(budget * chars / _PASSAGES_PER_BUDGET)))
     passages = [passage for source in range(read) for passage in split_passages(texts[source], size, source)]
-    chosen = _Choice(passages, budget, count, own).made(question, sizes)
+    choice = _Choice(passages, budget, count, own)
+    choice.make(question, sizes)
     by_source: list[list[Passage]] = [[] for _ in texts]
     for passage in passages:
         by_source[passage.source].append(passage)
-    return [
-        text if parts and all(passage in chosen for passage in parts) else _printed(parts, chosen)
-        for text, parts in zip(texts, by_source, strict=True)
-    ]
+    while True:
+        chosen = choice.passages()
+        given = [
+            text if source in choice.whole else _given(text, parts, chosen, count)
+            for source, (text, parts) in enumerate(zip(texts, by_source, strict=True))
+        ]
+        spent = sum(count(text) + head for text, head in zip(given, own, strict=True) if text is not None)
+        # Tokens of the parts are not those of the whole, and gaps were only estimated.
+        if spent <= budget or not choice.take_back():
+            return given
 
 
 def _sources_read(sizes: Sequence[int], budget: int) -> int:
@@ -119,9 +126,12 @@ def split_passages(text: str, size: int, source: int = 0) -> list[Passage]:
         source: Place of its source.
 
     Returns:
-        The passages, in order; rows of a Markdown table know its caption and header.
+        The passages, in order; rows of a Markdown table know its caption and header. A blank text, as of a picture,
+        is one empty passage.
     """
     lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
+        return [Passage(source, 0, "")]
     passages: list[Passage] = []
     start = 0
     for header in _headers(lines):
@@ -208,11 +218,12 @@ class _Choice:
         self._left = budget
         self._count = count
         self._heads = heads
-        self._taken: set[int] = set()
+        self._taken: list[int] = []
         self._begun: set[tuple[int, str]] = set()
         self._gaps = {False: count(f"\n{GAP}\n"), True: count(f"\n{_rows_left_out(100)}\n")}
+        self.whole: set[int] = set()
 
-    def made(self, question: str, sizes: Sequence[int]) -> set[Passage]:
+    def make(self, question: str, sizes: Sequence[int]) -> None:
         """Take whole sources in order, then passages by what they are worth.
 
         Args:
@@ -224,25 +235,38 @@ class _Choice:
                 break
             self._left -= size
             self._begun.add((source, ""))
-            self._taken |= {place for place, passage in enumerate(self._passages) if passage.source == source}
+            self.whole.add(source)
         values = _values(question, self._passages)
+        taken = set()
         for place in sorted(range(len(self._passages)), key=lambda place: -values[place]):
-            if place not in self._taken:
-                self._take(place)
+            if self._passages[place].source not in self.whole and self._take(place, taken):
+                taken.add(place)
+                self._taken.append(place)
+
+    def passages(self) -> set[Passage]:
+        """Return the passages that were taken of sources that do not go in whole."""
         return {self._passages[place] for place in self._taken}
 
-    def _take(self, place: int) -> None:
+    def take_back(self) -> bool:
+        """Take back the passage that was taken last; tell whether there was one."""
+        if self._taken:
+            self._taken.pop()
+            return True
+        return False
+
+    def _take(self, place: int, taken: Collection[int]) -> bool:
         """Take a passage if it fits with what it needs: the head of its source and of its table, the mark of a gap."""
         passage = self._passages[place]
         needs = {(passage.source, ""), (passage.source, passage.head)} - self._begun
         cost = self._count(f"{passage.text}\n")
         cost += sum(self._count(head) if head else self._heads[source] for source, head in needs)
-        if place - 1 not in self._taken and place + 1 not in self._taken:
+        if place - 1 not in taken and place + 1 not in taken:
             cost += self._gaps[passage.rows > 0]
-        if cost <= self._left:
-            self._left -= cost
-            self._taken.add(place)
-            self._begun |= needs
+        if cost > self._left:
+            return False
+        self._left -= cost
+        self._begun |= needs
+        return True
 
 
 def _values(question: str, passages: Sequence[Passage]) -> list[float]:
@@ -290,8 +314,17 @@ def passage_scores(question: str, texts: Sequence[str]) -> list[float]:
 # -- print -------------------------------------------------------------------------------------------------------------
 
 
-def _printed(passages: Sequence[Passage], chosen: Collection[Passage]) -> str:
-    """Return the chosen passages of one source as one text.
+def _given(
+    text: str, passages: Sequence[Passage], chosen: Collection[Passage], count: Callable[[str], int]
+) -> str | None:
+    """Return what goes in of one source: the text as it is where nothing is left out and it costs no more."""
+    printed = _printed(passages, chosen)
+    complete = printed is not None and all(passage in chosen for passage in passages)
+    return text if complete and count(text) <= count(printed or "") else printed
+
+
+def _printed(passages: Sequence[Passage], chosen: Collection[Passage]) -> str | None:
+    """Return the chosen passages of one source as one text, None where there are none.
 
     Args:
         passages: All passages of the source.
@@ -311,7 +344,7 @@ def _printed(passages: Sequence[Passage], chosen: Collection[Passage]) -> str:
             left_out = [each for each in left_out if each.head == passage.head]
         printed += [*_gap(left_out, heads), passage.text]
         left_out = []
-    return "\n".join([*printed, *_gap(left_out, heads)]) if printed else ""
+    return "\n".join([*printed, *_gap(left_out, heads)]) if printed else None
 
 
 def _gap(left_out: Sequence[Passage], heads: Collection[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.query_engine.context import GAP, excerpts
-from llama_index_raganything.query_engine.node_images import attached_elements
+from llama_index_raganything.query_engine.node_images import attached_elements, has_image
 from llama_index_raganything.query_engine.page_text import page_text
 from llama_index_raganything.query_engine.postprocessors import fetch_nodes
 from llama_index_raganything.query_engine.synthesis import SOURCE_FRAME
@@ -97,15 +97,18 @@ class PageContextPostprocessor(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        sources = _placed(_sources(nodes, self._pages(nodes), self._elements))
+        told = [scored for scored in nodes if _tells_anything(scored.node)]
+        sources = _placed(_sources(told, self._pages(told), self._elements))
         frame = self._count(SOURCE_FRAME)
-        heads = [frame + self._count(source.node.get_metadata_str(mode=MetadataMode.LLM)) for source in sources]
+        heads = [
+            frame + self._count(f"{source.node.get_metadata_str(mode=MetadataMode.LLM)}\n\n") for source in sources
+        ]
         question = query_bundle.query_str if query_bundle is not None else ""
         texts = excerpts(question, [source.text for source in sources], self.max_tokens, self._count, heads)
         return [
             NodeWithScore(node=_with_text(source.node, text), score=source.score)
             for source, text in zip(sources, texts, strict=True)
-            if text or not source.text
+            if text is not None
         ]
 
     def _count(self, text: str) -> int:
@@ -154,6 +157,10 @@ def _sources(
         elif page is not node:
             sources.append(_Source(node, scored.score, _mention(node, text)))
     return sources
+
+
+def _tells_anything(node: BaseNode) -> bool:
+    return has_image(node) or bool(node.get_content(metadata_mode=MetadataMode.LLM).strip())
 
 
 def _mention(node: BaseNode, text: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
+import re
 from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -46,6 +48,8 @@ from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, not_fo
 from llama_index_raganything.query_engine.quotes import without_markers
 from llama_index_raganything.query_engine.responses import carriers, carry
 
+logger = logging.getLogger(__name__)
+
 _UNGROUNDED: Final = (Generation, NoText)
 """Synthesizers that do not read the sources, so that citing one would be a guess."""
 
@@ -59,6 +63,9 @@ _BEGINNING: Final = "Source [{}]:"
 _END: Final = "End of source [{}]"
 SOURCE_FRAME: Final = f"{_BEGINNING.format(10)}\n\n{_END.format(10)}\n\n"
 """What numbering adds to a source."""
+
+_FRAMING: Final = re.compile(r"(?P<word>\bsource[^\w:;,.()\n]{0,4})[\[【［](?=\W{0,3}\d)", re.IGNORECASE)
+"""Begins as a frame does. What follows may be no citation, as "[0001]", and an LLM may still read it as one."""
 
 _NUMBER: Final = "source_number"
 """Where a message keeps the number of its source; 0 for what is no source."""
@@ -178,14 +185,13 @@ class CitingSynthesizer(EventedSynthesizer):
         query = as_bundle(query)
         # ``CondenseQuestionChatEngine`` switches it on the synthesizer that it sees.
         self._inner._streaming = self._streaming
-        if not nodes and not isinstance(self._inner, _UNGROUNDED):
-            with self._events(query) as made:
-                made.append(self._whole([not_found_answer(query.query_str)], [], _nothing()))
-            return made[0]
         with self._events(query) as made:
             context: list[NodeWithScore] = list(nodes)
-            for postprocessor in self._context_postprocessors:
+            for postprocessor in self._context_postprocessors if nodes else ():
                 context = postprocessor.postprocess_nodes(context, query_bundle=self._context_query or query)
+            if self._lacks_sources(nodes, context):
+                made.append(self._whole([not_found_answer(query.query_str)], [], _nothing()))
+                return made[0]
             asked = self._asked(query, response_kwargs)
             if self._multimodal:
                 text = self.get_response_from_messages(
@@ -209,14 +215,13 @@ class CitingSynthesizer(EventedSynthesizer):
         query = as_bundle(query)
         # ``CondenseQuestionChatEngine`` switches it on the synthesizer that it sees.
         self._inner._streaming = self._streaming
-        if not nodes and not isinstance(self._inner, _UNGROUNDED):
-            with self._events(query) as made:
-                made.append(self._awhole([not_found_answer(query.query_str)], [], _nothing()))
-            return made[0]
         with self._events(query) as made:
             context: list[NodeWithScore] = list(nodes)
-            for postprocessor in self._context_postprocessors:
+            for postprocessor in self._context_postprocessors if nodes else ():
                 context = await postprocessor.apostprocess_nodes(context, query_bundle=self._context_query or query)
+            if self._lacks_sources(nodes, context):
+                made.append(self._awhole([not_found_answer(query.query_str)], [], _nothing()))
+                return made[0]
             asked = await asyncio.to_thread(self._asked, query, response_kwargs)
             if self._multimodal:
                 text = await self.aget_response_from_messages(
@@ -228,6 +233,14 @@ class CitingSynthesizer(EventedSynthesizer):
             images = [*asked.records, *await asyncio.to_thread(self._images, read, context)]
             made.append(await asyncio.to_thread(self._finish, text, read, additional_source_nodes, images))
         return made[0]
+
+    def _lacks_sources(self, nodes: Sequence[NodeWithScore], context: Sequence[NodeWithScore]) -> bool:
+        """Tell whether there is nothing to answer from: an LLM that is asked all the same makes something up."""
+        if context or isinstance(self._inner, _UNGROUNDED):
+            return False
+        if nodes:
+            logger.warning("Nothing of %d sources is left to answer from; a larger context may take them.", len(nodes))
+        return True
 
     def _asked(self, query: QueryBundle, options: dict[str, Any]) -> _Asked:
         """Return what the LLM is asked, with the question's images where it can look at them."""
@@ -342,7 +355,7 @@ def number_texts(chunks: Sequence[str]) -> list[str]:
         chunks: Texts, the first being source 1.
     """
     return [
-        f"{_BEGINNING.format(number)}\n{without_markers(chunk)}\n{_END.format(number)}"
+        f"{_BEGINNING.format(number)}\n{_unframed(chunk)}\n{_END.format(number)}"
         for number, chunk in enumerate(chunks, 1)
     ]
 
@@ -361,12 +374,23 @@ def number_messages(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
             numbered.append(ChatMessage(role=message.role, blocks=message.blocks))
             continue
         blocks = [
-            TextBlock(text=_inert(without_markers(block.text))) if isinstance(block, TextBlock) else block
+            TextBlock(text=_inert(_unframed(block.text))) if isinstance(block, TextBlock) else block
             for block in message.blocks
         ]
-        first, last = TextBlock(text=_BEGINNING.format(number)), TextBlock(text=_END.format(number))
-        numbered.append(ChatMessage(role=message.role, blocks=[first, *blocks, last]))
+        # LlamaIndex (core 0.14.25) joins text blocks by spaces, which puts a table's rows on the lines of the frame.
+        first, last = f"{_BEGINNING.format(number)}\n", f"\n{_END.format(number)}\n"
+        if blocks and isinstance(blocks[0], TextBlock):
+            first += blocks.pop(0).text
+        if not blocks:
+            first += last
+        ends = [TextBlock(text=last)] if blocks else []
+        numbered.append(ChatMessage(role=message.role, blocks=[TextBlock(text=first), *blocks, *ends]))
     return numbered
+
+
+def _unframed(text: str) -> str:
+    """Write the brackets of a source round where they could pass for a citation or for the frame of a source."""
+    return _FRAMING.sub(r"\g<word>(", without_markers(text))
 
 
 def _inert(text: str) -> str:
