@@ -237,7 +237,7 @@ class _Choice:
             self._begun.add((source, ""))
             self.whole.add(source)
         values = _values(question, self._passages)
-        taken = set()
+        taken: set[int] = set()
         for place in sorted(range(len(self._passages)), key=lambda place: -values[place]):
             if self._passages[place].source not in self.whole and self._take(place, taken):
                 taken.add(place)

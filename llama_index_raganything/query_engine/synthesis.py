@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.base.llms.types import ChatMessage, ContentBlock, ImageBlock, TextBlock
 from llama_index.core.base.response.schema import (
     RESPONSE_TYPE,
     AsyncStreamingResponse,
@@ -373,18 +373,17 @@ def number_messages(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
         if not number:
             numbered.append(ChatMessage(role=message.role, blocks=message.blocks))
             continue
-        blocks = [
+        blocks: list[ContentBlock] = [
             TextBlock(text=_inert(_unframed(block.text))) if isinstance(block, TextBlock) else block
             for block in message.blocks
         ]
         # LlamaIndex (core 0.14.25) joins text blocks by spaces, which puts a table's rows on the lines of the frame.
         first, last = f"{_BEGINNING.format(number)}\n", f"\n{_END.format(number)}\n"
-        if blocks and isinstance(blocks[0], TextBlock):
-            first += blocks.pop(0).text
-        if not blocks:
-            first += last
-        ends = [TextBlock(text=last)] if blocks else []
-        numbered.append(ChatMessage(role=message.role, blocks=[TextBlock(text=first), *blocks, *ends]))
+        begins = blocks[0] if blocks else None
+        if isinstance(begins, TextBlock):
+            first, blocks = f"{first}{begins.text}", blocks[1:]
+        framed = [TextBlock(text=first), *blocks, TextBlock(text=last)] if blocks else [TextBlock(text=first + last)]
+        numbered.append(ChatMessage(role=message.role, blocks=framed))
     return numbered
 
 

@@ -373,7 +373,7 @@ class TestMarkersOfAnLLM:
         llm = ScriptedChatLLM()
         table = "| Tea | Price |\n| --- | --- |\n| green | 4 |"
         engine([TextNode(text=table), TextNode(text=table)], llm, response_mode=mode).query("What is free?")
-        lines = [line.strip() for line in sent_text(llm).split("\n")]
+        lines = [line.strip() for line in llm.requests[0][-1].content.split("\n")]
         start = lines.index("Source [1]:")
         assert lines[start + 1 : start + 5] == [*table.split("\n"), "End of source [1]"]
 
