@@ -9,10 +9,13 @@ from typing import Final
 
 from llama_index_raganything.elements import Box, Element, content_id, is_atomic
 from llama_index_raganything.node_parser.sections import SectionPath, label_mentions
-from llama_index_raganything.node_parser.tables import pack_lines, table_texts
+from llama_index_raganything.node_parser.tables import is_rule, pack_lines, table_texts
 from llama_index_raganything.sentences import sentences_of
 
 MAX_TEXT_BYTES: Final = 65_535
+_HEADER_BYTES: Final = 4096
+"""Bytes of a table's header at most that is repeated in the next piece of its page."""
+
 """Bytes of UTF-8 that Milvus stores in one text field at most."""
 
 _NOTE_WORDS: Final = ("footnote", "note", "comment")
@@ -270,7 +273,7 @@ def _page_draft(page: int, elements: Sequence[Element]) -> Iterator[Draft]:
         text = ""
     asset = next((element.asset for element in own if element.asset), None)
     element_id = _element_id(own) if own else content_id(text)[:16]
-    pieces = split_bytes(text)
+    pieces = page_pieces(text)
     if asset and not pieces:
         # A page of which only the picture is known can still be found by what it shows.
         pieces = [f"Page {label or page}"]
@@ -296,6 +299,30 @@ def _with_pages(drafts: list[Draft], pages: list[Draft]) -> list[Draft]:
     for page in pages:
         page.section = sections.get(page.page, "")
     return ordered
+
+
+def page_pieces(text: str) -> list[str]:
+    """Cut the text of a page, such as a sheet of 5,000 rows, into pieces that fit a node.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The pieces; one that begins inside a Markdown table repeats its header, without which cells say nothing.
+    """
+    if len(text.encode("utf-8", "replace")) <= MAX_TEXT_BYTES:
+        return split_bytes(text)
+    pieces = split_bytes(text, MAX_TEXT_BYTES - _HEADER_BYTES)
+    header = ""
+    for place, piece in enumerate(pieces):
+        lines = piece.split("\n")
+        rules = [line for line in range(1, len(lines)) if is_rule(lines[line]) and lines[line - 1].startswith("|")]
+        if header and lines[0].startswith("|") and 1 not in rules:
+            pieces[place] = f"{header}\n{piece}"
+        if rules:
+            header = "\n".join(lines[rules[-1] - 1 : rules[-1] + 1])
+            header = header if len(header.encode("utf-8", "replace")) < _HEADER_BYTES else ""
+    return pieces
 
 
 def split_bytes(text: str, limit: int = MAX_TEXT_BYTES) -> list[str]:

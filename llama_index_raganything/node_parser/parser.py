@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
@@ -239,18 +239,20 @@ class RAGAnythingNodeParser(NodeParser):
             ]
             if self.include_prev_next_rel:
                 _link(chain)
-        pages: dict[int, TextNode] = {}
+        pages: dict[int, list[TextNode]] = {}
         for node, draft in zip(nodes, drafts, strict=True):
             if draft.content_type == "page" and draft.page is not None:
-                pages.setdefault(draft.page, node)
-        children: dict[int, list[RelatedNodeInfo]] = {page: [] for page in pages}
+                pages.setdefault(draft.page, []).append(node)
+        words = {piece.node_id: set(piece.text.split()) for pieces in pages.values() for piece in pieces[1:] and pieces}
+        children: dict[str, list[RelatedNodeInfo]] = {}
         for node, draft in zip(nodes, drafts, strict=True):
             if draft.content_type != "page" and draft.page in pages:
-                node.relationships[NodeRelationship.PARENT] = _related(pages[draft.page])
-                children[draft.page].append(_related(node))
-        for page, infos in children.items():
-            if infos:
-                pages[page].relationships[NodeRelationship.CHILD] = infos
+                page = _piece_with(node.text, pages[draft.page], words)
+                node.relationships[NodeRelationship.PARENT] = _related(page)
+                children.setdefault(page.node_id, []).append(_related(node))
+        for page in (page for pieces in pages.values() for page in pieces):
+            if page.node_id in children:
+                page.relationships[NodeRelationship.CHILD] = children[page.node_id]
 
     def _count(self, text: str) -> int:
         return len((self.tokenizer or simple_tokens)(text))
@@ -307,6 +309,14 @@ def _related(node: TextNode) -> RelatedNodeInfo:
     # Without metadata and hash: a relation that copies them makes each stored row several times larger.
     kind = ObjectType.IMAGE if isinstance(node, ImageNode) else ObjectType.TEXT
     return RelatedNodeInfo(node_id=node.node_id, node_type=kind)
+
+
+def _piece_with(text: str, pieces: Sequence[TextNode], words: Mapping[str, Collection[str]]) -> TextNode:
+    """Return the piece of a long page that has most words of an element, the first one where none has any."""
+    if len(pieces) == 1:
+        return pieces[0]
+    own = set(text.split())
+    return max(pieces, key=lambda piece: sum(word in words[piece.node_id] for word in own))
 
 
 def _link(chain: Sequence[TextNode]) -> None:

@@ -21,7 +21,7 @@ def split_rows(text: str) -> tuple[Cells, list[Cells]] | None:
     """
     lines = [line.strip() for line in text.splitlines()]
     for number, line in enumerate(lines[1:], start=1):
-        if _is_rule(line) and lines[number - 1].startswith("|"):
+        if is_rule(line) and lines[number - 1].startswith("|"):
             body = [list(pipe_cells(row)) for row in _leading_rows(lines[number + 1 :])]
             return list(pipe_cells(lines[number - 1])), body
     return None
@@ -105,7 +105,12 @@ def _leading_rows(lines: Sequence[str]) -> Iterator[str]:
         yield line
 
 
-def _is_rule(line: str) -> bool:
+def is_rule(line: str) -> bool:
+    """Tell whether a line is the rule under the header of a Markdown table.
+
+    Args:
+        line: A line.
+    """
     return line.startswith("|") and "---" in line and not line.strip("|-: ")
 
 

@@ -132,6 +132,27 @@ class TestPages:
         assert all(len(page.text.encode()) <= 65_535 for page in pages)
         assert " ".join(page.text for page in pages) == words
 
+    def test_elements_of_a_page_over_the_byte_limit_hang_on_the_piece_that_has_them(self):
+        rows = [["Part", "Maker", "Price"], *([f"part-{n}", f"Maker {n % 7}", f"{n}.50"] for n in range(4000))]
+        sheet = "\n".join(
+            ["| Part | Maker | Price |", "| --- | --- | --- |", *(f"| {' | '.join(row)} |" for row in rows[1:])]
+        )
+        nodes = nodes_of(
+            Element(type="page", text=f"Stock\n{sheet}", page=1),
+            Element(type="table", text=sheet, rows=rows, header_rows=1, page=1),
+        )
+        pages = {node.node_id: node for node in nodes if node.metadata["content_type"] == "page"}
+        assert len(pages) > 1
+        for page in pages.values():
+            assert len(page.text.encode()) <= 65_535
+            assert page.text.count("| Part | Maker | Price |\n| --- | --- | --- |\n| part-") == 1
+            assert page.child_nodes
+        assert sum(page.text.count("| part-") for page in pages.values()) == 4000
+        for node in nodes:
+            if node.node_id not in pages:
+                row = node.text.split("\n")[len(node.text.split("\n")) // 2]
+                assert row in pages[node.parent_node.node_id].text
+
     def test_a_page_without_page_element_is_put_together(self):
         page = nodes_of(
             Element(type="furniture", text="Header", page=1), text("One."), Element(type="image", page=1, caption="Fig")
