@@ -30,7 +30,7 @@ from llama_index_raganything.enrich.context import ContextOptions, DocumentConte
 from llama_index_raganything.errors import ConfigurationError, NoAnswerError
 from llama_index_raganything.graph.attempts import FinalFailure, attempt
 from llama_index_raganything.models.defaults import resolve_llm
-from llama_index_raganything.node_parser.drafts import MAX_TEXT_BYTES, split_bytes
+from llama_index_raganything.node_parser.pieces import MAX_TEXT_BYTES, split_bytes
 from llama_index_raganything.workers import Failure
 
 _CACHE_VERSION: Final = 1

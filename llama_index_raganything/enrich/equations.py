@@ -24,7 +24,7 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.describe import text_of
 from llama_index_raganything.enrich.insertion import with_text
-from llama_index_raganything.node_parser.drafts import MAX_TEXT_BYTES, split_bytes
+from llama_index_raganything.node_parser.pieces import MAX_TEXT_BYTES, split_bytes
 
 MAX_LATEX_CHARS: Final = 4000
 """Characters of a formula that are parsed; a longer one is read token by token."""

@@ -22,7 +22,7 @@ from llama_index_raganything.enrich.describe import model_name_of, text_of
 from llama_index_raganything.enrich.media_models import scenes_of, transcribe
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError, MissingDependencyError, SourceError
 from llama_index_raganything.models.vision import supports_images
-from llama_index_raganything.node_parser.drafts import split_bytes
+from llama_index_raganything.node_parser.pieces import split_bytes
 from llama_index_raganything.node_parser.tokens import simple_tokens
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.formats import KIND_OF_SUFFIX

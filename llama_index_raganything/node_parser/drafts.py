@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from llama_index_raganything.elements import Box, Element, content_id, is_atomic
+from llama_index_raganything.node_parser.pieces import page_pieces, split_bytes
 from llama_index_raganything.node_parser.sections import SectionPath, label_mentions
-from llama_index_raganything.node_parser.tables import is_rule, pack_lines, table_texts
+from llama_index_raganything.node_parser.tables import pack_lines, table_texts
 from llama_index_raganything.sentences import sentences_of
-
-MAX_TEXT_BYTES: Final = 65_535
-_HEADER_BYTES: Final = 4096
-"""Bytes of a table's header at most that is repeated in the next piece of its page."""
 
 """Bytes of UTF-8 that Milvus stores in one text field at most."""
 
@@ -299,56 +296,6 @@ def _with_pages(drafts: list[Draft], pages: list[Draft]) -> list[Draft]:
     for page in pages:
         page.section = sections.get(page.page, "")
     return ordered
-
-
-def page_pieces(text: str) -> list[str]:
-    """Cut the text of a page, such as a sheet of 5,000 rows, into pieces that fit a node.
-
-    Args:
-        text: The text.
-
-    Returns:
-        The pieces; one that begins inside a Markdown table repeats its header, without which cells say nothing.
-    """
-    if len(text.encode("utf-8", "replace")) <= MAX_TEXT_BYTES:
-        return split_bytes(text)
-    pieces = split_bytes(text, MAX_TEXT_BYTES - _HEADER_BYTES)
-    header = ""
-    for place, piece in enumerate(pieces):
-        lines = piece.split("\n")
-        rules = [line for line in range(1, len(lines)) if is_rule(lines[line]) and lines[line - 1].startswith("|")]
-        if header and lines[0].startswith("|") and 1 not in rules:
-            pieces[place] = f"{header}\n{piece}"
-        if rules:
-            header = "\n".join(lines[rules[-1] - 1 : rules[-1] + 1])
-            header = header if len(header.encode("utf-8", "replace")) < _HEADER_BYTES else ""
-    return pieces
-
-
-def split_bytes(text: str, limit: int = MAX_TEXT_BYTES) -> list[str]:
-    """Cut a text into pieces that fit a byte limit, at line ends or blanks where there are any.
-
-    Args:
-        text: Any text.
-        limit: Bytes of UTF-8 per piece.
-
-    Returns:
-        The pieces; empty when the text is blank.
-    """
-    if not text.strip():
-        return []
-    if len(text) * 4 <= limit or len(text.encode("utf-8", "replace")) <= limit:
-        return [text]
-    pieces: list[str] = []
-    rest = text
-    while rest:
-        head = rest.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
-        if len(head) < len(rest):
-            cut = max(head.rfind("\n"), head.rfind(" ") if head.rfind("\n") < len(head) // 2 else -1)
-            head = head[: cut + 1] if cut > len(head) // 2 else head
-        pieces.append(head.strip())
-        rest = rest[len(head) :]
-    return [piece for piece in pieces if piece]
 
 
 def union_of(boxes: Iterable[Box | None]) -> Box | None:

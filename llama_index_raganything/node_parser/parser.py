@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
@@ -36,7 +36,8 @@ from llama_index_raganything.elements import (
     content_id,
 )
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError
-from llama_index_raganything.node_parser.drafts import ChunkOptions, Draft, DraftBuilder, split_bytes
+from llama_index_raganything.node_parser.drafts import ChunkOptions, Draft, DraftBuilder
+from llama_index_raganything.node_parser.pieces import places_of, split_bytes
 from llama_index_raganything.node_parser.tokens import simple_tokens
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.sentences import split_sentences
@@ -243,16 +244,13 @@ class RAGAnythingNodeParser(NodeParser):
         for node, draft in zip(nodes, drafts, strict=True):
             if draft.content_type == "page" and draft.page is not None:
                 pages.setdefault(draft.page, []).append(node)
-        words = {piece.node_id: set(piece.text.split()) for pieces in pages.values() for piece in pieces[1:] and pieces}
-        children: dict[str, list[RelatedNodeInfo]] = {}
-        for node, draft in zip(nodes, drafts, strict=True):
-            if draft.content_type != "page" and draft.page in pages:
-                page = _piece_with(node.text, pages[draft.page], words)
-                node.relationships[NodeRelationship.PARENT] = _related(page)
-                children.setdefault(page.node_id, []).append(_related(node))
-        for page in (page for pieces in pages.values() for page in pieces):
-            if page.node_id in children:
-                page.relationships[NodeRelationship.CHILD] = children[page.node_id]
+        for number, pieces in pages.items():
+            elements = [
+                node
+                for node, draft in zip(nodes, drafts, strict=True)
+                if draft.content_type != "page" and draft.page == number
+            ]
+            _hang(elements, pieces)
 
     def _count(self, text: str) -> int:
         return len((self.tokenizer or simple_tokens)(text))
@@ -311,12 +309,20 @@ def _related(node: TextNode) -> RelatedNodeInfo:
     return RelatedNodeInfo(node_id=node.node_id, node_type=kind)
 
 
-def _piece_with(text: str, pieces: Sequence[TextNode], words: Mapping[str, Collection[str]]) -> TextNode:
-    """Return the piece of a long page that has most words of an element, the first one where none has any."""
-    if len(pieces) == 1:
-        return pieces[0]
-    own = set(text.split())
-    return max(pieces, key=lambda piece: sum(word in words[piece.node_id] for word in own))
+def _hang(elements: Sequence[TextNode], pieces: Sequence[TextNode]) -> None:
+    """Hang elements on their page, each on the piece of it that has its words."""
+    children: list[list[RelatedNodeInfo]] = [[] for _ in pieces]
+    places = places_of([node.text for node in elements], [piece.text for piece in pieces])
+    for node, place in zip(elements, places, strict=True):
+        if place is None and isinstance(node, ImageNode):
+            # What is said of a picture need not be in the text of its page.
+            place = 0  # noqa: PLW2901
+        if place is not None:
+            node.relationships[NodeRelationship.PARENT] = _related(pieces[place])
+            children[place].append(_related(node))
+    for piece, infos in zip(pieces, children, strict=True):
+        if infos:
+            piece.relationships[NodeRelationship.CHILD] = infos
 
 
 def _link(chain: Sequence[TextNode]) -> None:

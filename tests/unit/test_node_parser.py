@@ -153,6 +153,17 @@ class TestPages:
                 row = node.text.split("\n")[len(node.text.split("\n")) // 2]
                 assert row in pages[node.parent_node.node_id].text
 
+    def test_rows_below_the_end_of_a_cut_page_stand_by_themselves(self):
+        lines = [f"| part-{n} | Maker{n} | {n}.50 |" for n in range(4000)]
+        head = ["| Part | Maker | Price |", "| --- | --- | --- |"]
+        nodes = nodes_of(
+            Element(type="page", text="\n".join([*head, *lines[:3000]]), page=1),
+            Element(type="table", text="\n".join([*head, *lines]), page=1),
+        )
+        for node in nodes:
+            if node.metadata["content_type"] == "table" and lines[2990] not in node.text:
+                assert (node.parent_node is None) is (int(node.text.rsplit("part-", 1)[1].split()[0]) > 3000)
+
     def test_a_page_without_page_element_is_put_together(self):
         page = nodes_of(
             Element(type="furniture", text="Header", page=1), text("One."), Element(type="image", page=1, caption="Fig")
