@@ -103,7 +103,11 @@ class ImageFiles:
             return None
         cache = None if self.asset_root is None else ParseCache(Path(self.asset_root).parent / "parse_cache")
         picture = PagePictures(cache, max_pixels).get(str(source), str(content), page)
-        return None if picture is None else fit_image(picture, max_pixels=max_pixels)
+        try:
+            return None if picture is None else fit_image(picture, max_pixels=max_pixels)
+        except (RAGAnythingError, ValueError) as error:
+            logger.warning("The picture of page %d of %s is left out: %s", page, source, error)
+            return None
 
     def fitted_figure(self, node: BaseNode, max_pixels: int) -> FittedImage | None:
         """Return the picture of the best figure or table of a page that was retrieved.

@@ -80,11 +80,11 @@ class PagePictures:
             if not _is_content(source, content_hash):
                 return None
             picture = self._render(Path(source), page)
-            if kept is not None and picture is not None:
-                replace_file(kept, picture)
         except (OSError, RAGAnythingError) as error:
             logger.warning("Page %d of %s is not shown as a picture: %s", page, source, error)
             return None
+        if kept is not None and picture is not None:
+            _keep(picture, kept)
         return picture
 
     def _render(self, path: Path, page: int) -> bytes | None:
@@ -101,6 +101,13 @@ class PagePictures:
         stream = io.BytesIO()
         _within(image, self.max_pixels).save(stream, "JPEG", quality=JPEG_QUALITY)
         return stream.getvalue()
+
+
+def _keep(picture: bytes, path: Path) -> None:
+    try:
+        replace_file(path, picture)
+    except OSError as error:
+        logger.warning("The picture of a page is shown, and cannot be kept in %s: %s", path.parent, error)
 
 
 def _is_content(source: str, content_hash: str) -> bool:

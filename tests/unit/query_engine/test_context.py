@@ -22,6 +22,7 @@ from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.utils import get_tokenizer
 from PIL import Image
 from pydantic import BaseModel
+from reportlab.pdfgen.canvas import Canvas
 
 from llama_index_raganything.documents import elements_to_document
 from llama_index_raganything.elements import Element
@@ -36,6 +37,7 @@ from llama_index_raganything.query_engine import (
 )
 from llama_index_raganything.query_engine.synthesis import number_texts
 from llama_index_raganything.query_engine.vision import supports_images
+from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.testing import ScriptedChatLLM, ScriptedTextLLM
 
 CAPTION = "Figure 1: The blue pump"
@@ -204,6 +206,35 @@ class TestImages:
         evaluator = RetrieverEvaluator.from_metric_names(["hit_rate", "mrr"], retriever=ListRetriever(nodes))
         result = await evaluator.aevaluate("pump", [nodes[0].node_id])
         assert result.metric_vals_dict == {"hit_rate": 1.0, "mrr": 1.0}
+
+
+class TestPictureOfAPage:
+    @pytest.fixture
+    def page(self, tmp_path):
+        path = tmp_path / "report.pdf"
+        canvas = Canvas(str(path), pagesize=(300, 200))
+        canvas.drawString(20, 100, "The heron sleeps at noon.")
+        canvas.save()
+        metadata = {"content_type": "page", "page": 1, "source": str(path), "content_hash": file_hash(path)}
+        return TextNode(text="The heron sleeps at noon.", metadata=metadata)
+
+    def ask(self, page, working_dir):
+        llm = ScriptedChatLLM()
+        engine([page], llm, asset_root=str(working_dir / "assets")).query("When does the heron sleep?")
+        return llm
+
+    def test_it_is_shown_where_it_cannot_be_kept(self, page, tmp_path, caplog):
+        (tmp_path / "parse_cache").write_text("A file stands where the folder should be.")
+        assert len(sent_images(self.ask(page, tmp_path))) == 1
+        assert "cannot be kept" in caplog.text
+
+    def test_one_that_was_kept_and_is_broken_costs_no_answer(self, page, tmp_path):
+        assert len(sent_images(self.ask(page, tmp_path))) == 1
+        (kept,) = (tmp_path / "parse_cache").rglob("page-1-*.jpg")
+        kept.write_bytes(b"broken")
+        llm = self.ask(page, tmp_path)
+        assert sent_images(llm) == []
+        assert "The heron sleeps at noon." in sent_text(llm)
 
 
 class TestPages:
