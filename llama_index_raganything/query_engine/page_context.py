@@ -104,11 +104,14 @@ class PageContextPostprocessor(BaseNodePostprocessor):
             frame + self._count(f"{source.node.get_metadata_str(mode=MetadataMode.LLM)}\n\n") for source in sources
         ]
         question = query_bundle.query_str if query_bundle is not None else ""
-        texts = excerpts(question, [source.text for source in sources], self.max_tokens, self._count, heads)
+        order = _best_first([source.score for source in sources])
+        ranked = [sources[place].text for place in order]
+        texts = excerpts(question, ranked, self.max_tokens, self._count, [heads[place] for place in order])
+        given = dict(zip(order, texts, strict=True))
         return [
             NodeWithScore(node=_with_text(source.node, text), score=source.score)
-            for source, text in zip(sources, texts, strict=True)
-            if text is not None
+            for place, source in enumerate(sources)
+            if (text := given[place]) is not None
         ]
 
     def _count(self, text: str) -> int:
@@ -161,6 +164,19 @@ def _sources(
 
 def _tells_anything(node: BaseNode) -> bool:
     return has_image(node) or bool(node.get_content(metadata_mode=MetadataMode.LLM).strip())
+
+
+def _best_first(scores: Sequence[float | None]) -> list[int]:
+    """Return places of sources, best first: as they stand, but for those with the best at both ends.
+
+    ``LongContextReorder`` puts them so, as LLMs read the ends best. Other orders, such as by date, are meant.
+    """
+    known = [score for score in scores if score is not None]
+    places = list(range(len(scores)))
+    lowest = known.index(min(known)) if known else 0
+    falls, rises = known[: lowest + 1], known[lowest:]
+    at_both_ends = len(rises) > 1 and falls == sorted(falls, reverse=True) and rises == sorted(rises)
+    return sorted(places, key=lambda place: -known[place]) if at_both_ends and len(known) == len(scores) else places
 
 
 def _mention(node: BaseNode, text: str) -> str:

@@ -14,6 +14,7 @@ from llama_index.core.chat_engine import MultiModalContextChatEngine
 from llama_index.core.evaluation import RetrieverEvaluator
 from llama_index.core.llms import MockLLM
 from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.postprocessor import LongContextReorder
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.query_engine import CitationQueryEngine, RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode, get_response_synthesizer
@@ -286,6 +287,17 @@ class TestPages:
         read = number_texts([each.node.get_content(metadata_mode=MetadataMode.LLM) for each in shown])
         assert len(get_tokenizer()("\n\n".join(read))) <= budget
         assert bool(shown) is (budget >= 50)
+
+    @pytest.mark.parametrize("count", [2, 5, 6])
+    def test_what_was_put_at_both_ends_is_not_left_out_for_the_middle(self, count):
+        filler = "The weather was fine and nothing happened that day. " * 40
+        best = NodeWithScore(node=TextNode(text="The heron sleeps at noon. " * 40), score=0.9)
+        others = [NodeWithScore(node=TextNode(text=filler), score=0.8 - n / 10) for n in range(count - 1)]
+        reordered = LongContextReorder().postprocess_nodes([best, *others])
+        shown = PageContextPostprocessor(max_tokens=600).postprocess_nodes(reordered, query_str="What of the day?")
+        assert best.node.text in [each.node.text for each in shown]
+        kept = [each.node.node_id for each in shown]
+        assert kept == [each.node.node_id for each in reordered if each.node.node_id in kept]
 
     def test_a_picture_without_words_is_kept_where_it_fits_and_a_node_that_says_nothing_is_not(self, picture):
         nodes = [ImageNode(image_path=str(picture)), TextNode(text=""), TextNode(text="The heron sleeps.")]
