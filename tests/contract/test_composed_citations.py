@@ -442,7 +442,7 @@ class Chosen(BaseNodePostprocessor):
         ([0], ["pumps.pdf"], [2, 3]),
         ([1], ["valves.pdf"], [2, 3]),
         ([2, 0], ["valves.pdf", "pumps.pdf"], [3]),
-        ([], [], [1, 2, 3]),
+        ([], [], []),  # No LLM is asked.
     ],
 )
 async def test_what_the_llm_did_not_read_has_no_number(places_read, cited, dropped, use_async):
