@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W\d_]+|\d+")
+from llama_index_raganything._scripts import CJK
+
+_WORD = re.compile(rf"[{CJK}]|[^\W\d_]+|\d+")
 _LONG: Final = 5
 """Letters from which a word is also sought inside others: a page's own text may lack blanks or be hyphenated."""
 

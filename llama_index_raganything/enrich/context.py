@@ -10,10 +10,10 @@ from typing import Any, Final, Literal
 
 from llama_index.core.schema import BaseNode, MetadataMode
 
+from llama_index_raganything._scripts import CJK
 from llama_index_raganything.enrich.base import content_type_of
 
-_CJK: Final = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_PIECE = re.compile(rf"\s*(?:[{_CJK}]|[^\s{_CJK}]{{1,12}})")
+_PIECE = re.compile(rf"\s*(?:[{CJK}]|[^\s{CJK}]{{1,12}})")
 _ENTRIES_PER_PAGE: Final = 3
 """Chunks of 256 tokens that a page has, about; formats without pages are shown as many."""
 

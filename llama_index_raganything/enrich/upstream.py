@@ -25,13 +25,14 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from llama_index_raganything._imports import guarded_import
+from llama_index_raganything._scripts import HAN
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError
 
 MAX_ANSWER_CHARS: Final = 100_000
 """Characters of an answer that are read."""
 
 _MIN_PROSE_WORDS: Final = 5
-_WORD: Final = re.compile(r"[\u3400-\u9fff]|\w+")
+_WORD: Final = re.compile(rf"[{HAN}]|\w+")
 _LIKE_JSON: Final = re.compile(r"[{}]|```|</?think")
 _SENTENCE_END: Final = re.compile(r"[.!?。！？]")
 _REFUSAL: Final = re.compile(

@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from llama_index_raganything._scripts import CJK
 from llama_index_raganything.graph.lexicon import words_called
 from llama_index_raganything.ranking.lexical import word_list
 
@@ -25,9 +26,8 @@ MAX_NAME_CHARS: Final = 120
 _EXTENSION_WORDS: Final = 2
 _SHORTEST: Final = 2
 
-_CJK: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_WORD = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:['\u2019][^\W_{_CJK}]+)*")
-_IS_CJK = re.compile(rf"[{_CJK}]")
+_WORD = re.compile(rf"[{CJK}]+|[^\W_{CJK}]+(?:['\u2019][^\W_{CJK}]+)*")
+_IS_CJK = re.compile(rf"[{CJK}]")
 _POSSESSIVE = re.compile(r"['\u2019](?:s\b|(?=\s|$))", re.IGNORECASE)
 _POSSESSIVES: Final = frozenset({"'s", "\u2019s", "'S", "\u2019S"})
 _QUOTED = re.compile(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Final
 
-_CJK: Final = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_CJK}]|[^\W{_CJK}]{{1,12}}|[^\w\s]")
+from llama_index_raganything._scripts import CJK
+
+_TOKEN = re.compile(rf"[{CJK}]|[^\W{CJK}]{{1,12}}|[^\w\s]")
 
 
 def simple_tokens(text: str) -> list[str]:

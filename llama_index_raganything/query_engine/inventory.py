@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from llama_index.core.schema import NodeWithScore
 
+from llama_index_raganything._scripts import HAN
 from llama_index_raganything.query_engine.citations import citation, node_text
 from llama_index_raganything.query_engine.quotes import without_markers
 from llama_index_raganything.ranking.things import ENTRIES_KEY, INVENTORY_TYPE
 
-_CJK: Final = re.compile(r"[\u3400-\u9fff]")
+_CJK: Final = re.compile(rf"[{HAN}]")
 
 
 def is_inventory(source: NodeWithScore) -> bool:

@@ -9,6 +9,8 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.prompts import RichPromptTemplate
 from llama_index.core.prompts.base import ChatPromptTemplate
 
+from llama_index_raganything._scripts import HAN
+
 ATTACHED_IMAGES: Final = "attached_images"
 """Variable of a multimodal prompt: the images that the question carries, as data URIs."""
 
@@ -69,7 +71,7 @@ CITATION_CHAT_REFINE_PROMPT: Final = RichPromptTemplate(
     + _RICH_QUESTION
 )
 
-_CJK = re.compile(r"[\u3400-\u9fff]")
+_CJK = re.compile(rf"[{HAN}]")
 
 
 def not_found_answer(question: str) -> str:

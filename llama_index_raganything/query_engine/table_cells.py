@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from llama_index_raganything._scripts import HAN
 from llama_index_raganything.query_engine.table_words import NO_MATCH, Asked, Match, Row, TableWords, Terms
 from llama_index_raganything.tables.model import Column, TableRecord
 
@@ -30,7 +31,7 @@ _ROW_BONUS: Final = 0.3
 _COLUMN_BONUS: Final = 0.1
 _PER_PLACE: Final = 0.03
 _SHOWN_CHARS: Final = 300
-_CJK = re.compile(r"[\u3400-\u9fff]")
+_CJK = re.compile(rf"[{HAN}]")
 _SIGNS: Final = {"USD": "$", "EUR": "€", "GBP": "£", "CNY": "元", "%": "%"}
 
 

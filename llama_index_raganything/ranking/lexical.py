@@ -24,6 +24,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from llama_index_raganything._scripts import CJK
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -39,9 +41,8 @@ HEAD_LINES: Final = 3
 _NO_SPREAD: Final = 1e-9
 
 _HYPHEN_AT_LINE_END = re.compile(r"(?<=[^\W\d_])[\x02\u00ad\ufffe]\s*(?=[^\W\d_])")
-_CJK: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_CJK}]+|\d+(?:[.,]\d+)*|[^\W\d_{_CJK}]+")
-_IS_CJK = re.compile(rf"[{_CJK}]")
+_TOKEN = re.compile(rf"[{CJK}]+|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+")
+_IS_CJK = re.compile(rf"[{CJK}]")
 
 # PyStemmer-style stemmers keep state between calls, so each thread has its own.
 _local = threading.local()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from llama_index_raganything._scripts import HAN
 from llama_index_raganything.ranking.lexical import content_tokens, tokenize, word_list
 
 _WORDS: Final = (
@@ -136,7 +137,7 @@ _ANSWERS: Final = (
     ),
     ("phone", re.compile(r"\b(?:(?:tele)?phone|fax|mobile|hotline|tel\.?)\b|电话|传真", re.IGNORECASE)),
 )
-_HAN = re.compile(r"[\u3400-\u9fff]")
+_HAN = re.compile(rf"[{HAN}]")
 _HAN_FUNCTION_WORDS = re.compile(
     r"什么|哪[些个里儿年位种]?|多少|几[个位种年]?|如何|怎[么样]+|为什么|为何|请问|何时|是否|有没有|是不是|能否|可否|分别"
     r"|[谁吗呢么是的了在有和与及或为被把对从到]"

@@ -6,10 +6,11 @@ import re
 from functools import cache
 from typing import Final
 
+from llama_index_raganything._scripts import HAN
 from llama_index_raganything.ranking.question import understand
 from llama_index_raganything.ranking.things import Ask, Scope, WholeDocumentQuestion, word_lists
 
-_HAN: Final = re.compile(r"[\u3400-\u9fff]")
+_HAN: Final = re.compile(rf"[{HAN}]")
 _POLITE: Final = re.compile(r"^(?:请问一?下?|请你?|帮我|麻烦你?|你能|能否|能不能|我想知道)+")
 _FILLING: Final = re.compile(r"一共|总共|总计|合计|共计|到底|分别|目前")
 _SMALL_IN: Final = r"(?:里面|之中|当中|里|中|内|上)?"

@@ -8,7 +8,7 @@ import llama_index_raganything
 ROOT = Path(llama_index_raganything.__file__).parent
 PACKAGE = ROOT.name
 FLOORS = (
-    {"errors", "_arguments", "_files", "_imports", "_pickling"},
+    {"errors", "_arguments", "_files", "_imports", "_pickling", "_scripts"},
     {"elements", "config", "sentences"},
     {"documents", "attachments", "images", "modalities", "workers", "models", "ranking", "graph", "tables"},
     {"readers", "stores"},

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM, ChatMessage, MessageRole
 
+from llama_index_raganything._scripts import CJK
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.retrievers.lightrag.environment import lightrag_imports
 
@@ -25,8 +26,7 @@ LanguageFunction = Callable[..., Awaitable[str]]
 
 _NO_ENTITIES: Final = "<|COMPLETE|>"
 
-_CJK: Final = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_PIECE = re.compile(rf"\s{{0,12}}(?:[{_CJK}]|[^\W{_CJK}]{{1,12}}|[^\w\s])|\s{{1,12}}")
+_PIECE = re.compile(rf"\s{{0,12}}(?:[{CJK}]|[^\W{CJK}]{{1,12}}|[^\w\s])|\s{{1,12}}")
 
 
 class ReversibleTokenizer:
