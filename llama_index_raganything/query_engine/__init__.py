@@ -6,13 +6,12 @@ from llama_index_raganything.query_engine.chat import RAGAnythingChatEngine
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.page_context import PageContextPostprocessor
-from llama_index_raganything.query_engine.postprocessors import ImageTextPostprocessor, MultimodalContextPostprocessor
+from llama_index_raganything.query_engine.postprocessors import MultimodalContextPostprocessor
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 
 __all__ = [
     "CitingSynthesizer",
     "ExtractiveSynthesizer",
-    "ImageTextPostprocessor",
     "MultimodalContextPostprocessor",
     "PageContextPostprocessor",
     "RAGAnythingChatEngine",

@@ -12,6 +12,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.node_parser.pages import is_page
 from llama_index_raganything.ranking.lexical import content_tokens
 from llama_index_raganything.sentences import sentences_of
 
@@ -248,7 +249,7 @@ def _nearest(number: int, source: NodeWithScore, claim: str, neighbours: Sequenc
         key=lambda found: found[0],
         default=(0.0, "", None),
     )
-    least = _SAME_WORDS if source.node.metadata.get("content_type") == "page" else _CLEARLY_BETTER
+    least = _SAME_WORDS if is_page(source.node) else _CLEARLY_BETTER
     if node is None or score <= least * own:
         return citation(number, source, quote)
     place = {key: node.metadata.get(key) for key in _PLACE}

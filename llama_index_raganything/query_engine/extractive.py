@@ -23,8 +23,8 @@ from llama_index_raganything.query_engine.citations import citation, node_text
 from llama_index_raganything.query_engine.evented import EventedSynthesizer, as_bundle
 from llama_index_raganything.query_engine.inventory import inventory_answer
 from llama_index_raganything.query_engine.missing_facts import missing_facts
+from llama_index_raganything.query_engine.neighbours import elements_beside, fetch_nodes
 from llama_index_raganything.query_engine.node_images import ImageFiles, attached_elements, evidence_images
-from llama_index_raganything.query_engine.postprocessors import fetch_nodes, neighbours_on_pages
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.quotes import Quote, find_quotes, without_markers
 from llama_index_raganything.query_engine.responses import carriers, carry
@@ -41,7 +41,6 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         callback_manager: LlamaIndex callbacks.
         page_store: Vector store or docstore that holds all nodes; the other elements of the retrieved nodes'
             pages may then be quoted too, and are added to the sources when they are.
-        max_pages: Pages that are looked at.
         asset_root: Folder of the assets, for the list of images beside the answer.
     """
 
@@ -50,7 +49,6 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         streaming: bool = False,
         callback_manager: CallbackManager | None = None,
         page_store: Any = None,
-        max_pages: int = 3,
         asset_root: str | None = None,
     ) -> None:
         # The base class would otherwise build LlamaIndex's default LLM, a paid third party.
@@ -62,7 +60,6 @@ class ExtractiveSynthesizer(EventedSynthesizer):
             streaming=streaming,
         )
         self._page_store = page_store
-        self._max_pages = max_pages
         self._files = ImageFiles(asset_root)
 
     def _get_prompts(self) -> PromptDictType:
@@ -141,9 +138,7 @@ class ExtractiveSynthesizer(EventedSynthesizer):
             return pieces, _carrying(nodes, found, pieces, additional), metadata
         pages = nodes
         nodes = best_elements_of(nodes, self._page_store)
-        around = (
-            neighbours_on_pages(self._page_store, list(nodes), self._max_pages) if self._page_store is not None else []
-        )
+        around = elements_beside(self._page_store, nodes)
         known = [*nodes, *(NodeWithScore(node=node) for _, node in around)]
         ranks = [*range(len(nodes)), *(index for index, _ in around)]
         question = query.question if isinstance(query, AttachedQuery) else query.query_str

@@ -16,6 +16,7 @@ from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node, No
 from llama_index_raganything.elements import ELEMENTS_KEY
 from llama_index_raganything.errors import BlockedSourceError, RAGAnythingError
 from llama_index_raganything.images import FittedImage, decoded_image, fit_image
+from llama_index_raganything.node_parser.pages import is_page
 from llama_index_raganything.query_engine.citations import parse_box
 from llama_index_raganything.readers.assets import AssetStore
 from llama_index_raganything.readers.cache import ParseCache
@@ -99,7 +100,7 @@ class ImageFiles:
         """
         metadata = node.metadata
         source, content, page = (metadata.get(key) for key in ("source", "content_hash", "page"))
-        if metadata.get("content_type") != "page" or not (source and content) or not isinstance(page, int):
+        if not is_page(node) or not (source and content) or not isinstance(page, int):
             return None
         cache = None if self.asset_root is None else ParseCache(Path(self.asset_root).parent / "parse_cache")
         picture = PagePictures(cache, max_pixels).get(str(source), str(content), page)

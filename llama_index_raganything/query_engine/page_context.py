@@ -13,10 +13,11 @@ from llama_index.core.utils import get_tokenizer
 from pydantic import BeforeValidator, Field
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.node_parser.pages import element_ids, is_page
 from llama_index_raganything.query_engine.context import GAP, excerpts
+from llama_index_raganything.query_engine.neighbours import fetch_nodes, fetch_pages, own_page_id
 from llama_index_raganything.query_engine.node_images import attached_elements, has_image
 from llama_index_raganything.query_engine.page_text import page_text
-from llama_index_raganything.query_engine.postprocessors import fetch_nodes
 from llama_index_raganything.query_engine.synthesis import SOURCE_FRAME
 from llama_index_raganything.retrievers.base import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.whole import join_table_parts
@@ -98,7 +99,7 @@ class PageContextPostprocessor(BaseNodePostprocessor):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         told = [scored for scored in nodes if _tells_anything(scored.node)]
-        sources = _placed(_sources(told, self._pages(told), self._elements))
+        sources = _placed(_sources(told, fetch_pages(self.store, told), self._elements))
         frame = self._count(SOURCE_FRAME)
         heads = [
             frame + self._count(f"{source.node.get_metadata_str(mode=MetadataMode.LLM)}\n\n") for source in sources
@@ -117,16 +118,9 @@ class PageContextPostprocessor(BaseNodePostprocessor):
     def _count(self, text: str) -> int:
         return len((self.tokenizer or get_tokenizer())(text))
 
-    def _pages(self, nodes: Sequence[NodeWithScore]) -> dict[str, BaseNode]:
-        """Return the page nodes that the nodes are or stand on, by id."""
-        own = {scored.node.node_id: scored.node for scored in nodes if _is_page(scored.node)}
-        named = {scored.node.parent_node.node_id for scored in nodes if scored.node.parent_node is not None}
-        fetched = fetch_nodes(self.store, sorted(named - own.keys()))
-        return own | {node_id: node for node_id, node in fetched.items() if _is_page(node)}
-
     def _elements(self, pages: Iterable[BaseNode]) -> dict[str, BaseNode]:
         """Return the elements of pages, by id."""
-        ids = [child.node_id for page in pages for child in (page.child_nodes or [])[:_MOST_ELEMENTS]]
+        ids = [element for page in pages for element in element_ids(page)[:_MOST_ELEMENTS]]
         return fetch_nodes(self.store, ids)
 
 
@@ -150,7 +144,7 @@ def _sources(
     sources: list[_Source] = []
     for scored in nodes:
         node = scored.node
-        page = pages.get(_page_id(node))
+        page = pages.get(own_page_id(node))
         text = node.get_content(metadata_mode=MetadataMode.NONE)
         if page is None:
             sources.append(_Source(node, scored.score, text))
@@ -187,7 +181,7 @@ def _mention(node: BaseNode, text: str) -> str:
 
 def _text_of(page: BaseNode, found: BaseNode, elements: Mapping[str, BaseNode]) -> str:
     """Return the text of a page, with the table that was found on it as a table."""
-    own = [elements[child.node_id] for child in page.child_nodes or [] if child.node_id in elements]
+    own = [elements[node_id] for node_id in element_ids(page) if node_id in elements]
     texts = [node.get_content(metadata_mode=MetadataMode.NONE) for node in own]
     whole = page.get_content(metadata_mode=MetadataMode.NONE)
     return page_text(whole, texts, _tables(found, own))
@@ -196,7 +190,7 @@ def _text_of(page: BaseNode, found: BaseNode, elements: Mapping[str, BaseNode]) 
 def _tables(found: BaseNode, elements: Sequence[BaseNode]) -> list[str]:
     """Return the table that was found, itself or as the best element of its page; none where that is another thing."""
     by_id = {node.node_id: node for node in elements}
-    best = by_id.get(_best_element(found)) if _is_page(found) else by_id.get(found.node_id)
+    best = by_id.get(_best_element(found)) if is_page(found) else by_id.get(found.node_id)
     if best is None or best.metadata.get("content_type") != "table":
         return []
     key = best.metadata.get("element_id")
@@ -207,16 +201,6 @@ def _tables(found: BaseNode, elements: Sequence[BaseNode]) -> list[str]:
 def _best_element(page: BaseNode) -> str:
     best = attached_elements(page)[:1]
     return str(best[0].get("node_id")) if best else ""
-
-
-def _is_page(node: BaseNode) -> bool:
-    return bool(node.metadata.get("content_type") == "page")
-
-
-def _page_id(node: BaseNode) -> str:
-    if _is_page(node):
-        return node.node_id
-    return node.parent_node.node_id if node.parent_node is not None else ""
 
 
 def _placed(sources: Sequence[_Source]) -> list[_Source]:

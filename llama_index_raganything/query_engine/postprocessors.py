@@ -1,17 +1,13 @@
-"""What happens to retrieved nodes just before an LLM reads them: images to look at, pages to read around."""
+"""``MultimodalContextPostprocessor``: the pictures of what was retrieved, for an LLM that sees."""
 
 from __future__ import annotations
 
-import base64
-import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import (
     BaseNode,
-    ImageNode,
     MediaResource,
     MetadataMode,
     Node,
@@ -25,13 +21,8 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.images import FittedImage
 from llama_index_raganything.query_engine.node_images import ImageFiles, has_image
 
-logger = logging.getLogger(__name__)
-
 DEFAULT_MAX_IMAGES: Final = 4
 """Images that an LLM is shown for one question."""
-
-_MAX_NEIGHBOURS: Final = 200
-"""Elements fetched at most for one question; a spreadsheet "page" may have thousands."""
 
 
 @strict_arguments
@@ -109,94 +100,6 @@ class MultimodalContextPostprocessor(BaseNodePostprocessor):
         return files.fitted_page(node, self.max_pixels) or files.fitted_figure(node, self.max_pixels)
 
 
-def fetch_nodes(store: Any, node_ids: list[str]) -> dict[str, BaseNode]:
-    """Fetch nodes by id; context is a nicety, so that a store that fails costs a warning and not the answer.
-
-    Args:
-        store: A vector store or docstore with ``get_nodes(node_ids=...)``, or None.
-        node_ids: Ids of the nodes.
-
-    Returns:
-        The nodes that were found, by id.
-    """
-    if store is None or not node_ids:
-        return {}
-    try:
-        found = store.get_nodes(node_ids=node_ids)
-    except Exception as error:  # noqa: BLE001  # Any store may fail in its own way.
-        logger.warning("The nodes around the retrieved elements cannot be read: %s", error)
-        return {}
-    return {node.node_id: node for node in found}
-
-
-def neighbours_on_pages(store: Any, nodes: list[NodeWithScore], max_pages: int) -> list[tuple[int, BaseNode]]:
-    """Fetch the other elements of the pages that the retrieved nodes stand on.
-
-    Args:
-        store: Where the nodes are; see :func:`fetch_nodes`.
-        nodes: Retrieved nodes, best first.
-        max_pages: Pages that are looked at.
-
-    Returns:
-        Nodes that were not retrieved, each with the index of the retrieved node that led to its page. A page
-        without elements, as in a fast parse, stands for itself.
-    """
-    present = {scored.node.node_id for scored in nodes}
-    led: dict[str, int] = {}
-    for index, scored in enumerate(nodes):
-        parent = scored.node.parent_node
-        page_id = parent.node_id if parent is not None else scored.node.node_id
-        if parent is not None or scored.node.metadata.get("content_type") == "page":
-            led.setdefault(page_id, index)
-        if len(led) >= max_pages:
-            break
-    pages = {scored.node.node_id: scored.node for scored in nodes if scored.node.node_id in led}
-    pages |= fetch_nodes(store, [page_id for page_id in led if page_id not in pages])
-    wanted: dict[str, int] = {}
-    for page_id, index in led.items():
-        page = pages.get(page_id)
-        children = [child.node_id for child in (page.child_nodes or [])] if page is not None else []
-        wanted.update((node_id, index) for node_id in children or [page_id] if node_id not in present)
-    known = {page_id: page for page_id, page in pages.items() if page_id in wanted}
-    known |= fetch_nodes(store, [node_id for node_id in wanted if node_id not in known][:_MAX_NEIGHBOURS])
-    return [(index, known[node_id]) for node_id, index in wanted.items() if node_id in known]
-
-
-def elements_on_pages(store: Any, cited: Mapping[int, NodeWithScore]) -> dict[int, list[BaseNode]]:
-    """Fetch the elements on the pages of cited sources, so that a citation can lead to the box of one of them.
-
-    Args:
-        store: Where the nodes are; see :func:`fetch_nodes`.
-        cited: Source nodes by their number: pages, or elements that stand on one.
-
-    Returns:
-        Nodes by the number of the source: all elements of a page; beside an element the others of its page, but for
-        those that are cited by a number of their own. A page without elements, as in a fast parse, stands for itself
-        beside what was found on it.
-    """
-    own = {scored.node.node_id for scored in cited.values()}
-    pages = {number: _page_of(scored.node) for number, scored in cited.items()}
-    absent = {page for page in pages.values() if isinstance(page, str)}
-    fetched = fetch_nodes(store, sorted(absent))
-    wanted: dict[int, list[str]] = {}
-    for number, named in pages.items():
-        page = fetched.get(named) if isinstance(named, str) else named
-        children = [child.node_id for child in (page.child_nodes or [])][:_MAX_NEIGHBOURS] if page is not None else []
-        if page is not None and page is cited[number].node:
-            wanted[number] = children
-        elif page is not None:
-            wanted[number] = [node_id for node_id in children or [page.node_id] if node_id not in own]
-    nodes = fetched | fetch_nodes(store, sorted({i for ids in wanted.values() for i in ids} - fetched.keys()))
-    return {number: [nodes[node_id] for node_id in ids if node_id in nodes] for number, ids in wanted.items()}
-
-
-def _page_of(node: BaseNode) -> BaseNode | str | None:
-    """Return the page that a node is, or the id of the one that it stands on."""
-    if node.metadata.get("content_type") == "page":
-        return node
-    return node.parent_node.node_id if node.parent_node is not None else None
-
-
 def _with_image(node: BaseNode, image: FittedImage | None) -> BaseNode:
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     shared: dict[str, Any] = {
@@ -210,51 +113,3 @@ def _with_image(node: BaseNode, image: FittedImage | None) -> BaseNode:
         return TextNode(text=text, **shared)
     resource = MediaResource(data=image.data, mimetype=image.mimetype)
     return Node(text_resource=MediaResource(text=text), image_resource=resource, **shared)
-
-
-class ImageTextPostprocessor(MultimodalContextPostprocessor):
-    """Put a text node with the words of each image node before it, and its image, fitted, after it.
-
-    LlamaIndex's multimodal chat engines (core 0.14) send the picture of an ``ImageNode`` only, without its caption,
-    its recognised text and its place, and fail as a whole when one file is missing. Images that are missing, broken
-    or over the limits are left out; their words stay.
-    """
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "ImageTextPostprocessor"
-
-    def _postprocess_nodes(
-        self,
-        nodes: list[NodeWithScore],
-        query_bundle: QueryBundle | None = None,  # noqa: ARG002  # core's signature
-    ) -> list[NodeWithScore]:
-        images = self.fitted_images(nodes)
-        result: list[NodeWithScore] = []
-        for index, scored in enumerate(nodes):
-            if not isinstance(scored.node, ImageNode):
-                result.append(scored)
-                continue
-            if scored.node.text:
-                result.append(NodeWithScore(node=_words_of(scored.node), score=scored.score))
-            if index in images:
-                result.append(NodeWithScore(node=_showing(scored.node, images[index]), score=scored.score))
-        return result
-
-
-def _words_of(node: ImageNode) -> TextNode:
-    return TextNode(
-        id_=f"{node.node_id}-text",
-        text=node.text,
-        metadata=node.metadata,
-        excluded_llm_metadata_keys=node.excluded_llm_metadata_keys,
-        excluded_embed_metadata_keys=node.excluded_embed_metadata_keys,
-    )
-
-
-def _showing(node: ImageNode, image: FittedImage) -> ImageNode:
-    if not image.changed and node.image_path and Path(node.image_path).is_file():
-        return node
-    encoded = base64.b64encode(image.data).decode("ascii")
-    return node.model_copy(update={"image": encoded, "image_mimetype": image.mimetype})

@@ -37,13 +37,14 @@ from llama_index_raganything.query_engine.citations import (
     supporting_numbers,
 )
 from llama_index_raganything.query_engine.evented import EventedSynthesizer, as_bundle
+from llama_index_raganything.query_engine.neighbours import elements_on_pages
 from llama_index_raganything.query_engine.node_images import (
     ImageFiles,
     attached_record,
     evidence_images,
     reading_order,
 )
-from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAGES, elements_on_pages
+from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAGES
 from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, not_found_answer, says_not_found
 from llama_index_raganything.query_engine.quotes import without_markers
 from llama_index_raganything.query_engine.responses import carriers, carry

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo
 from llama_index.core.vector_stores.types import (
     FilterCondition,
     FilterOperator,
@@ -68,30 +67,6 @@ class Call:
 
 
 Request = VectorStoreQuery | Fetch | Passing | Call
-
-
-def page_id(node: BaseNode) -> str | None:
-    """Return the id of the page node that an element belongs to, or None.
-
-    Args:
-        node: Any node; only this package's elements have a page as their parent.
-    """
-    parent = node.relationships.get(NodeRelationship.PARENT)
-    if not isinstance(parent, RelatedNodeInfo) or "content_type" not in node.metadata or "page" not in node.metadata:
-        return None
-    return parent.node_id
-
-
-def element_ids(node: BaseNode) -> tuple[str, ...]:
-    """Return the ids of a page's elements in reading order.
-
-    Args:
-        node: Any node; only this package's pages have elements.
-    """
-    children = node.relationships.get(NodeRelationship.CHILD)
-    if node.metadata.get("content_type") != "page" or not isinstance(children, list):
-        return ()
-    return tuple(child.node_id for child in children)
 
 
 def mentions(filters: MetadataFilters | None, keys: frozenset[str]) -> bool:

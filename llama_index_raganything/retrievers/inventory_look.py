@@ -15,10 +15,11 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
 )
 
+from llama_index_raganything.node_parser.pages import element_ids
 from llama_index_raganything.ranking.lexical import content_tokens
 from llama_index_raganything.ranking.things import Thing, WholeDocumentQuestion
 from llama_index_raganything.retrievers import holdings, restrictions
-from llama_index_raganything.retrievers.candidates import both, element_ids
+from llama_index_raganything.retrievers.candidates import both
 from llama_index_raganything.retrievers.holdings import INVENTORY_KEYS, Item, PageText, Row
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from llama_index.core.schema import BaseNode, NodeWithScore
 from llama_index.core.vector_stores.types import VectorStoreQueryResult
 
+from llama_index_raganything.node_parser.pages import element_ids, page_id
 from llama_index_raganything.ranking.evidence import EvidenceRanker
-from llama_index_raganything.retrievers.candidates import Fetch, Request, element_ids, page_id
+from llama_index_raganything.retrievers.candidates import Fetch, Request
 from llama_index_raganything.retrievers.memory import NodeMemory, Profile
 
 Answer = VectorStoreQueryResult | Sequence[BaseNode]

@@ -4,9 +4,10 @@ import pytest
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import FilterCondition, MetadataFilter, MetadataFilters
 
+from llama_index_raganything.node_parser.pages import element_ids, page_id
 from llama_index_raganything.ranking.evidence import EvidenceRanker
 from llama_index_raganything.ranking.question import understand
-from llama_index_raganything.retrievers.candidates import ELEMENT_KEYS, both, element_ids, look_ups, mentions, page_id
+from llama_index_raganything.retrievers.candidates import ELEMENT_KEYS, both, look_ups, mentions
 from llama_index_raganything.retrievers.memory import NodeMemory, Profile
 
 
