@@ -39,6 +39,24 @@ class PickledWithoutSecrets:
         return twin
 
 
+class PickledWithoutKey:
+    """Base, before one of LlamaIndex's models, of those whose constructor takes the key from the environment."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: no key, which the environment has, and no connections."""
+        # LlamaIndex takes what cannot be pickled out of the object itself, so it gets another one.
+        state: Any = super(PickledWithoutKey, copy.copy(self)).__getstate__()
+        return {"__dict__": {name: value for name, value in state["__dict__"].items() if name != "api_key"}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the key from the environment; a missing one is an error here and not at the first call.
+
+        Args:
+            state: What :meth:`__getstate__` returned.
+        """
+        self.__init__(**state["__dict__"])  # type: ignore[misc]  # as LlamaIndex's BaseComponent does
+
+
 class _Pickler(pickle.Pickler):
     """Leaves secrets out of whatever it meets."""
 

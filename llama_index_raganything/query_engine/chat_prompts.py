@@ -56,7 +56,21 @@ class Conversation:
         return [*rules, *self.prefix, *self.history, *messages[count:]]
 
 
-class ConversationPrompt(BasePromptTemplate):  # type: ignore[no-redef]  # pydantic's plugin and core's field "kwargs"
+class _MessagesPrompt(BasePromptTemplate):  # type: ignore[no-redef]  # pydantic's plugin and core's field "kwargs"
+    """A prompt that is messages before it is a text."""
+
+    def format(
+        self,
+        llm: BaseLLM | None = None,
+        messages_to_prompt: Callable[[Sequence[ChatMessage]], str] | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Return the prompt as one text."""
+        kwargs.pop("completion_to_prompt", None)
+        return (messages_to_prompt or default_messages_to_prompt)(self.format_messages(llm, **kwargs))
+
+
+class ConversationPrompt(_MessagesPrompt):  # type: ignore[no-redef]  # pydantic's plugin and core's field "kwargs"
     """Any prompt with a conversation in it.
 
     Args:
@@ -81,16 +95,6 @@ class ConversationPrompt(BasePromptTemplate):  # type: ignore[no-redef]  # pydan
         """Return the prompt with some variables filled in."""
         return ConversationPrompt(self.inner.partial_format(**kwargs), self.conversation)
 
-    def format(
-        self,
-        llm: BaseLLM | None = None,
-        messages_to_prompt: Callable[[Sequence[ChatMessage]], str] | None = None,
-        **kwargs: Any,
-    ) -> str:
-        """Return the prompt as one text."""
-        kwargs.pop("completion_to_prompt", None)
-        return (messages_to_prompt or default_messages_to_prompt)(self.format_messages(llm, **kwargs))
-
     def format_messages(self, llm: BaseLLM | None = None, **kwargs: Any) -> list[ChatMessage]:
         """Return the prompt as messages."""
         return self.conversation.around(self.inner.format_messages(llm, **kwargs))
@@ -100,7 +104,7 @@ class ConversationPrompt(BasePromptTemplate):  # type: ignore[no-redef]  # pydan
         return self.inner.get_template(llm)
 
 
-class SightedPrompt(BasePromptTemplate):  # type: ignore[no-redef]  # pydantic's plugin and core's field "kwargs"
+class SightedPrompt(_MessagesPrompt):  # type: ignore[no-redef]  # pydantic's plugin and core's field "kwargs"
     """A text prompt of the caller's for an LLM that sees: texts and pictures stand where its variable is.
 
     Args:
@@ -125,16 +129,6 @@ class SightedPrompt(BasePromptTemplate):  # type: ignore[no-redef]  # pydantic's
     def partial_format(self, **kwargs: Any) -> SightedPrompt:
         """Return the prompt with some variables filled in."""
         return SightedPrompt(self.template, self.variable, **(self.kwargs | kwargs))
-
-    def format(
-        self,
-        llm: BaseLLM | None = None,
-        messages_to_prompt: Callable[[Sequence[ChatMessage]], str] | None = None,
-        **kwargs: Any,
-    ) -> str:
-        """Return the prompt as one text."""
-        kwargs.pop("completion_to_prompt", None)
-        return (messages_to_prompt or default_messages_to_prompt)(self.format_messages(llm, **kwargs))
 
     def format_messages(self, llm: BaseLLM | None = None, **kwargs: Any) -> list[ChatMessage]:  # noqa: ARG002  # core's signature
         """Return the prompt as one message of the user's."""

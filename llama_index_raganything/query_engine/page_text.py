@@ -17,6 +17,9 @@ _NEW_SHARE: Final = 0.3
 _NEW_WORDS: Final = 4
 _ROW_SHARE: Final = 1.0
 _LEAST_ROWS: Final = 2
+_FAR: Final = 4
+"""Lines of a page that may stand between two rows of one table, such as a row that wraps."""
+
 _LONG_CELL: Final = 20
 """Characters from which equal neighbouring cells are taken for one merged cell, and not for equal values."""
 
@@ -128,7 +131,3 @@ def _densest(places: Sequence[int]) -> tuple[int, int]:
                 best = (start, index)
             start = index
     return best
-
-
-_FAR: Final = 4
-"""Lines of a page that may stand between two rows of one table, such as a row that wraps."""

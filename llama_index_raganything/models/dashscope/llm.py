@@ -7,7 +7,6 @@ retry layer instead of two, typed errors, image sizes, and the few fields that D
 from __future__ import annotations
 
 import asyncio
-import copy
 import inspect
 from collections.abc import AsyncGenerator, Generator, Sequence
 from functools import cache
@@ -27,6 +26,7 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import PydanticProgramMode
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._pickling import PickledWithoutKey
 from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
 from llama_index_raganything.models.dashscope.catalog import chat_model, is_known_chat_model
 from llama_index_raganything.models.dashscope.chat_messages import has_images, with_fitted_images, without_tool_images
@@ -54,7 +54,7 @@ _MODES_WITH_TOOLS = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
 
 
 @strict_arguments
-class DashScopeLLM(OpenAILike):
+class DashScopeLLM(PickledWithoutKey, OpenAILike):
     """A chat model of DashScope: text, images, tools, streams.
 
     Failed calls raise :class:`~llama_index_raganything.errors.DashScopeError`, in the middle of a stream too; what
@@ -155,20 +155,6 @@ class DashScopeLLM(OpenAILike):
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
         await self._http.aclose()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: no key, no connections."""
-        # LlamaIndex takes what cannot be pickled out of the object itself, so it gets another one.
-        state = super(DashScopeLLM, copy.copy(self)).__getstate__()
-        return {"__dict__": {name: value for name, value in state["__dict__"].items() if name != "api_key"}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the key from the environment; a missing one is an error here and not at the first call.
-
-        Args:
-            state: What :meth:`__getstate__` returned.
-        """
-        self.__init__(**state["__dict__"])  # type: ignore[misc]  # as LlamaIndex's BaseComponent does
 
     def _get_client(self) -> ChatClient:
         http_client = self._http_client or self._http.sync()
