@@ -31,8 +31,7 @@ from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.images import MAX_PIXELS
 from llama_index_raganything.models.defaults import resolve_llm
-from llama_index_raganything.models.vision import supports_images
-from llama_index_raganything.query_engine.chat_answers import Answerer, Voice
+from llama_index_raganything.query_engine.chat_answers import Answerer, voices_of
 from llama_index_raganything.query_engine.chat_options import ALIASES, named_options, retrieving_mode
 from llama_index_raganything.query_engine.chat_prompts import Conversation, question_prompts, without_numbers
 from llama_index_raganything.query_engine.chat_responses import (
@@ -42,7 +41,6 @@ from llama_index_raganything.query_engine.chat_responses import (
     whole_response,
 )
 from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAGES
-from llama_index_raganything.query_engine.synthesizers import context_for
 
 logger = logging.getLogger(__name__)
 
@@ -204,29 +202,27 @@ class RAGAnythingChatEngine(BaseChatEngine):
             message = "A chat engine needs an LLM: pass llm=... or set Settings.llm; the query engine works without."
             raise ConfigurationError(message)
         callback_manager = callback_manager or Settings.callback_manager
-        sees = supports_images(chosen) if multimodal is None else multimodal
-        of_pictures: dict[str, Any] = {"max_images": max_images, "max_pixels": max_pixels, "asset_root": asset_root}
-
-        def voice(speaker: LLM, looking: bool) -> Voice:
-            made = context_postprocessors
-            if made is None:
-                made = context_for(
-                    speaker, looking, page_store=page_store, context_tokens=context_tokens, **of_pictures
-                )
-            return Voice(speaker, looking, tuple(made))
-
-        voices = [voice(chosen, sees)]
-        if vision_llm is not None and not sees and multimodal is None:
-            voices.append(voice(vision_llm, True))
+        of_citing: dict[str, Any] = {
+            "page_store": page_store,
+            "max_images": max_images,
+            "max_pixels": max_pixels,
+            "asset_root": asset_root,
+        }
         answerer = Answerer(
-            tuple(voices),
+            voices_of(
+                chosen,
+                multimodal,
+                vision_llm,
+                context_postprocessors,
+                of_citing | {"context_tokens": context_tokens},
+            ),
             question_prompts(given["context_prompt"], given["context_refine_prompt"]),
             Conversation(
                 system_prompt=(system_prompt or "").strip(),
                 prefix=tuple(prefix_messages or ()),
                 system_role=chosen.metadata.system_role,
             ),
-            of_pictures | {"page_store": page_store},
+            of_citing,
             callback_manager,
         )
         return cls(

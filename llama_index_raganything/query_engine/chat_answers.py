@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,9 +14,10 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode
 from llama_index.core.schema import QueryBundle
 
+from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.query_engine.chat_prompts import Conversation, ConversationPrompt
 from llama_index_raganything.query_engine.sighted import SightedSynthesizer
-from llama_index_raganything.query_engine.synthesizers import citing_synthesizer
+from llama_index_raganything.query_engine.synthesizers import citing_synthesizer, context_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,33 @@ class Voice:
     llm: LLM
     sees: bool
     context: tuple[BaseNodePostprocessor, ...]
+
+
+def voices_of(
+    llm: LLM,
+    multimodal: bool | None,
+    vision_llm: LLM | None,
+    context_postprocessors: Sequence[BaseNodePostprocessor] | None,
+    of_context: Mapping[str, Any],
+) -> tuple[Voice, ...]:
+    """Return who answers: an LLM, and after it the one that answers in its place where there are pictures.
+
+    Args:
+        llm: The LLM.
+        multimodal: Whether it is sent pictures; None decides by what it is.
+        vision_llm: Answers where there are pictures, if ``llm`` sees none and nobody said that it does.
+        context_postprocessors: What turns sources into what both read; None makes it for each.
+        of_context: Arguments of :func:`~.synthesizers.context_for`.
+    """
+    sees = supports_images(llm) if multimodal is None else multimodal
+    speakers = [(llm, sees)]
+    if vision_llm is not None and not sees and multimodal is None:
+        speakers.append((vision_llm, True))
+    given = context_postprocessors
+    return tuple(
+        Voice(speaker, looks, tuple(context_for(speaker, looks, **of_context) if given is None else given))
+        for speaker, looks in speakers
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
+from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.query_engine import prompts
 from llama_index_raganything.query_engine.attached import AttachmentReader, StoredImages, with_certain_hits
 from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
@@ -33,7 +34,6 @@ from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAG
 from llama_index_raganything.query_engine.sighted import SightedSynthesizer
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 from llama_index_raganything.query_engine.synthesizers import citing_synthesizer, context_for
-from llama_index_raganything.query_engine.vision import supports_images
 
 _UNKNOWN: Final = object()
 
