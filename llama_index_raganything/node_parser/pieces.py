@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from llama_index_raganything.node_parser.tables import is_rule
+from llama_index_raganything.tables.read import is_rule
 
 MAX_TEXT_BYTES: Final = 65_535
 _HEADER_BYTES: Final = 4096

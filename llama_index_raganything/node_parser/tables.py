@@ -1,11 +1,11 @@
-"""Tables as Markdown, cut by rows with their header repeated."""
+"""Tables as Markdown, cut by rows with their header repeated, and joined again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.tables.read import pipe_cells
+from llama_index_raganything.tables.read import is_rule, pipe_cells
 
 Cells = list[str]
 
@@ -70,6 +70,28 @@ def table_cells(element: Element) -> tuple[Cells, list[Cells]]:
     return header, body
 
 
+def join_table_parts(texts: Sequence[str]) -> str:
+    """Join the texts of a table's parts, which repeat caption, header and notes, into one.
+
+    Args:
+        texts: Texts in order.
+
+    Returns:
+        The text of the table with all rows, and with caption, header and notes once.
+    """
+    if len(texts) < 2:
+        return "".join(texts)
+    lines = [text.split("\n") for text in texts]
+    rule = next((place for place, line in enumerate(lines[0]) if place and is_rule(line)), None)
+    head = [] if rule is None else lines[0][: rule + 1]
+    if not head or any(each[: len(head)] != head for each in lines):
+        return "\n\n".join(dict.fromkeys(texts))
+    ends = [len(head) + len(list(_leading_rows(each[len(head) :]))) for each in lines]
+    rows = [row for each, end in zip(lines, ends, strict=True) for row in each[len(head) : end]]
+    notes = dict.fromkeys(line for each, end in zip(lines, ends, strict=True) for line in each[end:] if line.strip())
+    return "\n".join([*head, *rows, *(["", *notes] if notes else [])])
+
+
 def pack_lines(lines: Iterable[str], head: str, budget: int, count: Callable[[str], int]) -> Iterator[str]:
     """Pack lines into texts up to a budget, each beginning with the same head.
 
@@ -103,15 +125,6 @@ def _leading_rows(lines: Sequence[str]) -> Iterator[str]:
         if not line.startswith("|"):
             return
         yield line
-
-
-def is_rule(line: str) -> bool:
-    """Tell whether a line is the rule under the header of a Markdown table.
-
-    Args:
-        line: A line.
-    """
-    return line.startswith("|") and "---" in line and not line.strip("|-: ")
 
 
 def _join_header(cells: Iterable[str]) -> str:

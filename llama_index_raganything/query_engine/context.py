@@ -20,6 +20,7 @@ from typing import Final
 
 from llama_index_raganything.ranking.lexical import BM25_B, BM25_K1, content_tokens
 from llama_index_raganything.sentences import split_sentences
+from llama_index_raganything.tables.read import is_rule
 
 GAP: Final = "…"
 """Stands where passages were left out."""
@@ -147,8 +148,7 @@ def _headers(lines: Sequence[str]) -> Iterator[int]:
     """Return the places of the headers of Markdown tables: each has a rule under it."""
     place = 0
     while place + 1 < len(lines):
-        rule = lines[place + 1]
-        if lines[place].startswith("|") and rule.startswith("|") and not rule.strip("|-: "):
+        if lines[place].startswith("|") and is_rule(lines[place + 1]):
             yield place
             while place < len(lines) and lines[place].startswith("|"):
                 place += 1

@@ -14,13 +14,13 @@ from pydantic import BeforeValidator, Field
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.node_parser.pages import element_ids, is_page
+from llama_index_raganything.node_parser.tables import join_table_parts
 from llama_index_raganything.query_engine.context import GAP, excerpts
 from llama_index_raganything.query_engine.neighbours import fetch_nodes, fetch_pages, own_page_id
 from llama_index_raganything.query_engine.node_images import attached_elements, has_image
 from llama_index_raganything.query_engine.page_text import page_text
 from llama_index_raganything.query_engine.synthesis import SOURCE_FRAME
 from llama_index_raganything.retrievers.base import DEFAULT_TOP_K
-from llama_index_raganything.retrievers.whole import join_table_parts
 
 DEFAULT_CONTEXT_TOKENS: Final = 6000
 """Tokens of all sources together, where the LLM's window takes twice as many: about nine pages of real PDFs."""

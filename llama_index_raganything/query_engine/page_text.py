@@ -6,12 +6,13 @@ repeated that way.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Final
 
 from llama_index_raganything.ranking.lexical import content_tokens, tokenize
+from llama_index_raganything.tables.read import is_rule
 
 _NEW_SHARE: Final = 0.3
 _NEW_WORDS: Final = 4
@@ -22,8 +23,6 @@ _FAR: Final = 4
 
 _LONG_CELL: Final = 20
 """Characters from which equal neighbouring cells are taken for one merged cell, and not for equal values."""
-
-_RULE: Final = re.compile(r"^\|[^\n]*\n\|(?: *:?-+:? *\|)+ *$", re.MULTILINE)
 
 
 def page_text(page: str, elements: Sequence[str], tables: Sequence[str] = ()) -> str:
@@ -89,7 +88,7 @@ def has_rows(table: str) -> bool:
     Args:
         table: A text.
     """
-    return _RULE.search(table) is not None
+    return any(line.startswith("|") and is_rule(below) for line, below in pairwise(table.split("\n")))
 
 
 def without_spread_cells(table: str) -> str:

@@ -16,11 +16,13 @@ from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter,
 
 from llama_index_raganything.elements import ELEMENTS_KEY, EVIDENCE_KEY, GRAPH_PATH_KEY
 from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.node_parser.tables import join_table_parts
 from llama_index_raganything.ranking.evidence import annotated_copy
 from llama_index_raganything.retrievers.candidates import Fetch, Request, both
 from llama_index_raganything.retrievers.memory import Profile
 from llama_index_raganything.retrievers.session import Answer, Session, nodes_of
 from llama_index_raganything.sentences import split_sentences
+from llama_index_raganything.tables.read import in_reading_order
 
 Returns = Literal["pages", "elements"]
 """What a retriever returns: whole pages and whole tables, or the elements and parts that were found."""
@@ -171,7 +173,7 @@ def _read_parts(
             table = _table_of(node)
             if table is not None and table in found:
                 parts.setdefault(table, []).append(node)
-    return {table: _in_order(nodes) for table, nodes in parts.items()}
+    return {table: in_reading_order(nodes) for table, nodes in parts.items()}
 
 
 def _read_before(
@@ -226,18 +228,6 @@ def _one_of(key: str, values: Sequence[str]) -> MetadataFilter:
     return MetadataFilter(key=key, operator=FilterOperator.IN, value=list(dict.fromkeys(values)))
 
 
-def _in_order(parts: Sequence[BaseNode]) -> list[BaseNode]:
-    """Return the parts of a table as they follow each other; as they are where they do not say."""
-    by_id = {part.node_id: part for part in parts}
-    first = [part for part in parts if part.prev_node is None or part.prev_node.node_id not in by_id]
-    ordered: list[BaseNode] = []
-    part = first[0] if len(first) == 1 else None
-    while part is not None and part not in ordered:
-        ordered.append(part)
-        part = by_id.get(part.next_node.node_id) if part.next_node is not None else None
-    return ordered if len(ordered) == len(parts) else list(parts)
-
-
 def _joined(found: BaseNode, parts: Sequence[BaseNode], before: BaseNode | None) -> BaseNode:
     """Return the found part with the text of the whole table; itself where that would be too long."""
     if not isinstance(found, TextNode):
@@ -264,34 +254,3 @@ def _introduction(table: BaseNode, before: BaseNode | None) -> str:
             break
         kept.insert(0, sentence)
     return "".join(kept).strip()
-
-
-def join_table_parts(texts: Sequence[str]) -> str:
-    """Join the texts of a table's parts, which repeat caption, header and notes, into one.
-
-    Args:
-        texts: Texts in order.
-
-    Returns:
-        The text of the table with all rows, and with caption, header and notes once.
-    """
-    if len(texts) < 2:
-        return "".join(texts)
-    lines = [text.split("\n") for text in texts]
-    rule = _place_of_rule(lines[0])
-    head = [] if rule is None else lines[0][: rule + 1]
-    if not head or any(each[: len(head)] != head for each in lines):
-        return "\n\n".join(dict.fromkeys(texts))
-    ends = [_rows_end(each, len(head)) for each in lines]
-    rows = [row for each, end in zip(lines, ends, strict=True) for row in each[len(head) : end]]
-    notes = dict.fromkeys(line for each, end in zip(lines, ends, strict=True) for line in each[end:] if line.strip())
-    return "\n".join([*head, *rows, *(["", *notes] if notes else [])])
-
-
-def _place_of_rule(lines: Sequence[str]) -> int | None:
-    """Return the place of the line under the header of a Markdown table."""
-    return next((place for place, line in enumerate(lines) if place and line and set(line) <= set("|-: ")), None)
-
-
-def _rows_end(lines: Sequence[str], start: int) -> int:
-    return next((place for place in range(start, len(lines)) if not lines[place].startswith("|")), len(lines))

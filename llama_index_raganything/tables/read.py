@@ -83,7 +83,7 @@ def pipe_tables(text: str) -> list[PipeTable]:
         Tables in order; a rule line such as ``| --- | --- |`` under the header makes one.
     """
     lines = [line.strip() for line in text.splitlines()]
-    rules = [number for number in range(1, len(lines)) if _is_rule(lines[number]) and "|" in lines[number - 1]]
+    rules = [number for number in range(1, len(lines)) if is_rule(lines[number]) and "|" in lines[number - 1]]
     tables: list[PipeTable] = []
     end = 0
     for number in rules:
@@ -103,6 +103,39 @@ def pipe_tables(text: str) -> list[PipeTable]:
     return tables
 
 
+def is_rule(line: str) -> bool:
+    """Tell whether a line is the rule under the header of a pipe table, such as ``| --- | --- |``.
+
+    Args:
+        line: A line of a text.
+    """
+    return "|" in line and "---" in line and not line.strip("|-: ") and _RULE.fullmatch(line) is not None
+
+
+def in_reading_order(parts: Sequence[BaseNode]) -> list[BaseNode]:
+    """Put the parts of a table in reading order by their links, where all but the first have one.
+
+    Args:
+        parts: The parts, in any order.
+
+    Returns:
+        The parts; as they were where their links do not tell.
+    """
+    by_id = {part.node_id: part for part in parts}
+    following: dict[str, str] = {}
+    for part in parts:
+        previous = part.relationships.get(NodeRelationship.PREVIOUS)
+        if previous is not None and not isinstance(previous, list) and previous.node_id in by_id:
+            following[previous.node_id] = part.node_id
+    firsts = by_id.keys() - set(following.values())
+    if len(firsts) != 1:
+        return list(parts)
+    ordered = [*firsts]
+    while (after := following.get(ordered[-1])) is not None and len(ordered) < len(parts):
+        ordered.append(after)
+    return [by_id[node_id] for node_id in ordered] if len(ordered) == len(parts) else list(parts)
+
+
 def pipe_cells(line: str) -> Row:
     r"""Return the cells of one row of a pipe table.
 
@@ -116,10 +149,6 @@ def pipe_cells(line: str) -> Row:
     if inner.endswith("|") and not inner.endswith("\\|"):
         inner = inner[:-1]
     return tuple(cell.replace("\x00", "|").strip() for cell in inner.replace("\\|", "\x00").split("|"))
-
-
-def _is_rule(line: str) -> bool:
-    return "|" in line and "---" in line and not line.strip("|-: ") and _RULE.fullmatch(line) is not None
 
 
 def _groups(nodes: Iterable[BaseNode]) -> Iterator[list[_Part]]:
@@ -140,7 +169,8 @@ def _groups(nodes: Iterable[BaseNode]) -> Iterator[list[_Part]]:
         if all(part.node.node_id != node.node_id for part in parts):
             parts.append(_Part(node, text, _lead(node, by_id)))
     for parts in groups.values():
-        yield _linked(parts)
+        order = {node.node_id: place for place, node in enumerate(in_reading_order([part.node for part in parts]))}
+        yield sorted(parts, key=lambda part: order[part.node.node_id])
 
 
 def _lead(node: BaseNode, by_id: dict[str, BaseNode]) -> str:
@@ -153,23 +183,6 @@ def _lead(node: BaseNode, by_id: dict[str, BaseNode]) -> str:
         return ""
     lines = before.get_content(metadata_mode=MetadataMode.NONE).rstrip().splitlines()
     return lines[-1][-_LEAD_CHARS:] if lines else ""
-
-
-def _linked(parts: list[_Part]) -> list[_Part]:
-    """Put the parts of a table in reading order by their links, where all but the first have one."""
-    by_id = {part.node.node_id: part for part in parts}
-    following: dict[str, str] = {}
-    for part in parts:
-        previous = part.node.relationships.get(NodeRelationship.PREVIOUS)
-        if previous is not None and not isinstance(previous, list) and previous.node_id in by_id:
-            following[previous.node_id] = part.node.node_id
-    firsts = [node_id for node_id in by_id if node_id not in set(following.values())]
-    if len(firsts) != 1:
-        return parts
-    ordered = [firsts[0]]
-    while (after := following.get(ordered[-1])) is not None and len(ordered) < len(parts):
-        ordered.append(after)
-    return [by_id[node_id] for node_id in ordered] if len(ordered) == len(parts) else parts
 
 
 def _tables_of(parts: Sequence[_Part]) -> Iterator[TableRecord]:

@@ -12,7 +12,8 @@ from llama_index_raganything import (
     elements_to_document,
 )
 from llama_index_raganything.elements import Element
-from llama_index_raganything.retrievers.whole import MAX_TABLE_CHARS, join_table_parts
+from llama_index_raganything.node_parser.tables import join_table_parts
+from llama_index_raganything.retrievers.whole import MAX_TABLE_CHARS
 
 MODEL = WordLlamaEmbedding()
 ROWS = [["Mill", "Output"], *([f"Mill {number}", f"{number * 7} tonnes of flour"] for number in range(1, 41))]
