@@ -6,7 +6,6 @@ repeated that way.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Final
@@ -16,7 +15,6 @@ from llama_index_raganything.tables.read import is_rule
 
 _NEW_SHARE: Final = 0.3
 _NEW_WORDS: Final = 4
-_ROW_SHARE: Final = 1.0
 _LEAST_ROWS: Final = 2
 _FAR: Final = 4
 """Lines of a page that may stand between two rows of one table, such as a row that wraps."""
@@ -56,7 +54,7 @@ def page_text(page: str, elements: Sequence[str], tables: Sequence[str] = ()) ->
 def with_table(page: str, table: str) -> str:
     """Put a Markdown table in place of the lines of a page that flatten it.
 
-    A line goes only where the table has all its numbers and nearly all its words, so that nothing is lost.
+    A line goes only where the table has all its numbers and words, so that nothing is lost.
 
     Args:
         page: The page's text.
@@ -113,11 +111,8 @@ def _merged(row: str) -> str:
 
 
 def _is_row(line: str, cells: Collection[str]) -> bool:
-    tokens = Counter(tokenize(line))
-    if not tokens:
-        return False
-    known = sum(number for token, number in tokens.items() if token in cells)
-    return known >= _ROW_SHARE * tokens.total() and all(token in cells for token in tokens if token[0].isdigit())
+    tokens = tokenize(line)
+    return bool(tokens) and all(token in cells for token in tokens)
 
 
 def _densest(places: Sequence[int]) -> tuple[int, int]:

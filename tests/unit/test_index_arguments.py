@@ -36,6 +36,7 @@ def _nothing_is_opened(tmp_path, monkeypatch):
             {"processors": [], "enable_table_processing": False},
             "enable_table_processing=False were both",
         ),
+        ({"reader_options": {"working_dir": "x"}}, "reader_options holds working_dir, which the index sets"),
         ({"graph": False, "entity_linker": EntityLinker()}, "graph=False and entity_linker were both given"),
     ],
 )

@@ -456,6 +456,8 @@ class TestPictures:
         reader, viewer = ScriptedTextLLM(replies=["Read [1]."]), ScriptedChatLLM(replies=["Seen [1]."])
         assert str(chat_engine(llm=reader, vision_llm=viewer, found=[figure]).chat("Colour?")) == "Seen [1]."
         assert str(chat_engine(llm=reader, vision_llm=viewer, found=[TEXT]).chat("Colour?")) == "Read [1]."
+        blind = chat_engine(llm=reader, vision_llm=viewer, multimodal=False, found=[figure])
+        assert str(blind.chat("Colour?")) == "Read [1]."
 
     def test_pictures_of_the_conversation_stay(self, figure):
         stream = io.BytesIO()

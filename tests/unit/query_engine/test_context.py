@@ -305,6 +305,27 @@ class TestPages:
         assert [each.node.node_id for each in shown] == [nodes[0].node_id, nodes[2].node_id]
         assert PageContextPostprocessor(max_tokens=1).postprocess_nodes([NodeWithScore(node=nodes[0])]) == []
 
+    def test_a_source_of_which_nothing_fits_is_left_out(self):
+        nodes = [TextNode(text="The pump is blue."), TextNode(text="Word after word " * 30)]
+        (kept,) = PageContextPostprocessor(max_tokens=150, tokenizer=list).postprocess_nodes(
+            [NodeWithScore(node=node) for node in nodes], query_str="Is the pump blue?"
+        )
+        assert kept.node.node_id == nodes[0].node_id
+
+    def test_title_and_section_are_told_where_they_change(self):
+        def node(title, section):
+            return TextNode(text="x", metadata={"doc_id": title, "title": title, "section": section})
+
+        nodes = [node("A", "1 > 2"), node("A", "1 > 3"), node("B", "1 > 3"), node("A", "1 > 3")]
+        placed = PageContextPostprocessor().postprocess_nodes([NodeWithScore(node=each) for each in nodes])
+        told = [scored.node.get_metadata_str(mode=MetadataMode.LLM).split("\n") for scored in placed]
+        assert [[line for line in lines if line.startswith(("title", "section", "heading"))] for lines in told] == [
+            ["title: A", "section: 1 > 2"],
+            ["heading: 3"],
+            ["title: B", "section: 1 > 3"],
+            [],
+        ]
+
     def test_a_store_that_fails_costs_no_answer(self, caplog):
         class Broken:
             def get_nodes(self, node_ids):

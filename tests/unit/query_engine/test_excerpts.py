@@ -35,6 +35,15 @@ def test_the_best_source_stays_whole_where_it_takes_no_more_than_half():
     assert 0 < len(given[1]) < len(texts[1])
 
 
+def test_of_passages_alike_those_of_better_sources_go_in():
+    answer = "The heron sleeps at noon. "
+    texts = [FILLER * 30 + f"Here we say that the grey heron of the lake sleeps at noon. {FILLER * 30}", FILLER * 60]
+    texts += [FILLER * 60, FILLER * 60, FILLER * 30 + answer * 2 + FILLER * 30]
+    given = excerpts("When does the heron sleep?", texts, 300)
+    assert "sleeps at noon" in given[0]
+    assert not given[4]
+
+
 def test_nothing_is_cut_inside_a_sentence_and_gaps_are_marked():
     text = "\n".join(f"Line {number} tells of bird {number}. It flew on day {number}." for number in range(200))
     (given,) = excerpts("What of bird 77?", [text], 400)

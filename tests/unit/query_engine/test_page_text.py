@@ -34,6 +34,11 @@ def test_a_line_with_a_number_that_the_table_lacks_stays():
     assert "Corvo 7.9 8.8 12.5" in with_table(page, TABLE)
 
 
+def test_a_line_with_a_word_that_the_table_lacks_stays():
+    page = PAGE.replace("Corvo 7.9 8.8", "Corvo 7.9 8.8 closed")
+    assert "Corvo 7.9 8.8 closed" in with_table(page, TABLE)
+
+
 def test_a_table_whose_lines_cannot_be_told_comes_after_the_page():
     assert with_table("Another text.", TABLE) == f"Another text.\n\n{TABLE}"
 
