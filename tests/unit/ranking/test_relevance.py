@@ -71,6 +71,17 @@ def test_a_name_that_stands_nowhere_says_more_than_a_word():
     assert top("Was the impeller made in 1987?") < top("Was the impeller made in autumn?")
 
 
+def test_where_no_text_has_a_single_word_it_is_hardly_about_it():
+    assert top("carbonara") < 0.1
+
+
+def test_a_second_step_is_carried_by_the_first():
+    question = "How fast does the impeller of the Kestrel 40 turn?"
+    step = "The gasket is replaced every year."
+    behind_the_answer = relevance(question, candidates([PUMPS[0], step]))[1]
+    assert behind_the_answer > relevance(question, candidates([step, step, PUMPS[0]]))[1] + 0.1
+
+
 def test_german_nouns_are_no_names():
     assert module._names("Wie oft wird die Dichtung der Pumpe ersetzt?") == frozenset()
     assert module._names("How often does Kestrel replace the Gasket by NASA rules? Never.") == {

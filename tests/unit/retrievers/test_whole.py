@@ -1,6 +1,7 @@
 """Whole pages and whole tables in place of the parts that were found."""
 
 import pytest
+from llama_index.core.schema import TextNode
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
 from llama_index_raganything import (
@@ -11,8 +12,9 @@ from llama_index_raganything import (
     WordLlamaEmbedding,
     elements_to_document,
 )
-from llama_index_raganything.elements import Element
+from llama_index_raganything.elements import EVIDENCE_KEY, GRAPH_PATH_KEY, Element
 from llama_index_raganything.node_parser.tables import join_table_parts
+from llama_index_raganything.retrievers import whole
 from llama_index_raganything.retrievers.whole import MAX_TABLE_CHARS
 
 MODEL = WordLlamaEmbedding()
@@ -52,6 +54,19 @@ def test_a_table_without_a_page_comes_whole_with_the_text_before_it(tmp_path):
         assert "All figures are in thousand tonnes." in text
 
 
+def test_the_text_of_another_section_does_not_come_with_a_table(tmp_path):
+    elements = [
+        Element(type="heading", text="Weather", level=1),
+        Element(type="text", text="It rained in May."),
+        Element(type="heading", text="Output", level=1),
+        Element(type="table", caption="Table 1: Output of the mills", rows=ROWS),
+    ]
+    store, _ = stored(tmp_path, elements_to_document(elements, source="/data/mills.docx"))
+    (found,) = NodeRetriever(store, MODEL, 1).retrieve("What was the output of Mill 33?")
+    assert "Mill 1 |" in found.node.get_content()
+    assert "It rained" not in found.node.get_content()
+
+
 def test_parts_of_one_table_take_one_place(tmp_path):
     store, nodes = stored(tmp_path, report())
     found = NodeRetriever(store, MODEL, 5).retrieve("output of the mills in tonnes of flour")
@@ -83,6 +98,13 @@ def test_every_part_passes_the_filters(tmp_path):
     (found,) = NodeRetriever(store, MODEL, 5, tables).retrieve("output of Mill 33")
     # The text before it is no table.
     assert "All figures" not in found.node.get_content()
+
+
+def test_a_page_keeps_the_account_of_its_element_and_hides_it_from_models():
+    account = {EVIDENCE_KEY: "{}", GRAPH_PATH_KEY: "[]"}
+    page = whole._with_account(TextNode(text="page"), TextNode(text="element", metadata=account | {"label": "x"}))
+    assert page.metadata == account
+    assert set(account) <= set(page.excluded_llm_metadata_keys) & set(page.excluded_embed_metadata_keys)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
