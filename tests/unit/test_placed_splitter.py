@@ -96,6 +96,13 @@ def test_a_fact_is_on_its_page_and_in_its_box(report, name):
     assert {node.source_node.hash for node in nodes} == {report.hash}
 
 
+def test_the_last_leaf_of_a_page_does_not_lead_to_a_chunk_of_the_next(report):
+    nodes = run(PlacedSplitter(SPLITTERS["hierarchy"]()), report)
+    by_id = {node.node_id: node for node in nodes}
+    following = [(node, by_id[node.next_node.node_id]) for node in nodes if node.next_node is not None]
+    assert all((one.parent_node is None) == (two.parent_node is None) for one, two in following)
+
+
 @pytest.mark.parametrize("name", [name for name in SPLITTERS if name != "foreign"])
 def test_chunks_are_those_of_the_splitter_where_pages_do_not_matter(report, name):
     placed = run(PlacedSplitter(SPLITTERS[name](), by_page=False), report)

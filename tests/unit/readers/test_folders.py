@@ -72,6 +72,13 @@ def test_only_what_a_reader_made_is_skipped_beside_documents(tmp_path):
     assert found_in(tmp_path)[0] == ["report.md", "more/report.md"]
 
 
+def test_folders_named_like_those_of_a_working_folder_are_read_elsewhere(tmp_path):
+    make(tmp_path, "site/assets/a.md", "site/tables/b.md", "work/kb/assets/c.md")
+    files, skipped = found_in(tmp_path, FolderRules(working_dir=str(tmp_path / "work")))
+    assert files == ["site/assets/a.md", "site/tables/b.md"]
+    assert skipped.counts == {"own data": 1}
+
+
 def test_names_are_kept_up_to_a_bound_and_all_are_counted(tmp_path):
     make(tmp_path, "a.md", *(f"{number:02}.tmp" for number in range(25)))
     skipped = found_in(tmp_path)[1]
