@@ -78,9 +78,9 @@ def _refusal(owner: str, given: Iterable[str], known: Collection[str]) -> Unknow
 
 def _hint(name: str, names: list[str]) -> str:
     shown = name if len(name) <= _SHOWN and name.isidentifier() else repr(name[:_SHOWN])
-    near = difflib.get_close_matches(name, names, n=2, cutoff=_ALIKE)
-    if not near:  # top_k is not like similarity_top_k to difflib, but it is in it.
-        near = [each for each in names if f"_{name}_" in f"_{each}_"][:2]
+    # top_k is not like similarity_top_k to difflib, but it is in it; mode is in chat_mode and only looks like modes.
+    near = [each for each in names if f"_{name}_" in f"_{each}_"][:2]
+    near = near or difflib.get_close_matches(name, names, n=2, cutoff=_ALIKE)
     if near:
         return f"{shown}: did you mean {' or '.join(near)}?"
     public = [each for each in names if not each.startswith("_")]

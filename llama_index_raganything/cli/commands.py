@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except _errors_of_models() as error:
-        kind, message = type(error).__name__, f"{_without_keys(str(error))} Check the model's name, address and key."
+        kind, message = type(error).__name__, f"{_without_keys(_told(error))} Check the model's name, address and key."
         if arguments.json:
             print_json({"error": kind, "message": message})
         else:
@@ -71,6 +71,12 @@ def _errors_of_models() -> tuple[type[Exception], ...]:
     """Return what OpenAI's client raises, if it was imported: it answers for every model that ``--llm`` names."""
     client = sys.modules.get("openai")
     return (client.OpenAIError,) if client is not None else ()
+
+
+def _told(error: Exception) -> str:
+    """Return what OpenAI's client says; where it reached no server it does not say which, so that is added."""
+    url = error.request.url if isinstance(error, sys.modules["openai"].APIConnectionError) else None
+    return f"{error} No answer from {url.scheme}://{url.netloc.decode()}." if url is not None else str(error)
 
 
 def _without_keys(text: str) -> str:

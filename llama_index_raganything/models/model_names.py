@@ -63,7 +63,9 @@ class ModelName:
             raise ConfigurationError(message)
         provider, url = found["provider"].lower(), _base_url(found["url"] or "")
         if provider == "openai-like" and not url:
-            message = f"{text!r} does not say where the model is; add its address: {text}@http://localhost:8000/v1."
+            with_scheme = re.sub(r"@(?=[\w.-]+:\d+)", "@http://", text)
+            whole = with_scheme if with_scheme != text else f"{text}@http://localhost:8000/v1"
+            message = f"{text!r} does not say where the model is; add its address: {whole}."
             raise ConfigurationError(message)
         if provider in {"openai", "dashscope"} and url:
             message = f"{text!r} has an address, and {provider} has its own; say openai-like:{found['model']}@URL."

@@ -153,6 +153,7 @@ def parse_error(error: BaseException, path: Path) -> ParseError:
         message = f"{path.name!r} exceeds a limit of the parser ({detail}); split it or convert it to PDF."
         return FileTooLargeError(message, source)
     if _ENCRYPTED.search(str(error)):
+        detail = detail.rstrip(".")
         return EncryptedFileError(f"{path.name!r} is encrypted; save it without a password first ({detail}).", source)
     return CorruptFileError(f"{path.name!r} is damaged or not what its name says ({detail}).", source)
 

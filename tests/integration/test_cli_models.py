@@ -103,6 +103,7 @@ def test_errors_of_servers_are_short_and_hold_no_key(cli, folder, monkeypatch, c
     assert "Incorrect API key provided" in err
     code, out, err2 = cli("ask", "--json", "--llm", f"openai-like:m@{gone}", "When does the office open?")
     assert (code, json.loads(out)["error"]) == (1, "APIConnectionError")
+    assert f"No answer from {gone.removesuffix('/v1')}." in json.loads(out)["message"]
     assert KEY not in err + err2 + out + caplog.text
     for name in ("qwen3", f"openai-like:m@http://u:{KEY}@h/v1"):
         code, out, err = cli("ask", "--llm", name, "When?")

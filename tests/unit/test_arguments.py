@@ -82,6 +82,8 @@ def test_the_message_names_the_nearest_known_argument():
         refuse_unknown("Store", ["tenat", "uri"], ["tenant", "uri", "token"])
     with pytest.raises(UnknownArgumentError, match=r"top_k: did you mean similarity_top_k\?"):
         refuse_unknown("Store", ["top_k"], ["similarity_top_k", "uri"])
+    with pytest.raises(UnknownArgumentError, match=r"mode: did you mean chat_mode\?"):
+        refuse_unknown("Store", ["mode"], ["chat_mode", "modes"])
 
 
 def test_without_a_near_one_the_known_arguments_are_listed_within_bounds():

@@ -91,7 +91,7 @@ def open_pdf(path: Path) -> Any:
             count = len(document)
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower():
-            message = f"{path.name!r} is encrypted; save it without a password first ({error})."
+            message = f"{path.name!r} is encrypted; save it without a password first ({str(error).rstrip('.')})."
             raise EncryptedFileError(message, str(path)) from error
         message = f"{path.name!r} is no readable PDF: {error}; it may be truncated or mislabelled."
         raise CorruptFileError(message, str(path)) from error
