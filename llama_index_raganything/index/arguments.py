@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+
+from llama_index.core.node_parser import NodeParser
+from llama_index.core.schema import TransformComponent
 
 from llama_index_raganything._arguments import argument_names, refuse_unknown
 from llama_index_raganything.errors import ConfigurationError
@@ -47,3 +50,18 @@ def refuse_beside(name: str, others: Mapping[str, object], reason: str) -> None:
     if given:
         message = f"{name} and {', '.join(given)} were both given; {reason}."
         raise ConfigurationError(message)
+
+
+def refuse_node_parsers(transformations: Iterable[TransformComponent]) -> None:
+    """Refuse a node parser among the transformations, which LlamaIndex takes for the one that splits documents.
+
+    Args:
+        transformations: What runs on the nodes of each document.
+
+    Raises:
+        ConfigurationError: One of them is a node parser: it would split nodes again.
+    """
+    for each in transformations:
+        if isinstance(each, NodeParser):
+            message = f"{type(each).__name__} in transformations would split nodes again; pass it as node_parser=."
+            raise ConfigurationError(message)

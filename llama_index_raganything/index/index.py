@@ -26,7 +26,7 @@ from llama_index_raganything.enrich.config import reader_options_from_config
 from llama_index_raganything.enrich.processors import ProcessorOptions
 from llama_index_raganything.graph.linker import EntityLinker
 from llama_index_raganything.graph.triples import TripleExtractor
-from llama_index_raganything.index.arguments import check_options, refuse_beside
+from llama_index_raganything.index.arguments import check_options, refuse_beside, refuse_node_parsers
 from llama_index_raganything.index.assembly import (
     ChosenModels,
     Models,
@@ -146,6 +146,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         check_options("description_options", description_options, ProcessorOptions, own_options)
         if reader is not None:
             refuse_beside("reader", {"reader_options": reader_options}, "set the options on the reader")
+        refuse_node_parsers(transformations)
         if node_parser is not None:
             refuse_beside("node_parser", {"chunk_size": chunk_size}, "set the size on the node parser")
         node_parser = node_parser or default_node_parser(chunk_size)

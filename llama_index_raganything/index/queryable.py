@@ -54,6 +54,10 @@ _SHARED: Final = frozenset({"callback_manager", "verbose"})
 """Those of them that are the engine's too."""
 
 
+_QUOTED_FROM: Final = 5
+"""Results to quote from without an LLM: of ten, wrong lines are quoted more often and right ones not."""
+
+
 @strict_arguments
 class Queryable:
     """The questions that an index answers, over the stores that it opened.
@@ -251,8 +255,8 @@ class Queryable:
 
         Args:
             llm: LLM for this engine; the index's by default.
-            similarity_top_k: How many results to answer from, as :meth:`as_retriever` counts them; by default 10, and
-                more where an LLM reads more than they fill (20 for its 6,000 tokens).
+            similarity_top_k: How many results to answer from, as :meth:`as_retriever` counts them; by default as many
+                as the LLM's budget reads, 10 to 50 (20 for 6,000 tokens), and 5 to quote from without an LLM.
             filters: Only nodes that match take part.
             node_postprocessors: Run on the results before the answer.
             vision_llm: Answers in place of an LLM that sees no images where there are some; the index's by default.
@@ -269,7 +273,7 @@ class Queryable:
             "page_store": self.node_store,
             "settings": self._models.settings,
         }
-        chosen = llm or self.llm
+        chosen = self.llm if llm is None else resolve_llm(llm)
         top_k = _results_to_read(chosen, options) if similarity_top_k is None else similarity_top_k
         return RAGAnythingQueryEngine.from_args(
             self.as_retriever(similarity_top_k=top_k, filters=filters, **of_retriever),
@@ -297,8 +301,8 @@ class Queryable:
             chat_mode: ``best``, ``condense_plus_context``, ``context``, ``condense_question``, or ``simple``, which
                 does not look at the documents.
             llm: LLM for this engine; the index's by default. One that sees images gets the figures too.
-            similarity_top_k: How many results to answer from, as :meth:`as_retriever` counts them; by default 10, and
-                more where an LLM reads more than they fill (20 for its 6,000 tokens).
+            similarity_top_k: How many results to answer from, as :meth:`as_retriever` counts them; by default as many
+                as the LLM's budget reads, 10 to 50 (20 for 6,000 tokens), and 5 to quote from without an LLM.
             filters: Only nodes that match take part.
             chat_history: Earlier messages.
             vision_llm: Answers in place of an LLM that sees no images where there are some; the index's by default.
@@ -313,7 +317,7 @@ class Queryable:
         """
         engines = (RAGAnythingChatEngine.from_defaults, SimpleChatEngine.from_defaults)
         self._refuse_unknown("as_chat_engine", options, *engines, also=_RETRIEVER_OPTIONS | ALIASES.keys())
-        chosen = llm or self.llm
+        chosen = self.llm if llm is None else resolve_llm(llm)
         if chosen is None:
             message = "A chat engine needs an LLM: pass llm=... or set Settings.llm; as_query_engine() works without."
             raise ConfigurationError(message)
@@ -389,5 +393,5 @@ def _of_retriever(options: dict[str, Any]) -> dict[str, Any]:
 def _results_to_read(llm: LLM | None, options: dict[str, Any]) -> int:
     """Return how many results an LLM reads where the caller does not say; without one few are quoted."""
     if llm is None:
-        return DEFAULT_TOP_K
+        return _QUOTED_FROM
     return results_to_read(options.get("context_tokens") or default_context_tokens(llm))

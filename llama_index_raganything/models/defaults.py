@@ -9,18 +9,20 @@ triggered.
 from __future__ import annotations
 
 import logging
+from typing import TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.settings import Settings
 
 from llama_index_raganything.config import RAGAnythingSettings
-from llama_index_raganything.errors import MissingDependencyError
+from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
 from llama_index_raganything.models.dashscope.credentials import is_placeholder
 from llama_index_raganything.models.named import named_embed_model, named_llm
 
 logger = logging.getLogger(__name__)
 _announced: set[str] = set()
+_Model = TypeVar("_Model")
 
 
 def resolve_embed_model(
@@ -36,7 +38,7 @@ def resolve_embed_model(
         The caller's model, the one set on ``Settings``, that of ``RAG_EMBED``, DashScope's, or the embedded default.
     """
     if embed_model is not None:
-        return embed_model
+        return _checked(embed_model, BaseEmbedding, "embed_model")
     # Reading the public property would build the OpenAI default; the private field says what the caller set.
     chosen = Settings._embed_model
     if chosen is not None:
@@ -57,6 +59,18 @@ def resolve_embed_model(
     return WordLlamaEmbedding()
 
 
+def _checked(model: _Model, kind: type, name: str) -> _Model:
+    """Return a model that the caller passed, unless it is none: LlamaIndex takes names in some places."""
+    if not isinstance(model, kind):
+        settings = "RAG_EMBED" if kind is BaseEmbedding else "RAG_LLM"
+        message = (
+            f"{name} must be a {kind.__name__} of LlamaIndex, not a {type(model).__name__}; pass a model such as "
+            f"OpenAILike(model=...), or name one in {settings}."
+        )
+        raise ConfigurationError(message)
+    return model
+
+
 def resolve_llm(llm: LLM | None = None, settings: RAGAnythingSettings | None = None) -> LLM | None:
     """Return the LLM to use, or None for extractive answers.
 
@@ -66,6 +80,9 @@ def resolve_llm(llm: LLM | None = None, settings: RAGAnythingSettings | None = N
 
     Returns:
         The caller's LLM, the one set on ``Settings``, that of ``RAG_LLM``, DashScope's, or None.
+
+    Raises:
+        ConfigurationError: The caller's choice is no LLM of LlamaIndex, but its name for example.
     """
     return _resolve(llm, settings, vision=False)
 
@@ -86,7 +103,7 @@ def resolve_vision_llm(llm: LLM | None = None, settings: RAGAnythingSettings | N
 
 def _resolve(llm: LLM | None, settings: RAGAnythingSettings | None, *, vision: bool) -> LLM | None:
     if llm is not None:
-        return llm
+        return _checked(llm, LLM, "llm")
     chosen = Settings._llm
     if chosen is not None:
         # `Settings.llm = None` puts a MockLLM there: the user wants no LLM, not an echo of the prompt.

@@ -41,6 +41,7 @@ from llama_index_raganything.query_engine.chat_responses import (
     whole_response,
 )
 from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAGES
+from llama_index_raganything.retrievers.base import store_of
 
 logger = logging.getLogger(__name__)
 
@@ -163,8 +164,9 @@ class RAGAnythingChatEngine(BaseChatEngine):
                 pages and of their pictures; see :class:`~.synthesis.CitingSynthesizer`.
             multimodal: Send pictures to the LLM; None decides by what the LLM is.
             vision_llm: Answers in place of an ``llm`` that sees no pictures where a source has one.
-            page_store: Vector store or docstore that holds all nodes: the LLM reads elements with the text of their
-                page, and citations lead to the box of the element that holds the claim.
+            page_store: Vector store or docstore that holds all nodes; by default that of a retriever of ours. The LLM
+                reads elements with the text of their page, and citations lead to the box of the element that holds the
+                claim.
             context_tokens: Tokens of all sources together; half of the LLM's window, at most 6,000, by default.
             max_images: Pictures sent for one question.
             max_pixels: Pixels of a picture; larger ones are scaled down.
@@ -203,7 +205,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
             raise ConfigurationError(message)
         callback_manager = callback_manager or Settings.callback_manager
         of_citing: dict[str, Any] = {
-            "page_store": page_store,
+            "page_store": store_of(retriever) if page_store is None else page_store,
             "max_images": max_images,
             "max_pixels": max_pixels,
             "asset_root": asset_root,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -25,6 +26,9 @@ _OPEN_MARKER = re.compile(r"[ \t]*(?:[\[【［][^\]】］\n]{0,40})?$")
 _NUMBER_OR_RANGE = re.compile(r"(?P<first>\d+)(?:\s*[-–]\s*\^?(?P<last>\d+))?")
 _QUOTE_CHARS: Final = 400
 _CLEARLY_BETTER: Final = 1.25
+_NUMBERS_COUNT: Final = 2
+"""A claim is checked by its numbers; the words around them ("million EUR") stand in many sentences."""
+
 _SAME_WORDS: Final = 0.5
 """How near an element must come to the best sentence of its page, which may be cut otherwise and so be shorter."""
 
@@ -240,12 +244,10 @@ def answer_citations(
 
 
 def _nearest(number: int, source: NodeWithScore, claim: str, neighbours: Sequence[BaseNode]) -> dict[str, Any]:
-    wanted = set(content_tokens(claim))
-    quote = best_sentence(source.node, claim)
-    own = _overlap(wanted, quote)
-    others = [(best_sentence(node, claim), node) for node in neighbours]
+    weights = _weights(claim, [source.node, *neighbours])
+    own, quote = _best_sentence(source.node, weights)
     score, better, node = max(
-        ((_overlap(wanted, sentence), sentence, node) for sentence, node in others),
+        ((*_best_sentence(node, weights), node) for node in neighbours),
         key=lambda found: found[0],
         default=(0.0, "", None),
     )
@@ -274,21 +276,27 @@ def supporting_numbers(answer: str, sources: Sequence[NodeWithScore]) -> list[in
     return [best + 1] if best is not None and shares[best] >= _SUPPORT else []
 
 
-def best_sentence(node: BaseNode, claim: str) -> str:
-    """Return the sentence of a node that shares most content words with a claim.
+def _best_sentence(node: BaseNode, weights: Mapping[str, float]) -> tuple[float, str]:
+    """Return the best sentence of a node and how much of a claim it holds; its first one when nothing is shared."""
+    return max(
+        ((_overlap(weights, each), each) for each in _sentences(node)), key=lambda found: found[0], default=(0.0, "")
+    )
 
-    Args:
-        node: A source node.
-        claim: Words of an answer.
 
-    Returns:
-        A sentence or line of the node; its first one when nothing is shared.
-    """
+def _sentences(node: BaseNode) -> list[str]:
+    """Return the sentences of a node and the rows of its tables."""
+    return [part for block in node_text(node).split("\n\n") for part in sentences_of(block)]
+
+
+def _weights(claim: str, nodes: Sequence[BaseNode]) -> dict[str, float]:
+    """Return what each word of a claim tells: more the fewer sentences have it, and double where it is a number."""
     wanted = set(content_tokens(claim))
-    sentences = [part for line in node_text(node).split("\n\n") for part in sentences_of(line)]
-    if not sentences:
-        return ""
-    return max(sentences, key=lambda sentence: _overlap(wanted, sentence))
+    sentences = [wanted.intersection(content_tokens(each)) for node in nodes for each in _sentences(node)]
+    found = Counter(token for each in sentences for token in each)
+    return {
+        token: math.log1p(len(sentences) / often) * (_NUMBERS_COUNT if token[0].isdigit() else 1)
+        for token, often in found.items()
+    }
 
 
 def node_text(node: BaseNode) -> str:
@@ -300,10 +308,10 @@ def node_text(node: BaseNode) -> str:
     return node.get_content(metadata_mode=MetadataMode.NONE)
 
 
-def _overlap(wanted: set[str], sentence: str) -> float:
+def _overlap(weights: Mapping[str, float], sentence: str) -> float:
     tokens = content_tokens(sentence)
     # The square root keeps a long sentence from winning by its length alone.
-    return len(wanted.intersection(tokens)) / math.sqrt(1 + len(tokens))
+    return sum(weights.get(token, 0.0) for token in set(tokens)) / math.sqrt(1 + len(tokens))
 
 
 def _claims(answer: str) -> dict[int, str]:

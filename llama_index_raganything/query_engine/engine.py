@@ -34,6 +34,7 @@ from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAG
 from llama_index_raganything.query_engine.sighted import SightedSynthesizer
 from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
 from llama_index_raganything.query_engine.synthesizers import citing_synthesizer, context_for
+from llama_index_raganything.retrievers.base import store_of
 
 _UNKNOWN: Final = object()
 
@@ -144,8 +145,9 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
             asset_root: Folder of the assets, for nodes whose ``image_path`` is gone.
             max_images: Images sent for one question.
             max_pixels: Pixels of an image; larger ones are scaled down.
-            page_store: Vector store or docstore that holds all nodes. An LLM then reads elements with the text of
-                their page; without an LLM the other elements of the page may be quoted too.
+            page_store: Vector store or docstore that holds all nodes; by default that of a retriever of ours. An LLM
+                then reads elements with the text of their page; without an LLM the other elements of the page may be
+                quoted too.
             context_tokens: Tokens of all sources together, as the LLM reads them: whole pages while they fit, then the
                 passages that matter. By default half of what the LLM's window leaves, at most 6,000.
             describe_attachments: Let a multimodal LLM describe each attached image before retrieval, one call per
@@ -166,6 +168,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         """
         response_mode = _response_mode(response_mode)
         callback_manager = callback_manager or Settings.callback_manager
+        page_store = store_of(retriever) if page_store is None else page_store
         chosen = resolve_llm(llm, settings)
         sees = chosen is not None and (supports_images(chosen) if multimodal is None else multimodal)
         viewer = vision_llm if chosen is not None and not sees and multimodal is None else None

@@ -273,3 +273,19 @@ def result_of(node: BaseNode, evidence: dict[str, float], score: float) -> NodeW
     shown = annotated_copy(node, EVIDENCE_KEY, evidence)
     shown.embedding = None
     return NodeWithScore(node=shown, score=score)
+
+
+def store_of(retriever: BaseRetriever) -> BasePydanticVectorStore | None:
+    """Return the store in which a retriever of ours, or the first of those that it asks, finds its nodes.
+
+    Args:
+        retriever: Any retriever.
+
+    Returns:
+        The store; None where no retriever of ours is found.
+    """
+    if isinstance(retriever, CandidateRetriever):
+        return retriever.vector_store
+    children = getattr(retriever, "retrievers", None)
+    found = (store_of(child) for child in children) if isinstance(children, list) else ()
+    return next((store for store in found if store is not None), None)

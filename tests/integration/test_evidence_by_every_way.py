@@ -12,7 +12,13 @@ from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import getSampleStyleSheet
 from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
-from llama_index_raganything import RAGAnythingIndex
+from llama_index_raganything import (
+    ConfigurationError,
+    RAGAnythingChatEngine,
+    RAGAnythingIndex,
+    RAGAnythingQueryEngine,
+    citations_of,
+)
 from llama_index_raganything.query_engine import PageContextPostprocessor
 from llama_index_raganything.query_engine.node_images import attached_elements
 from llama_index_raganything.testing import ScriptedTextLLM
@@ -144,6 +150,27 @@ def test_the_citation_of_a_page_leads_to_the_box_of_its_table(index):
     # The table is given as a table, and once.
     assert "| Elvas | 12.1 | 13.7 | 16.8 |" in sent(llm)
     assert sent(llm).count("16.8") == 1
+
+
+@pytest.mark.parametrize("claim", ["Elvas earned 16.8 million crowns [{}].", "16.8 [{}]"])
+@pytest.mark.parametrize("make", [RAGAnythingQueryEngine.from_args, RAGAnythingChatEngine.from_defaults])
+def test_engines_over_the_bare_retriever_find_pages_and_boxes_in_its_store(index, claim, make):
+    results = index.as_retriever().retrieve(ELVAS)
+    number = [item.node.node_id for item in results].index(page_with_the_table(results).node_id) + 1
+    engine = make(index.as_retriever(), ScriptedTextLLM(replies=[claim.format(number)]))
+    ask = engine.query if isinstance(engine, RAGAnythingQueryEngine) else engine.chat
+    (citation,) = citations_of(ask(ELVAS))
+    assert (citation.label, citation.page, citation.content_type) == ("Table 1", 2, "table")
+    assert citation.bbox is not None
+    assert "16.8" in citation.quote
+
+
+def test_names_in_place_of_models_are_refused(index):
+    for make in (index.as_query_engine, index.as_chat_engine):
+        with pytest.raises(ConfigurationError, match="llm must be a LLM of LlamaIndex, not a str"):
+            make(llm="gpt-4")
+    with pytest.raises(ConfigurationError, match="embed_model must be a BaseEmbedding"):
+        RAGAnythingIndex(embed_model="text-embedding-3-small")
 
 
 def test_llama_index_fuses_the_same_page_of_several_questions_into_one_result(index):

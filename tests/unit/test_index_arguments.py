@@ -2,6 +2,7 @@
 
 import pytest
 from llama_index.core.llms import MockLLM
+from llama_index.core.node_parser import SentenceSplitter
 from pydantic import ValidationError
 
 from llama_index_raganything import (
@@ -29,6 +30,7 @@ def _nothing_is_opened(tmp_path, monkeypatch):
             {"reader": RAGAnythingReader(), "reader_options": {"ocr": "off"}},
             "reader and reader_options were both",
         ),
+        ({"transformations": [SentenceSplitter()]}, "pass it as node_parser="),
         ({"processors": [], "figure_ocr": True}, "processors and figure_ocr were both given"),
         ({"processors": [EquationWords()], "description_llm": MockLLM()}, "processors and description_llm were both"),
         ({"processors": [], "description_options": {"language": "zh"}}, "processors and description_options were both"),
