@@ -46,7 +46,7 @@ from llama_index_raganything.ingestion.jobs import refuse_pages
 from llama_index_raganything.ingestion.pipeline import Patterns
 from llama_index_raganything.readers.folders import FolderRules
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.readers.sources import SourceInput
+from llama_index_raganything.readers.sources import SourceInput, named_bytes
 from llama_index_raganything.stores.ledger import LedgerEntry
 from llama_index_raganything.stores.milvus import MilvusNodeStore
 
@@ -399,10 +399,10 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
             What was done, also kept as :attr:`last_report`.
 
         Raises:
-            ConfigurationError: There is no name, or the stream is one of text.
+            ConfigurationError: There is no name, or the data is text or a stream of it.
             IngestionError: ``strict`` is set and the document failed.
         """
-        return self.add((name, data), strict=strict)
+        return self.add(named_bytes(name, data), strict=strict)
 
     def add_documents(
         self, documents: Iterable[Document], *, strict: bool = False, show_progress: bool = False

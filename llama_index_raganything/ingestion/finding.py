@@ -43,8 +43,11 @@ def find_jobs(found: FoundSources, reader: RAGAnythingReader, report: IngestionR
             report.failures.append((source.location, unusable[source.location]))
         else:
             job = _job_of(source, reader, report)
-        if job is not None:
-            jobs[job.doc_id] = job
+        if job is None:
+            continue
+        if job.doc_id in jobs and jobs[job.doc_id].content_hash != job.content_hash:
+            report.warnings.append((source.location, "other content came under this name before; the last one counts"))
+        jobs[job.doc_id] = job
     for path in found.missing:
         logger.warning("Not found: %s", path)
     return list(jobs.values())

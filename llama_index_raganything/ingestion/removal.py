@@ -72,12 +72,13 @@ class Removal:
         Raises:
             ConfigurationError: Several documents have this file name.
         """
-        names = [document, document_id(document), document_id(os.path.abspath(document))]
+        written = document.encode("utf-8", "replace").decode("utf-8")  # So the ledger writes what is no Unicode.
+        names = [written, document_id(document), document_id(os.path.abspath(document))]
         found = self.ledger.get_many(names)
         entry = next((found[name] for name in names if name in found), None)
         if entry is not None:
             return entry
-        namesakes = [entry for entry in self.ledger.list() if document and entry.file_name == document]
+        namesakes = [entry for entry in self.ledger.list() if document and entry.file_name == written]
         if len(namesakes) > 1:
             shown = "".join(f"\n  {entry.doc_id}  {entry.source}" for entry in namesakes[:_SHOWN])
             more = f"\n  and {len(namesakes) - _SHOWN} more" if len(namesakes) > _SHOWN else ""

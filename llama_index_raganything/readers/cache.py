@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 from pathlib import Path
@@ -41,8 +42,12 @@ def file_hash(path: Path) -> str:
         64 hex digits.
 
     Raises:
-        SourceError: The file cannot be read.
+        SourceError: The file cannot be read, or is none.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        # A pipe, socket or device: opening it may wait, and reading it go on, for ever.
+        message = f"{str(path)!r} is not a regular file; give the path of an existing file."
+        raise SourceError(message)
     digest = hashlib.sha256()
     try:
         with path.open("rb") as stream:

@@ -15,12 +15,13 @@ from llama_index_raganything.readers.patterns import ExcludePatterns
 logger = logging.getLogger(__name__)
 
 SkipReason = Literal[
-    "hidden", "system", "temporary", "own data", "excluded", "other type", "linked folder", "unreadable"
+    "hidden", "system", "temporary", "own data", "excluded", "other type", "linked folder", "no file", "unreadable"
 ]
 """Why something in a folder is not read.
 
 ``own data`` is a database of Milvus Lite, or the parse cache and assets of a reader; ``other type`` a file whose
-extension is not asked for; ``linked folder`` a symbolic link to a folder, which may lead in a circle.
+extension is not asked for; ``linked folder`` a symbolic link to a folder, which may lead in a circle; ``no file`` a
+pipe, socket or device, which may never end.
 """
 
 _SYSTEM: Final = frozenset(
@@ -177,7 +178,7 @@ def walk(folder: Path, rules: FolderRules, skipped: SkippedFiles) -> Iterator[Pa
                 skipped.add(f"{here / name}/", reason)
         names[:] = entered
         for name in sorted(files):
-            reason = _why_not_file(name, f"{prefix}{name}", rules)
+            reason = _why_not_file(here / name, f"{prefix}{name}", rules)
             if reason is None:
                 yield here / name
             else:
@@ -197,10 +198,13 @@ def _why_not_folder(path: Path, inside: str, rules: FolderRules, *, is_working_f
     return "system" if (path / "pyvenv.cfg").is_file() else None
 
 
-def _why_not_file(name: str, inside: str, rules: FolderRules) -> SkipReason | None:
-    reason = why_skipped(name)
+def _why_not_file(path: Path, inside: str, rules: FolderRules) -> SkipReason | None:
+    reason = why_skipped(path.name)
     if reason is not None:
         return reason
     if rules.exclude.match(inside, is_folder=False):
         return "excluded"
-    return "other type" if rules.suffixes is not None and Path(name).suffix.lower() not in rules.suffixes else None
+    if rules.suffixes is not None and path.suffix.lower() not in rules.suffixes:
+        return "other type"
+    # A link that leads nowhere is left to fail, so that it is told of.
+    return "no file" if os.path.exists(path) and not os.path.isfile(path) else None

@@ -40,7 +40,8 @@ class ExcludePatterns:
         Raises:
             ConfigurationError: One is empty or no text.
         """
-        given: tuple[Any, ...] = () if patterns is None else (patterns,) if isinstance(patterns, str) else (*patterns,)
+        several = isinstance(patterns, Iterable) and not isinstance(patterns, str | bytes)
+        given: tuple[Any, ...] = () if patterns is None else tuple(patterns) if several else (patterns,)
         for pattern in given:
             if not isinstance(pattern, str) or not pattern.strip("!/ "):
                 message = f"exclude holds {pattern!r}; give patterns such as 'drafts/**' or '*.bak'."

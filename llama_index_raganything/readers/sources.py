@@ -186,24 +186,57 @@ def with_bytes(source: Source, max_bytes: int | None) -> Source:
     """
     data = source.target
     if hasattr(data, "read"):
-        try:
-            data = data.read() if max_bytes is None else data.read(max_bytes + 1)
-        except (OSError, ValueError) as error:
-            message = f"The stream of {source.location!r} cannot be read ({error}); open it for reading."
-            raise SourceError(message) from error
-        if not isinstance(data, bytes):
-            message = f"The stream of {source.location!r} gives {type(data).__name__}; open it in binary mode ('rb')."
-            raise ConfigurationError(message)
+        data = _read_all(data, source.location, max_bytes)
     if max_bytes is not None and len(data) > max_bytes:
         message = f"{source.location!r} has over {max_bytes:,} bytes, the limit; raise max_file_bytes to read it."
         raise FileTooLargeError(message, source.location)
     return replace(source, target=bytes(data))
 
 
+def named_bytes(name: Any, data: Any) -> tuple[Any, Any]:
+    """Return the pair that stands for a file in memory.
+
+    Args:
+        name: Its file name.
+        data: Its bytes, or a binary stream.
+
+    Raises:
+        ConfigurationError: They are something else. Two texts would be taken for paths, and the files there read.
+    """
+    pair = (name, data)
+    if not _is_named_bytes(pair):
+        message = (
+            f"Bytes or a binary stream and a file name are needed, not {type(data).__name__} and "
+            f"{type(name).__name__}; text becomes bytes with text.encode()."
+        )
+        raise ConfigurationError(message)
+    return pair
+
+
 def _is_named_bytes(value: Any) -> bool:
     if not isinstance(value, tuple) or len(value) != 2 or not isinstance(value[0], str | PurePath):
         return False
     return isinstance(value[1], bytes | bytearray | memoryview) or hasattr(value[1], "read")
+
+
+def _read_all(stream: Any, location: str, max_bytes: int | None) -> bytes:
+    """Read a stream to its end, or to the first byte behind the limit."""
+    read = bytearray()
+    while max_bytes is None or len(read) <= max_bytes:
+        try:
+            # Raw streams give what there is, which may be less than they are asked for.
+            piece = stream.read() if max_bytes is None else stream.read(max_bytes + 1 - len(read))
+        except Exception as error:  # Whatever the stream of a caller raises; the cause stays attached.
+            reason = f"{type(error).__name__}: {error}"
+            message = f"The stream of {location!r} cannot be read ({reason}); open it for reading."
+            raise SourceError(message) from error
+        if not isinstance(piece, bytes | bytearray):
+            message = f"The stream of {location!r} gives {type(piece).__name__}; open it in binary mode ('rb')."
+            raise ConfigurationError(message)
+        if not piece:
+            break
+        read += piece
+    return bytes(read)
 
 
 def _expand(item: Any, fs: Any, rules: FolderRules, found: FoundSources) -> None:

@@ -407,6 +407,53 @@ def test_the_reader_takes_bytes_alone_and_with_workers(tmp_path):
     assert len(reader.load_data([("c.md", b"# C\n\nOne."), ("b.md", b"# B\n\nTwo.")])) == 2
 
 
+class Dripping(io.RawIOBase):
+    """A raw stream, which gives less than it is asked for, as a socket does."""
+
+    def __init__(self, *pieces):
+        super().__init__()
+        self.pieces = list(pieces)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        piece = self.pieces.pop(0) if self.pieces else b""
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+@pytest.mark.parametrize("limit", [1_000_000, None])
+def test_a_stream_that_comes_in_pieces_is_read_to_its_end(open_index, limit):
+    index = open_index(reader_options={"max_file_bytes": limit})
+    assert index.add_bytes(Dripping(b"# Notes\n\n", b"The pier is open ", b"on Sundays."), "notes.md").added
+    assert "on Sundays" in " ".join(node.get_content() for node in index.node_store.get_nodes())
+
+
+def test_a_stream_that_breaks_costs_itself_alone(index, folder):
+    class Broken(io.RawIOBase):
+        def read(self, _size=-1):
+            raise RuntimeError("connection lost")
+
+    report = index.add([("a.md", Broken()), folder / "hours.md"])
+    assert report.added == [str(folder / "hours.md")]
+    ((source, reason),) = report.failures
+    assert (source, "connection lost" in reason) == ("a.md", True)
+
+
+@pytest.mark.parametrize("data", ["The pier is open.", None, 3, ["x"]])
+def test_text_is_never_taken_for_bytes_nor_its_name_for_a_path(index, folder, data):
+    with pytest.raises(ConfigurationError, match="Bytes or a binary stream"):
+        index.add_bytes(data, str(folder / "hours.md"))
+    assert index.documents() == []
+
+
+def test_two_contents_of_one_name_in_one_run_are_told(index):
+    report = index.add([("a.md", b"# Notes\n\nOne."), ("a.md", b"# Notes\n\nTwo."), ("b.md", b"x y"), ("b.md", b"x y")])
+    assert report.added == ["a.md", "b.md"]
+    assert [source for source, _ in report.warnings] == ["a.md"]
+
+
 # --- Names of documents
 
 
@@ -423,6 +470,18 @@ def test_a_document_is_deleted_by_its_file_name_where_it_is_unique(index, folder
     assert index.delete("hours.md")
     assert not index.delete("hours.md")
     assert not index.delete("")
+
+
+def test_a_document_whose_name_is_no_unicode_is_deleted_by_it(index, tmp_path):
+    name = os.fsdecode(b"bad\xff.md")
+    try:
+        (tmp_path / name).write_text("# Ferry\n\nIt leaves at nine.")
+    except OSError:
+        pytest.skip("this file system takes Unicode only")
+    for known_as in (tmp_path / name, name):
+        assert len(index.add(tmp_path / name).added) == 1
+        assert index.delete(known_as)
+    assert index.documents() == []
 
 
 # --- Spans and events

@@ -10,6 +10,7 @@ import pytest
 
 from llama_index_raganything import BlockedSourceError, ConfigurationError, FileTooLargeError, SourceError
 from llama_index_raganything.readers import folders
+from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.folders import FolderRules, SkippedFiles, walk
 from llama_index_raganything.readers.patterns import ExcludePatterns
 from llama_index_raganything.readers.sources import expand_sources, with_bytes
@@ -95,6 +96,16 @@ def test_links_to_folders_are_told(tmp_path):
     assert (files, skipped.names) == (["a/x.md"], {"linked folder": [f"{tmp_path / 'b'}/"]})
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_are_told_and_never_opened(tmp_path):
+    make(tmp_path, "a.md")
+    os.mkfifo(tmp_path / "pipe.md")
+    files, skipped = found_in(tmp_path)
+    assert (files, skipped.names) == (["a.md"], {"no file": [str(tmp_path / "pipe.md")]})
+    with pytest.raises(SourceError, match="not a regular file"):
+        file_hash(tmp_path / "pipe.md")
+
+
 def test_folders_that_cannot_be_read_are_told_all(tmp_path, monkeypatch):
     make(tmp_path, "a.md", *(f"closed{number:02}/x.md" for number in range(12)))
     scandir = os.scandir
@@ -159,7 +170,7 @@ def test_patterns_mean_what_git_means(tmp_path, patterns):
     assert set(files) == expected
 
 
-@pytest.mark.parametrize("patterns", ["", " ", ["a", ""], [None], "!", "[z-a]"])
+@pytest.mark.parametrize("patterns", ["", " ", ["a", ""], [None], "!", "[z-a]", 3, Path("x"), b"x", [b"x"]])
 def test_patterns_that_fit_nothing_are_refused(patterns):
     with pytest.raises(ConfigurationError, match="exclude"):
         ExcludePatterns.of(patterns)
