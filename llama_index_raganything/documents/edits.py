@@ -19,6 +19,7 @@ Span = tuple[int, int] | None
 """Where an element stands in a text: its first character, and behind its last one."""
 
 _WORD = re.compile(r"\S+")
+_TAG = re.compile(r"<[^>]*>")
 _OVERLAP: Final = 0.1
 """Share of the smaller box from which two boxes show the same; neighbours may overlap by a hair."""
 
@@ -144,18 +145,17 @@ class _Revision:
 
     def _intact(self, element: Element) -> Element:
         """Take from an element that is still in the text the cells and the picture that say what the text does not."""
-        cells = [element.html, json.dumps(element.rows, ensure_ascii=False) if element.rows else None]
         update: dict[str, None] = {}
-        if self._taken.stand_in(cells):
+        if self._taken.stand_in(_cells_of(element)):
             update = {"html": None, "rows": None, "asset": None}
         elif element.asset and self._shows_change(element):
             update = {"asset": None}
         return element.model_copy(update=update) if update else element
 
     def _without_names(self, element: Element) -> Element:
-        """Take from an element names that the text does not show, as that of a sheet, where they say too much."""
+        """Take from an element names that the text need not show, as that of a sheet, where they say too much."""
         update = dict.fromkeys(
-            name for name in ("page_label", "subtype") if self._taken.stand_in([getattr(element, name)])
+            name for name in ("page_label", "label", "subtype") if self._taken.stand_in([getattr(element, name)])
         )
         return element.model_copy(update=update) if update else element
 
@@ -207,8 +207,13 @@ def _squeezed(text: str) -> str:
 
 
 def _words_of(element: Element) -> list[str | None]:
-    cells = json.dumps(element.rows, ensure_ascii=False) if element.rows else None
-    return [element.text, element.caption, element.footnote, element.html, cells, element.subtype]
+    return [element.text, element.caption, element.footnote, *_cells_of(element), element.subtype]
+
+
+def _cells_of(element: Element) -> list[str | None]:
+    # Tags are no words: a "row" that was taken out is not in every table.
+    html = _TAG.sub(" ", element.html) if element.html else None
+    return [html, json.dumps(element.rows, ensure_ascii=False) if element.rows else None]
 
 
 def _overlap(first: Box | None, second: Box | None) -> bool:

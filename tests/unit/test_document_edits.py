@@ -229,6 +229,51 @@ class TestRedaction:
         assert "瑞典" not in said(nodes)
         assert "某国的收入" in said(nodes)
 
+    @pytest.mark.parametrize(
+        ("text", "word", "note"),
+        [
+            ("Salary of Anna: high.", "Anna", "Annas note"),
+            ("Salary of Anna: high.", "Anna", "See AnnaBerg"),
+            ("Salary of Anna: high.", "Anna", "An-\nna says so"),
+            ("Salary of Anna: high.", "Anna", "An\u00adna says so"),
+            ("Salary of Müller: high.", "Müller", "Muller says so"),
+            ("Salary of Muller: high.", "Muller", "Mu\u0308ller says so"),
+            ("Salary: 120,000 a year.", "120,000", "120000 since May"),
+            ("Salary: 120000 a year.", "120000", "120 000 since May"),
+            ("Mood 😀 today.", "😀", "Mostly 😀"),
+            ("ฉันรักกรุงเทพมาก", "กรุงเทพ", "ไปกรุงเทพกัน"),
+        ],
+    )
+    def test_a_note_that_the_text_does_not_show_writes_it_otherwise(self, text, word, note):
+        one = document(
+            Element(type="text", page=1, text=text),
+            Element(type="text", page=2, text="The end."),
+            Element(type="furniture", page=2, subtype="slide_notes", text=note),
+        )
+        assert note.lower() in "\n".join(node.text for node in nodes_of(one)).lower()
+        assert [node.text for node in nodes_of(redact(one, word, "X")) if node.metadata["page"] == 2] == ["The end."]
+
+    def test_words_that_stay_take_no_note_with_them(self):
+        one = document(
+            Element(type="text", page=1, text="Annals and Müller, 120 000."),
+            Element(type="text", page=1, text="A row of spans and a body, says Anna."),
+            Element(
+                type="table", page=2, text="A table", rows=[["Who", "Bo"]], html="<tr rowspan='2'><td>Bo</td></tr>"
+            ),
+            Element(type="furniture", page=2, subtype="slide_notes", text="Annals, Müller: 120 000"),
+        )
+        gone = redact(one, "A row of spans and a body, says Anna.", "")
+        nodes = "\n".join(node.text for node in nodes_of(gone))
+        assert "Annals, Müller" in nodes
+        assert "| Bo |" in nodes
+
+    def test_a_label_that_stands_in_no_caption(self):
+        one = document(
+            Element(type="text", page=1, text="The plan is Figure 3."),
+            Element(type="image", page=2, label="Figure 3", asset="ab/x.png"),
+        )
+        assert "figure 3" not in said(nodes_of(redact(one, "Figure 3")))
+
     def test_pictures_that_may_show_it(self):
         one = document(
             Element(type="text", page=1, text="Map of Sweden", bbox=(100, 100, 300, 200)),
