@@ -204,6 +204,7 @@ def _serve(pipe: Connection, modalities: Any) -> None:
     """Work on items as they come, until the other end is closed."""
     if hasattr(os, "setsid"):
         os.setsid()
+    threading.Thread(target=_end_with_caller, daemon=True).start()
     unpack_modalities(modalities)
     while True:
         try:
@@ -220,6 +221,17 @@ def _serve(pipe: Connection, modalities: Any) -> None:
             pipe.send(outcome)
         except Exception as error:  # noqa: BLE001  # a result that does not pickle
             pipe.send(Failure.of(error))
+
+
+def _end_with_caller() -> None:
+    """End this process, and what it has started, when the one that gives it work is killed: it may work for hours."""
+    caller = multiprocessing.parent_process()
+    if caller is None:
+        return
+    caller.join()
+    if hasattr(os, "killpg"):
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(1)
 
 
 def _guarded(function: Callable[[Item], Result], item: Item) -> Result | Failure:

@@ -148,11 +148,11 @@ def named_models(arguments: argparse.Namespace, settings: RAGAnythingSettings) -
     from llama_index_raganything.models.named import named_embed_model, named_llm
 
     chosen: dict[str, Any] = {}
-    if arguments.llm:
+    if arguments.llm is not None:
         chosen["llm"] = named_llm(arguments.llm, settings)
-    if arguments.vision_llm:
+    if arguments.vision_llm is not None:
         chosen["vision_llm"] = named_llm(arguments.vision_llm, settings, supports_images=True)
-    if arguments.embed:
+    if arguments.embed is not None:
         chosen["embed_model"] = named_embed_model(arguments.embed, settings)
     return chosen
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.bridge.pydantic import Field
 from llama_index.llms.openai_like import OpenAILike
+from openai import OpenAIError
 
 from llama_index_raganything._pickling import PickledWithoutKey
 from llama_index_raganything.config import RAGAnythingSettings
@@ -13,6 +17,26 @@ from llama_index_raganything.models.model_names import api_key_of
 
 _TIMEOUT = 300.0
 """Seconds for one answer: a model on the user's own machine may take minutes to read a long prompt."""
+
+
+@contextmanager
+def expecting_protocol(address: str | None) -> Iterator[None]:
+    """Tell of an answer that is none of OpenAI's protocol, such as a web page, as OpenAI's client tells of failures.
+
+    Args:
+        address: Where the answer comes from.
+
+    Raises:
+        OpenAIError: The answer could not be taken apart.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        message = (
+            f"{address} gave an answer that is none of OpenAI's protocol ({type(error).__name__}: {error}); is the "
+            "path of the address right, such as /v1?"
+        )
+        raise OpenAIError(message) from error
 
 
 class CompatibleLLM(PickledWithoutKey, OpenAILike):
@@ -38,3 +62,13 @@ class CompatibleLLM(PickledWithoutKey, OpenAILike):
     def class_name(cls) -> str:
         """Return the name under which it is serialised."""
         return "CompatibleLLM"
+
+    def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        with expecting_protocol(self.api_base):
+            response: ChatResponse = super()._chat(messages, **kwargs)
+            return response
+
+    async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        with expecting_protocol(self.api_base):
+            response: ChatResponse = await super()._achat(messages, **kwargs)
+            return response

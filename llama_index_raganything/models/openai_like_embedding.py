@@ -10,6 +10,7 @@ from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index_raganything._pickling import PickledWithoutKey
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.models.model_names import api_key_of
+from llama_index_raganything.models.openai_like import expecting_protocol
 
 _BATCH = 64
 _RETRIES = 3
@@ -37,3 +38,27 @@ class CompatibleEmbedding(PickledWithoutKey, OpenAILikeEmbedding):
     def class_name(cls) -> str:
         """Return the name under which it is serialised."""
         return "CompatibleEmbedding"
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        with expecting_protocol(self.api_base):
+            return super()._get_query_embedding(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        with expecting_protocol(self.api_base):
+            return await super()._aget_query_embedding(query)
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        with expecting_protocol(self.api_base):
+            return super()._get_text_embedding(text)
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        with expecting_protocol(self.api_base):
+            return await super()._aget_text_embedding(text)
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        with expecting_protocol(self.api_base):
+            return super()._get_text_embeddings(texts)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        with expecting_protocol(self.api_base):
+            return await super()._aget_text_embeddings(texts)

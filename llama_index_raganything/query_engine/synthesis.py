@@ -332,7 +332,7 @@ class CitingSynthesizer(EventedSynthesizer):
     def _conclude(self, markers: MarkerFilter, sources: Sequence[NodeWithScore], metadata: dict[str, Any]) -> str:
         """Fill in the citations of a finished answer and return markers to append where the LLM set none."""
         metadata["dropped_markers"] = markers.dropped
-        if says_not_found(markers.text):
+        if not markers.text.strip() or says_not_found(markers.text):
             return ""
         metadata["answered"] = True
         numbers = cited_numbers(markers.text)

@@ -112,6 +112,26 @@ def test_errors_of_servers_are_short_and_hold_no_key(cli, folder, monkeypatch, c
         assert KEY not in err
 
 
+@pytest.mark.parametrize("answer", ["A web page.", {}, ["x"], None])
+def test_a_server_that_speaks_something_else_is_told(cli, folder, answer, monkeypatch):
+    assert cli("ingest", "--no-progress", folder)[0] == 0
+    with OpenAIServer() as server:
+        monkeypatch.setattr(server, "answer", lambda *_: (200, answer))
+        code, out, err = cli("ask", "--llm", f"openai-like:m@{server.url}", "When does the office open?")
+        assert code == 1
+        assert "none of OpenAI's protocol" in err or out.startswith("A: Empty Response")
+        code, out, err = cli("search", "--embed", f"openai-like:e@{server.url}", "office", "--collection", "other")
+        assert (code, out) == (1, "")
+        assert "none of OpenAI's protocol" in err
+
+
+def test_an_empty_name_of_a_model_is_refused(cli, folder):
+    assert cli("ingest", "--no-progress", folder)[0] == 0
+    for option in ("--llm", "--vision-llm", "--embed"):
+        code, out, err = cli("ask", option, "", "When does the office open?")
+        assert (code, out, err.startswith("ConfigurationError: '' names no model")) == (1, "", True)
+
+
 def test_the_dimension_is_asked_and_kept(tmp_path, server, folder):
     from llama_index_raganything.models.named import named_embed_model
 

@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +85,36 @@ def test_no_process_is_left_when_the_caller_stops_early():
     assert next(outcomes) == 0
     outcomes.close()
     assert set(multiprocessing.active_children()) <= before
+
+
+def write_pid_and_sleep(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def read_until_killed(path: str) -> None:
+    list(map_in_processes(write_pid_and_sleep, [path], num_workers=1))
+
+
+@pytest.mark.skipif(not hasattr(os, "setsid"), reason="no sessions here")
+def test_no_worker_outlives_a_caller_that_is_killed(tmp_path):
+    path = tmp_path / "pid"
+    caller = multiprocessing.get_context("spawn").Process(target=read_until_killed, args=(str(path),))
+    caller.start()
+    until = time.monotonic() + 60
+    while not (path.exists() and path.read_text()) and time.monotonic() < until:
+        time.sleep(0.1)
+    pid = int(path.read_text())
+    caller.kill()
+    caller.join()
+    try:
+        until = time.monotonic() + 10
+        while _is_running(pid) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not _is_running(pid)
+    finally:
+        if _is_running(pid):
+            os.kill(pid, signal.SIGKILL)
 
 
 def unpicklable(item: int) -> object:
