@@ -272,6 +272,9 @@ def result_of(node: BaseNode, evidence: dict[str, float], score: float) -> NodeW
     """
     shown = annotated_copy(node, EVIDENCE_KEY, evidence)
     shown.embedding = None
+    if str(node.metadata.get("page_label")) == str(node.metadata.get("page")):
+        # The same number twice tells an LLM nothing.
+        shown.excluded_llm_metadata_keys = [*shown.excluded_llm_metadata_keys, "page_label"]
     return NodeWithScore(node=shown, score=score)
 
 
