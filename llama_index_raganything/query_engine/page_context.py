@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.node_parser.pages import element_ids, is_page
 from llama_index_raganything.node_parser.tables import join_table_parts
-from llama_index_raganything.query_engine.context import GAP, excerpts
+from llama_index_raganything.query_engine.excerpts import GAP, excerpts
 from llama_index_raganything.query_engine.neighbours import fetch_nodes, fetch_pages, own_page_id
 from llama_index_raganything.query_engine.node_images import attached_elements, has_image
 from llama_index_raganything.query_engine.page_text import page_text
@@ -71,7 +71,7 @@ class PageContextPostprocessor(BaseNodePostprocessor):
     elements say (recognised text, descriptions) after it, and the table that was found as Markdown in place of the
     lines that flatten it. Each page is given once, to the node that is ranked first; of a further element on it the
     caption or the first words are given. Nodes without a page stay whole as long as they fit.
-    What does not fit is chosen by :func:`~llama_index_raganything.query_engine.context.excerpts`; nodes of which
+    What does not fit is chosen by :func:`~llama_index_raganything.query_engine.excerpts.excerpts`; nodes of which
     nothing fits are left out. Ids, scores and order stay, so that the results can be cited as what was retrieved. One
     page number is shown: the printed one, with the physical one where they differ.
 

@@ -28,6 +28,7 @@ from reportlab.pdfgen.canvas import Canvas
 from llama_index_raganything.documents import elements_to_document
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.query_engine import (
     CitingSynthesizer,
@@ -37,7 +38,6 @@ from llama_index_raganything.query_engine import (
     RAGAnythingQueryEngine,
 )
 from llama_index_raganything.query_engine.synthesis import number_texts
-from llama_index_raganything.query_engine.vision import supports_images
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.testing import ScriptedChatLLM, ScriptedTextLLM
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llama_index_raganything.query_engine.context import GAP, excerpts, split_passages
+from llama_index_raganything.query_engine.excerpts import GAP, excerpts, split_passages
 
 FILLER = "The weather was fine and nothing happened that day. "
 TABLE = "\n".join(
