@@ -1,4 +1,4 @@
-"""The command line ``llama-index-raganything``: demo, ingest, ask, search, status, delete, tables, sql and graph."""
+"""The command line ``llama-index-raganything`` and its commands that look after documents and ask them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import shtab
+
 from llama_index_raganything import __version__
+from llama_index_raganything.cli.chat import add_chat_command
 from llama_index_raganything.cli.demo import add_demo_command
+from llama_index_raganything.cli.export import add_export_command
 from llama_index_raganything.cli.graph import add_graph_commands
 from llama_index_raganything.cli.options import add_command, add_query_options, open_index, parse_filters, question
 from llama_index_raganything.cli.output import (
@@ -146,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("query", type=question)
     add_query_options(search)
 
+    add_chat_command(commands)
+
     status = add_command(commands, "status", _status, "list the documents and count the nodes")
     status.add_argument("--documents", action="store_true", help="list every document")
 
@@ -154,7 +160,16 @@ def _parser() -> argparse.ArgumentParser:
 
     add_table_commands(commands)
     add_graph_commands(commands)
+    add_export_command(commands)
+    completion = commands.add_parser("completion", help="print a script by which a shell completes commands")
+    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    completion.set_defaults(run=_completion, json=False, verbose=False)
     return parser
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    print(shtab.complete(_parser(), shell=arguments.shell))
+    return 0
 
 
 def _ingest(arguments: argparse.Namespace) -> int:
@@ -199,9 +214,12 @@ def _ask(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
+    from llama_index_raganything.retrievers.base import DEFAULT_TOP_K
+
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)
-        retriever = index.as_retriever(similarity_top_k=arguments.top_k, filters=parse_filters(arguments.filter))
+        top_k = DEFAULT_TOP_K if arguments.top_k is None else arguments.top_k
+        retriever = index.as_retriever(similarity_top_k=top_k, filters=parse_filters(arguments.filter))
         results = retriever.retrieve(arguments.query)
     if arguments.json:
         print_json([result_fields(result) for result in results])

@@ -78,7 +78,21 @@ def add_query_options(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The command's parser.
     """
-    parser.add_argument("--top-k", type=int, default=5, metavar="K", help="how many results (default 5)")
+    parser.add_argument(
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="how many results (default: 10 to list, 5 to quote from, as many as a model reads to let it answer)",
+    )
+    add_filter_option(parser)
+
+
+def add_filter_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--filter``.
+
+    Args:
+        parser: The command's parser.
+    """
     parser.add_argument(
         "--filter",
         action="append",
