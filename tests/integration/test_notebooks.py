@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -17,5 +18,8 @@ SLOW = {"modalities"}  # Half a minute; the others show the main ways.
 )
 def test_notebook_runs(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    # Sockets in files: free TCP ports are chosen before they are bound, and Milvus Lite of another test may take one,
+    # on which the shutdown of the kernel then waits for ever.
+    manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=str(tmp_path / "k"))
+    NotebookClient(notebook, km=manager, timeout=240, resources={"metadata": {"path": tmp_path}}).execute()
     assert not any(output.output_type == "error" for cell in notebook.cells for output in cell.get("outputs", []))
