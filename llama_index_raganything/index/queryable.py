@@ -356,7 +356,7 @@ class Queryable:
         self._refuse_unknown("as_tools", options, *targets, also=_RETRIEVER_OPTIONS)
         of_both = _of_retriever(options) | {"filters": filters}
         ask = QueryEngineTool.from_defaults(
-            self.as_query_engine(similarity_top_k=similarity_top_k, **of_both, **options),
+            self.as_query_engine(similarity_top_k=similarity_top_k, **(of_both | options)),
             name="ask",
             description="Answer a question from the documents, with citations [n].",
         )
