@@ -94,7 +94,8 @@ def _poll(job: _Running, timeout: float, memory_bytes: int) -> dict[str, Any] | 
     job.peak_bytes = max(job.peak_bytes, _resident_bytes(job.process.pid))
     seconds = time.monotonic() - job.started
     outcome: dict[str, Any] | None = None
-    if job.connection.poll():
+    # A file that took too long counts so even where its answer has come at last.
+    if seconds <= timeout and job.connection.poll():
         try:
             outcome = job.connection.recv()
         except EOFError:
