@@ -35,8 +35,8 @@ from llama_index_raganything.retrievers.session import Answer, Session, Steps
 dispatcher = get_dispatcher(__name__)
 
 DEFAULT_TOP_K: Final = 10
-"""Results by default, the same for retrievers, engines, chat and tools. Of real PDFs, ten pages hold .97 of what twenty
-hold of the answers that stand in them (``benchmarks.context``, 24,000 characters), five pages .87."""
+"""Results of a retriever by default: of real PDFs ten pages hold nearly all answers that twenty hold, five an eighth
+less. Engines, chat and tools read as many as fill what an LLM is given."""
 
 KEYWORD_MODES = frozenset({VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH})
 """Searches by keyword alone."""

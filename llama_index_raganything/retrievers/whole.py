@@ -1,8 +1,7 @@
 """Whole pages and whole tables in place of the parts that were found: what a reader needs, in one result.
 
-An element alone is the smallest thing to cite, and seldom holds the answer: of the first five results, whole pages hold
-it for .71 of 138 questions on real PDFs, the best element of each page for .51, and further elements of the same pages
-do not help. A part of a table lacks its other rows, and the unit above it.
+An element alone is the smallest thing to cite, and often lacks the answer: the value, its unit or the sentence that
+explains it stands elsewhere on the page. A part of a table lacks its other rows, and the unit above it.
 """
 
 from __future__ import annotations

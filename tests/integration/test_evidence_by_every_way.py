@@ -210,3 +210,24 @@ def test_options_of_the_retriever_reach_all_four(index, make):
     made = getattr(index, make)(similarity_top_k=2, returns="elements", inventory=False, **options)
     retriever = made[1].retriever if make == "as_tools" else getattr(made, "_retriever", made)
     assert (retriever.similarity_top_k, retriever.returns) == (2, "elements")
+
+
+@pytest.mark.parametrize(("tokens", "results"), [(None, 20), (3000, 10), (9000, 30), (60_000, 50)])
+def test_as_many_results_are_read_as_fill_what_the_llm_is_given(index, tokens, results):
+    llm = ScriptedTextLLM(context_window=200_000)
+    options = {} if tokens is None else {"context_tokens": tokens}
+    engine, chat = index.as_query_engine(llm=llm, **options), index.as_chat_engine(llm=llm, **options)
+    assert engine.retriever.similarity_top_k == chat._retriever.similarity_top_k == results
+    assert index.as_tools(llm=llm, **options)[1].retriever.similarity_top_k == results
+
+
+def test_without_an_llm_few_results_are_quoted(index):
+    assert index.as_query_engine().retriever.similarity_top_k == 5
+    assert index.as_retriever().similarity_top_k == 10
+
+
+@pytest.mark.parametrize("make", ["as_retriever", "as_query_engine", "as_chat_engine", "as_tools"])
+def test_no_results_at_all_cannot_be_asked_for(index, make):
+    options = {} if make in ("as_retriever", "as_tools") else {"llm": ScriptedTextLLM()}
+    with pytest.raises(ConfigurationError, match="similarity_top_k must be 1 or more"):
+        getattr(index, make)(similarity_top_k=0, **options)

@@ -102,3 +102,18 @@ def test_boxes(value, expected):
 
 def test_a_sources_own_brackets_cannot_be_taken_for_citations():
     assert without_markers("as shown in [3, 4] and [a] [2023]") == "as shown in (3, 4) and [a] [2023]"
+
+
+def test_the_element_with_the_numbers_of_a_claim_outweighs_one_with_the_words_around_them():
+    summary = TextNode(
+        text="In the year the company earned 142.7 million EUR.",
+        metadata={"content_type": "text", "bbox": "[1,2,3,4]"},
+    )
+    table = TextNode(
+        text="| Region | Year |\n| --- | --- |\n| Sweden | 29.4 |\n| Norway | 30.1 |",
+        metadata={"content_type": "table", "bbox": "[5,6,7,8]"},
+    )
+    page = TextNode(text=f"{summary.text}\n\n{table.text}", metadata={"content_type": "page", "page": 1})
+    answer = "Sweden earned 29.4 million EUR in the year [1]."
+    (found,) = answer_citations(answer, [NodeWithScore(node=page)], {1: [summary, table]})
+    assert (found["bbox"], "29.4" in found["quote"]) == ([5, 6, 7, 8], True)

@@ -12,6 +12,7 @@ from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.node_parser import RAGAnythingNodeParser
 from llama_index_raganything.ranking.evidence import read_evidence
+from llama_index_raganything.retrievers.base import result_of
 from llama_index_raganything.retrievers.memory import NodeMemory
 from llama_index_raganything.retrievers.nodes import NodeRetriever
 from llama_index_raganything.stores.milvus import MilvusNodeStore
@@ -191,3 +192,10 @@ def test_a_second_question_reads_only_what_it_returns(store):
     assert fetched == [[item.node.node_id for item in second]]
     assert [item.node.node_id for item in first] == [item.node.node_id for item in second]
     assert len(memory) == known > 2
+
+
+@pytest.mark.parametrize(("label", "shown"), [("7", False), ("vii", True)])
+def test_a_printed_number_is_shown_where_it_says_more_than_the_page(label, shown):
+    node = TextNode(text="Tea.", metadata={"page": 7, "page_label": label})
+    text = result_of(node, {}, 0.5).node.get_content(metadata_mode=MetadataMode.LLM)
+    assert ("page: 7" in text, f"page_label: {label}" in text) == (True, shown)
