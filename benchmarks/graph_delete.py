@@ -21,10 +21,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from benchmarks._harness import Result, percentile, run
 from benchmarks._llm import counted_llm
 from benchmarks._passages import Passage, grow, make_nodes, read_corpus
+from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.facts import NodeFacts
-from llama_index_raganything.graph.linker import EntityLinker
-from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
-from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
+from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 
 PASSAGES = 10
 NAMES = 50

@@ -36,12 +36,12 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from benchmarks._harness import Result, mean, percentile, run
 from benchmarks._passages import RESULTS, Corpus, Passage, PlainBM25, embed, grow, make_nodes, passage_of, read_corpus
 from llama_index_raganything import MilvusNodeStore, NodeRetriever, WordLlamaEmbedding
-from llama_index_raganything.graph.linker import EntityLinker
-from llama_index_raganything.retrievers.graph import GraphRetriever
-from llama_index_raganything.retrievers.memory import NodeMemory
-from llama_index_raganything.retrievers.session import Session, Steps
-from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
-from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
+from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
+from llama_index_raganything.retrievers.evidence.graph import GraphRetriever
+from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory
+from llama_index_raganything.retrievers.evidence.session import Session, Steps
+from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 
 BATCH = 2000
 KIND = "passages"

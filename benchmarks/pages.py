@@ -44,8 +44,8 @@ from benchmarks._harness import Result, mean, percentile, run
 from benchmarks._tables_found import measure_tables
 from llama_index_raganything import EvidenceRanker, NodeRetriever, RAGAnythingIndex, WordLlamaEmbedding
 from llama_index_raganything.ranking.scoring import EvidenceWeights
-from llama_index_raganything.retrievers.inventory import InventoryRetriever
-from llama_index_raganything.retrievers.routes import QuestionRouter
+from llama_index_raganything.retrievers.inventory.retriever import InventoryRetriever
+from llama_index_raganything.retrievers.router import QuestionRouter
 
 DEPTHS = (1, 3, 5, 10)
 RESULTS = 20

@@ -103,7 +103,7 @@ def element_texts(elements: Iterable[Element]) -> tuple[Counter[str], Counter[st
 def ours(path: Path) -> tuple[Counter[str], Counter[str], Counter[str]]:
     """Read a file with the reader of this package."""
     from llama_index_raganything import RAGAnythingReader
-    from llama_index_raganything.documents import document_elements
+    from llama_index_raganything.documents.packing import document_elements
 
     with tempfile.TemporaryDirectory() as folder:
         documents = RAGAnythingReader(working_dir=folder, cache=False).load_data(str(path))

@@ -40,11 +40,11 @@ from benchmarks._llm import counted_llm
 from benchmarks._passages import DEPTHS, RESULTS, Passage, PlainBM25, embed, make_nodes, passage_of, read_corpus
 from benchmarks._peers import Ranker
 from llama_index_raganything import MilvusNodeStore, NodeRetriever, WordLlamaEmbedding
-from llama_index_raganything.graph.linker import EntityLinker
-from llama_index_raganything.graph.walk import LinkWeights
-from llama_index_raganything.retrievers.graph import EvidenceRetriever, GraphRetriever
-from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
-from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
+from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
+from llama_index_raganything.graph.walk.links import LinkWeights
+from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever, GraphRetriever
+from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.testing import ScriptedTextLLM
 
 ABLATIONS: dict[str, dict[str, float]] = {

@@ -25,9 +25,9 @@ _POLL_SECONDS = 0.1
 _PRELOAD = [
     "llama_index_raganything.readers.reader",
     "llama_index_raganything.readers.pdf.parser",
-    "llama_index_raganything.readers.images",
+    "llama_index_raganything.readers.media.images",
     "llama_index_raganything.readers.office.parser",
-    "llama_index_raganything.readers.text.plain",
+    "llama_index_raganything.readers.text_files",
     "docvortex",
 ]
 

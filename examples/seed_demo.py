@@ -20,7 +20,7 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
 from llama_index_raganything import RAGAnythingError, RAGAnythingIndex, RAGAnythingSettings
-from llama_index_raganything.models.dashscope.stack import make_embed_model, make_llm, make_vision_llm
+from llama_index_raganything.models.dashscope.models import make_embed_model, make_llm, make_vision_llm
 
 DEMO_FILES = Path(str(files("llama_index_raganything"))) / "demo_files"
 TEXT = DEMO_FILES / "faq_milvus.txt"

@@ -52,153 +52,148 @@ from llama_index_raganything.errors import (
 )
 
 if TYPE_CHECKING:
-    from llama_index_raganything.attachments import (
-        AttachedQuery,
-        EquationAttachment,
-        ImageAttachment,
-        TableAttachment,
-        attachments_of,
-    )
+    from llama_index_raganything.attachments.query import AttachedQuery, attachments_of
+    from llama_index_raganything.attachments.types import EquationAttachment, ImageAttachment, TableAttachment
     from llama_index_raganything.config import RAGAnythingSettings
-    from llama_index_raganything.documents import document_elements, elements_to_document
+    from llama_index_raganything.documents.packing import document_elements, elements_to_document
     from llama_index_raganything.elements import Element
-    from llama_index_raganything.enrich import (
-        ElementDescriber,
-        ElementProcessor,
-        EquationDescriber,
-        EquationWords,
-        FigureOCR,
-        ImageDescriber,
-        MediaDescriber,
-        ProcessorOptions,
-        TableDescriber,
-        register_modality,
-        register_processor,
-    )
-    from llama_index_raganything.graph.linker import EntityLinker
-    from llama_index_raganything.graph.recognizers import (
+    from llama_index_raganything.enrich.base import ElementProcessor
+    from llama_index_raganything.enrich.describers.base import ElementDescriber
+    from llama_index_raganything.enrich.describers.equation import EquationDescriber
+    from llama_index_raganything.enrich.describers.image import ImageDescriber
+    from llama_index_raganything.enrich.describers.media import MediaDescriber
+    from llama_index_raganything.enrich.describers.table import TableDescriber
+    from llama_index_raganything.enrich.equation_words import EquationWords
+    from llama_index_raganything.enrich.image_ocr import FigureOCR
+    from llama_index_raganything.enrich.registry import ProcessorOptions, register_modality, register_processor
+    from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
+    from llama_index_raganything.graph.extraction.recognizers import (
         EntityRecognizer,
         EntitySpan,
         GLiNERRecognizer,
         LLMRecognizer,
         SpacyRecognizer,
     )
-    from llama_index_raganything.graph.triples import TripleExtractor
-    from llama_index_raganything.graph.walk import LinkWeights
-    from llama_index_raganything.index import RAGAnythingIndex
-    from llama_index_raganything.ingestion import Ingestion, IngestionReport
-    from llama_index_raganything.models.dashscope.chat import dashscope_llm, dashscope_vlm
-    from llama_index_raganything.models.dashscope.multimodal import DashScopeMultiModalEmbedding
+    from llama_index_raganything.graph.extraction.triples import TripleExtractor
+    from llama_index_raganything.graph.walk.links import LinkWeights
+    from llama_index_raganything.index.index import RAGAnythingIndex
+    from llama_index_raganything.ingestion.pipeline import Ingestion
+    from llama_index_raganything.ingestion.report import IngestionReport
+    from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
+    from llama_index_raganything.models.dashscope.embedding.text import DashScopeTextEmbedding
+    from llama_index_raganything.models.dashscope.models import (
+        DashScopeModels,
+        dashscope_llm,
+        dashscope_models,
+        dashscope_vlm,
+    )
     from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
-    from llama_index_raganything.models.dashscope.stack import DashScopeModels, dashscope_models
-    from llama_index_raganything.models.dashscope.text import DashScopeTextEmbedding
     from llama_index_raganything.models.image_embedder import ImageEmbedder
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
-    from llama_index_raganything.node_parser import PlacedSplitter, RAGAnythingNodeParser
-    from llama_index_raganything.query_engine import (
-        ExtractiveSynthesizer,
-        MultimodalContextPostprocessor,
-        PageContextPostprocessor,
-        RAGAnythingQueryEngine,
-    )
-    from llama_index_raganything.query_engine.chat import RAGAnythingChatEngine
+    from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
+    from llama_index_raganything.node_parser.placed_splitter import PlacedSplitter
+    from llama_index_raganything.query_engine.chat.engine import RAGAnythingChatEngine
     from llama_index_raganything.query_engine.citations import Citation
+    from llama_index_raganything.query_engine.context.multimodal_context import MultimodalContextPostprocessor
+    from llama_index_raganything.query_engine.context.page_context import PageContextPostprocessor
+    from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
+    from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
     from llama_index_raganything.query_engine.responses import acitations_of, citations_of
-    from llama_index_raganything.query_engine.tables import TableQueryEngine
-    from llama_index_raganything.ranking.evidence import EvidenceRanker
+    from llama_index_raganything.query_engine.tables.engine import TableQueryEngine
+    from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
     from llama_index_raganything.readers.reader import RAGAnythingReader
     from llama_index_raganything.readers.registry import register_parsers
+    from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever, GraphRetriever
+    from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
     from llama_index_raganything.retrievers.fusion import FusionRetriever
-    from llama_index_raganything.retrievers.graph import EvidenceRetriever, GraphRetriever
-    from llama_index_raganything.retrievers.inventory import InventoryRetriever
-    from llama_index_raganything.retrievers.lightrag import LightRAGRetriever
-    from llama_index_raganything.retrievers.nodes import NodeRetriever
-    from llama_index_raganything.retrievers.routes import QuestionRouter
+    from llama_index_raganything.retrievers.inventory.retriever import InventoryRetriever
+    from llama_index_raganything.retrievers.lightrag.retriever import LightRAGRetriever
+    from llama_index_raganything.retrievers.router import QuestionRouter
     from llama_index_raganything.retrievers.tables import TableRetriever
     from llama_index_raganything.retrievers.visual import VisualRetriever
-    from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+    from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+    from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
     from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
-    from llama_index_raganything.stores.milvus import MilvusNodeStore
-    from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
-    from llama_index_raganything.stores.tables import SQLResult, TableStore
-    from llama_index_raganything.stores.visual import MilvusVisualStore
+    from llama_index_raganything.stores.nodes.store import MilvusNodeStore
+    from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
+    from llama_index_raganything.stores.tables.store import SQLResult, TableStore
     from llama_index_raganything.tables.model import TableRecord
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AttachedQuery": "attachments",
+    "AttachedQuery": "attachments.query",
     "Citation": "query_engine.citations",
-    "DashScopeModels": "models.dashscope.stack",
-    "DashScopeMultiModalEmbedding": "models.dashscope.multimodal",
+    "DashScopeModels": "models.dashscope.models",
+    "DashScopeMultiModalEmbedding": "models.dashscope.embedding.multimodal",
     "DashScopeRerank": "models.dashscope.rerank",
-    "DashScopeTextEmbedding": "models.dashscope.text",
+    "DashScopeTextEmbedding": "models.dashscope.embedding.text",
     "Element": "elements",
-    "ElementDescriber": "enrich",
-    "ElementProcessor": "enrich",
-    "EntityLinker": "graph.linker",
-    "EntityRecognizer": "graph.recognizers",
-    "EntitySpan": "graph.recognizers",
-    "EquationAttachment": "attachments",
-    "EquationDescriber": "enrich",
-    "EquationWords": "enrich",
-    "EvidenceRanker": "ranking.evidence",
-    "EvidenceRetriever": "retrievers.graph",
-    "ExtractiveSynthesizer": "query_engine",
-    "FigureOCR": "enrich",
+    "ElementDescriber": "enrich.describers.base",
+    "ElementProcessor": "enrich.base",
+    "EntityLinker": "graph.extraction.entity_linker",
+    "EntityRecognizer": "graph.extraction.recognizers",
+    "EntitySpan": "graph.extraction.recognizers",
+    "EquationAttachment": "attachments.types",
+    "EquationDescriber": "enrich.describers.equation",
+    "EquationWords": "enrich.equation_words",
+    "EvidenceRanker": "ranking.evidence_ranker",
+    "EvidenceRetriever": "retrievers.evidence.graph",
+    "ExtractiveSynthesizer": "query_engine.extractive.synthesizer",
+    "FigureOCR": "enrich.image_ocr",
     "FusionRetriever": "retrievers.fusion",
-    "GLiNERRecognizer": "graph.recognizers",
-    "GraphRetriever": "retrievers.graph",
-    "ImageAttachment": "attachments",
-    "ImageDescriber": "enrich",
+    "GLiNERRecognizer": "graph.extraction.recognizers",
+    "GraphRetriever": "retrievers.evidence.graph",
+    "ImageAttachment": "attachments.types",
+    "ImageDescriber": "enrich.describers.image",
     "ImageEmbedder": "models.image_embedder",
-    "Ingestion": "ingestion",
-    "IngestionReport": "ingestion",
-    "InventoryRetriever": "retrievers.inventory",
-    "KnowledgeGraph": "stores.knowledge_graph",
-    "LLMRecognizer": "graph.recognizers",
+    "Ingestion": "ingestion.pipeline",
+    "IngestionReport": "ingestion.report",
+    "InventoryRetriever": "retrievers.inventory.retriever",
+    "KnowledgeGraph": "stores.graph.knowledge_graph",
+    "LLMRecognizer": "graph.extraction.recognizers",
     "Ledger": "stores.ledger",
     "LedgerEntry": "stores.ledger",
-    "LightRAGRetriever": "retrievers.lightrag",
-    "LinkWeights": "graph.walk",
-    "MediaDescriber": "enrich",
-    "MilvusNodeStore": "stores.milvus",
-    "MilvusPropertyGraphStore": "stores.property_graph",
-    "MilvusVisualStore": "stores.visual",
-    "MultimodalContextPostprocessor": "query_engine",
-    "NodeRetriever": "retrievers.nodes",
-    "PageContextPostprocessor": "query_engine",
-    "PlacedSplitter": "node_parser",
-    "ProcessorOptions": "enrich",
-    "QuestionRouter": "retrievers.routes",
-    "RAGAnythingChatEngine": "query_engine.chat",
-    "RAGAnythingIndex": "index",
-    "RAGAnythingNodeParser": "node_parser",
-    "RAGAnythingQueryEngine": "query_engine",
+    "LightRAGRetriever": "retrievers.lightrag.retriever",
+    "LinkWeights": "graph.walk.links",
+    "MediaDescriber": "enrich.describers.media",
+    "MilvusNodeStore": "stores.nodes.store",
+    "MilvusPropertyGraphStore": "stores.graph.property_graph",
+    "MilvusVisualStore": "stores.nodes.visual",
+    "MultimodalContextPostprocessor": "query_engine.context.multimodal_context",
+    "NodeRetriever": "retrievers.evidence.nodes",
+    "PageContextPostprocessor": "query_engine.context.page_context",
+    "PlacedSplitter": "node_parser.placed_splitter",
+    "ProcessorOptions": "enrich.registry",
+    "QuestionRouter": "retrievers.router",
+    "RAGAnythingChatEngine": "query_engine.chat.engine",
+    "RAGAnythingIndex": "index.index",
+    "RAGAnythingNodeParser": "node_parser.parser",
+    "RAGAnythingQueryEngine": "query_engine.engine",
     "RAGAnythingReader": "readers.reader",
     "RAGAnythingSettings": "config",
-    "SQLResult": "stores.tables",
-    "SpacyRecognizer": "graph.recognizers",
-    "TableAttachment": "attachments",
-    "TableDescriber": "enrich",
-    "TableQueryEngine": "query_engine.tables",
+    "SQLResult": "stores.tables.store",
+    "SpacyRecognizer": "graph.extraction.recognizers",
+    "TableAttachment": "attachments.types",
+    "TableDescriber": "enrich.describers.table",
+    "TableQueryEngine": "query_engine.tables.engine",
     "TableRecord": "tables.model",
     "TableRetriever": "retrievers.tables",
-    "TableStore": "stores.tables",
-    "TripleExtractor": "graph.triples",
+    "TableStore": "stores.tables.store",
+    "TripleExtractor": "graph.extraction.triples",
     "VisualRetriever": "retrievers.visual",
     "WordLlamaEmbedding": "models.wordllama",
     "acitations_of": "query_engine.responses",
-    "attachments_of": "attachments",
+    "attachments_of": "attachments.query",
     "citations_of": "query_engine.responses",
-    "dashscope_llm": "models.dashscope.chat",
-    "dashscope_models": "models.dashscope.stack",
-    "dashscope_vlm": "models.dashscope.chat",
-    "document_elements": "documents",
-    "elements_to_document": "documents",
-    "register_modality": "enrich",
+    "dashscope_llm": "models.dashscope.models",
+    "dashscope_models": "models.dashscope.models",
+    "dashscope_vlm": "models.dashscope.models",
+    "document_elements": "documents.packing",
+    "elements_to_document": "documents.packing",
+    "register_modality": "enrich.registry",
     "register_parsers": "readers.registry",
-    "register_processor": "enrich",
+    "register_processor": "enrich.registry",
 }
 
 __all__ = [

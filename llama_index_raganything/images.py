@@ -192,7 +192,7 @@ def image_digest(data: bytes) -> str:
         data: The encoded image.
 
     Returns:
-        32 hexadecimal digits; see :class:`~llama_index_raganything.readers.assets.AssetStore`.
+        32 hexadecimal digits; see :class:`~llama_index_raganything.readers.common.assets.AssetStore`.
     """
     return hashlib.sha256(data).hexdigest()[:32]
 

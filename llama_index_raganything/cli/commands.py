@@ -16,7 +16,14 @@ from llama_index_raganything.cli.chat import add_chat_command
 from llama_index_raganything.cli.demo import add_demo_command
 from llama_index_raganything.cli.export import add_export_command
 from llama_index_raganything.cli.graph import add_graph_commands
-from llama_index_raganything.cli.options import add_command, add_query_options, open_index, parse_filters, question
+from llama_index_raganything.cli.options import (
+    HintingParser,
+    add_command,
+    add_query_options,
+    open_index,
+    parse_filters,
+    question,
+)
 from llama_index_raganything.cli.output import (
     answer_fields,
     hint_if_empty,
@@ -28,7 +35,6 @@ from llama_index_raganything.cli.output import (
     result_fields,
     shorten,
 )
-from llama_index_raganything.cli.parser import HintingParser
 from llama_index_raganything.cli.tables import add_table_commands
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError
 
@@ -94,7 +100,7 @@ def _without_keys(text: str) -> str:
 @contextmanager
 def _telling_of_models() -> Iterator[None]:
     """Show warnings about models: what was put right, is not used or does not fit decides about all that follows."""
-    names = ("models.defaults", "models.dashscope", "index.assembly")
+    names = ("models.defaults", "models.dashscope", "index.knowledge_base")
     loggers = [logging.getLogger(f"llama_index_raganything.{name}") for name in names]
     before = [each.level for each in loggers]
     for each in loggers:
@@ -214,7 +220,7 @@ def _ask(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    from llama_index_raganything.retrievers.base import DEFAULT_TOP_K
+    from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K
 
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)

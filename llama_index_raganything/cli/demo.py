@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llama_index.core.base.response.schema import RESPONSE_TYPE
 
     from llama_index_raganything.config import RAGAnythingSettings
-    from llama_index_raganything.index import RAGAnythingIndex
+    from llama_index_raganything.index.index import RAGAnythingIndex
 
 DEMO_QUESTIONS: Final = (
     "Does Milvus support simultaneous insertion and search? Give a short answer.",
@@ -54,7 +54,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: Path) -> int:
-    from llama_index_raganything.index import RAGAnythingIndex
+    from llama_index_raganything.index.index import RAGAnythingIndex
 
     started = time.perf_counter()
     with RAGAnythingIndex(
@@ -114,7 +114,7 @@ def _ask(
         return response
     from llama_index.core.base.response.schema import StreamingResponse
 
-    from llama_index_raganything.models.dashscope.stack import make_reranker
+    from llama_index_raganything.models.dashscope.models import make_reranker
 
     reranker = make_reranker(settings, top_n=_BEST)
     engine = index.as_query_engine(similarity_top_k=_CANDIDATES, node_postprocessors=[reranker], streaming=True)

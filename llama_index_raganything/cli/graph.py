@@ -10,9 +10,9 @@ from llama_index_raganything.cli.options import add_command, open_index
 from llama_index_raganything.cli.output import hint_if_empty, place_of, print_json, shorten
 
 if TYPE_CHECKING:
-    from llama_index_raganything.index import RAGAnythingIndex
-    from llama_index_raganything.stores.entity_descriptions import EntityDescription
-    from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+    from llama_index_raganything.index.index import RAGAnythingIndex
+    from llama_index_raganything.stores.graph.entity_descriptions import EntityDescription
+    from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 
 _LABELS: Final = {
     "nodes": "Nodes with facts",
@@ -116,7 +116,7 @@ def _fields(index: RAGAnythingIndex, found: EntityDescription, limit: int) -> di
 
 def _triples(graph: KnowledgeGraph, name: str, limit: int) -> list[list[str]]:
     """Return what an LLM read about an entity; what is read from mentions is shown as sentences."""
-    from llama_index_raganything.stores.graph_mentions import MENTIONS
+    from llama_index_raganything.stores.graph.facts import MENTIONS
 
     ids = graph.store.named([name])[name]
     triplets = graph.store.get_triplets(entity_names=ids) if ids else []

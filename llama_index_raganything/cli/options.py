@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from llama_index_raganything.errors import FilterError
 if TYPE_CHECKING:
     from llama_index.core.vector_stores import MetadataFilters
 
-    from llama_index_raganything.index import RAGAnythingIndex
+    from llama_index_raganything.index.index import RAGAnythingIndex
 
 
 def add_command(
@@ -133,7 +134,7 @@ def open_index(arguments: argparse.Namespace, **options: Any) -> RAGAnythingInde
     Returns:
         The index, to be closed by the caller.
     """
-    from llama_index_raganything.index import RAGAnythingIndex
+    from llama_index_raganything.index.index import RAGAnythingIndex
 
     settings = read_settings(arguments)
     return RAGAnythingIndex(
@@ -204,3 +205,25 @@ def parse_filters(pairs: Sequence[str]) -> MetadataFilters | None:
             raise FilterError(message)
         filters.append(MetadataFilter(key=key, value=int(value) if re.fullmatch(r"-?[0-9]+", value) else value))
     return MetadataFilters(filters=list(filters)) if filters else None
+
+
+class HintingParser(argparse.ArgumentParser):
+    """Refuses unknown options, as argparse does, with the nearest known one of the same command."""
+
+    def parse_known_args(  # type: ignore[override]  # argparse's stub has overloads for other namespaces.
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments; commands ask this of their own parser, so that the hint is one of theirs.
+
+        Args:
+            args: The arguments.
+            namespace: Takes the result.
+        """
+        parsed, unknown = super().parse_known_args(args, namespace)
+        options = [option for action in self._actions for option in action.option_strings]
+        flags = [each.partition("=")[0] for each in unknown if each.startswith("-")]
+        nearest = {flag: near[0] for flag in flags if (near := difflib.get_close_matches(flag, options))}
+        if nearest:
+            hints = "; ".join(f"{flag}: did you mean {option}?" for flag, option in nearest.items())
+            self.error(f"unrecognized arguments: {hints}")
+        return parsed, unknown

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llama_index.core.base.response.schema import RESPONSE_TYPE
     from llama_index.core.schema import BaseNode, NodeWithScore
 
-    from llama_index_raganything.index import RAGAnythingIndex
+    from llama_index_raganything.index.index import RAGAnythingIndex
 
 GRAPH_PATH_KEY: Final = "graph_path"
 """As in ``elements``, whose import would make ``--help`` slow."""

@@ -11,7 +11,7 @@ from llama_index_raganything.cli.options import add_command, open_index
 from llama_index_raganything.cli.output import hint_if_empty, place_of, print_json
 
 if TYPE_CHECKING:
-    from llama_index_raganything.stores.tables import TableStore
+    from llama_index_raganything.stores.tables.store import TableStore
 
 
 def add_table_commands(commands: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from llama_index.core.llms import LLM
 
 from llama_index_raganything.enrich.base import ElementProcessor
-from llama_index_raganything.enrich.processors import ProcessorOptions, make_processors, registered_content_types
+from llama_index_raganything.enrich.registry import ProcessorOptions, make_processors, registered_content_types
 from llama_index_raganything.errors import ConfigurationError
 
 _OCR_OF_METHOD: Final = {"auto": "auto", "txt": "off", "ocr": "always"}

@@ -23,11 +23,10 @@ from llama_index_raganything._pickling import PickledWithoutSecrets
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.config import reader_options_from_config
-from llama_index_raganything.enrich.processors import ProcessorOptions
-from llama_index_raganything.graph.linker import EntityLinker
-from llama_index_raganything.graph.triples import TripleExtractor
-from llama_index_raganything.index.arguments import check_options, refuse_beside, refuse_node_parsers
-from llama_index_raganything.index.assembly import (
+from llama_index_raganything.enrich.registry import ProcessorOptions
+from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
+from llama_index_raganything.graph.extraction.triples import TripleExtractor
+from llama_index_raganything.index.knowledge_base import (
     ChosenModels,
     Models,
     Storage,
@@ -40,15 +39,16 @@ from llama_index_raganything.index.assembly import (
     image_model,
     warn_of_other_vectors,
 )
+from llama_index_raganything.index.options import check_options, refuse_beside, refuse_node_parsers
 from llama_index_raganything.index.queryable import Queryable
-from llama_index_raganything.ingestion import Ingestion, IngestionReport
 from llama_index_raganything.ingestion.jobs import refuse_pages
-from llama_index_raganything.ingestion.pipeline import Patterns
-from llama_index_raganything.readers.folders import FolderRules
+from llama_index_raganything.ingestion.pipeline import Ingestion, Patterns
+from llama_index_raganything.ingestion.report import IngestionReport
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.readers.sources import SourceInput, named_bytes
+from llama_index_raganything.readers.sources.folders import FolderRules
+from llama_index_raganything.readers.sources.sources import SourceInput, named_bytes
 from llama_index_raganything.stores.ledger import LedgerEntry
-from llama_index_raganything.stores.milvus import MilvusNodeStore
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 
 @strict_arguments

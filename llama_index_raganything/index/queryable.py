@@ -18,31 +18,31 @@ from llama_index.core.vector_stores import MetadataFilters
 
 from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.index.assembly import ChosenModels
+from llama_index_raganything.index.knowledge_base import ChosenModels
 from llama_index_raganything.models.defaults import resolve_llm
-from llama_index_raganything.query_engine import RAGAnythingChatEngine, RAGAnythingQueryEngine
-from llama_index_raganything.query_engine.chat import simple_chat_engine
-from llama_index_raganything.query_engine.chat_options import ALIASES
-from llama_index_raganything.query_engine.page_context import (
+from llama_index_raganything.query_engine.chat.engine import RAGAnythingChatEngine, simple_chat_engine
+from llama_index_raganything.query_engine.chat.options import ALIASES
+from llama_index_raganything.query_engine.context.page_context import (
     DEFAULT_CONTEXT_TOKENS,
     PageContextPostprocessor,
     default_context_tokens,
     results_to_read,
 )
-from llama_index_raganything.query_engine.tables import TableQueryEngine
+from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
+from llama_index_raganything.query_engine.tables.engine import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.retrievers.base import DEFAULT_TOP_K
-from llama_index_raganything.retrievers.graph import EvidenceRetriever
-from llama_index_raganything.retrievers.inventory import InventoryRetriever
-from llama_index_raganything.retrievers.routes import QuestionRouter
+from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K
+from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever
+from llama_index_raganything.retrievers.evidence.whole_pages import Returns
+from llama_index_raganything.retrievers.inventory.retriever import InventoryRetriever
+from llama_index_raganything.retrievers.router import QuestionRouter
 from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.retrievers.visual import VisualRetriever
-from llama_index_raganything.retrievers.whole import Returns
-from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import Ledger
-from llama_index_raganything.stores.milvus import MilvusNodeStore
-from llama_index_raganything.stores.tables import SQLResult, TableStore
-from llama_index_raganything.stores.visual import MilvusVisualStore
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
+from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
+from llama_index_raganything.stores.tables.store import SQLResult, TableStore
 
 _OWN: Final = frozenset({"embed_model", "graph", "retriever", "tables", "vector_store"})
 """Arguments of retrievers and engines that only the index gives them."""

@@ -24,33 +24,32 @@ from llama_index_instrumentation import get_dispatcher
 from tqdm import tqdm
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.documents import document_id
+from llama_index_raganything.documents.packing import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.errors import ConfigurationError, SourceError
+from llama_index_raganything.ingestion.discovery import find_jobs, find_moves
 from llama_index_raganything.ingestion.embedding import embed_nodes, embedding_name
-from llama_index_raganything.ingestion.events import (
+from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split, refuse_pages, with_pictures
+from llama_index_raganything.ingestion.layers import Layer
+from llama_index_raganything.ingestion.removal import Removal
+from llama_index_raganything.ingestion.report import (
+    NOT_TRIED,
     DocumentIngestionEndEvent,
     DocumentIngestionStartEvent,
     IngestionEndEvent,
+    IngestionReport,
     IngestionStartEvent,
 )
-from llama_index_raganything.ingestion.finding import find_jobs
-from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split, refuse_pages, with_pictures
-from llama_index_raganything.ingestion.layers import Layer
-from llama_index_raganything.ingestion.moves import find_moves
-from llama_index_raganything.ingestion.removal import Removal
-from llama_index_raganything.ingestion.report import NOT_TRIED, IngestionReport
-from llama_index_raganything.models.dashscope.failures import FATAL_ERRORS
+from llama_index_raganything.models.dashscope.api.failures import FATAL_ERRORS
 from llama_index_raganything.readers.embedded import EMBEDDED
-from llama_index_raganything.readers.folders import FolderRules
-from llama_index_raganything.readers.patterns import ExcludePatterns
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.registry import named_parser
-from llama_index_raganything.readers.sources import FoundSources, SourceInput, expand_sources
-from llama_index_raganything.stores.clients import Address
+from llama_index_raganything.readers.sources.folders import ExcludePatterns, FolderRules
+from llama_index_raganything.readers.sources.sources import FoundSources, SourceInput, expand_sources
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms, this_machine
-from llama_index_raganything.stores.milvus import MilvusNodeStore
+from llama_index_raganything.stores.milvus.connection import Address
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 from llama_index_raganything.workers import Failure
 
 logger = logging.getLogger(__name__)

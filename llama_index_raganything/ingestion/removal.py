@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
-from llama_index_raganything.documents import document_id
+from llama_index_raganything.documents.packing import document_id
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.stores.clients import Address
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms
-from llama_index_raganything.stores.milvus import MilvusNodeStore
+from llama_index_raganything.stores.milvus.connection import Address
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 logger = logging.getLogger(__name__)
 

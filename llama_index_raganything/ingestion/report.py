@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from llama_index.core.instrumentation.events import BaseEvent
+
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import IngestionError
-from llama_index_raganything.readers.folders import SkippedFiles
+from llama_index_raganything.readers.sources.folders import SkippedFiles
 
 NOT_TRIED: Final = "Not tried, because the run ended early."
 """Reason of documents that a run did not come to."""
@@ -137,3 +139,83 @@ class IngestionReport:
             yield
         finally:
             self.seconds[name] += time.perf_counter() - started
+
+
+class IngestionStartEvent(BaseEvent):
+    """A run begins: what it was given is known, and nothing is parsed yet.
+
+    Attributes:
+        documents: How many documents it was given.
+    """
+
+    documents: int
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name of the event."""
+        return "IngestionStartEvent"
+
+
+class IngestionEndEvent(BaseEvent):
+    """A run is over.
+
+    Attributes:
+        added: How many documents were new.
+        updated: How many had changed.
+        unchanged: How many were in already.
+        moved: How many were found under another path.
+        failed: How many failed.
+        nodes: How many nodes were written.
+        ended_early: Why the run ended before all documents were tried; empty when it did not.
+    """
+
+    added: int
+    updated: int
+    unchanged: int
+    moved: int
+    failed: int
+    nodes: int
+    ended_early: str = ""
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name of the event."""
+        return "IngestionEndEvent"
+
+
+class DocumentIngestionStartEvent(BaseEvent):
+    """A document was parsed, or could not be, and is about to be enriched, embedded and written.
+
+    Attributes:
+        source: Path, URL or other name of the document.
+        doc_id: Its id.
+    """
+
+    source: str
+    doc_id: str
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name of the event."""
+        return "DocumentIngestionStartEvent"
+
+
+class DocumentIngestionEndEvent(BaseEvent):
+    """A document is in, or failed.
+
+    Attributes:
+        source: Path, URL or other name of the document.
+        doc_id: Its id.
+        nodes: How many nodes were written.
+        error: Why it failed, or None.
+    """
+
+    source: str
+    doc_id: str
+    nodes: int = 0
+    error: str | None = None
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name of the event."""
+        return "DocumentIngestionEndEvent"

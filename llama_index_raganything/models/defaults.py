@@ -17,7 +17,7 @@ from llama_index.core.settings import Settings
 
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
-from llama_index_raganything.models.dashscope.credentials import is_placeholder
+from llama_index_raganything.models.dashscope.api.credentials import is_placeholder
 from llama_index_raganything.models.named import named_embed_model, named_llm
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def resolve_embed_model(
         _announce(f"Embedding model: {settings.rag_embed} (RAG_EMBED is set).")
         return named_embed_model(settings.rag_embed, settings)
     if has_dashscope_key(settings):
-        from llama_index_raganything.models.dashscope.stack import make_embed_model
+        from llama_index_raganything.models.dashscope.models import make_embed_model
 
         # Needs no further package, so there is no falling back: another model would make another knowledge base.
         _announce(f"Embedding model: {settings.embed_model} (DASHSCOPE_API_KEY is set).")
@@ -116,7 +116,7 @@ def _resolve(llm: LLM | None, settings: RAGAnythingSettings | None, *, vision: b
     if not has_dashscope_key(settings):
         _announce("LLM: none; answers quote the documents. Set Settings.llm or pass llm to change.")
         return None
-    from llama_index_raganything.models.dashscope.stack import make_llm, make_vision_llm
+    from llama_index_raganything.models.dashscope.models import make_llm, make_vision_llm
 
     try:
         made = make_vision_llm(settings) if vision else make_llm(settings)

@@ -29,7 +29,7 @@ from llama_index_raganything.errors import (
     PartialEmbeddingError,
     RAGAnythingError,
 )
-from llama_index_raganything.models.dashscope.failures import FATAL_ERRORS
+from llama_index_raganything.models.dashscope.api.failures import FATAL_ERRORS
 from llama_index_raganything.models.image_sources import (
     MAX_EMBED_BYTES,
     MAX_EMBED_PIXELS,

@@ -27,7 +27,7 @@ from llama_index.core.utils import get_tqdm_iterable
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.documents import document_contents
+from llama_index_raganything.documents.packing import document_contents
 from llama_index_raganything.elements import (
     EXCLUDED_EMBED_KEYS,
     EXCLUDED_LLM_KEYS,
@@ -36,11 +36,11 @@ from llama_index_raganything.elements import (
     content_id,
 )
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError
-from llama_index_raganything.node_parser.drafts import ChunkOptions, Draft, DraftBuilder
-from llama_index_raganything.node_parser.pieces import places_of, split_bytes
-from llama_index_raganything.node_parser.tokens import simple_tokens
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.sentences import split_sentences
+from llama_index_raganything.node_parser.byte_limit import places_of, split_bytes
+from llama_index_raganything.node_parser.chunking import ChunkOptions, Draft, DraftBuilder
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.text.sentences import split_sentences
+from llama_index_raganything.text.terms import simple_tokens
 
 _IMAGE_SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _VALUE_CHARS: Final = 1024

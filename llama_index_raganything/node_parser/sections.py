@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from llama_index_raganything.elements import Element, labels_in
-from llama_index_raganything.sentences import sentences_of
+from llama_index_raganything.text.sentences import sentences_of
 
 SECTION_SEPARATOR: Final = " > "
 _HEADING_CHARS: Final = 120

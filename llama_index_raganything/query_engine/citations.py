@@ -13,9 +13,9 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.node_parser.pages import is_page
-from llama_index_raganything.ranking.lexical import content_tokens
-from llama_index_raganything.sentences import sentences_of
+from llama_index_raganything.nodes import is_page
+from llama_index_raganything.text.sentences import sentences_of
+from llama_index_raganything.text.terms import content_tokens
 
 MARKER = re.compile(
     r"(?P<space>[ \t]*)[\[【［]\s*(?:sources?\s*)?\^?(?P<list>\d{1,3}(?:\s*(?:[,，、;]|[-–])\s*\^?\d{1,3})*)"

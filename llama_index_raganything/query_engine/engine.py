@@ -21,20 +21,19 @@ from pydantic import BaseModel
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._pickling import PickledWithoutSecrets
-from llama_index_raganything.attachments import AttachedQuery
+from llama_index_raganything.attachments.query import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.query_engine import prompts
-from llama_index_raganything.query_engine.attached import AttachmentReader, StoredImages, with_certain_hits
-from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
-from llama_index_raganything.query_engine.node_images import ImageFiles
-from llama_index_raganything.query_engine.postprocessors import DEFAULT_MAX_IMAGES
-from llama_index_raganything.query_engine.sighted import SightedSynthesizer
-from llama_index_raganything.query_engine.synthesis import CitingSynthesizer
-from llama_index_raganything.query_engine.synthesizers import citing_synthesizer, context_for
-from llama_index_raganything.retrievers.base import store_of
+from llama_index_raganything.query_engine.context.multimodal_context import DEFAULT_MAX_IMAGES
+from llama_index_raganything.query_engine.context.node_images import ImageFiles
+from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
+from llama_index_raganything.query_engine.question_images import AttachmentReader, StoredImages, with_certain_hits
+from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
+from llama_index_raganything.query_engine.synthesis.factory import SightedSynthesizer, citing_synthesizer, context_for
+from llama_index_raganything.retrievers.evidence.base import store_of
 
 _UNKNOWN: Final = object()
 

@@ -9,7 +9,7 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.prompts import RichPromptTemplate
 from llama_index.core.prompts.base import ChatPromptTemplate
 
-from llama_index_raganything._scripts import HAN
+from llama_index_raganything.text.characters import HAN
 
 ATTACHED_IMAGES: Final = "attached_images"
 """Variable of a multimodal prompt: the images that the question carries, as data URIs."""

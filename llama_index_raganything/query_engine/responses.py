@@ -35,7 +35,7 @@ from llama_index_raganything.query_engine.citations import (
     cited_numbers,
     node_text,
 )
-from llama_index_raganything.query_engine.neighbours import elements_on_pages
+from llama_index_raganything.query_engine.context.neighbours import elements_on_pages
 
 _SOURCE_PREFIX = re.compile(r"Source (\d+):\n?")
 

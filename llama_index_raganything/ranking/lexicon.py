@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.ranking.lexical import content_tokens
+from llama_index_raganything.text.terms import content_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,6 @@ def packaged_lexicon(name: str) -> Lexicon:
     """
     folder = resources.files(__package__) / "lexicons"
     names = sorted(item.name.removesuffix(".json") for item in folder.iterdir() if item.name.endswith(".json"))
-    names.remove("words")
     if name not in names:
         message = f"There is no lexicon {name!r}; packaged are {', '.join(names)}. Give a path for one of your own."
         raise ConfigurationError(message)

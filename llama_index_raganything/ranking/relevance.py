@@ -37,7 +37,9 @@ import numpy.typing as npt
 
 from llama_index_raganything.errors import MissingDependencyError
 from llama_index_raganything.models.wordllama import vector_length
-from llama_index_raganything.ranking.lexical import (
+from llama_index_raganything.questions.question import understand, without_function_words
+from llama_index_raganything.questions.references import Candidate
+from llama_index_raganything.text.terms import (
     Floats,
     Integers,
     adjacent_pairs,
@@ -45,8 +47,6 @@ from llama_index_raganything.ranking.lexical import (
     tokenize,
     word_list,
 )
-from llama_index_raganything.ranking.question import understand, without_function_words
-from llama_index_raganything.ranking.references import Candidate
 
 UNKNOWN: Final = 0.5
 """The score where nothing in the question tells."""

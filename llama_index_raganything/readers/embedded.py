@@ -18,22 +18,22 @@ from llama_index_raganything.errors import (
     SourceError,
 )
 from llama_index_raganything.modalities import modality_named
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.base import FileParser, ParsedFile, ParseOptions
-from llama_index_raganything.readers.formats import FileFormat, Kind
-from llama_index_raganything.readers.sources import with_suffix
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import FileParser, ParsedFile, ParseOptions
+from llama_index_raganything.readers.sources.formats import FileFormat, Kind
+from llama_index_raganything.readers.sources.sources import with_suffix
 
 EMBEDDED: Final = frozenset({"auto", "docvortex"})
 """Names of the embedded parsers: no download, no subprocess."""
 
 PARSERS: Final[dict[Kind, str]] = {
     "pdf": "llama_index_raganything.readers.pdf.parser:parse_pdf",
-    "image": "llama_index_raganything.readers.images:parse_image",
+    "image": "llama_index_raganything.readers.media.images:parse_image",
     "office": "llama_index_raganything.readers.office.parser:parse_office",
-    "plain": "llama_index_raganything.readers.text.plain:parse_plain",
-    "email": "llama_index_raganything.readers.text.plain:parse_plain",
-    "audio": "llama_index_raganything.readers.media:parse_media",
-    "video": "llama_index_raganything.readers.media:parse_media",
+    "plain": "llama_index_raganything.readers.text_files:parse_plain",
+    "email": "llama_index_raganything.readers.text_files:parse_plain",
+    "audio": "llama_index_raganything.readers.media.recordings:parse_media",
+    "video": "llama_index_raganything.readers.media.recordings:parse_media",
 }
 """The embedded parser of each kind of file, imported when first needed."""
 

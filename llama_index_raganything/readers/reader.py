@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.readers.file.base import default_file_metadata_func
 from llama_index.core.schema import Document
@@ -22,21 +23,61 @@ from tqdm import tqdm
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import DEFAULT_WORKING_DIR
-from llama_index_raganything.documents import elements_to_document, page_documents
+from llama_index_raganything.documents.packing import elements_to_document, page_documents
 from llama_index_raganything.elements import DATE_KEYS, SCHEMA_VERSION, content_id
 from llama_index_raganything.errors import CorruptFileError, MissingDependencyError, ParseError, RAGAnythingError
 from llama_index_raganything.modalities import modalities, modality_named
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.base import OcrMode, ParsedFile, ParseOptions, Profile
 from llama_index_raganything.readers.cache import READER_VERSION, ParseCache, file_hash, parse_key
-from llama_index_raganything.readers.content_list import content_list_to_elements, read_content_list_file
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import OcrMode, ParsedFile, ParseOptions, Profile
 from llama_index_raganything.readers.embedded import EMBEDDED, package_version
-from llama_index_raganything.readers.events import ParseEndEvent, ParseStartEvent
-from llama_index_raganything.readers.formats import detect_format
+from llama_index_raganything.readers.engines.content_list import content_list_to_elements, read_content_list_file
 from llama_index_raganything.readers.routing import parser_for, parser_id, run_parser
-from llama_index_raganything.readers.sources import Source, SourceInput, expand_sources, local_file, with_bytes
-from llama_index_raganything.readers.urls import UrlPolicy
+from llama_index_raganything.readers.sources.formats import detect_format
+from llama_index_raganything.readers.sources.sources import Source, SourceInput, expand_sources, local_file, with_bytes
+from llama_index_raganything.readers.sources.urls import UrlPolicy
 from llama_index_raganything.workers import Failure, TimedOut, map_in_processes
+
+
+class ParseStartEvent(BaseEvent):
+    """A file is about to be parsed, or looked up in the parse cache.
+
+    Attributes:
+        source: Path or URL of the file.
+        parser: Parser that the reader was asked for.
+    """
+
+    source: str
+    parser: str
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name of the event."""
+        return "ParseStartEvent"
+
+
+class ParseEndEvent(BaseEvent):
+    """A file was parsed, or failed.
+
+    Attributes:
+        source: Path or URL of the file.
+        parser: Parser and version that was used; empty when none was reached.
+        elements: How many elements it has.
+        cached: Whether they came from the parse cache.
+        error: Class name of the error, or None.
+    """
+
+    source: str
+    parser: str = ""
+    elements: int = 0
+    cached: bool = False
+    error: str | None = None
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name of the event."""
+        return "ParseEndEvent"
+
 
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)

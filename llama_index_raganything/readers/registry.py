@@ -15,11 +15,11 @@ from typing import Any, Final
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import ConfigurationError, MissingDependencyError, UnsupportedFormatError
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.base import FileParser, ParseOptions
-from llama_index_raganything.readers.content_list import FURNITURE_TYPES, NOTE_TYPES, elements_to_content_list
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import FileParser, ParseOptions
 from llama_index_raganything.readers.embedded import package_version, run_embedded
-from llama_index_raganything.readers.formats import FileFormat, detect_format
+from llama_index_raganything.readers.engines.content_list import FURNITURE_TYPES, NOTE_TYPES, elements_to_content_list
+from llama_index_raganything.readers.sources.formats import FileFormat, detect_format
 
 EMBEDDED_NAME: Final = "docvortex"
 """Name of our embedded parser in RAG-Anything's registry."""
@@ -64,7 +64,7 @@ def named_parser(name: str) -> FileParser:
         raise MissingDependencyError(message)
     if known == "mineru" and _major_version("mineru") >= 4:
         # RAG-Anything 1.4.3 calls the command line of MinerU 3, which MinerU 4 no longer has.
-        from llama_index_raganything.readers.mineru import parse_with_mineru
+        from llama_index_raganything.readers.engines.mineru import parse_with_mineru
 
         return parse_with_mineru
     register_parsers()
@@ -77,7 +77,7 @@ def named_parser(name: str) -> FileParser:
     if known not in _PACKAGES and not parser_module.get_parser(known).check_installation():
         message = f"parser={name!r} says that it is not installed; see what its own documentation asks for."
         raise MissingDependencyError(message)
-    from llama_index_raganything.readers.raganything import parse_with_raganything
+    from llama_index_raganything.readers.engines.raganything_parsers import parse_with_raganything
 
     return functools.partial(parse_with_raganything, known)
 

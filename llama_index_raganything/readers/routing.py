@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.base import FileParser, ParsedFile, ParseOptions
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import FileParser, ParsedFile, ParseOptions
 from llama_index_raganything.readers.embedded import (
     EMBEDDED,
     embedded_parser,
@@ -18,8 +18,8 @@ from llama_index_raganything.readers.embedded import (
     package_version,
     run_safely,
 )
-from llama_index_raganything.readers.formats import FileFormat, Kind
 from llama_index_raganything.readers.registry import named_parser
+from llama_index_raganything.readers.sources.formats import FileFormat, Kind
 
 _NAMED_KINDS: Final = frozenset({"pdf", "image", "office"})
 _VERSIONED: Final[dict[str, tuple[str, ...]]] = {

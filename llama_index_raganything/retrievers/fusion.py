@@ -16,7 +16,7 @@ from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.ranking.evidence import annotated_copy
+from llama_index_raganything.ranking.evidence_ranker import annotated_copy
 
 dispatcher = get_dispatcher(__name__)
 

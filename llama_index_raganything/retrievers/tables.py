@@ -19,13 +19,13 @@ from llama_index.core.vector_stores.types import (
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import GRAPH_PATH_KEY
-from llama_index_raganything.ranking.units import TABLE
-from llama_index_raganything.retrievers.candidates import Call, both, mentions
-from llama_index_raganything.retrievers.graph import OverGraph, select_by_sets
-from llama_index_raganything.retrievers.memory import Profile
-from llama_index_raganything.retrievers.session import Session, Steps
-from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
-from llama_index_raganything.stores.tables import TableStore
+from llama_index_raganything.ranking.number_units import TABLE
+from llama_index_raganything.retrievers.evidence.graph import OverGraph, select_by_sets
+from llama_index_raganything.retrievers.evidence.node_cache import Profile
+from llama_index_raganything.retrievers.evidence.requests import Call, both, mentions
+from llama_index_raganything.retrievers.evidence.session import Session, Steps
+from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.tables.store import TableStore
 
 TABLE_NAME_KEY: Final = "table_name"
 """Metadata key of the SQL relation that a table is."""

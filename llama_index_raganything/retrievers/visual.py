@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Final
 
+import numpy as np
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import Embedding
 from llama_index.core.callbacks import CallbackManager
@@ -24,10 +26,46 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError, NodeValueError, SchemaMismatchError
 from llama_index_raganything.models.image_embedder import model_name, vector_problem
 from llama_index_raganything.models.image_sources import Fetch, ImageSource, model_input, source_of_value
-from llama_index_raganything.ranking.outliers import MIN_BACKGROUND, outstanding_threshold
-from llama_index_raganything.ranking.question import understand
+from llama_index_raganything.questions.question import understand
 from llama_index_raganything.retrievers.fusion import RRF_K, fuse_by_rank
 from llama_index_raganything.workers import map_in_threads
+
+MIN_BACKGROUND: Final = 12
+"""Fewer different similarities tell nothing about what is usual."""
+
+FALSE_ALARMS: Final = 0.01
+"""Questions, as a share, of which an unrelated item may pass."""
+
+
+def outstanding_threshold(
+    similarities: Sequence[float], population: int | None = None, false_alarms: float = FALSE_ALARMS
+) -> float | None:
+    """Return the similarity over which items stand out from the rest.
+
+    The similarities of unrelated items are taken for normally distributed. Mean and deviation are those of the line
+    through the middle (of the lower half, when only the best were read) of the quantile plot, which related items at
+    the top do not bend; the threshold is what the best of so many unrelated items exceeds in ``false_alarms`` of all
+    questions (Bonferroni). Equal similarities, as of the same logo on many pages, count once.
+
+    Args:
+        similarities: Similarities of the best items, or of all, in any order; higher is better.
+        population: How many items there are, when not all were read.
+        false_alarms: Share of questions without any related item of which one may pass.
+
+    Returns:
+        The threshold; None when fewer than :data:`MIN_BACKGROUND` different similarities are known.
+    """
+    values = np.unique(np.round(np.asarray(similarities, dtype=np.float64), 6))[::-1]
+    size = len(values)
+    if size < MIN_BACKGROUND:
+        return None
+    total = size if population is None or population <= len(similarities) else population
+    first, last = (size // 4, size - size // 8) if total == size else (size // 2, size)
+    normal = NormalDist()
+    quantiles = [normal.inv_cdf(1 - (place + 0.5) / total) for place in range(first, last)]
+    slope, mean = np.polyfit(quantiles, values[first:last], 1)
+    return float(mean + max(slope, 0.0) * normal.inv_cdf(1 - false_alarms / total))
+
 
 dispatcher = get_dispatcher(__name__)
 
@@ -75,7 +113,7 @@ class VisualRetriever(BaseRetriever):
 
     A search by vector always finds something. Beside text routes (in a ``FusionRetriever``) set ``gate=True``: then,
     for a question in words alone, only pictures pass that stand out from what is usual for the question (see
-    :mod:`~llama_index_raganything.ranking.outliers`), unless it asks for a picture ("which chart ..."). So pictures
+    :mod:`~llama_index_raganything.retrievers.visual`), unless it asks for a picture ("which chart ..."). So pictures
     that say nothing take no text's place. Measured in a random space of 128 dimensions, 20 to 1,000 pictures, fused at
     equal weights with ten texts: without the gate a question without any related picture loses 5 of its 10 texts, with
     it 0.00 to 0.07; a picture 5 deviations off the mean is found for 9 questions of 10. Smaller weights instead of the
@@ -89,7 +127,7 @@ class VisualRetriever(BaseRetriever):
 
     Args:
         vector_store: Where the vectors of pictures are; see
-            :func:`~llama_index_raganything.stores.visual.visual_store_beside`.
+            :func:`~llama_index_raganything.stores.nodes.visual.visual_store_beside`.
         embed_model: The model that they were made with.
         similarity_top_k: How many nodes to return.
         filters: What every node must pass; the tenant boundary.

@@ -29,10 +29,17 @@ from llama_index_raganything.errors import (
     SchemaMismatchError,
     StoreUnavailableError,
 )
-from llama_index_raganything.stores.clients import DEFAULT_TIMEOUT, Address, Connection, connect, release, translated
-from llama_index_raganything.stores.expressions import all_of, any_of
-from llama_index_raganything.stores.scan import scan
-from llama_index_raganything.stores.schema import create_indexed
+from llama_index_raganything.stores.milvus.connection import (
+    DEFAULT_TIMEOUT,
+    Address,
+    Connection,
+    connect,
+    release,
+    translated,
+)
+from llama_index_raganything.stores.milvus.expressions import all_of, any_of
+from llama_index_raganything.stores.milvus.scan import scan
+from llama_index_raganything.stores.nodes.schema import create_indexed
 
 with guarded_import():
     from pymilvus import DataType, MilvusClient

@@ -8,8 +8,7 @@
 :class:`DashScopeServer` is a whole DashScope on loopback, for clients of that service.
 """
 
-from llama_index_raganything.testing.dashscope.errors import DOCUMENTED_ERRORS, DocumentedError
-from llama_index_raganything.testing.dashscope.faults import Fault, LoggedRequest
+from llama_index_raganything.testing.dashscope.errors import DOCUMENTED_ERRORS, DocumentedError, Fault, LoggedRequest
 from llama_index_raganything.testing.dashscope.server import DashScopeServer
 from llama_index_raganything.testing.embeddings import ColorEmbedding, HashEmbedding
 from llama_index_raganything.testing.llms import Reply, ScriptedChatLLM, ScriptedTextLLM

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from engine_suite import ListRetriever
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, MessageRole, ToolCallBlock
 from llama_index.core.base.response.schema import AsyncStreamingResponse, Response
@@ -39,9 +40,9 @@ from llama_index_raganything import (
     elements_to_document,
 )
 from llama_index_raganything.elements import CITED_KEY, Element
-from llama_index_raganything.query_engine import CitingSynthesizer, ExtractiveSynthesizer
+from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
+from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
 from llama_index_raganything.testing import ScriptedTextLLM
-from tests.contract.engine_suite import ListRetriever
 
 # LlamaIndex's memory is SQLite, whose threads complain when a test's event loop ends before them.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

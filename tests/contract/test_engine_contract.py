@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from engine_suite import EngineSuite, ListRetriever
 
-from llama_index_raganything.query_engine import ExtractiveSynthesizer, RAGAnythingQueryEngine
+from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
+from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
 from llama_index_raganything.testing import ScriptedChatLLM, ScriptedTextLLM
 
 REPLY = "It delivers 4.2 litres per minute [Source 1], really [7]."

@@ -6,7 +6,7 @@ import pytest
 from graph_store_suite import DeletionSuite, GraphStoreSuite, ProvenanceSuite, VectorSuite, fill
 from llama_index.core.graph_stores import SimplePropertyGraphStore
 
-from llama_index_raganything.stores import MilvusPropertyGraphStore
+from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 
 
 class TestSimplePropertyGraphStore(GraphStoreSuite):

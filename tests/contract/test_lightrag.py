@@ -26,9 +26,9 @@ from llama_index_raganything.errors import (
     SourceError,
     StoreError,
 )
-from llama_index_raganything.retrievers.lightrag import LightRAGRetriever
+from llama_index_raganything.retrievers.lightrag.retriever import LightRAGRetriever
 from llama_index_raganything.retrievers.lightrag.runner import shared_loop_thread
-from llama_index_raganything.stores.milvus import MilvusNodeStore
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 from llama_index_raganything.testing import HashEmbedding
 
 MODES = ("local", "global", "hybrid", "mix", "naive")
@@ -511,7 +511,7 @@ class TestErrors:
     def test_nothing_is_installed_at_run_time(self):
         import pipmaster
 
-        from llama_index_raganything.retrievers.lightrag.environment import lightrag_imports
+        from llama_index_raganything.retrievers.lightrag.opening import lightrag_imports
 
         before = pipmaster.install
         with pytest.raises(MissingDependencyError, match=r"lightrag\]"), lightrag_imports():
@@ -524,7 +524,7 @@ class TestErrors:
 def test_importing_is_light_and_leaves_the_loggers_of_others_alone(built):
     script = """
 import logging, sys
-from llama_index_raganything.retrievers.lightrag import LightRAGRetriever
+from llama_index_raganything import LightRAGRetriever
 assert "lightrag" not in sys.modules and "pymilvus" not in sys.modules
 from llama_index_raganything.testing import HashEmbedding
 before = (list(logging.getLogger().handlers), logging.getLogger().level)

@@ -8,7 +8,7 @@ from llama_index_facts import DIM
 from llama_index_suite import WholeSuite
 
 from llama_index_raganything._imports import guarded_import
-from llama_index_raganything.stores import MilvusNodeStore
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 with guarded_import():
     from llama_index.vector_stores.milvus import MilvusVectorStore

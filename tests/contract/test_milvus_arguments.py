@@ -9,7 +9,7 @@ from vector_store_suite import DIM, SHELF, ask, node
 from llama_index_raganything import MilvusNodeStore, MilvusVisualStore
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.stores.arguments import WITHOUT_EFFECT
+from llama_index_raganything.stores.nodes.arguments import WITHOUT_EFFECT
 from llama_index_raganything.testing import HashEmbedding
 
 with guarded_import():

@@ -24,7 +24,8 @@ from llama_index_raganything.errors import (
     SchemaMismatchError,
     StoreUnavailableError,
 )
-from llama_index_raganything.stores import Ledger, LedgerEntry, MilvusNodeStore
+from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,7 @@ class TestSharing:
     def test_second_process_is_told_what_to_do(self, uri, store):
         code = (
             "import sys\n"
-            "from llama_index_raganything.stores import MilvusNodeStore\n"
+            "from llama_index_raganything import MilvusNodeStore\n"
             "try: MilvusNodeStore(sys.argv[1])\n"
             "except Exception as error: print(type(error).__name__, error)\n"
         )
@@ -194,7 +195,7 @@ class TestSharing:
             "import asyncio, sys\n"
             "from llama_index.core.schema import TextNode\n"
             "from llama_index.core.vector_stores.types import VectorStoreQuery\n"
-            "from llama_index_raganything.stores import Ledger, LedgerEntry, MilvusNodeStore\n"
+            "from llama_index_raganything import Ledger, LedgerEntry, MilvusNodeStore\n"
             "store, ledger = MilvusNodeStore(sys.argv[1], 'kb'), Ledger(sys.argv[1], 'kb')\n"
             "print(*[node.text for node in store.get_nodes()])\n"
             "store.add([TextNode(text='x', embedding=[1.0, 0, 0, 0])], force_flush=True)\n"
@@ -252,7 +253,7 @@ class TestSharing:
         code = (
             "import sys\n"
             "from llama_index.core.schema import TextNode\n"
-            "from llama_index_raganything.stores import Ledger, LedgerEntry, MilvusNodeStore\n"
+            "from llama_index_raganything import Ledger, LedgerEntry, MilvusNodeStore\n"
             "ledger, store = Ledger(sys.argv[1], 'kb'), MilvusNodeStore(sys.argv[1], 'kb', 4)\n"
             "ledger.put(LedgerEntry(doc_id='done', state='ready'), LedgerEntry(doc_id='half', state='writing'))\n"
             "for batch in range(10_000):\n"

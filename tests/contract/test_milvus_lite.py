@@ -13,7 +13,7 @@ from llama_index.core.vector_stores.types import (
 )
 from vector_store_suite import DIM, KeywordSuite, NestedFilterSuite, NodeSuite, VectorStoreSuite
 
-from llama_index_raganything.stores import MilvusNodeStore
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 
 class MilvusSuite(VectorStoreSuite, NestedFilterSuite, KeywordSuite, NodeSuite):

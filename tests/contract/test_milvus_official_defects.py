@@ -25,7 +25,7 @@ from vector_store_suite import DIM, ask, filters_of, node
 
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import RAGAnythingError
-from llama_index_raganything.stores import MilvusNodeStore
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 with guarded_import():
     from llama_index.vector_stores.milvus import MilvusVectorStore

@@ -3,11 +3,11 @@ from __future__ import annotations
 from llama_index.core.schema import Document, NodeWithScore
 from node_parser_suite import NodeParserSuite
 
-from llama_index_raganything.documents import elements_to_document
+from llama_index_raganything.documents.packing import elements_to_document
 from llama_index_raganything.elements import Element
-from llama_index_raganything.node_parser import RAGAnythingNodeParser
-from llama_index_raganything.query_engine import PageContextPostprocessor
-from llama_index_raganything.stores import MilvusNodeStore
+from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
+from llama_index_raganything.query_engine.context.page_context import PageContextPostprocessor
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 from llama_index_raganything.testing import HashEmbedding
 
 PARAGRAPH = "The pump delivers 4.2 litres per minute. It is shown in Figure 1 and described in Table 1. "

@@ -18,7 +18,8 @@ from llama_index.core.schema import ImageNode, NodeRelationship, QueryBundle, Te
 from PIL import Image, ImageDraw
 from retriever_suite import RetrieverSuite, corpus_nodes, found, only
 
-from llama_index_raganything.attachments import AttachedQuery, ImageAttachment
+from llama_index_raganything.attachments.query import AttachedQuery
+from llama_index_raganything.attachments.types import ImageAttachment
 from llama_index_raganything.errors import (
     BlockedSourceError,
     ConfigurationError,
@@ -29,11 +30,11 @@ from llama_index_raganything.errors import (
     SourceError,
 )
 from llama_index_raganything.models.image_embedder import ImageEmbedder
+from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
 from llama_index_raganything.retrievers.fusion import FusionRetriever
-from llama_index_raganything.retrievers.nodes import NodeRetriever
 from llama_index_raganything.retrievers.visual import VISUAL_ROUTES_KEY, VisualRetriever, asks_for_picture
-from llama_index_raganything.stores.milvus import MilvusNodeStore
-from llama_index_raganything.stores.visual import MilvusVisualStore, visual_store_beside
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
+from llama_index_raganything.stores.nodes.visual import MilvusVisualStore, visual_store_beside
 from llama_index_raganything.testing import ColorEmbedding, HashEmbedding
 
 SIDE = 64

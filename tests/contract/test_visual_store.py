@@ -5,7 +5,7 @@ import itertools
 import pytest
 from vector_store_suite import DIM, NodeSuite, VectorStoreSuite
 
-from llama_index_raganything.stores import MilvusVisualStore
+from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
 
 
 class TestMilvusVisualStore(VectorStoreSuite, NodeSuite):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from llama_index_raganything.cli import main
-from llama_index_raganything.index import RAGAnythingIndex
+from llama_index_raganything.index.index import RAGAnythingIndex
 from llama_index_raganything.testing import ScriptedTextLLM
 
 TEXT = "# Towers\n\nThe tower of Oslo is 42 metres high.\n\n| Tower | Metres |\n| --- | --- |\n| Oslo | 42 |\n"

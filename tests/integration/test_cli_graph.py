@@ -5,8 +5,8 @@ import json
 import pytest
 
 from llama_index_raganything.cli import main
-from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
-from llama_index_raganything.stores.property_graph import MilvusPropertyGraphStore
+from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 
 FILES = {
     "town.md": "# Tromsø\n\nTromsø is a city in northern Norway. The mayor of Tromsø is Gunnar Wilhelmsen.\n",

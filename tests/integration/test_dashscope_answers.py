@@ -9,9 +9,9 @@ from llama_index.core.schema import ImageNode, NodeWithScore, TextNode
 from PIL import Image
 
 from llama_index_raganything import RAGAnythingQueryEngine
-from llama_index_raganything.enrich import ImageDescriber
+from llama_index_raganything.enrich.describers.image import ImageDescriber
 from llama_index_raganything.errors import DashScopeConnectionError, DashScopeServerError
-from llama_index_raganything.models.dashscope.chat import dashscope_llm, dashscope_vlm
+from llama_index_raganything.models.dashscope.models import dashscope_llm, dashscope_vlm
 from llama_index_raganything.testing import DashScopeServer, Fault
 
 REPLY = "The pump delivers 4.2 litres per minute [1]."

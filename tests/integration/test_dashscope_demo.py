@@ -9,8 +9,8 @@ import llama_index_raganything
 from llama_index_raganything import RAGAnythingIndex, RAGAnythingSettings
 from llama_index_raganything.cli import commands, main
 from llama_index_raganything.errors import ConfigurationError, DashScopeAuthenticationError
-from llama_index_raganything.models.dashscope.chat import dashscope_vlm
-from llama_index_raganything.models.dashscope.multimodal import DashScopeMultiModalEmbedding
+from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
+from llama_index_raganything.models.dashscope.models import dashscope_vlm
 from llama_index_raganything.testing import DashScopeServer, Fault, HashEmbedding, ScriptedTextLLM
 
 DEMO_FILES = Path(llama_index_raganything.__file__).parent / "demo_files"

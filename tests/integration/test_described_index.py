@@ -10,9 +10,11 @@ from llama_index.core.schema import ImageNode
 from PIL import Image, ImageDraw
 
 from llama_index_raganything import RAGAnythingIndex
-from llama_index_raganything.enrich import EquationDescriber, ImageDescriber, TableDescriber
-from llama_index_raganything.graph.linker import EntityLinker
-from llama_index_raganything.stores import MilvusPropertyGraphStore
+from llama_index_raganything.enrich.describers.equation import EquationDescriber
+from llama_index_raganything.enrich.describers.image import ImageDescriber
+from llama_index_raganything.enrich.describers.table import TableDescriber
+from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
+from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.testing import HashEmbedding, ScriptedChatLLM
 
 MODEL = HashEmbedding(dimension=64)

@@ -19,8 +19,8 @@ from llama_index_raganything import (
     RAGAnythingQueryEngine,
     citations_of,
 )
-from llama_index_raganything.query_engine import PageContextPostprocessor
-from llama_index_raganything.query_engine.node_images import attached_elements
+from llama_index_raganything.query_engine.context.node_images import attached_elements
+from llama_index_raganything.query_engine.context.page_context import PageContextPostprocessor
 from llama_index_raganything.testing import ScriptedTextLLM
 
 YEARS = ("2031", "2032", "2033")

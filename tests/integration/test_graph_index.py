@@ -12,12 +12,13 @@ from reportlab.pdfgen import canvas
 
 from llama_index_raganything import RAGAnythingIndex
 from llama_index_raganything.errors import ConfigurationError, SchemaMismatchError
-from llama_index_raganything.graph.triples import TripleExtractor
-from llama_index_raganything.retrievers.graph import EvidenceRetriever
-from llama_index_raganything.retrievers.nodes import NodeRetriever
-from llama_index_raganything.retrievers.sets import SetRanking
-from llama_index_raganything.stores import MilvusPropertyGraphStore, graph_tables
-from llama_index_raganything.stores.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.graph.extraction.triples import TripleExtractor
+from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever
+from llama_index_raganything.retrievers.evidence.node_sets import SetRanking
+from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
+from llama_index_raganything.stores.graph import collections as graph_tables
+from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.testing import HashEmbedding, ScriptedTextLLM
 
 MODEL = HashEmbedding(dimension=64)

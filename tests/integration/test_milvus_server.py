@@ -5,14 +5,9 @@ Hybrid search with logins needs a newer server, which cannot be had without dock
 """
 
 import asyncio
-import sys
-from pathlib import Path
 
 import pytest
 from llama_index.core.vector_stores.types import FilterOperator, VectorStoreQuery
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "contract"))
-
 from milvus_server import ServerNotAvailableError, milvus
 from vector_store_suite import (
     DIM,
@@ -28,7 +23,8 @@ from vector_store_suite import (
 )
 
 from llama_index_raganything.errors import StoreUnavailableError
-from llama_index_raganything.stores import Ledger, LedgerEntry, MilvusNodeStore
+from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 pytestmark = pytest.mark.slow
 

@@ -2,17 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "contract"))
-
 from milvus_server import milvus_lite
 from test_milvus_lite import MilvusSuite
 from vector_store_suite import DIM, ask, node
 
-from llama_index_raganything.stores import Ledger, LedgerEntry, MilvusNodeStore
+from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +29,7 @@ class TestMilvusLiteOverTcp(MilvusSuite):
 def test_two_processes_share_one_server(url):
     code = (
         "import sys\n"
-        "from llama_index_raganything.stores import Ledger, MilvusNodeStore\n"
+        "from llama_index_raganything import Ledger, MilvusNodeStore\n"
         "print(MilvusNodeStore(sys.argv[1], 'kb').count(), Ledger(sys.argv[1], 'kb').get('d').state)\n"
     )
     with MilvusNodeStore(url, "kb", DIM) as store, Ledger(url, "kb") as ledger:

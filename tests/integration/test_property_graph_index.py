@@ -14,7 +14,7 @@ from llama_index.core.indices.property_graph import (
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import ImageNode, NodeRelationship, RelatedNodeInfo, TextNode
 
-from llama_index_raganything.stores import MilvusPropertyGraphStore
+from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.testing import HashEmbedding, ScriptedTextLLM
 
 TEXTS = {

@@ -8,7 +8,7 @@ from reportlab.pdfgen import canvas
 
 from benchmarks import _relevance
 from llama_index_raganything import RAGAnythingIndex
-from llama_index_raganything.query_engine.extractive import ExtractiveSynthesizer
+from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.prompts import NOT_FOUND
 from llama_index_raganything.testing import HashEmbedding
 

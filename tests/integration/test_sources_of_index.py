@@ -20,7 +20,7 @@ from llama_index_raganything import (
     RAGAnythingReader,
     SourceError,
 )
-from llama_index_raganything.readers import folders
+from llama_index_raganything.readers.sources import folders
 from llama_index_raganything.testing import HashEmbedding
 
 DEMO = Path(__file__).parents[2] / "llama_index_raganything" / "demo_files"
@@ -202,7 +202,7 @@ def test_from_paths_closes_the_index_when_it_raises(tmp_path):
     }
     with pytest.raises(SourceError):
         RAGAnythingIndex.from_paths(tmp_path / "reprots", **options)
-    from llama_index_raganything.stores import clients
+    from llama_index_raganything.stores.milvus import connection as clients
 
     assert not [key for key in clients._connections if key[0] == options["uri"]]
 

@@ -17,7 +17,7 @@ from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Table, T
 
 from llama_index_raganything import RAGAnythingIndex, citations_of
 from llama_index_raganything.query_engine.prompts import NOT_FOUND, NOT_FOUND_ZH
-from llama_index_raganything.query_engine.tables import TableQueryEngine
+from llama_index_raganything.query_engine.tables.engine import TableQueryEngine
 from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.testing import HashEmbedding, ScriptedTextLLM
 
@@ -406,7 +406,7 @@ def test_llamaindex_engine_runs_on_the_tables(index):
     from llama_index.core.embeddings import MockEmbedding
     from llama_index.core.query_engine import NLSQLTableQueryEngine
 
-    from llama_index_raganything.query_engine.table_sql import TableSQLDatabase
+    from llama_index_raganything.query_engine.tables.sql import TableSQLDatabase
 
     statement = sql_for(index, "Tanker", TOP)
     llm = ScriptedTextLLM(replies=[statement, "A tanker."])

@@ -12,8 +12,8 @@ from reportlab.platypus import Paragraph, SimpleDocTemplate, Table, TableStyle
 
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.stores.tables import TableStore
-from llama_index_raganything.tables import tables_of_nodes
+from llama_index_raganything.stores.tables.store import TableStore
+from llama_index_raganything.tables.read import tables_of_nodes
 
 HEADER = ["Segment", "Revenue ($ million)", "Change", "Founded"]
 BODY = [

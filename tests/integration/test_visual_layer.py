@@ -11,11 +11,11 @@ from reportlab.pdfgen import canvas
 
 from llama_index_raganything import RAGAnythingIndex
 from llama_index_raganything.errors import SchemaMismatchError
+from llama_index_raganything.ingestion.image_layer import VisualWriter
 from llama_index_raganything.ingestion.layers import Layer
-from llama_index_raganything.ingestion.visual import VisualWriter
 from llama_index_raganything.models.image_embedder import ImageEmbedder
 from llama_index_raganything.retrievers.visual import VisualRetriever
-from llama_index_raganything.stores.visual import MilvusVisualStore, visual_store_beside
+from llama_index_raganything.stores.nodes.visual import MilvusVisualStore, visual_store_beside
 from llama_index_raganything.testing import ColorEmbedding, HashEmbedding
 
 COLOURS = {"red": (220, 30, 30), "green": (40, 160, 60), "blue": (40, 70, 210)}

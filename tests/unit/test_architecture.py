@@ -8,9 +8,11 @@ import llama_index_raganything
 ROOT = Path(llama_index_raganything.__file__).parent
 PACKAGE = ROOT.name
 FLOORS = (
-    {"errors", "_arguments", "_files", "_imports", "_pickling", "_scripts"},
-    {"elements", "config", "sentences"},
-    {"documents", "attachments", "images", "modalities", "workers", "models", "ranking", "graph", "tables"},
+    {"errors", "_arguments", "_files", "_imports", "_pickling", "text"},
+    {"elements", "config", "nodes"},
+    {"documents", "questions", "attachments", "images", "modalities", "workers", "models", "tables"},
+    {"retries", "ranking"},
+    {"graph"},
     {"readers", "stores"},
     {"node_parser", "enrich"},
     {"retrievers", "query_engine", "ingestion"},

@@ -8,12 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from llama_index_raganything import RAGAnythingIndex, modalities
-from llama_index_raganything.documents import document_elements
+from llama_index_raganything.documents.packing import document_elements
 from llama_index_raganything.elements import Element
-from llama_index_raganything.enrich.processors import registered_content_types
-from llama_index_raganything.enrich.registry import register_modality, unregister_modality
+from llama_index_raganything.enrich.registry import register_modality, registered_content_types, unregister_modality
 from llama_index_raganything.errors import ConfigurationError, CorruptFileError
-from llama_index_raganything.node_parser import RAGAnythingNodeParser
+from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
 from llama_index_raganything.readers.reader import RAGAnythingReader
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

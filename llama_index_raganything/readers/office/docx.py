@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.office.charts import chart_parts, name_charts
-from llama_index_raganything.readers.office.ooxml import Package, paragraphs
-from llama_index_raganything.readers.office.supplement import Ground, add_missing, ground_text
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.office.ground_text import Ground, add_missing, ground_text
+from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 
 _SIDE_PARTS: Final = ("header", "footer", "footnotes", "endnotes", "diagramData")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.encoding import declared_encoding, decode_text
+from llama_index_raganything.readers.office.ground_text import Ground, add_missing
 from llama_index_raganything.readers.office.ooxml import Package
-from llama_index_raganything.readers.office.supplement import Ground, add_missing
-from llama_index_raganything.readers.text.encoding import declared_encoding, decode_text
 from llama_index_raganything.readers.web.html import html_elements
 
 

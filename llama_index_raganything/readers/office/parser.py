@@ -9,9 +9,10 @@ from typing import Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.docvortex import docvortex_version, parse_with_docvortex
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
+from llama_index_raganything.readers.engines.docvortex import docvortex_version, parse_with_docvortex
+from llama_index_raganything.readers.mail.mhtml import parse_mhtml
 from llama_index_raganything.readers.office.containers import check_container
 from llama_index_raganything.readers.office.docx import repair_docx
 from llama_index_raganything.readers.office.epub import repair_epub
@@ -19,11 +20,9 @@ from llama_index_raganything.readers.office.number_formats import workbook_as_sh
 from llama_index_raganything.readers.office.odf import repair_odp, repair_ods, repair_odt
 from llama_index_raganything.readers.office.pptx import repair_pptx
 from llama_index_raganything.readers.office.sheets import caption_tables, tidy_sheet_table
-from llama_index_raganything.readers.office.xlsx import repair_xlsx
-from llama_index_raganything.readers.office.xlsx_stream import is_large, parse_large_workbook
+from llama_index_raganything.readers.office.xlsx import is_large, parse_large_workbook, repair_xlsx
 from llama_index_raganything.readers.text.delimited import parse_delimited
 from llama_index_raganything.readers.web.html import first_heading, parse_html
-from llama_index_raganything.readers.web.mhtml import parse_mhtml
 
 _Parser = Callable[[Path, ParseOptions, AssetStore], ParsedFile]
 

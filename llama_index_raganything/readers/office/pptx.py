@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_raganything.elements import Element, label_of
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.office.charts import chart_parts, name_charts
-from llama_index_raganything.readers.office.ooxml import Package, paragraphs
-from llama_index_raganything.readers.office.supplement import Ground, add_missing, ground_text
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.office.ground_text import Ground, add_missing, ground_text
+from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 from llama_index_raganything.readers.web.local_images import image_suffix
 
 _FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|bmp|tiff?|emf|wmf|svg|webp)", re.IGNORECASE)

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from llama_index_raganything.elements import Element, label_of
-from llama_index_raganything.readers.tables import rows_to_html, rows_to_markdown
+from llama_index_raganything.readers.common.html_tables import rows_to_html, rows_to_markdown
 
 Rows = list[list[str]]
 

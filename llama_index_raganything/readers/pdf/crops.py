@@ -7,7 +7,7 @@ import math
 from typing import Any, Final
 
 from llama_index_raganything.elements import Box
-from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.common.assets import AssetStore
 from llama_index_raganything.readers.pdf.text import PDFIUM_LOCK
 
 MAX_RENDER_PIXELS: Final = 20_000_000

@@ -12,9 +12,9 @@ from typing import Any
 
 from llama_index_raganything._files import replace_file
 from llama_index_raganything.errors import RAGAnythingError
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.cache import ParseCache, file_hash
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
 from llama_index_raganything.readers.pdf.crops import JPEG_QUALITY, has_ink, render_page, store_jpeg
 from llama_index_raganything.readers.pdf.text import PDFIUM_LOCK, open_pdf
 

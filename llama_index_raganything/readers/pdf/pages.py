@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.base import ParseOptions
-from llama_index_raganything.readers.ocr import OCR_SCALE, recognise
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import ParseOptions
+from llama_index_raganything.readers.common.layout import Line, covered_share
+from llama_index_raganything.readers.common.ocr import OCR_SCALE, recognise
 from llama_index_raganything.readers.pdf.crops import crop_box, has_ink, render_page, store_jpeg
-from llama_index_raganything.readers.pdf.layout import Line, covered_share
 from llama_index_raganything.readers.pdf.page_images import store_page
 from llama_index_raganything.readers.pdf.text import PageText, page_lines, picture_boxes
 from llama_index_raganything.readers.pdf.words import joined_text, place_lines, rounded, with_lost_words

@@ -14,17 +14,20 @@ from typing import Any, Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import ConfigurationError, CorruptFileError
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.docvortex import docvortex_version
-from llama_index_raganything.readers.docvortex_blocks import attach_loose_captions, blocks_to_elements, deepen_headings
-from llama_index_raganything.readers.pdf.columns.captions import caption_tables
-from llama_index_raganything.readers.pdf.columns.merge import merge_tables
-from llama_index_raganything.readers.pdf.columns.page_tables import page_tables
-from llama_index_raganything.readers.pdf.labels import page_labels
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
+from llama_index_raganything.readers.engines.docvortex import docvortex_version
+from llama_index_raganything.readers.engines.docvortex_blocks import (
+    attach_loose_captions,
+    blocks_to_elements,
+    deepen_headings,
+)
+from llama_index_raganything.readers.pdf.page_labels import page_labels
 from llama_index_raganything.readers.pdf.pages import PageParser
 from llama_index_raganything.readers.pdf.structure import analyse_pages
 from llama_index_raganything.readers.pdf.text import PDFIUM_LOCK, PageText, open_pdf, read_page
+from llama_index_raganything.readers.pdf.unruled_tables.merge import caption_tables, merge_tables
+from llama_index_raganything.readers.pdf.unruled_tables.page_tables import page_tables
 
 MAX_PAGES: Final = 20_000
 """Pages read of one file; damaged files claim billions."""

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from llama_index_raganything.readers.docvortex import docvortex_version, load_docvortex
-from llama_index_raganything.readers.docvortex_blocks import Block
+from llama_index_raganything.readers.engines.docvortex import docvortex_version, load_docvortex
+from llama_index_raganything.readers.engines.docvortex_blocks import Block
 from llama_index_raganything.readers.pdf.text import PDFIUM_LOCK
 
 PAGES_AT_ONCE: Final = 32

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llama_index_raganything.errors import CorruptFileError, EncryptedFileError, SourceError
-from llama_index_raganything.readers.pdf.layout import FloatBox, Line, around
+from llama_index_raganything.readers.common.layout import FloatBox, Line, around
 
 PDFIUM_LOCK: Final = threading.RLock()
 """pdfium is not thread-safe: every call into it, docvortex's included, is made under this lock."""

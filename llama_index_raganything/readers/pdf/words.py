@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from llama_index_raganything.elements import Box, Element
-from llama_index_raganything.readers.pdf.layout import Line, covered_share, is_row, paragraphs
+from llama_index_raganything.readers.common.layout import Line, covered_share, is_row, paragraphs
 from llama_index_raganything.readers.pdf.text import PageText
 
 MIN_STRUCTURE_WORDS: Final = 0.5

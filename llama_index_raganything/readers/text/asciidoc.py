@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from llama_index_raganything.elements import Element, label_of
-from llama_index_raganything.readers.tables import rows_to_markdown
+from llama_index_raganything.readers.common.html_tables import rows_to_markdown
 
 _HEADING = re.compile(r"^(={1,6}|#{1,6})\s+(\S.*)$")
 _ATTRIBUTE = re.compile(r"^:!?[\w\-]+!?:(?:\s.*)?$")

@@ -11,8 +11,8 @@ from typing import Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, FileTooLargeError
-from llama_index_raganything.readers.tables import MAX_CELLS, MAX_COLUMNS, rows_to_markdown
-from llama_index_raganything.readers.text.encoding import decode_text
+from llama_index_raganything.readers.common.encoding import decode_text
+from llama_index_raganything.readers.common.html_tables import MAX_CELLS, MAX_COLUMNS, rows_to_markdown
 
 MAX_BYTES: Final = 256 * 1024**2
 _DELIMITERS: Final = ",;\t|"
@@ -35,7 +35,7 @@ def parse_delimited(path: Path) -> list[Element]:
     Raises:
         CorruptFileError: The file holds no rows.
         FileTooLargeError: The file is larger than :data:`MAX_BYTES` or has more cells than
-            :data:`~llama_index_raganything.readers.tables.MAX_CELLS`.
+            :data:`~llama_index_raganything.readers.common.html_tables.MAX_CELLS`.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from llama_index_raganything.elements import Element, label_of
-from llama_index_raganything.readers.tables import rows_to_markdown
+from llama_index_raganything.readers.common.html_tables import rows_to_markdown
 from llama_index_raganything.readers.text.prose import parse_prose
 
 _LEVELS: Final = {

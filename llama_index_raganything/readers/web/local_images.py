@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, unquote_to_bytes
 
-from llama_index_raganything.readers.assets import AssetStore
+from llama_index_raganything.readers.common.assets import AssetStore
 
 MAX_IMAGE_BYTES: Final = 32 * 1024 * 1024
 """Larger images are not stored."""

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.errors import ConfigurationError, IngestionError
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
-from llama_index_raganything.retrievers.lightrag.results import MODES, ChunkHit, merge, query_arguments
+from llama_index_raganything.retrievers.lightrag.results import MODES, ChunkHit, NodeSource, merge, query_arguments
 from llama_index_raganything.retrievers.lightrag.runner import LoopThread, shared_loop_thread
 from llama_index_raganything.retrievers.lightrag.session import BuildReport, Session
 from llama_index_raganything.retrievers.lightrag.settings import (
@@ -35,7 +35,6 @@ from llama_index_raganything.retrievers.lightrag.settings import (
     parse_address,
     prepare_folder,
 )
-from llama_index_raganything.retrievers.lightrag.sources import NodeSource
 
 dispatcher = get_dispatcher(__name__)
 logger = logging.getLogger(__name__)

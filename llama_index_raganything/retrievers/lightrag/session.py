@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_raganything._arguments import argument_names, refuse_unknown
 from llama_index_raganything.errors import StoreError
-from llama_index_raganything.retrievers.lightrag.adapters import Failures
 from llama_index_raganything.retrievers.lightrag.chunks import ChunkTable, Entry, document_id, text_key
-from llama_index_raganything.retrievers.lightrag.environment import lightrag_imports
 from llama_index_raganything.retrievers.lightrag.opening import (
     STORAGES,
+    Failures,
     connect_milvus,
     let_go,
+    lightrag_imports,
     open_lightrag,
     translated,
 )
@@ -27,7 +27,7 @@ from llama_index_raganything.retrievers.lightrag.results import ChunkHit, read_h
 from llama_index_raganything.retrievers.lightrag.settings import SessionSettings
 
 if TYPE_CHECKING:
-    from llama_index_raganything.stores.clients import Connection
+    from llama_index_raganything.stores.milvus.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ class Session:
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            from llama_index_raganything.stores.clients import release
+            from llama_index_raganything.stores.milvus.connection import release
 
             release(connection)
 

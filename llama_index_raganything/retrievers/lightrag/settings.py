@@ -16,7 +16,7 @@ from llama_index_raganything.errors import ConfigurationError, SourceError
 from llama_index_raganything.retrievers.lightrag.chunks import FILE_NAME, ChunkTable
 
 if TYPE_CHECKING:
-    from llama_index_raganything.stores.clients import Address
+    from llama_index_raganything.stores.milvus.connection import Address
 
 _WORKSPACE = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _MILVUS_WORKSPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}|")
@@ -66,7 +66,7 @@ def parse_address(uri: str | Path | None, token: SecretStr | str | None, db_name
     """
     if uri is None:
         return None
-    from llama_index_raganything.stores.clients import Address
+    from llama_index_raganything.stores.milvus.connection import Address
 
     return Address.parse(uri, token, db_name)
 

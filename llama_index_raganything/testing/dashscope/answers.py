@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from llama_index_raganything.testing.dashscope.images import image_bytes, open_image
-from llama_index_raganything.testing.dashscope.vectors import image_colours, words_of
+from llama_index_raganything.testing.dashscope.vectors import image_bytes, image_colours, open_image, words_of
 from llama_index_raganything.testing.vectors import COLOURS
 
 _DIGITS: Final = 6

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llama_index_raganything.testing.dashscope.errors import DOCUMENTED_ERRORS, Refusal, algorithm_refusal, wrong_route
-from llama_index_raganything.testing.dashscope.images import image_bytes, open_image
+from llama_index_raganything.testing.dashscope.vectors import image_bytes, open_image
 
 _MEGABYTE: Final = 1_000_000
 _TOKEN: Final = re.compile(r"[a-zA-Z]+|[0-9]|[\u3400-\u9fff]{1,4}")

@@ -17,23 +17,302 @@ only and keeps everything it was sent in memory.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
+import socketserver
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
-from llama_index_raganything.testing.dashscope.faults import Fault, LoggedRequest, ScriptedFault
-from llama_index_raganything.testing.dashscope.http import LoopbackHTTPServer
+from llama_index_raganything.testing.dashscope.errors import (
+    Fault,
+    LoggedRequest,
+    Refusal,
+    ScriptedFault,
+    compatible_error,
+    native_error,
+    wrong_route,
+)
 from llama_index_raganything.testing.dashscope.replies import Reply
 from llama_index_raganything.testing.dashscope.service import (
     COMPATIBLE_BASE,
     NATIVE_BASE,
+    PATHS,
     ROUTE_GROUPS,
     Request,
     Script,
     ScriptedReply,
     respond,
 )
+from llama_index_raganything.testing.dashscope.vectors import encode
+
+_BACKLOG: Final = 256
+_BUFFER: Final = 1 << 16
+_SSE: Final = "text/event-stream;charset=UTF-8"
+_JSON: Final = "application/json"
+
+
+class Service(Protocol):
+    """What answers the requests."""
+
+    latency: float
+    event_delay: float
+    api_key: str
+
+    def log(self, request: LoggedRequest) -> None:
+        """Note a request."""
+
+    def next_fault(self, route: str, body: dict[str, Any]) -> Fault | None:
+        """Return what shall go wrong with a request, and count it."""
+
+    def respond(self, request: Request) -> Reply | Iterator[Reply]:
+        """Return the answer to a request, or its events."""
+
+
+class LoopbackHTTPServer(ThreadingHTTPServer):
+    """HTTP on 127.0.0.1: threads that end with the process, and connections that end with the server.
+
+    Args:
+        dashscope: What answers.
+    """
+
+    daemon_threads = True
+    request_queue_size = _BACKLOG
+
+    def __init__(self, dashscope: Service) -> None:
+        self.dashscope = dashscope
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def server_bind(self) -> None:
+        """Bind without asking for the host's name, which can wait for a name server."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # str by AF_INET
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember the connection while it is open."""
+        with self._open_lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget the connection."""
+        with self._open_lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that went away."""
+
+    def close(self) -> None:
+        """Close the listening socket and all connections."""
+        self.server_close()
+        with self._open_lock:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Cut(Exception):  # noqa: N818  # ends an answer early, on purpose
+    """The connection is to be cut here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection; its answers leave at once and in as few packets as can be."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "LoopbackDashScope"
+    sys_version = ""
+    disable_nagle_algorithm = True  # Nagle's algorithm would hold the end of an answer back for 40 ms.
+    wbufsize = _BUFFER
+    server: LoopbackHTTPServer
+
+    def do_POST(self) -> None:  # the name that http.server calls
+        """Answer a request."""
+        length = self.headers.get("Content-Length") or "0"
+        if not length.isdecimal() or "Transfer-Encoding" in self.headers:
+            # What follows cannot be told from a next request.
+            self.send_error(411)
+            self.close_connection = True
+            return
+        content = self.rfile.read(int(length))
+        self._arrived = time.perf_counter()
+        path = self.path.partition("?")[0]
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = _json_object(content)
+        route = PATHS.get(path, "unknown")
+        self._logged = LoggedRequest(route, path, self.command, headers, body or {}, self._arrived)
+        self._request = Request(route, path, headers, body or {}, str(uuid.uuid4()))
+        dashscope = self.server.dashscope
+        dashscope.log(self._logged)
+        fault = dashscope.next_fault(route, body or {})
+        try:
+            self._answer(fault or Fault(), body is not None)
+        except (_Cut, OSError):
+            self.close_connection = True
+        finally:
+            self._logged.ended = self._logged.ended or time.perf_counter()
+
+    do_GET = do_PUT = do_DELETE = do_POST  # noqa: N815  # the names that http.server calls
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # http.server's name
+        """Write no log to the error stream."""
+
+    def _answer(self, fault: Fault, readable: bool) -> None:
+        if fault.delay:
+            time.sleep(fault.delay)
+        if fault.drop:
+            raise _Cut
+        if fault.is_error:
+            self._send_fault(fault)
+            return
+        try:
+            reply = self._reply(readable)
+        except Refusal as refusal:
+            self._send_refusal(refusal)
+            return
+        if isinstance(reply, dict):
+            # A function of the test gets plain lists.
+            reply = fault.reply(json.loads(encode(reply))) if fault.reply else reply
+            self._send_json(200, reply, fault)
+        else:
+            events = (fault.reply(event) for event in reply) if fault.reply else reply
+            self._send_events(events, fault)
+
+    def _reply(self, readable: bool) -> Reply | Iterator[Reply]:
+        """Return the good answer to the request, or raise why there is none, in the order of the service's gates."""
+        request, dashscope = self._request, self.server.dashscope
+        if request.route == "unknown":
+            raise Refusal("Not Found", "ModelNotFound") if request.compatible else wrong_route()
+        if self.command != "POST":
+            message = f"Request method '{self.command}' is not supported."
+            raise Refusal(message, status=405)
+        given = request.headers.get("authorization", "")
+        if not given.startswith("Bearer "):
+            raise Refusal("No API-key provided.", "InvalidApiKey")
+        if given != f"Bearer {dashscope.api_key}":
+            message = "Incorrect API key provided. " if request.compatible else "Invalid API-key provided."
+            raise Refusal(message.strip(), "InvalidApiKey")
+        if not readable or _JSON not in request.headers.get("content-type", ""):
+            raise Refusal("Required body invalid, please check the request body format.")
+        return dashscope.respond(request)
+
+    def _send_refusal(self, refusal: Refusal) -> None:
+        request_id = self._request.request_id
+        if self._request.compatible:
+            code, kind = refusal.compatible_code, refusal.compatible_type
+            self._send_error_body(refusal.status, compatible_error(code, kind, refusal.message, request_id), Fault())
+        else:
+            body = native_error(refusal.code, refusal.message, request_id)
+            self._send_error_body(refusal.status, body, Fault())
+
+    def _send_fault(self, fault: Fault) -> None:
+        if fault.body is not None:
+            self._send(fault.status, fault.body, fault.content_type, fault)
+        else:
+            self._send_error_body(fault.status, self._error_body(fault), fault)
+
+    def _error_body(self, fault: Fault) -> Reply:
+        return fault.error_body(self._request.compatible, self._request.request_id)
+
+    def _send_error_body(self, status: int, body: Reply, fault: Fault) -> None:
+        """Send an error; to a native request for a stream it goes as an event."""
+        if self._request.streams and not self._request.compatible:
+            self._send(status, _native_event(1, body, status, "error"), _SSE, fault)
+        else:
+            self._send_json(status, body, fault)
+
+    def _send_json(self, status: int, body: Any, fault: Fault) -> None:
+        self._send(status, encode(body), _JSON, fault)
+
+    def _send(self, status: int, content: bytes, content_type: str, fault: Fault) -> None:
+        self._wait_for_latency()
+        self._begin(status, content_type, fault)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self._logged.ended = time.perf_counter()
+        self._write(content, fault, 0)
+        self.wfile.flush()
+
+    def _send_events(self, events: Iterator[Any], fault: Fault) -> None:
+        """Send the events of a stream in chunks (RFC 9112, 7.1)."""
+        self._wait_for_latency()
+        self._begin(200, _SSE, fault)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Cache-Control", "no-cache")
+        self.end_headers()
+        written = 0
+        for content in self._framed(events, fault):
+            self.wfile.write(f"{len(content):x}\r\n".encode("ascii"))
+            self._write(content, fault, written)
+            self.wfile.write(b"\r\n")
+            self.wfile.flush()
+            written += len(content)
+        self._logged.ended = time.perf_counter()
+        self.wfile.write(b"0\r\n\r\n")
+        self.wfile.flush()
+
+    def _framed(self, events: Iterator[Any], fault: Fault) -> Iterator[bytes]:
+        """Yield the events as they are sent, at their pace, until the fault ends them."""
+        compatible = self._request.compatible
+        for number, event in enumerate(events, 1):
+            if number > 1 and self.server.dashscope.event_delay:
+                time.sleep(self.server.dashscope.event_delay)
+            if fault.error_after_events is not None and number > fault.error_after_events:
+                body = self._error_body(fault)
+                yield _compatible_event(body) if compatible else _native_event(number, body, 500, "error")
+                return
+            if fault.cut_after_events is not None and number > fault.cut_after_events:
+                raise _Cut
+            yield _compatible_event(event) if compatible else _native_event(number, event, 200, "result")
+        if compatible:
+            yield b"data: [DONE]\n\n"
+
+    def _begin(self, status: int, content_type: str, fault: Fault) -> None:
+        self._logged.status = status
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("X-Request-Id", self._request.request_id)
+        for name, value in fault.headers.items():
+            self.send_header(name, value)
+
+    def _write(self, content: bytes, fault: Fault, written: int) -> None:
+        """Write as much of the body as the fault allows, and cut there."""
+        if fault.cut_after is None or written + len(content) <= fault.cut_after:
+            self.wfile.write(content)
+            return
+        self.wfile.write(content[: fault.cut_after - written])
+        self.wfile.flush()
+        raise _Cut
+
+    def _wait_for_latency(self) -> None:
+        left = self._arrived + self.server.dashscope.latency - time.perf_counter()
+        if left > 0:
+            time.sleep(left)
+
+
+def _json_object(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON object of a body; None for anything else."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _compatible_event(body: Any) -> bytes:
+    return b"data: " + encode(body) + b"\n\n"
+
+
+def _native_event(number: int, body: Any, status: int, name: str) -> bytes:
+    return f"id:{number}\nevent:{name}\n:HTTP_STATUS/{status}\ndata:".encode() + encode(body) + b"\n\n"
+
 
 _POLL_SECONDS: Final = 0.02
 

@@ -6,7 +6,7 @@ import pytest
 from llama_index.core.schema import TextNode
 
 from llama_index_raganything.elements import DESCRIPTION_KEY
-from llama_index_raganything.enrich.equations import MAX_WORDS_CHARS, EquationWords, latex_to_words
+from llama_index_raganything.enrich.equation_words import MAX_WORDS_CHARS, EquationWords, latex_to_words
 
 
 @pytest.mark.parametrize(

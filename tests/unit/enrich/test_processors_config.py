@@ -7,16 +7,15 @@ import pytest
 from llama_index.core.schema import TextNode
 
 from llama_index_raganything._imports import guarded_import
-from llama_index_raganything.enrich import (
-    ElementDescriber,
-    ElementProcessor,
-    EquationDescriber,
-    ImageDescriber,
+from llama_index_raganything.enrich.base import ElementProcessor
+from llama_index_raganything.enrich.config import processors_from_config, reader_options_from_config
+from llama_index_raganything.enrich.describers.base import ElementDescriber
+from llama_index_raganything.enrich.describers.equation import EquationDescriber
+from llama_index_raganything.enrich.describers.image import ImageDescriber
+from llama_index_raganything.enrich.describers.table import TableDescriber
+from llama_index_raganything.enrich.registry import (
     ProcessorOptions,
-    TableDescriber,
     make_processors,
-    processors_from_config,
-    reader_options_from_config,
     register_processor,
     registered_content_types,
     unregister_processor,
@@ -63,7 +62,7 @@ def test_the_configuration_decides_what_is_described():
 
 
 def test_sound_and_film_are_processed_where_they_are_asked_for():
-    from llama_index_raganything.enrich.media import MediaDescriber
+    from llama_index_raganything.enrich.describers.media import MediaDescriber
 
     llm = ScriptedChatLLM()
     assert not any(isinstance(item, MediaDescriber) for item in processors_from_config(config(), llm))

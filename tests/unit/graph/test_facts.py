@@ -8,6 +8,7 @@ import pytest
 from llama_index.core.schema import TextNode
 
 from llama_index_raganything.errors import SchemaMismatchError
+from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.facts import (
     FACTS_VERSION,
     NodeFacts,
@@ -17,8 +18,7 @@ from llama_index_raganything.graph.facts import (
     name_hash,
     pack_counts,
 )
-from llama_index_raganything.graph.linker import EntityLinker
-from llama_index_raganything.graph.mirror import GraphMirror
+from llama_index_raganything.graph.memory.mirror import GraphMirror
 
 ARRAYS = (
     "term_counts", "terms", "name_counts", "names", "skips", "title_terms", "subject_names", "subject_weights",

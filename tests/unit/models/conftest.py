@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from llama_index_raganything.models.dashscope import retry
+from llama_index_raganything.models.dashscope.api import retry
 from llama_index_raganything.testing import DashScopeServer
 
 

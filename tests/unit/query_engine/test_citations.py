@@ -10,7 +10,7 @@ from llama_index_raganything.query_engine.citations import (
     parse_box,
     supporting_numbers,
 )
-from llama_index_raganything.query_engine.quotes import without_markers
+from llama_index_raganything.query_engine.extractive.quotes import without_markers
 
 
 def sources(*texts: str) -> list[NodeWithScore]:

@@ -7,7 +7,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index_raganything.errors import MissingDependencyError
 from llama_index_raganything.models.wordllama import vector_length
 from llama_index_raganything.ranking import relevance as module
-from llama_index_raganything.ranking.evidence import EvidenceRanker
+from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
 from llama_index_raganything.ranking.relevance import UNKNOWN, relevance
 
 PUMPS = [

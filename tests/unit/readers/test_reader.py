@@ -18,7 +18,7 @@ from llama_index.core import SimpleDirectoryReader
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation import get_dispatcher
 
-from llama_index_raganything.documents import document_elements
+from llama_index_raganything.documents.packing import document_elements
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import (
     BlockedSourceError,
@@ -30,8 +30,7 @@ from llama_index_raganything.errors import (
     SourceError,
     UnsupportedFormatError,
 )
-from llama_index_raganything.readers.events import ParseEndEvent, ParseStartEvent
-from llama_index_raganything.readers.reader import RAGAnythingReader
+from llama_index_raganything.readers.reader import ParseEndEvent, ParseStartEvent, RAGAnythingReader
 
 ITEMS = [{"type": "text", "text": "Harbour", "text_level": 1}, {"type": "text", "text": "Ships."}]
 
@@ -200,7 +199,7 @@ def test_media_become_one_element(reader: RAGAnythingReader, tmp_path: Path) -> 
 
 
 def test_big_media_are_not_copied(reader: RAGAnythingReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llama_index_raganything.readers.media.MAX_COPIED_BYTES", 10)
+    monkeypatch.setattr("llama_index_raganything.readers.media.recordings.MAX_COPIED_BYTES", 10)
     (tmp_path / "a.mp3").write_bytes(b"ID3\x04" + b"\0" * 100)
     (element,) = document_elements(reader.load_data(tmp_path / "a.mp3")[0])
     assert element.asset is None

@@ -15,7 +15,7 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from llama_index_raganything.documents import document_elements
+from llama_index_raganything.documents.packing import document_elements
 from llama_index_raganything.errors import (
     ConfigurationError,
     CorruptFileError,
@@ -23,10 +23,10 @@ from llama_index_raganything.errors import (
     ParseError,
     UnsupportedFormatError,
 )
-from llama_index_raganything.readers.assets import AssetStore
-from llama_index_raganything.readers.base import ParseOptions
-from llama_index_raganything.readers.mineru import parse_with_mineru
-from llama_index_raganything.readers.raganything import check_weights
+from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import ParseOptions
+from llama_index_raganything.readers.engines.mineru import parse_with_mineru
+from llama_index_raganything.readers.engines.raganything_parsers import check_weights
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.registry import named_parser, parse_to_content_list, register_parsers
 

@@ -9,7 +9,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.retrievers.tables import TableRetriever
-from llama_index_raganything.stores.milvus import MilvusNodeStore
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 from llama_index_raganything.testing import HashEmbedding
 
 MODEL = HashEmbedding()

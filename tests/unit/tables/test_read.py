@@ -6,12 +6,12 @@ import random
 import pytest
 from llama_index.core.schema import Document, NodeRelationship, RelatedNodeInfo, TextNode
 
-from llama_index_raganything.documents import elements_to_document
+from llama_index_raganything.documents.packing import elements_to_document
 from llama_index_raganything.elements import Element
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
-from llama_index_raganything.tables import TableRecord, tables_of_nodes
+from llama_index_raganything.tables.model import TableRecord
 from llama_index_raganything.tables.profile import profile
-from llama_index_raganything.tables.read import pipe_cells, pipe_tables
+from llama_index_raganything.tables.read import pipe_cells, pipe_tables, tables_of_nodes
 
 
 def nodes_of(*elements, **options):

@@ -1,0 +1,1 @@
+"""Descriptions of images, tables, equations and recordings by models."""

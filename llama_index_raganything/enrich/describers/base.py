@@ -1,0 +1,490 @@
+"""``Describer``: an LLM describes elements through RAG-Anything's processors, with exactly one call for each."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ContentBlock,
+    ImageBlock,
+    MessageRole,
+    TextBlock,
+)
+from llama_index.core.llms import LLM
+from llama_index.core.schema import BaseNode, MetadataMode, TextNode
+from pydantic import Field, PrivateAttr
+
+from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.elements import DESCRIPTION_KEY, ENTITY_KEYS, content_id
+from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
+from llama_index_raganything.enrich.describers import upstream
+from llama_index_raganything.enrich.describers.cache import AnswerCache
+from llama_index_raganything.enrich.describers.context import (
+    ContextOptions,
+    DocumentContext,
+    PieceTokenizer,
+    leading_headings,
+)
+from llama_index_raganything.errors import ConfigurationError, EnrichmentError, NoAnswerError
+from llama_index_raganything.models.defaults import resolve_llm
+from llama_index_raganything.node_parser.byte_limit import MAX_TEXT_BYTES, split_bytes
+from llama_index_raganything.retries import FinalFailure, attempt
+from llama_index_raganything.workers import Failure
+
+_CACHE_VERSION: Final = 1
+_CAPTION_CHARS: Final = 600
+"""Characters of a caption that the node parser keeps in the metadata."""
+
+_FAILED: Final = "enrich.failed"
+_REFUSED: Final = "enrich.refused"
+_OUTAGE: Final = 8
+"""Elements of a document in a row without an answer, from which on calls are not repeated."""
+
+Chat = Callable[[Sequence[ChatMessage]], Awaitable[ChatResponse]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image in a form that models take.
+
+    Attributes:
+        data: The encoded image.
+        mimetype: Its type, such as "image/jpeg".
+        digest: Stands for what it was made from.
+    """
+
+    data: bytes
+    mimetype: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a model is asked to describe.
+
+    Attributes:
+        item: The element as an entry of RAG-Anything's content list, or as text.
+        picture: Its image, for models that see.
+        fixed: What is written for fields of the prompts whatever RAG-Anything fills in: names instead of paths,
+            which are nobody's business and differ between machines.
+        processor: Name of RAG-Anything's processor, where it is not the describer's usual one.
+    """
+
+    item: Mapping[str, Any] | str
+    picture: Picture | None = None
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    processor: str = ""
+
+
+@strict_arguments
+class Describer(ElementProcessor):
+    """Base class of processors that let an LLM describe elements.
+
+    The description goes into the text of the element's first node, after its caption and before what was there; name,
+    type and summary of the entity go into the metadata of all its nodes (``entity_name``, ``entity_type``,
+    ``entity_summary``), from which the graph makes an entity. ``description_span`` says where the model's words stand
+    in the text, so that what the document says can be told from them. What is described already is left alone.
+
+    One element costs one call: description and entity come in one answer, broken JSON is repaired by RAG-Anything, and
+    an answer that stays unusable is reported and not asked for again. Only calls that raise are repeated. Answers are
+    kept by everything that was asked (content, context, prompt, model), so that a second run makes no call.
+
+    Args:
+        llm: Any LLM of LlamaIndex; else the one set on ``Settings``.
+        language: "en", "zh", or what was registered with RAG-Anything's ``register_prompt_language``.
+        prompts: Prompts instead of RAG-Anything's of the same names.
+        processor_class: Subclass of RAG-Anything's ``BaseModalProcessor`` that builds the prompt and reads the answer.
+        cache_folder: Folder in which answers are kept; in memory without one.
+        context_window: Pages (or nodes, by ``context_mode``) before and after the element that the model is shown.
+        context_mode: "page" or "chunk"; where a format has no pages, three texts stand for one.
+        max_context_tokens: Tokens of surroundings at most, those nearest to the element first.
+        include_headers: Mark headings in the surroundings.
+        include_captions: Show captions of images and tables, where ``context_filter_content_types`` has these.
+        context_filter_content_types: Content types of nodes that the model is shown.
+        max_retries: How often a call that raises is repeated; not any more after eight elements in a row.
+        retry_seconds: Seconds before the first repetition; doubled for each further one.
+
+    Raises:
+        ConfigurationError: There is no LLM, no such language, or a prompt that cannot be filled in.
+    """
+
+    llm: LLM | None = Field(default=None, exclude=True, repr=False, description="Describes the elements.")
+    language: str = Field(default="en", description="Language of the prompts.")
+    prompts: dict[str, str] = Field(default_factory=dict, description="Prompts instead of RAG-Anything's.")
+    processor_class: Any = Field(default=None, exclude=True, description="Processor instead of RAG-Anything's.")
+    cache_folder: str | None = Field(default=None, description="Folder in which answers are kept.")
+    context_window: int = Field(default=1, ge=0, description="Pages or nodes before and after the element.")
+    context_mode: Literal["page", "chunk"] = Field(default="page", description="What context_window counts.")
+    max_context_tokens: int = Field(default=2000, ge=0, description="Tokens of surroundings.")
+    include_headers: bool = Field(default=True, description="Mark headings in the surroundings.")
+    include_captions: bool = Field(default=True, description="Show captions in the surroundings.")
+    context_filter_content_types: tuple[str, ...] = Field(default=("text",), description="Content types shown.")
+    max_retries: int = Field(default=2, ge=0, description="Repetitions of a call that raises.")
+    retry_seconds: float = Field(default=1.0, ge=0.0, description="Seconds before the first repetition.")
+
+    _cache: AnswerCache | None = PrivateAttr(default=None)
+    _templates: dict[str, Any] | None = PrivateAttr(default=None)
+    _tokenizer: PieceTokenizer = PrivateAttr(default_factory=PieceTokenizer)
+    _saved_model: str = PrivateAttr(default="")
+
+    def __init__(self, llm: LLM | None = None, **values: Any) -> None:
+        if values.get("cache_folder") is not None:
+            values["cache_folder"] = str(values["cache_folder"])
+        super().__init__(llm=llm, **values)
+        # Raised here and not in a validator, which would wrap it in pydantic's own error. English needs no check,
+        # and no import of RAG-Anything.
+        if self.prompts or self.language.strip().lower() not in {"en", "zh"}:
+            self._templates = upstream.prompts_of(self.language, self.prompts)
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the settings, with the model's name and without the model.
+
+        Args:
+            **kwargs: Passed on to the base class.
+        """
+        data: dict[str, Any] = super().to_dict(**kwargs)
+        llm = self._llm_or_default()
+        data["model"] = self._saved_model or (model_name_of(llm) if llm is not None else "")
+        if self.processor_class is not None:
+            data["processor"] = self.processor_class.__qualname__
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Any:
+        """Return a describer with the settings of :meth:`to_dict`; give it its ``llm`` as a keyword.
+
+        Without one it describes only if the LLM set on ``Settings`` is the one that it was saved with.
+
+        Args:
+            data: The settings.
+            **kwargs: Settings that replace those of ``data``; a ``processor_class`` must be among them again.
+
+        Raises:
+            ConfigurationError: It was saved with a ``processor_class``, which is not among the keywords.
+        """
+        if data.get("processor") and kwargs.get("processor_class") is None:
+            message = (
+                f"This {cls.class_name()} was saved with the processor {data['processor']}, which is not in the saved "
+                "settings; pass from_dict(..., processor_class=...) too."
+            )
+            raise ConfigurationError(message)
+        made = super().from_dict({key: data[key] for key in data if key not in {"model", "processor"}}, **kwargs)
+        if made.llm is None:
+            made._saved_model = str(data.get("model") or "")
+        return made
+
+    @abstractmethod
+    def _processor_name(self) -> str:
+        """Return the name of RAG-Anything's processor."""
+
+    @abstractmethod
+    def _subject(self, element: ElementNodes) -> Subject:
+        """Return what is described.
+
+        Raises:
+            RAGAnythingError: It cannot be.
+        """
+
+    def _readable(self, description: upstream.Description) -> upstream.Description:
+        """Return the description as it goes into the text."""
+        return description
+
+    def _llm_or_default(self) -> LLM | None:
+        """Return the LLM that describes, as far as there is one."""
+        return resolve_llm(self.llm)
+
+    def _chosen_llm(self) -> LLM:
+        llm = self._llm_or_default()
+        saved = f" It was saved with {self._saved_model}: pass from_dict(..., llm=...)." if self._saved_model else ""
+        if llm is None:
+            message = f"{self.class_name()} needs an LLM: pass llm=... or set Settings.llm.{saved}"
+            raise ConfigurationError(message)
+        if saved and model_name_of(llm) != self._saved_model:
+            message = f"{self.class_name()} would describe with {model_name_of(llm)}.{saved}"
+            raise ConfigurationError(message)
+        return llm
+
+    def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
+        elements = super()._elements(nodes)
+        done = (ENTITY_KEYS[0], DESCRIPTION_KEY)
+        waiting = [element for element in elements if not any(element.first.metadata.get(key) for key in done)]
+        if waiting:
+            self._prompts()  # Here, because imports change the environment for a moment and threads would see it.
+            self._answers()  # Here, because threads would make one each.
+        return waiting
+
+    def _process_element(self, element: ElementNodes) -> Sequence[BaseNode]:
+        llm = self._chosen_llm()
+        subject = self._subject(element)
+
+        async def chat(messages: Sequence[ChatMessage]) -> ChatResponse:
+            # In a thread of its own, where no event loop is in the way of clients that start one.
+            return await asyncio.to_thread(llm.chat, messages)
+
+        return asyncio.run(self._described(element, subject, llm, chat))
+
+    async def _aprocess_element(self, element: ElementNodes) -> Sequence[BaseNode]:
+        llm = self._chosen_llm()
+        subject = await asyncio.to_thread(self._subject, element)
+        return await self._described(element, subject, llm, llm.achat)
+
+    async def _described(self, element: ElementNodes, subject: Subject, llm: LLM, chat: Chat) -> Sequence[BaseNode]:
+        around = self._document_context(element).around(element.first)
+        request = upstream.Request(
+            item=subject.item,
+            content_type=element.content_type,
+            prompts=_with_fixed(self._prompts(), subject.fixed),
+            content_list=around.content_list,
+            place=around.place,
+            context_config=around.config,
+            tokenizer=self._tokenizer,
+            image=base64.b64encode(subject.picture.data).decode("ascii") if subject.picture else "",
+        )
+        question = _Question(self, subject.picture, model_name_of(llm), chat, element.shared)
+        kind = self.processor_class or subject.processor or self._processor_name()
+        description = await upstream.describe(kind, request, question.ask)
+        if description.complete:
+            question.keep()
+        return with_description(element, self._readable(description))
+
+    def _document_context(self, element: ElementNodes) -> DocumentContext:
+        key = "enrich.context"
+        if key not in element.shared:
+            options = ContextOptions(
+                context_window=self.context_window,
+                context_mode=self.context_mode,
+                max_context_tokens=self.max_context_tokens,
+                include_headers=self.include_headers,
+                include_captions=self.include_captions,
+                filter_content_types=self.context_filter_content_types,
+            )
+            element.shared[key] = DocumentContext(element.document, options, self._tokenizer)
+        context: DocumentContext = element.shared[key]
+        return context
+
+    def _prompts(self) -> dict[str, Any]:
+        if self._templates is None:
+            self._templates = upstream.prompts_of(self.language, self.prompts)
+        return self._templates
+
+    def _answers(self) -> AnswerCache:
+        if self._cache is None:
+            self._cache = AnswerCache(self.cache_folder)
+        return self._cache
+
+
+class _Question:
+    """One question to a model, answered from the cache where it was asked before."""
+
+    def __init__(
+        self, describer: Describer, picture: Picture | None, model: str, chat: Chat, shared: dict[str, Any]
+    ) -> None:
+        self._describer = describer
+        self._shared = shared
+        self._picture = picture
+        self._model = model
+        self._chat = chat
+        self._key = ""
+        self._answer: str | None = None
+
+    async def ask(self, prompt: str, system_prompt: str) -> str:
+        picture = self._picture
+        self._key = content_id(_CACHE_VERSION, self._model, system_prompt, prompt, picture.digest if picture else "")
+        known = self._describer._answers().get(self._key)
+        if known is not None:
+            return known
+        self._answer = await self._sent(_messages(prompt, system_prompt, picture))
+        return self._answer
+
+    async def _sent(self, messages: Sequence[ChatMessage]) -> str:
+        refused = self._shared.get(_REFUSED)
+        if refused:
+            raise NoAnswerError(refused)
+        # Of a model that is down, the elements left are asked once each: waiting would take hours.
+        retries = 0 if self._shared.get(_FAILED, 0) >= _OUTAGE else self._describer.max_retries
+        response = await attempt(lambda: self._chat(messages), retries, self._describer.retry_seconds)
+        if isinstance(response, Failure):
+            # Read again: others that were asked at the same time have failed since.
+            self._shared[_FAILED] = self._shared.get(_FAILED, 0) + 1
+            message = f"The model {self._model} gave no answer. {response.reason}"
+            if isinstance(response, FinalFailure):
+                self._shared[_REFUSED] = message
+            raise NoAnswerError(message)
+        self._shared[_FAILED] = 0
+        return response.message.content or ""
+
+    def keep(self) -> None:
+        """Keep the answer, which could be used, for the next run."""
+        if self._answer is not None:
+            self._describer._answers().put(self._key, self._answer, self._model)
+
+
+def _with_fixed(prompts: Mapping[str, Any], fixed: Mapping[str, str]) -> dict[str, Any]:
+    changed = dict(prompts)
+    for name, text in fixed.items():
+        literal = text.replace("{", "{{").replace("}", "}}")
+        for key, prompt in changed.items():
+            if isinstance(prompt, str):
+                changed[key] = prompt.replace(f"{{{name}}}", literal)
+    return changed
+
+
+def model_name_of(llm: LLM) -> str:
+    """Return what stands for a model in keys and reports.
+
+    Args:
+        llm: Any LLM.
+    """
+    return f"{llm.class_name()}/{llm.metadata.model_name}"
+
+
+def _messages(prompt: str, system_prompt: str, picture: Picture | None) -> list[ChatMessage]:
+    blocks: list[ContentBlock] = [TextBlock(text=prompt)]
+    if picture is not None:
+        blocks.append(ImageBlock(image=picture.data, image_mimetype=picture.mimetype))
+    user = ChatMessage(role=MessageRole.USER, blocks=blocks)
+    return [ChatMessage(role=MessageRole.SYSTEM, content=system_prompt), user] if system_prompt else [user]
+
+
+def with_description(element: ElementNodes, description: upstream.Description) -> list[BaseNode]:
+    """Return copies of an element's nodes with its description and its entity.
+
+    Args:
+        element: The element.
+        description: What was said of it. Of one that is too long for the node's 65,535 bytes the beginning is taken.
+
+    Returns:
+        The nodes in their order, ids unchanged: the first with caption, description and what was there, all with
+        the metadata of the entity.
+    """
+    made: list[BaseNode] = []
+    for number, part in enumerate(element.parts):
+        node = part.model_copy(deep=True)
+        made_by_model: dict[str, str] = description.entity.metadata() if description.entity is not None else {}
+        if number in element.starts:
+            text, start, end = described_text(node, description.text)
+            node.set_content(text)
+            node.embedding = None
+            if start < end:
+                made_by_model[DESCRIPTION_KEY] = f"{start}:{end}"
+        if made_by_model:
+            node.metadata.update(made_by_model)
+            for keys in (node.excluded_embed_metadata_keys, node.excluded_llm_metadata_keys):
+                keys.extend(key for key in (*ENTITY_KEYS, DESCRIPTION_KEY) if key not in keys)
+        made.append(node)
+    return made
+
+
+def described_text(node: BaseNode, description: str) -> tuple[str, int, int]:
+    """Return a node's text with a description after its headings and its caption.
+
+    Args:
+        node: The node.
+        description: The description.
+
+    Returns:
+        The text, of at most 65,535 bytes; all that was there is still there. And where the description begins and
+        ends in it, in characters; at the same place when there was no room for any of it.
+    """
+    text = text_of(node)
+    paragraphs = text.split("\n\n") if text.strip() else []
+    room = MAX_TEXT_BYTES - len(text.encode("utf-8", "replace")) - 4
+    pieces = split_bytes(description.strip(), room) if room > 0 else []
+    if not pieces:
+        return text, 0, 0
+    place = _after_caption(paragraphs, node)
+    start = len("\n\n".join([*paragraphs[:place], ""]))
+    return "\n\n".join([*paragraphs[:place], pieces[0], *paragraphs[place:]]), start, start + len(pieces[0])
+
+
+def body_paragraphs(node: BaseNode) -> list[str]:
+    """Return the paragraphs of a node's text without the headings and the caption that stand before the rest.
+
+    Args:
+        node: The node of an element.
+    """
+    paragraphs = [part for part in text_of(node).split("\n\n") if part.strip()]
+    return paragraphs[_after_caption(paragraphs, node) :]
+
+
+def text_of(node: BaseNode) -> str:
+    """Return a node's own text.
+
+    Args:
+        node: Any node.
+    """
+    return node.get_content(metadata_mode=MetadataMode.NONE)
+
+
+def _after_caption(paragraphs: Sequence[str], node: BaseNode) -> int:
+    start = len(leading_headings(paragraphs, str(node.metadata.get("section") or "")))
+    caption = str(node.metadata.get("caption") or "")
+    if not caption:
+        return start
+    for index in range(start, len(paragraphs)):
+        if " ".join(paragraphs[index].split())[:_CAPTION_CHARS] == caption:
+            return index + 1
+    return start
+
+
+def with_text(node: TextNode, text: str) -> TextNode:
+    """Return a copy of a node with a text into which something was inserted.
+
+    Args:
+        node: The node; it is not changed.
+        text: Its text with more in it.
+
+    Returns:
+        The copy, without the embedding of the old text.
+    """
+    made = node.model_copy(deep=True)
+    made.set_content(text)
+    made.embedding = None
+    start, _, end = str(node.metadata.get(DESCRIPTION_KEY) or "").partition(":")
+    if start.isdecimal() and end.isdecimal():
+        said = text_of(node)[int(start) : int(end)]
+        place = text.find(said, int(start))
+        if said and place >= 0:
+            made.metadata[DESCRIPTION_KEY] = f"{place}:{place + len(said)}"
+    return made
+
+
+@strict_arguments
+class ElementDescriber(Describer):
+    """Describe elements of any content type by their text, with RAG-Anything's ``GenericModalProcessor``.
+
+    >>> from llama_index_raganything import ElementDescriber
+    >>> from llama_index_raganything.testing import ScriptedTextLLM
+    >>> describer = ElementDescriber(llm=ScriptedTextLLM(), content_types=("code", "sensor_series"))
+
+    Args:
+        content_types: The content types, of the package's or of your own.
+        max_content_chars: Characters of an element that are sent.
+    """
+
+    content_types: tuple[str, ...] = Field(default=("code",), description="Content types that are processed.")
+    max_content_chars: int = Field(default=32_000, gt=0, description="Characters of an element that are sent.")
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "ElementDescriber"
+
+    def _processor_name(self) -> str:
+        return "GenericModalProcessor"
+
+    def _subject(self, element: ElementNodes) -> Subject:
+        text = "\n\n".join(text_of(part).strip() for part in element.parts).strip()
+        if not text:
+            message = f"The {element.content_type} element has no text to describe."
+            raise EnrichmentError(message)
+        text = text[: self.max_content_chars]
+        # RAG-Anything shows the model an entry as Python writes it; processors of your own get the entry.
+        return Subject(text if self.processor_class is None else {"type": element.content_type, "text": text})

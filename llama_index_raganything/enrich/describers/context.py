@@ -1,0 +1,235 @@
+"""What stands around an element, for RAG-Anything's ``ContextExtractor``: content list entries made from nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice, zip_longest
+from typing import Any, Final, Literal
+
+from llama_index.core.schema import BaseNode, MetadataMode
+
+from llama_index_raganything.enrich.base import content_type_of
+from llama_index_raganything.text.characters import CJK
+
+_PIECE = re.compile(rf"\s*(?:[{CJK}]|[^\s{CJK}]{{1,12}})")
+_ENTRIES_PER_PAGE: Final = 3
+"""Chunks of 256 tokens that a page has, about; formats without pages are shown as many."""
+
+_CAPTIONED: Final = {"image": "image_caption", "table": "table_caption"}
+
+
+class PieceTokenizer:
+    """Cuts a text into words and CJK characters, about as many as a model's tokenizer would, and joins them again.
+
+    LightRAG's default tokenizer downloads its data when it is made.
+    """
+
+    def encode(self, text: str) -> list[str]:
+        """Return the pieces of a text, each with the blanks before it.
+
+        Args:
+            text: Any text.
+        """
+        return _PIECE.findall(text)
+
+    def decode(self, tokens: Sequence[str]) -> str:
+        """Return the text that pieces make.
+
+        Args:
+            tokens: Pieces, from :meth:`encode`.
+        """
+        return "".join(tokens)
+
+
+@dataclass(frozen=True)
+class ContextOptions:
+    """Which surroundings of an element a model is shown; the fields of RAG-Anything's ``ContextConfig``.
+
+    Attributes:
+        context_window: Pages (or entries) before and after the element.
+        context_mode: "page" or "chunk".
+        max_context_tokens: Tokens of surroundings at most.
+        include_headers: Mark headings with ``#``.
+        include_captions: Show captions of images and tables, if their types are among ``filter_content_types``.
+        filter_content_types: Content types that are shown.
+    """
+
+    context_window: int = 1
+    context_mode: Literal["page", "chunk"] = "page"
+    max_context_tokens: int = 2000
+    include_headers: bool = True
+    include_captions: bool = True
+    filter_content_types: tuple[str, ...] = ("text",)
+
+    def config(self, mode: str) -> dict[str, Any]:
+        """Return the arguments of RAG-Anything's ``ContextConfig``.
+
+        Args:
+            mode: "page" or "chunk".
+        """
+        return {**asdict(self), "context_mode": mode, "filter_content_types": list(self.filter_content_types)}
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What :func:`describe` of RAG-Anything's processors is given to extract the context from.
+
+    Attributes:
+        content_list: Entries around the element.
+        place: Its ``page_idx``, and its ``index`` among the entries.
+        config: Arguments of ``ContextConfig``.
+    """
+
+    content_list: list[dict[str, Any]] = field(default_factory=list)
+    place: Mapping[str, int] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+class DocumentContext:
+    """The entries of one document, from which each of its elements gets those around it.
+
+    RAG-Anything shows a model the beginning of the pages around an element, up to the budget, so that on dense pages
+    the element's own page is cut off. Here the entries nearest to the element are chosen first.
+
+    Args:
+        nodes: The nodes of one document, in reading order.
+        options: Which surroundings are shown.
+        tokenizer: Counts tokens.
+    """
+
+    def __init__(self, nodes: Sequence[BaseNode], options: ContextOptions, tokenizer: PieceTokenizer) -> None:
+        self._options = options
+        self._tokenizer = tokenizer
+        self._entries: list[dict[str, Any]] = []
+        self._places: dict[str, int] = {}
+        self._sizes: dict[int, int] = {}
+        known: dict[str, int] = {}
+        for node in nodes:
+            key = str(node.metadata.get("element_id") or node.node_id)
+            if content_type_of(node) != "text" and key in known:
+                self._places[node.node_id] = known[key]  # A further part of one element.
+                continue
+            self._places[node.node_id] = known[key] = len(self._entries)
+            self._entries.append(_entry(node, options.include_headers))
+
+    def around(self, node: BaseNode) -> Surroundings:
+        """Return what stands around a node of the document.
+
+        Args:
+            node: One of its nodes.
+        """
+        if self._options.max_context_tokens <= 0:
+            return Surroundings(config=self._options.config("chunk"))
+        place = self._places[node.node_id]
+        window = self._options.context_window
+        mode = self._options.context_mode
+        if mode == "page" and "page" not in node.metadata:
+            # Formats without pages would be one page, of which the beginning is shown to all elements.
+            chosen, mode, window = sorted(self._near_unpaged(place)), "chunk", len(self._entries)
+        else:
+            chosen = sorted(self._near_page(place) if mode == "page" else self._near(place))
+        if mode == "chunk" and len(chosen) < 2:
+            return Surroundings(config=self._options.config(mode))
+        page = self._entries[place]["page_idx"]
+        return Surroundings(
+            content_list=[self._entries[index] for index in chosen],
+            place={"page_idx": page, "index": chosen.index(place)},
+            config=self._options.config(mode) | {"context_window": window},
+        )
+
+    def _near(self, place: int) -> Iterator[int]:
+        window = self._options.context_window
+        yield from range(max(0, place - window), min(len(self._entries), place + window + 1))
+
+    def _near_page(self, place: int) -> Iterator[int]:
+        """Yield the places of the nearest entries on the pages of the window, as many as the budget holds."""
+        return self._within_budget(place, self._outwards(place))
+
+    def _near_unpaged(self, place: int) -> Iterator[int]:
+        """Yield the places of the nearest entries that are shown, as many as stand on the pages of the window."""
+        each = _ENTRIES_PER_PAGE * self._options.context_window
+        before = (index for index in range(place - 1, -1, -1) if self._is_shown(index))
+        after = (index for index in range(place + 1, len(self._entries)) if self._is_shown(index))
+        pairs = zip_longest(islice(before, each), islice(after, each))
+        return self._within_budget(place, (index for pair in pairs for index in pair if index is not None))
+
+    def _within_budget(self, place: int, nearest: Iterable[int]) -> Iterator[int]:
+        yield place
+        left = self._options.max_context_tokens - self._size(place)
+        for number, index in enumerate(nearest):
+            left -= self._size(index)
+            if left < 0 and (number or index > place):  # Of the entry just before the element at least the beginning.
+                return
+            yield index
+
+    def _outwards(self, place: int) -> Iterator[int]:
+        """Yield the places around one, the nearest first, before and after in turn, while their pages are near."""
+        page, window = self._entries[place]["page_idx"], self._options.context_window
+        before, after = place - 1, place + 1
+        while before >= 0 or after < len(self._entries):
+            if before >= 0:
+                before = self._if_near(before, page, window, -1)
+                if before >= 0:
+                    yield before
+                    before -= 1
+            if after < len(self._entries):
+                after = self._if_near(after, page, window, len(self._entries))
+                if after < len(self._entries):
+                    yield after
+                    after += 1
+
+    def _if_near(self, index: int, page: int, window: int, end: int) -> int:
+        return index if abs(self._entries[index]["page_idx"] - page) <= window else end
+
+    def _is_shown(self, index: int) -> bool:
+        return self._entries[index]["type"] in self._options.filter_content_types
+
+    def _size(self, index: int) -> int:
+        if index not in self._sizes:
+            text = str(self._entries[index].get("text", "")) if self._is_shown(index) else ""
+            self._sizes[index] = len(self._tokenizer.encode(text))
+        return self._sizes[index]
+
+
+def _entry(node: BaseNode, mark_headings: bool) -> dict[str, Any]:
+    kind = content_type_of(node)
+    page = node.metadata.get("page")
+    entry: dict[str, Any] = {"type": kind, "page_idx": page - 1 if isinstance(page, int) else 0}
+    if kind == "page":
+        # The nodes on the page say the same; a page that has none speaks for itself.
+        entry["type"] = "page" if node.child_nodes else "text"
+    if entry["type"] == "text":
+        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        entry["text"] = _with_marks(text, str(node.metadata.get("section") or "")) if mark_headings else text
+    elif kind in _CAPTIONED:
+        entry[_CAPTIONED[kind]] = [str(node.metadata.get("caption") or "")]
+    return entry
+
+
+def leading_headings(paragraphs: Sequence[str], section: str) -> list[int]:
+    """Return the levels of the headings with which a node's text begins.
+
+    Args:
+        paragraphs: The paragraphs of the text.
+        section: The node's section path.
+
+    Returns:
+        For each leading paragraph that is a heading of the path its level, from 1.
+    """
+    path = [" ".join(name.split()) for name in section.split(" > ")] if section else []
+    levels: list[int] = []
+    for paragraph in paragraphs:
+        name = " ".join(paragraph.split())
+        if name not in path:
+            break
+        levels.append(path.index(name) + 1)
+    return levels
+
+
+def _with_marks(text: str, section: str) -> str:
+    paragraphs = text.split("\n\n")
+    levels = leading_headings(paragraphs, section)
+    marked = [f"{'#' * level} {paragraph}" for level, paragraph in zip(levels, paragraphs, strict=False)]
+    return "\n\n".join([*marked, *paragraphs[len(levels) :]])

@@ -1,0 +1,234 @@
+"""``ImageDescriber``: figures and photos in words, by a model that sees them."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from llama_index.core.llms import LLM
+from llama_index.core.schema import BaseNode, ImageNode
+from pydantic import Field
+
+from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.enrich.base import ElementNodes, document_id_of
+from llama_index_raganything.enrich.describers.base import Describer, Picture, Subject, body_paragraphs, text_of
+from llama_index_raganything.errors import (
+    ConfigurationError,
+    EnrichmentError,
+    SourceError,
+    UnsupportedFormatError,
+)
+from llama_index_raganything.images import MAX_PIXELS, fit_image, image_digest
+from llama_index_raganything.models.defaults import resolve_vision_llm
+from llama_index_raganything.models.image_sources import source_of_node
+from llama_index_raganything.models.vision import supports_images
+from llama_index_raganything.tables.read import pipe_tables
+
+_DRAWINGS = frozenset({".svg", ".emf", ".wmf", ".eps", ".svgz", ".emz", ".wmz"})
+_MAX_NOTE_CHARS = 4000
+_MAX_DATA_CHARS = 32_000
+
+
+@strict_arguments
+class ImageDescriber(Describer):
+    """Describe images with a model that sees them; see :class:`~.base.Describer`.
+
+    Images are turned upright, reduced to their first frame and scaled down before they are sent. One that occurs
+    several times in a document, such as a logo, is described once, where it stands first, and the description goes to
+    all its nodes. A chart of an office file, which has no image, is described by its data. What nobody can draw here
+    (SVG, EMF, WMF, EPS), is missing, damaged or smaller than ``min_side`` is reported and not guessed at from its
+    caption.
+
+    >>> from llama_index_raganything import ImageDescriber
+    >>> from llama_index_raganything.testing import ScriptedChatLLM
+    >>> ImageDescriber(llm=ScriptedChatLLM(), language="zh").content_types
+    ('image',)
+
+    Args:
+        max_pixels: Pixels of an image that is sent.
+        min_side: Pixels of the shortest side that an image must have to show something.
+        multimodal: Whether the model sees images; None asks it, or its name.
+
+    Raises:
+        ConfigurationError: The model does not see images.
+    """
+
+    content_types: tuple[str, ...] = Field(default=("image",), description="Content types that are processed.")
+    max_pixels: int = Field(default=MAX_PIXELS, gt=0, description="Pixels of an image that is sent.")
+    min_side: int = Field(default=8, ge=1, description="Pixels of the shortest side of an image that is described.")
+    multimodal: bool | None = Field(default=None, description="Whether the model sees images.")
+
+    def __init__(self, llm: LLM | None = None, **values: Any) -> None:
+        super().__init__(llm=llm, **values)
+        if llm is not None:
+            self._check_sight(llm)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "ImageDescriber"
+
+    def _processor_name(self) -> str:
+        return "ImageModalProcessor"
+
+    def _llm_or_default(self) -> LLM | None:
+        return resolve_vision_llm(self.llm)
+
+    def _chosen_llm(self) -> LLM:
+        llm = super()._chosen_llm()
+        self._check_sight(llm)
+        return llm
+
+    def _check_sight(self, llm: LLM) -> None:
+        sees = supports_images(llm) if self.multimodal is None else self.multimodal
+        if not sees:
+            message = (
+                f"{llm.class_name()} ({llm.metadata.model_name}) is not known to see images, "
+                "which ImageDescriber sends it. Pass a multimodal LLM, or multimodal=True if it is one."
+            )
+            raise ConfigurationError(message)
+
+    def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
+        return joined_repeats(super()._elements(nodes))
+
+    def _subject(self, element: ElementNodes) -> Subject:
+        node = element.first
+        if _is_native_chart(node):
+            return Subject(text_of(node)[:_MAX_DATA_CHARS], processor="GenericModalProcessor")
+        source, name = image_source(node)
+        fitted = fit_image(source, max_pixels=self.max_pixels, name=name)
+        if min(fitted.source_width, fitted.source_height) < self.min_side:
+            message = (
+                f"{name} has {fitted.source_width} x {fitted.source_height} pixels and shows nothing; "
+                f"set min_side below {self.min_side} to describe it all the same."
+            )
+            raise EnrichmentError(message)
+        # What is sent depends on the size; of the file itself the digest does not change with the imaging library.
+        digest = f"{_digest_of(source)}/{self.max_pixels}"
+        caption = str(node.metadata.get("caption") or "")
+        item = {
+            # RAG-Anything looks whether the path exists; it reads nothing from it.
+            "img_path": os.curdir,
+            "image_caption": [caption] if caption else [],
+            "image_footnote": _notes(node),
+            "_section_path": str(node.metadata.get("section") or ""),
+        }
+        return Subject(item, Picture(fitted.data, fitted.mimetype, digest), {"image_path": name})
+
+
+def _is_native_chart(node: BaseNode) -> bool:
+    """Tell whether a node holds the data of a chart and no image: office files draw it when they are opened."""
+    pictured = isinstance(node, ImageNode) and (node.image_path or node.image or node.image_url)
+    return not pictured and not node.metadata.get("asset") and bool(pipe_tables(text_of(node)))
+
+
+def image_source(node: BaseNode) -> tuple[bytes | Path, str]:
+    """Return where the image of a node is, and what to call it.
+
+    Args:
+        node: A node of an image.
+
+    Returns:
+        Its bytes or its path, and its file name.
+
+    Raises:
+        SourceError: It has none that can be read without a network.
+        UnsupportedFormatError: Its asset is of a format that is not drawn here.
+        CorruptFileError: Its bytes are no base64.
+    """
+    source = source_of_node(node)
+    if isinstance(source, Path):
+        return source, source.name
+    if isinstance(source, bytes):
+        return source, "image"
+    asset = str(node.metadata.get("asset") or "")
+    if PurePosixPath(asset).suffix.lower() in _DRAWINGS:
+        name = PurePosixPath(asset).name
+        message = f"{name} is a drawing that cannot be shown to a model here; convert it to PNG or JPEG."
+        raise UnsupportedFormatError(message, name)
+    if source is not None:
+        message = (
+            f"The image of node {node.node_id} is known by its URL only, and nothing is fetched: {source[:200]}; "
+            "download it and set the node's image_path."
+        )
+        raise SourceError(message)
+    message = (
+        f"Node {node.node_id} has no image file"
+        + (f" for its asset {asset!r}: give RAGAnythingNodeParser the asset_root" if asset else "")
+        + "."
+    )
+    raise SourceError(message)
+
+
+def joined_repeats(elements: Sequence[ElementNodes]) -> list[ElementNodes]:
+    """Join elements of one document that show the same image, so that it is described once.
+
+    Args:
+        elements: Elements of images.
+
+    Returns:
+        One element per image and document, in the order of their first nodes.
+    """
+    groups: dict[tuple[str, str], list[ElementNodes]] = defaultdict(list)
+    sizes: dict[int, list[ElementNodes]] = defaultdict(list)
+    for element in elements:
+        sizes[_size_of(element.first)].append(element)
+    for same_size in sizes.values():
+        for element in same_size:
+            # Only files of one size can be equal, so most are not read here.
+            alone = len(same_size) == 1
+            key = element.first.node_id if alone else _content_key(element.first)
+            groups[(document_id_of(element.first), key)].append(element)
+    order = {id(element): place for place, element in enumerate(elements)}
+    joined = [_joined(group) for group in groups.values()]
+    first = {
+        id(one): min(order[id(element)] for element in group)
+        for one, group in zip(joined, groups.values(), strict=True)
+    }
+    return sorted(joined, key=lambda one: first[id(one)])
+
+
+def _joined(group: Sequence[ElementNodes]) -> ElementNodes:
+    if len(group) == 1:
+        return group[0]
+    parts: list[BaseNode] = []
+    starts: list[int] = []
+    for element in group:
+        starts.append(len(parts))
+        parts.extend(element.parts)
+    return replace(group[0], parts=tuple(parts), starts=tuple(starts))
+
+
+def _size_of(node: BaseNode) -> int:
+    try:
+        source, _ = image_source(node)
+        return len(source) if isinstance(source, bytes) else source.stat().st_size
+    except (OSError, ValueError):
+        return -1  # Reported when its turn comes.
+
+
+def _content_key(node: BaseNode) -> str:
+    try:
+        return _digest_of(image_source(node)[0])
+    except (OSError, ValueError):
+        return node.node_id
+
+
+def _digest_of(source: bytes | Path) -> str:
+    return image_digest(source if isinstance(source, bytes) else source.read_bytes())
+
+
+def _notes(node: BaseNode) -> list[str]:
+    """Return what else the node says of the image: footnotes, words in it, sentences that cite it."""
+    left = _MAX_NOTE_CHARS
+    notes: list[str] = []
+    for paragraph in body_paragraphs(node):
+        if left <= 0:
+            break
+        notes.append(paragraph[:left])
+        left -= len(paragraph)
+    return notes

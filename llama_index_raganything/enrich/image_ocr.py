@@ -1,0 +1,130 @@
+"""``FigureOCR``: the words inside figures and charts, recognised without a model that sees.
+
+It costs processor time and gained nothing for finding pages, so it runs only where it is asked for: it is for answers
+and citations, which then name the axis, the legend and the numbers of a chart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from llama_index.core.schema import BaseNode, TextNode
+from pydantic import Field, PrivateAttr, field_validator
+
+from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.elements import content_id
+from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
+from llama_index_raganything.enrich.describers.base import described_text, text_of, with_text
+from llama_index_raganything.enrich.describers.cache import AnswerCache
+from llama_index_raganything.enrich.describers.image import image_source, joined_repeats
+from llama_index_raganything.images import image_bytes, image_digest, open_upright
+from llama_index_raganything.readers.embedded import package_version
+
+OCR_PREFIX: Final = "Words in the image:"
+"""What stands before the recognised lines in the text of a node."""
+
+_MAX_LINES: Final = 400
+_VERSION: Final = 1
+
+
+@strict_arguments
+class FigureOCR(ElementProcessor):
+    """Recognise the words in images and put them into the text of their nodes, after the caption.
+
+    Recognition runs one image at a time in the whole process (:func:`.recognise`)
+    and took 1.4 s of processor time per figure in the median and 2.4 s in the mean (40 figures of 12 PDFs, one thread
+    of a busy two-core machine; 26 of them held words). Lines that the text has already are not repeated, so a second
+    run changes nothing. Equal images of a document are recognised once; with a ``cache_folder`` no image is recognised
+    twice. What cannot be drawn (SVG, EMF), is missing or damaged is reported.
+
+    Args:
+        content_types: Content types of the nodes that are read.
+        cache_folder: Folder in which the words are kept by the content of the image; in memory without one.
+        max_pixels: Pixels of an image that is given to the recogniser; larger ones are scaled down.
+        min_side: Pixels of the shortest side of an image that may hold words; smaller ones stay as they are.
+    """
+
+    content_types: tuple[str, ...] = Field(default=("image",), description="Content types that are processed.")
+    cache_folder: str | None = Field(default=None, description="Folder in which the words are kept.")
+    max_pixels: int = Field(default=2_000_000, ge=10_000, description="Pixels of an image that is recognised.")
+    min_side: int = Field(default=32, ge=8, description="Pixels of the shortest side that may hold words.")
+
+    _cache: AnswerCache | None = PrivateAttr(default=None)
+
+    @field_validator("cache_folder", mode="before")
+    @classmethod
+    def _accept_path(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "FigureOCR"
+
+    def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
+        self._cache = self._cache or AnswerCache(self.cache_folder)
+        return joined_repeats(super()._elements(nodes))
+
+    def _process_element(self, element: ElementNodes) -> Sequence[BaseNode]:
+        source, name = image_source(element.first)
+        lines = self._lines(image_bytes(source, name=name), name)
+        starts = set(element.starts)
+        return [_with_lines(part, lines) if index in starts else part for index, part in enumerate(element.parts)]
+
+    def _lines(self, data: bytes, name: str) -> list[str]:
+        cache = self._cache or AnswerCache(self.cache_folder)
+        engine = package_version("rapidocr")
+        key = content_id("figure-ocr", _VERSION, engine, self.max_pixels, self.min_side, image_digest(data))
+        words = cache.get(key)
+        if words is None:
+            words = "\n".join(recognised_lines(data, self.max_pixels, self.min_side, name))
+            cache.put(key, words, f"rapidocr {engine}")
+        return words.splitlines()
+
+
+def recognised_lines(data: bytes, max_pixels: int = 2_000_000, min_side: int = 32, name: str = "") -> list[str]:
+    """Recognise the lines of text in an image.
+
+    Args:
+        data: The encoded image; of an animation the first frame counts.
+        max_pixels: Larger images are scaled down to so many pixels.
+        min_side: Images with a side of fewer pixels hold no words.
+        name: What to call the image in errors.
+
+    Returns:
+        The lines in reading order, at most 400.
+
+    Raises:
+        ParseError: The image cannot be drawn.
+        MissingDependencyError: rapidocr or onnxruntime is not installed.
+    """
+    from llama_index_raganything.readers.common.layout import paragraphs
+    from llama_index_raganything.readers.common.ocr import recognise
+    from llama_index_raganything.readers.pdf.crops import has_ink
+
+    image = open_upright(data, name=name)
+    if min(image.size) < min_side:
+        return []
+    factor = (max_pixels / (image.width * image.height)) ** 0.5
+    if factor < 1:
+        image = image.resize(
+            (max(1, round(image.width * factor)), max(1, round(image.height * factor))), reducing_gap=2
+        )
+    if min(image.size) < 8 or not has_ink(image):
+        return []
+    found = paragraphs(recognise(image), reorder=True)
+    lines = [line.strip() for paragraph in found for line in paragraph.text.splitlines()]
+    return [line for line in lines if line][:_MAX_LINES]
+
+
+def _with_lines(node: BaseNode, lines: Sequence[str]) -> BaseNode:
+    if not isinstance(node, TextNode):
+        return node
+    known = {line.strip() for line in text_of(node).splitlines()}
+    new = [line for line in lines if line not in known]
+    if not new:
+        return node
+    text, _, _ = described_text(node, "\n".join([OCR_PREFIX, *new]))
+    return with_text(node, text)

@@ -1,0 +1,1 @@
+"""Entities, facts and links read from nodes, by rules or by models."""

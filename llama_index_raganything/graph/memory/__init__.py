@@ -1,0 +1,1 @@
+"""The graph of one knowledge base in memory, in flat arrays."""

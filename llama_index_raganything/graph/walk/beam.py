@@ -1,0 +1,394 @@
+"""The link beam: sets of two and three nodes that together cover a question and are joined by what they mention.
+
+From the best candidates it follows links through facts to other nodes, scores each pair by what its members cover
+jointly plus the link, extends the best pairs by a third node, and ranks nodes by their membership in good sets. No
+LLM, no embedding, no PageRank (measured worse on the same links). What each constant is worth: ``docs/graph.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_index_raganything.graph.extraction.names import MAX_NAME_WORDS, candidates_of, name_key, words_of
+from llama_index_raganything.graph.facts import OWN_TITLE, hash_names
+from llama_index_raganything.graph.memory.arrays import Integers, Keys, Rows, ranges
+from llama_index_raganything.graph.memory.mirror import GraphMirror
+from llama_index_raganything.graph.walk.links import (
+    MENTIONS_TITLE,
+    SAME_TITLE,
+    SHARES_NAME,
+    TITLE_MENTIONED,
+    Links,
+    LinkWeights,
+    Walk,
+)
+from llama_index_raganything.ranking.set_coverage import SetScores, score_sets, stack_sets
+from llama_index_raganything.text.terms import BM25_B, BM25_K1, Floats, inverse_document_frequency
+
+MAX_QUESTION_CHARS: Final = 10_000
+"""Longer questions are read for names up to here."""
+
+
+class LinkBeam:
+    """One question's walk.
+
+    Which words are telling is judged by the candidates, as everywhere in ranking: what they all have in common tells
+    nothing about which to take, and a filter makes statistics of the whole corpus wrong.
+
+    Args:
+        mirror: The graph; the caller holds its lock while the walk runs.
+        text: The question.
+        terms: The question's content words as tokens.
+        candidates: Rows that the search found and that may take part; those of no node are left out.
+        extras: What else speaks for each of them, such as word order; see
+            :mod:`llama_index_raganything.ranking.passage_features`.
+        weights: How much the parts count.
+    """
+
+    def __init__(
+        self,
+        mirror: GraphMirror,
+        text: str,
+        terms: Sequence[str],
+        candidates: npt.NDArray[Any],
+        extras: Floats | None = None,
+        weights: LinkWeights | None = None,
+    ) -> None:
+        mirror.settle()
+        self.mirror = mirror
+        self.weights = weights or LinkWeights()
+        self.terms = hash_names(dict.fromkeys(terms)).tolist()
+        self.names = _names_in_question(mirror, text)
+        rows, first = np.unique(np.asarray(candidates, np.int64), return_index=True)
+        # rows_of answers -1 for nodes that are not here; a node may have been removed since it was found.
+        here = (rows >= 0) & (rows < mirror.alive.size)
+        here[here] = mirror.alive.values[rows[here]]
+        rows, first = rows[here], first[here]
+        self.candidates = rows
+        self._extras = np.zeros(len(rows)) if extras is None else np.asarray(extras, np.float64)[first]
+        found = np.array([(mirror.frequencies(term, rows) > 0).sum() for term in self.terms], np.float64)
+        everywhere = np.array([mirror.has_term(term) for term in self.terms], bool)
+        self.idf = inverse_document_frequency(found, max(1, len(rows)))
+        self._factor = np.where(everywhere, self.idf, 0.0)
+        unknown = 0.5 * float(np.log1p((len(rows) + 0.5) / 0.5))
+        self._scale = float(self._factor.sum() + unknown * (~everywhere).sum()) or 1.0
+        self._mean_length = float(mirror.length.values[rows].mean()) if len(rows) else 1.0
+
+    # -- nodes by themselves ---------------------------------------------------------------------------------------
+
+    def coverage(self, rows: npt.NDArray[Any]) -> Floats:
+        """Return what each word of the question gives to each node, as shares of the whole question.
+
+        Args:
+            rows: Rows.
+
+        Returns:
+            Rows by terms.
+        """
+        norm = BM25_K1 * (1 - BM25_B + BM25_B * self.mirror.length.values[rows] / (self._mean_length or 1.0))
+        columns = []
+        for term, factor in zip(self.terms, self._factor.tolist(), strict=True):
+            count = self.mirror.frequencies(term, rows)
+            columns.append(factor * count / (count + norm))
+        return np.stack(columns, axis=1) / self._scale if columns else np.zeros((len(rows), 0))
+
+    def title_holders(self) -> tuple[Rows, Floats]:
+        """Return the nodes whose title the question names, and how well it fits."""
+        if not len(self.names):
+            return np.zeros(0, np.int32), np.zeros(0)
+        keys = np.array([key for key, _ in self.names], np.uint32)
+        shares = np.array([1.0 if words > 1 else 0.6 for _, words in self.names])
+        owners, rows, weights, given = self.mirror.title_holders(keys)
+        weights = np.where(given, weights, self.weights.pseudo_match * weights)
+        holders = np.bincount(owners, minlength=len(keys))
+        value = weights * shares[owners] / (1 + 0.3 * np.log(np.maximum(holders[owners], 1)))
+        crowded = holders[owners] > self.weights.near
+        return rows[~crowded], value[~crowded]
+
+    def extras(self, rows: npt.NDArray[Any]) -> Floats:
+        """Return what else speaks for nodes: that the question names their title, and what the caller knows.
+
+        Args:
+            rows: Rows.
+        """
+        value = self.weights.title_match * self._title_match(rows)
+        if len(self.candidates):
+            places = np.minimum(np.searchsorted(self.candidates, rows), len(self.candidates) - 1)
+            value += np.where(self.candidates[places] == rows, self._extras[places], 0.0)
+        return value
+
+    def _title_match(self, rows: npt.NDArray[Any]) -> Floats:
+        found, values = self.title_holders()
+        best = np.zeros(len(rows))
+        if len(found):
+            order = np.argsort(rows, kind="stable")
+            ordered = np.asarray(rows)[order]
+            places = np.minimum(np.searchsorted(ordered, found), len(rows) - 1)
+            same = ordered[places] == found
+            np.maximum.at(best, order[places[same]], values[same])
+        return best
+
+    # -- the walk --------------------------------------------------------------------------------------------------
+
+    def run(self) -> Generator[Integers, npt.NDArray[np.bool_], Walk]:
+        """Walk from the candidates.
+
+        Yields:
+            Rows of which the caller must say which may take part.
+
+        Returns:
+            What was found.
+        """
+        rows = self.candidates
+        titled = np.setdiff1d(self.title_holders()[0].astype(np.int64), rows)
+        if len(titled):
+            titled = titled[(yield titled)]
+        rows = np.concatenate([rows, titled])
+        base = self.coverage(rows).sum(axis=1) + self.extras(rows)
+        order = np.argsort(-base, kind="stable")
+        near = rows[order[: self.weights.near]]
+        sources = near[: self.weights.sources]
+        first = yield from self._allowed(self._links(sources, near), rows)
+        units = _Units(self, rows)
+        pairs = self._pairs(first, sources, units)
+        triples, second = yield from self._triples(pairs, near, units)
+        walk_sets = stack_sets(pairs.sets, triples.sets)
+        bonus = np.concatenate([pairs.links, triples.links])
+        scores = score_sets(units.coverage, units.extras, walk_sets, bonus)
+        coverage = units.coverage.sum(axis=1)
+        return Walk(units.rows, coverage, coverage + units.extras, scores, [first, second])
+
+    def _allowed(self, links: Links, known: Integers) -> Generator[Integers, npt.NDArray[np.bool_], Links]:
+        targets = np.setdiff1d(links.target, known)
+        if not len(targets):
+            return links
+        passed = yield targets
+        if passed.all():
+            return links
+        forbidden = targets[~passed]
+        return _chosen(links, ~np.isin(links.target, forbidden))
+
+    def _pairs(self, links: Links, sources: Integers, units: _Units) -> SetScores:
+        units.add(links.target)
+        linked = np.stack([units.places(links.source), units.places(links.target)], axis=1)
+        top = units.places(sources[: self.weights.unlinked])
+        left, right = np.triu_indices(len(top), 1)
+        unlinked = np.stack([top[left], top[right]], axis=1)
+        sets, bonus = _best_per_set(
+            np.sort(np.concatenate([linked, unlinked]), axis=1),
+            np.concatenate([links.bonus, np.zeros(len(unlinked))]),
+        )
+        return score_sets(units.coverage, units.extras, sets, bonus)
+
+    def _triples(
+        self, pairs: SetScores, near: Integers, units: _Units
+    ) -> Generator[Integers, npt.NDArray[np.bool_], tuple[SetScores, Links]]:
+        best = np.argsort(-pairs.totals, kind="stable")[: self.weights.beam]
+        members = units.rows[pairs.sets[best]] if len(best) else np.zeros((0, 2), np.int64)
+        links = self._links(np.unique(members), near)
+        links = yield from self._allowed(links, units.rows)
+        units.add(links.target)
+        sets: list[Any] = [np.zeros((0, 3), np.int64)]
+        bonus: list[Any] = [np.zeros(0)]
+        sources = units.places(links.source)
+        targets = units.places(links.target)
+        for index, (one, other) in zip(best.tolist(), pairs.sets[best][:, :2].tolist(), strict=True):
+            kept = np.flatnonzero(((sources == one) | (sources == other)) & (targets != one) & (targets != other))
+            third = targets[kept]
+            sets.append(np.stack([np.full(len(third), one), np.full(len(third), other), third], axis=1))
+            bonus.append(pairs.links[index] + links.bonus[kept] - self.weights.third)
+        return score_sets(units.coverage, units.extras, np.concatenate(sets), np.concatenate(bonus)), links
+
+    # -- links -----------------------------------------------------------------------------------------------------
+
+    def _links(self, sources: Integers, near: Integers) -> Links:
+        """Return the best link from each source to each node that it leads to."""
+        parts = [*self._from_mentions(sources, near), *self._from_titles(sources, near)]
+        source = np.concatenate([part[0] for part in parts])
+        target = np.concatenate([part[1] for part in parts])
+        own = np.concatenate([part[2] for part in parts])
+        other = np.concatenate([part[3] for part in parts])
+        factor = np.concatenate([part[4] for part in parts])
+        kind = np.concatenate([np.full(len(part[0]), part[6]) for part in parts])
+        name = np.concatenate([part[5] for part in parts])
+        kept = source != target
+        source, target, own, other = source[kept], target[kept], own[kept], other[kept]
+        factor, kind, name = factor[kept], kind[kept], name[kept]
+        bonus = factor * self._relevance(own, other)
+        asked = np.array([key for key, _ in self.names], np.uint32)
+        bonus = np.where(np.isin(name, asked), self.weights.in_question * bonus, bonus)
+        order = np.lexsort((-bonus, target, source))
+        first = np.ones(len(order), bool)
+        first[1:] = (source[order][1:] != source[order][:-1]) | (target[order][1:] != target[order][:-1])
+        best = order[first]
+        return Links(source[best], target[best], bonus[best], kind[best], name[best])
+
+    def _from_mentions(self, sources: Integers, near: Integers) -> list[_Part]:
+        """Links over the names that the sources mention: to who bears them as title, to who mentions them too."""
+        keys, sentences = self.mirror.mentions_of(self.mirror.sentences_of(sources))
+        unique, inverse = np.unique(keys, return_inverse=True)
+        rarity = self._rarity(unique)
+        holders, rows, weights = self._holders(unique, near)
+        mine, theirs = _join(inverse, holders)
+        node = self.mirror.sentence_node.values
+        forward = self.weights.forward * (0.5 + 0.5 * rarity[holders[theirs]]) * weights[theirs]
+        to_title = (
+            node[sentences[mine]].astype(np.int64), rows[theirs].astype(np.int64), sentences[mine],
+            np.full(len(mine), -1), forward, keys[mine], MENTIONS_TITLE,
+        )  # fmt: skip
+        owners, found = self._mentioning(unique, near)
+        mine, theirs = _join(inverse, owners)
+        shared = self.weights.shared * rarity[owners[theirs]]
+        to_mention = (
+            node[sentences[mine]].astype(np.int64), node[found[theirs]].astype(np.int64), sentences[mine],
+            found[theirs], shared, keys[mine], SHARES_NAME,
+        )  # fmt: skip
+        return [to_title, to_mention]
+
+    def _from_titles(self, sources: Integers, near: Integers) -> list[_Part]:
+        """Links over the sources' own titles: to who mentions them, to who bears them too."""
+        owners, keys, own_weights, given = self.mirror.titles_of(sources)
+        own = own_weights >= OWN_TITLE
+        owners, keys = owners[own], keys[own]
+        sure = np.where(given[own], 1.0, self.weights.pseudo_title)
+        unique, inverse = np.unique(keys, return_inverse=True)
+        rarity = self._rarity(unique)
+        places, found = self._mentioning(unique, near)
+        mine, theirs = _join(inverse, places)
+        backward = self.weights.backward * (0.5 + 0.5 * rarity[places[theirs]]) * sure[mine]
+        node = self.mirror.sentence_node.values
+        mentioned = (
+            sources[owners[mine]], node[found[theirs]].astype(np.int64), np.full(len(mine), -1),
+            found[theirs], backward, keys[mine], TITLE_MENTIONED,
+        )  # fmt: skip
+        holders, rows, weights = self._holders(unique, near)
+        mine, theirs = _join(inverse, holders)
+        none = np.full(len(mine), -1)
+        same = (
+            sources[owners[mine]], rows[theirs].astype(np.int64), none, none,
+            self.weights.same_title * rarity[holders[theirs]] * weights[theirs], keys[mine], SAME_TITLE,
+        )  # fmt: skip
+        return [mentioned, same]
+
+    def _rarity(self, keys: Keys) -> Floats:
+        """Return how telling names are: 1 over the logarithm of how many nodes mention them."""
+        counts = np.maximum(self.mirror.mention_counts(keys), 1)
+        return 1.0 / np.log2(1.0 + counts)
+
+    def _holders(self, keys: Keys, near: Integers) -> tuple[Integers, Rows, Floats]:
+        owners, rows, weights, given = self.mirror.title_holders(keys)
+        weights = np.where(given, weights, self.weights.pseudo_title * weights)
+        crowded = np.bincount(owners, minlength=len(keys)) > self.weights.max_holders
+        kept = ~crowded[owners] | np.isin(rows, near)
+        return owners[kept], rows[kept], weights[kept].astype(np.float64)
+
+    def _mentioning(self, keys: Keys, near: Integers) -> tuple[Integers, Integers]:
+        frequent = self.mirror.mention_counts(keys) > self.weights.max_sentences
+        rare_places = np.flatnonzero(~frequent)
+        places, sentences = self.mirror.sentences_mentioning(keys[rare_places])
+        parts = [(rare_places[places], sentences)]
+        if frequent.any():
+            near_keys, near_sentences = self.mirror.mentions_of(self.mirror.sentences_of(near))
+            order = np.searchsorted(keys, near_keys)
+            order = np.minimum(order, len(keys) - 1)
+            kept = (keys[order] == near_keys) & frequent[order]
+            parts.append((order[kept], near_sentences[kept]))
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def _relevance(self, own: Integers, other: Integers) -> Floats:
+        """Return how well the sentences of links fit the question: .85 for none of it, 1.25 for all.
+
+        Where a link has one sentence only it is that one's, where it has none it is 1.
+        """
+        unique, inverse = np.unique(np.concatenate([own, other]), return_inverse=True)
+        real = unique >= 0
+        value = np.zeros(len(unique))
+        whole = float(self.idf.sum()) or 1.0
+        for term, idf in zip(self.terms, self.idf.tolist(), strict=True):
+            value[real] += idf * self.mirror.sentences_with(term, unique[real])
+        value = 0.85 + 0.4 * value / whole
+        mine, theirs = value[inverse[: len(own)]], value[inverse[len(own) :]]
+        both = (own >= 0) & (other >= 0)
+        single = np.where(own >= 0, mine, np.where(other >= 0, theirs, 1.0))
+        return np.where(both, (mine + theirs) / 2, single)
+
+
+_Part = tuple[Integers, Integers, Integers, Integers, Floats, Keys, int]
+
+
+class _Units:
+    """The nodes of a walk with their coverage, numbered as they come."""
+
+    def __init__(self, beam: LinkBeam, rows: Integers) -> None:
+        self._beam = beam
+        self.rows = np.zeros(0, np.int64)
+        self.coverage = np.zeros((0, len(beam.terms)))
+        self.extras = np.zeros(0)
+        self.add(rows)
+
+    def add(self, rows: Integers) -> None:
+        new = np.setdiff1d(rows, self.rows)
+        if len(new):
+            self.rows = np.concatenate([self.rows, new])
+            self.coverage = np.concatenate([self.coverage, self._beam.coverage(new)])
+            self.extras = np.concatenate([self.extras, self._beam.extras(new)])
+        self._order = np.argsort(self.rows, kind="stable")
+
+    def places(self, rows: Integers) -> Integers:
+        found: Integers = self._order[np.searchsorted(self.rows, rows, sorter=self._order)]
+        return found
+
+
+def _chosen(links: Links, kept: npt.NDArray[np.bool_]) -> Links:
+    return Links(links.source[kept], links.target[kept], links.bonus[kept], links.kind[kept], links.name[kept])
+
+
+def _best_per_set(sets: Integers, bonus: Floats) -> tuple[Integers, Floats]:
+    """Return sets without repetition, each with its best bonus."""
+    order = np.lexsort((-bonus, sets[:, 1], sets[:, 0]))
+    ordered = sets[order]
+    first = np.ones(len(order), bool)
+    first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return ordered[first], bonus[order][first]
+
+
+def _join(left: Integers, right: Integers) -> tuple[Integers, Integers]:
+    """Return all pairs of places at which two arrays have the same value."""
+    order = np.argsort(right, kind="stable")
+    ordered = right[order]
+    low = np.searchsorted(ordered, left, side="left")
+    high = np.searchsorted(ordered, left, side="right")
+    places = ranges(low, high - low)
+    return np.repeat(np.arange(len(left)), high - low), order[places]
+
+
+def _names_in_question(mirror: GraphMirror, text: str) -> list[tuple[int, int]]:
+    """Return hash and number of words of each name in a question.
+
+    Capitalised spans count always, other runs of two words and more when the graph knows them.
+    """
+    text = text[:MAX_QUESTION_CHARS]
+    words = words_of(text)
+    candidates = candidates_of(text, words)
+    spans: dict[tuple[int, int], str] = {(item.start, item.end): item.key for item in candidates if item.whole}
+    for first in range(len(words)):
+        for last in range(first + 2, min(len(words), first + MAX_NAME_WORDS) + 1):
+            key = name_key(" ".join(word.folded for word in words[first:last]))
+            spans.setdefault((words[first].start, words[last - 1].end), key)
+    for item in candidates:
+        spans.setdefault((item.start, item.end), item.key)
+    keys = list(dict.fromkeys(spans.values()))
+    if not keys:
+        return []
+    known = dict(zip(keys, mirror.is_known(hash_names(keys)).tolist(), strict=True))
+    taken: dict[str, None] = {}
+    stop = 0
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if start >= stop and known[spans[start, end]]:
+            taken[spans[start, end]] = None
+            stop = end
+    return [(int(hash_names([key])[0]), len(key.split())) for key in taken]

@@ -1,0 +1,190 @@
+"""What a run is to bring in: from paths to jobs, with everything that cannot be found in the report."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from llama_index_raganything.documents.packing import document_id
+from llama_index_raganything.errors import BlockedSourceError, ParseError, SourceError
+from llama_index_raganything.ingestion.jobs import Job
+from llama_index_raganything.ingestion.report import IngestionReport
+from llama_index_raganything.readers.cache import file_hash
+from llama_index_raganything.readers.reader import RAGAnythingReader
+from llama_index_raganything.readers.sources.sources import FoundSources, Source, with_bytes
+from llama_index_raganything.stores.ledger import LedgerEntry
+
+logger = logging.getLogger(__name__)
+
+
+def find_jobs(found: FoundSources, reader: RAGAnythingReader, report: IngestionReport) -> list[Job]:
+    """Return the jobs of what was found; what cannot be read goes into the report.
+
+    Args:
+        found: Where the caller's paths lead.
+        reader: Reads the sources.
+        report: Gets failures, warnings and what was skipped.
+
+    Raises:
+        SourceError: Paths do not exist and nothing else was found; :class:`BlockedSourceError` for URLs that the
+            reader may not fetch.
+    """
+    unusable = _unusable(found, reader)
+    _check_any_left(found, unusable)
+    report.skipped.update(found.skipped)
+    report.not_found += found.missing
+    report.warnings += [(folder, "there are no files to read in this folder") for folder in found.empty_folders]
+    jobs: dict[str, Job] = {}
+    for source in found.sources:
+        job = None
+        if source.location in unusable:
+            report.failures.append((source.location, unusable[source.location]))
+        else:
+            job = _job_of(source, reader, report)
+        if job is None:
+            continue
+        if job.doc_id in jobs and jobs[job.doc_id].content_hash != job.content_hash:
+            report.warnings.append((source.location, "other content came under this name before; the last one counts"))
+        jobs[job.doc_id] = job
+    for path in found.missing:
+        logger.warning("Not found: %s", path)
+    return list(jobs.values())
+
+
+def not_found_message(path: str) -> str:
+    """Say that a path does not exist, and which name nearby was meant.
+
+    Args:
+        path: Absolute path.
+    """
+    place = Path(path)
+    try:
+        names = os.listdir(place.parent)
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(place.name, names, n=1, cutoff=0.75)
+    hint = f"did you mean {near[0]!r}?" if near else "check the path."
+    return f"{path!r} does not exist or cannot be reached; {hint}"
+
+
+def _unusable(found: FoundSources, reader: RAGAnythingReader) -> dict[str, str]:
+    """Return why sources that the caller named cannot be read, by their location."""
+    reasons = {path: not_found_message(path) for path in found.missing}
+    if not reader.allow_urls:
+        for source in found.sources:
+            if source.kind == "url":
+                reasons[source.location] = (
+                    f"{source.location!r} is a URL, and the reader fetches none; allow_urls=True lets it."
+                )
+    return reasons
+
+
+def _check_any_left(found: FoundSources, unusable: Mapping[str, str]) -> None:
+    if not unusable or any(source.location not in unusable for source in found.sources):
+        return
+    reasons = list(unusable.values())
+    message = reasons[0] if len(reasons) == 1 else f"Nothing can be read: {' '.join(reasons[:5])}"
+    raise (SourceError if found.missing else BlockedSourceError)(message)
+
+
+def _job_of(source: Source, reader: RAGAnythingReader, report: IngestionReport) -> Job | None:
+    digest = ""
+    try:
+        with report.stage("hash"):
+            if source.kind == "file":
+                digest = file_hash(Path(source.target))
+            elif source.kind == "bytes":
+                source = with_bytes(source, reader.max_file_bytes)
+                digest = hashlib.sha256(source.target).hexdigest()
+    except (SourceError, ParseError) as error:
+        report.failures.append((source.location, str(error)))
+        return None
+    return Job.of_source(source, digest, reader)
+
+
+def find_moves(
+    jobs: Iterable[Job],
+    known: Mapping[str, LedgerEntry],
+    all_entries: Callable[[], Iterable[LedgerEntry]],
+    machine: str | None = None,
+) -> dict[str, LedgerEntry]:
+    """Tell which files were moved.
+
+    Each document that is gone is the former self of one file at most, of one with the same name first. URLs, content
+    lists, bytes under a name and documents of other readers are none, since nobody can tell that they are gone.
+
+    Args:
+        jobs: What is to be brought in.
+        known: Rows of these documents, by id.
+        all_entries: Returns all rows; asked only where a file has come that was not in before.
+        machine: Only documents whose paths are on this machine: those of another one are not gone. None for a
+            knowledge base that has one machine.
+
+    Returns:
+        The row of the old path, by the document id of the new one.
+    """
+    jobs = list(jobs)
+    newcomers = _newcomers(jobs, known)
+    if not newcomers:
+        return {}
+    ids = {job.doc_id for job in jobs}
+    gone = [
+        entry
+        for entry in all_entries()
+        if entry.content_hash in newcomers
+        and entry.state == "ready"
+        and entry.doc_id not in ids
+        and (machine is None or entry.machine == machine)
+        and _is_gone(entry)
+    ]
+    moves: dict[str, LedgerEntry] = {}
+    for fits in (_same_name, _any_name):
+        left = []
+        for entry in gone:
+            waiting = newcomers[entry.content_hash]
+            place = next((place for place, job in enumerate(waiting) if fits(job, entry)), None)
+            if place is None:
+                left.append(entry)
+            else:
+                moves[waiting.pop(place).doc_id] = entry
+        gone = left
+    return moves
+
+
+def _newcomers(jobs: Iterable[Job], known: Mapping[str, LedgerEntry]) -> dict[str, list[Job]]:
+    """Return the files whose content was not in under their path, by that content."""
+    found: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        entry = known.get(job.doc_id)
+        is_in = entry is not None and entry.state == "ready" and entry.content_hash == job.content_hash
+        is_file = job.parsed is not None and job.parsed.kind == "file"
+        if is_file and job.content_hash and not is_in:
+            found[job.content_hash].append(job)
+    return found
+
+
+def _same_name(job: Job, entry: LedgerEntry) -> bool:
+    return os.path.basename(job.source) == os.path.basename(entry.source)
+
+
+def _any_name(_job: Job, _entry: LedgerEntry) -> bool:
+    return True
+
+
+def _is_gone(entry: LedgerEntry) -> bool:
+    """Tell whether a document was read from a local file that is no longer there."""
+    if entry.doc_id != document_id(entry.source) or not os.path.isabs(entry.source):
+        return False
+    try:
+        os.stat(entry.source)
+        # A system that does not tell "A.md" from "a.md" finds the file after it was renamed from one to the other.
+        return os.path.basename(entry.source) not in os.listdir(os.path.dirname(entry.source))
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False  # It may be there: nothing is known of a place that cannot be entered.

@@ -1,0 +1,1 @@
+"""DashScope's HTTP service: endpoints, credentials, clients, failures."""

@@ -1,0 +1,1 @@
+"""Chat with DashScope's models, over its OpenAI-compatible protocol."""

@@ -1,0 +1,278 @@
+"""What goes wrong in chat, as DashScope's typed errors: what the OpenAI client raises, and answers that lack a part.
+
+The OpenAI client reads a page of HTML as a text, an answer without choices as an answer, and a stream that was cut
+between two events as a complete one; all three are errors here. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import httpx
+import openai
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import (
+    Choice,
+    ChoiceDelta,
+    ChoiceDeltaToolCall,
+    ChoiceDeltaToolCallFunction,
+)
+from pydantic import BaseModel
+
+from llama_index_raganything.errors import DashScopeConnectionError, DashScopeContentError, DashScopeError
+from llama_index_raganything.models.dashscope.api.failures import (
+    error_from_exception,
+    error_from_response,
+    protocol_error,
+    redirect_error,
+)
+
+CALL_ERRORS: Final = (
+    openai.OpenAIError,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+)
+"""What the OpenAI client lets out; the last of them for an answer that ends in the middle of a letter."""
+
+_FAILED_IN_STREAM: Final = 200
+
+_FILTERED: Final = "content_filter"
+
+_NOT_FINISHED: Final = (None, "", "null")
+"""Reasons to finish that are none; DashScope's native protocol writes the last one."""
+
+
+def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = None) -> DashScopeError:
+    """Return the error that an exception of the OpenAI client stands for.
+
+    Args:
+        error: One of :data:`CALL_ERRORS`.
+        url: The URL that was called.
+        headers: The headers of the answer, where one had begun.
+
+    Returns:
+        The typed error. The caller raises it outside of its ``except``, so that it holds no other exception: the
+        client's own message repeats the service's, which may repeat the key.
+    """
+    if isinstance(error, openai.APIStatusError):
+        if error.status_code < 400:
+            return redirect_error(error.status_code, error.response.headers, url)
+        return error_from_response(error.status_code, error.response.content, error.response.headers)
+    if isinstance(error, openai.APITimeoutError):
+        return error_from_exception(_cause(error) or httpx.ReadTimeout(""), url)
+    if isinstance(error, openai.APIConnectionError):
+        return error_from_exception(_cause(error) or error, url)
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | openai.APIResponseValidationError):
+        return protocol_error(f"{url} answered what cannot be read as JSON", _request_id(headers))
+    if isinstance(error, openai.APIError) and error.body is not None:
+        # An event in a stream whose status was good.
+        body = json.dumps({"error": error.body}).encode()
+        return error_from_response(_FAILED_IN_STREAM, body, headers or {})
+    return error_from_exception(error, url)
+
+
+def checked_completion(completion: Any, url: str) -> ChatCompletion:
+    """Return a chat completion that has an answer.
+
+    Args:
+        completion: What the OpenAI client made of an answer with a good status.
+        url: The URL that was called.
+
+    Raises:
+        DashScopeError: It is an error after all, or it is not as documented.
+    """
+    if not isinstance(completion, ChatCompletion):
+        problem = f"{url} answered without JSON, and not with a chat completion"
+        raise protocol_error(problem)
+    _raise_told_error(completion)
+    request_id = _request_id_of(completion)
+    if not isinstance(completion.choices, list) or not completion.choices:
+        raise protocol_error("the chat completion has no choices", request_id)
+    choice = completion.choices[0]
+    if not isinstance(getattr(choice, "message", None), BaseModel):
+        raise protocol_error("the first choice of the chat completion has no message", request_id)
+    _complete(choice.message, request_id)
+    if not choice.message.content and choice.finish_reason == _FILTERED:
+        raise _filtered_error(request_id)
+    return completion
+
+
+def unstreamed_error(status: int, body: bytes, headers: Mapping[str, str]) -> DashScopeError | None:
+    """Return the error that an answer stands for which should have been a stream; None when it is one.
+
+    Args:
+        status: HTTP status.
+        body: The body; need not be given where the answer is a stream.
+        headers: The headers, in a case-insensitive mapping.
+    """
+    if is_stream(headers):
+        return None
+    kind = headers.get("content-type", "")
+    if "json" in kind.lower() and (b'"code"' in body or b'"error"' in body):
+        return error_from_response(status, body, headers)
+    return protocol_error(f"a stream was asked for, and an answer of type {kind!r} came", _request_id(headers))
+
+
+def is_stream(headers: Mapping[str, str]) -> bool:
+    """Return whether an answer may be a stream of events: gateways give them types of their own.
+
+    Args:
+        headers: The headers, in a case-insensitive mapping.
+    """
+    kind = headers.get("content-type", "").lower()
+    return "json" not in kind and "html" not in kind
+
+
+class ChunkReader:
+    """Follows one stream: turns its chunks into what LlamaIndex reads right, and knows whether it was complete.
+
+    Args:
+        url: The URL that was called.
+        headers: The headers of the answer.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self._url = url
+        self._headers = headers
+        self._request_id = _request_id(headers)
+        self._finished = False
+        self._has_answer = False
+        self._calls: set[tuple[int, str]] = set()
+
+    def read(self, chunk: Any) -> Iterator[ChatCompletionChunk]:
+        """Yield a chunk as one or several.
+
+        Args:
+            chunk: As the OpenAI client made it.
+
+        Raises:
+            DashScopeError: It is an error, or it is not as documented.
+        """
+        if not isinstance(chunk, ChatCompletionChunk):
+            problem = f"an event of the stream is a {type(chunk).__name__} and not an object"
+            raise protocol_error(problem, self._request_id)
+        _raise_told_error(chunk)
+        self._request_id = self._request_id or _request_id_of(chunk)
+        if not isinstance(getattr(chunk, "choices", None), list):
+            raise protocol_error("an event of the stream has no choices", self._request_id)
+        if not chunk.choices:  # The usage, at the end.
+            yield chunk
+            return
+        choice = self._sound_choice(chunk)
+        # LlamaIndex takes the first of several calls in a chunk (llms-openai 0.8, update_tool_calls).
+        calls = choice.delta.tool_calls or []
+        for place, call in enumerate(calls or [None]):
+            self._set(choice.delta, call, first=place == 0)
+            yield chunk
+
+    def failed(self, error: Exception) -> DashScopeError:
+        """Return the error that ended the stream.
+
+        Args:
+            error: One of :data:`CALL_ERRORS`.
+        """
+        problem = typed_error(error, self._url, self._headers)
+        problem.request_id = problem.request_id or self._request_id
+        return problem
+
+    def end(self) -> None:
+        """Check that the stream said that its answer is complete.
+
+        Raises:
+            DashScopeConnectionError: It did not.
+        """
+        if not self._finished:
+            message = (
+                f"The stream from {self._url} ended before its answer was complete; what has come so far is not all of "
+                "it. What to do: ask again."
+            )
+            raise DashScopeConnectionError(message, request_id=self._request_id)
+
+    def _sound_choice(self, chunk: ChatCompletionChunk) -> Choice:
+        """Return the first choice of a chunk, with a delta whose content is a text."""
+        choice = chunk.choices[0]
+        delta: Any = getattr(choice, "delta", None)
+        if not isinstance(choice, BaseModel) or not isinstance(delta, BaseModel | None):
+            raise protocol_error("an event of the stream has a choice without delta", self._request_id)
+        if delta is None:
+            choice.delta = ChoiceDelta()
+        choice.delta.content = _text_of(choice.delta.content, self._request_id)
+        self._has_answer = self._has_answer or bool(choice.delta.content or choice.delta.tool_calls)
+        finish_reason = getattr(choice, "finish_reason", None)
+        if finish_reason == _FILTERED and not self._has_answer:
+            raise _filtered_error(self._request_id)
+        self._finished = self._finished or finish_reason not in _NOT_FINISHED
+        return choice
+
+    def _set(self, delta: ChoiceDelta, call: ChoiceDeltaToolCall | None, first: bool) -> None:
+        # LlamaIndex's async stream skips a first chunk without content, and with it the reasoning in it.
+        delta.content = (delta.content or "") if first else ""
+        if call is None:
+            return
+        if call.function is None:
+            call.function = ChoiceDeltaToolCallFunction()
+        # LlamaIndex joins the ids and the names of a call's chunks; some models repeat them in each.
+        for key in ("id", call.id or ""), ("name", call.function.name or ""):
+            known = (call.index, "=".join(key))
+            if key[1] and known in self._calls:
+                _forget(call, key[0])
+            self._calls.add(known)
+        delta.tool_calls = [call]
+
+
+def _forget(call: ChoiceDeltaToolCall, field: str) -> None:
+    if field == "id":
+        call.id = ""
+    elif call.function is not None:
+        call.function.name = ""
+
+
+def _complete(message: Any, request_id: str) -> None:
+    """Give a message what LlamaIndex needs of one: a role, and content that is a text."""
+    message.role = message.role or "assistant"
+    message.content = _text_of(message.content, request_id)
+
+
+def _text_of(content: Any, request_id: str) -> str | None:
+    """Return the content of a message; that of the native vision protocol is a list of parts."""
+    if content is None or isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [None]
+    texts = [part.get("text") if isinstance(part, dict) else None for part in parts]
+    if not all(isinstance(text, str) for text in texts):
+        problem = f"the content of a message is a {type(content).__name__} that holds no texts"
+        raise protocol_error(problem, request_id)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _filtered_error(request_id: str) -> DashScopeContentError:
+    message = (
+        "DashScope ended the answer before its first word, as its content was filtered. What to do: change the "
+        "question, or leave out the text or image that it is about."
+    )
+    return DashScopeContentError(message, code=_FILTERED, request_id=request_id, status=_FAILED_IN_STREAM)
+
+
+def _cause(error: Exception) -> Exception | None:
+    return error.__cause__ if isinstance(error.__cause__, Exception) else None
+
+
+def _request_id(headers: Mapping[str, str] | None) -> str:
+    given = headers or {}
+    return given.get("x-request-id") or given.get("x-dashscope-request-id") or ""
+
+
+def _request_id_of(answer: ChatCompletion | ChatCompletionChunk) -> str:
+    return str(getattr(answer, "id", None) or "").removeprefix("chatcmpl-")
+
+
+def _raise_told_error(answer: ChatCompletion | ChatCompletionChunk) -> None:
+    """Raise for an answer or event with a good status that tells an error, in the words of either protocol."""
+    told: dict[str, Any] = answer.model_extra or {}
+    if not getattr(answer, "choices", None) and (told.get("error") or told.get("code")):
+        raise error_from_response(_FAILED_IN_STREAM, json.dumps(told, default=str).encode(), {})

@@ -1,0 +1,309 @@
+"""Chat with DashScope's models, over its OpenAI-compatible protocol.
+
+``OpenAILike`` does the work. What it lacks for this service is here: the models' sizes, a key that shows nowhere, one
+retry layer instead of two, typed errors, image sizes, and the few fields that DashScope takes in another way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Generator, Sequence
+from functools import cache
+from typing import Any, cast
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    LLMMetadata,
+)
+from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, SecretStr
+from llama_index.core.program.function_program import FunctionCallingProgram
+from llama_index.core.program.utils import get_program_for_llm
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.types import PydanticProgramMode
+
+from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._pickling import PickledWithoutKey
+from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
+from llama_index_raganything.models.dashscope.api.credentials import resolve_api_key
+from llama_index_raganything.models.dashscope.api.endpoints import Endpoints
+from llama_index_raganything.models.dashscope.api.http import HTTPClients
+from llama_index_raganything.models.dashscope.catalog import chat_model, is_known_chat_model
+from llama_index_raganything.models.dashscope.chat.messages import (
+    documented_tools,
+    has_images,
+    with_fitted_images,
+    without_tool_images,
+)
+
+try:
+    from llama_index.llms.openai_like import OpenAILike
+    from openai.resources.chat.completions import Completions
+
+    from llama_index_raganything.models.dashscope.chat.clients import AsyncChatClient, ChatClient
+except ImportError as missing:
+    _message = (
+        "DashScope's chat models need llama-index-llms-openai-like, which is not installed; run "
+        'pip install "llama-index-raganything[dashscope]".'
+    )
+    raise MissingDependencyError(_message) from missing
+
+_STREAMING_ONLY = ("qwq", "qvq")
+"""Models that think in any case and answer streams only."""
+
+_MODES_WITH_TOOLS = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
+
+
+@strict_arguments
+class DashScopeLLM(PickledWithoutKey, OpenAILike):
+    """A chat model of DashScope: text, images, tools, streams.
+
+    Failed calls raise :class:`~llama_index_raganything.errors.DashScopeError`, in the middle of a stream too; what
+    came before stays with the caller. 429 and 5xx are retried, by the HTTP client alone.
+
+    Args:
+        model: Name of the model.
+        api_key: DashScope's key; else that of ``DASHSCOPE_API_KEY``. Never shown, pickled or written.
+        api_base: Host, base or full route of the service; by default that of ``region`` and ``workspace``.
+        region: Region of the key, such as ``ap-southeast-1``; Beijing by default.
+        workspace: Workspace with an address of its own.
+        temperature: From 0, always the likeliest words, to below 2.
+        max_tokens: Tokens of an answer; by default the model's most.
+        enable_thinking: Whether models that can think do; None leaves it to the model. Thinking answers come as
+            streams only, so that calls without one collect theirs.
+        context_window: Tokens of question and answer; by default as documented of the model.
+        is_function_calling_model: Whether the model calls tools; by default as documented of it.
+        supports_images: Whether the model looks at images; by default as documented of it.
+        max_retries: Requests that are sent again after 429 and 5xx.
+        timeout: Seconds without a sign from the service after which a call fails.
+        **kwargs: Those of ``OpenAILike``. ``additional_kwargs`` may hold any field of DashScope's requests.
+
+    Raises:
+        ConfigurationError: The URL cannot be called, or ``max_tokens`` is more than the model writes.
+        DashScopeAuthenticationError: There is no key.
+
+    Examples:
+        >>> from llama_index_raganything.models.dashscope.chat.llm import DashScopeLLM
+        >>> DashScopeLLM(model="qwen-max", api_key="sk-0123456789").metadata.context_window
+        32768
+    """
+
+    api_key: SecretStr | None = Field(  # type: ignore[assignment]  # a string in OpenAI, which shows it in repr
+        default=None, exclude=True, repr=False, description="DashScope's API key."
+    )
+    region: str | None = Field(default=None, description="Region of the key.")
+    workspace: str | None = Field(default=None, description="Workspace with an address of its own.")
+    enable_thinking: bool | None = Field(default=None, description="Whether models that can think do.")
+    supports_images: bool = Field(default=False, description="Whether the model looks at images.")
+
+    _http: HTTPClients = PrivateAttr()
+
+    def __init__(
+        self,
+        model: str = "qwen-max",
+        *,
+        api_key: str | SecretStr | None = None,
+        api_base: str | None = None,
+        region: str | None = None,
+        workspace: str | None = None,
+        max_tokens: int | None = None,
+        context_window: int | None = None,
+        is_function_calling_model: bool | None = None,
+        supports_images: bool | None = None,
+        max_retries: int = 2,
+        timeout: float = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        known = chat_model(model)
+        _check_output(model, max_tokens)
+        super().__init__(
+            **{"is_chat_model": True, **kwargs},
+            model=model,
+            api_key=resolve_api_key(api_key),
+            api_base=Endpoints.resolve(api_base, region, workspace).compatible,
+            region=region,
+            workspace=workspace,
+            max_tokens=max_tokens,
+            context_window=_first(context_window, known.context_window),
+            is_function_calling_model=_first(is_function_calling_model, known.function_calling),
+            supports_images=_first(supports_images, known.vision),
+            max_retries=max_retries,
+            timeout=timeout,
+        )
+        self._http = HTTPClients(timeout=timeout, max_retries=max_retries)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which it is serialised."""
+        return "DashScopeLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What prompts may hold: half of the context at least is left to the question."""
+        most = min(chat_model(self.model).max_output, self.context_window // 2)
+        return LLMMetadata(
+            context_window=self.context_window,
+            num_output=self.max_tokens or most,
+            is_chat_model=self.is_chat_model,
+            is_function_calling_model=self.is_function_calling_model,
+            model_name=self.model,
+        )
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        self._http.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        await self._http.aclose()
+
+    def _get_client(self) -> ChatClient:
+        http_client = self._http_client or self._http.sync()
+        return ChatClient(resolve_api_key(self.api_key), str(self.api_base), http_client, self.default_headers)
+
+    def _get_aclient(self) -> AsyncChatClient:
+        http_client = self._async_http_client or self._http.asynchronous()
+        return AsyncChatClient(resolve_api_key(self.api_key), str(self.api_base), http_client, self.default_headers)
+
+    def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the arguments of OpenAI's client: what only DashScope knows goes beside them, into ``extra_body``.
+
+        Those of a call win over the model's, which LlamaIndex has the other way round for some.
+        """
+        given = {name: value for name, value in kwargs.items() if name != "use_chat_completions"}
+        fields = super()._get_model_kwargs(**given) | given
+        fields["enable_thinking"] = self._thinking(given)
+        _check_output(self.model, fields.get("max_tokens"))
+        if fields.get("stream"):
+            fields.setdefault("stream_options", {"include_usage": True})
+        else:
+            fields.pop("stream_options", None)
+        fields = {name: value for name, value in documented_tools(fields).items() if value is not None}
+        own = {name: fields.pop(name) for name in list(fields) if name not in _openai_arguments()}
+        body = {**fields.pop("extra_body", {}), **own}
+        return {**fields, "extra_body": body} if body else fields
+
+    def _thinking(self, given: dict[str, Any]) -> bool | None:
+        """Return whether the model shall think in a call, wherever that is said."""
+        for fields in (
+            given,
+            given.get("extra_body"),
+            self.additional_kwargs,
+            self.additional_kwargs.get("extra_body"),
+        ):
+            said = (fields or {}).get("enable_thinking")
+            if said is not None:
+                return bool(said)
+        return self.enable_thinking
+
+    def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        if not self._streams_only(kwargs):
+            return cast(ChatResponse, super()._chat(self._sendable(messages), **kwargs))
+        last = None
+        for last in self._stream_chat(messages, **kwargs):  # noqa: B007  # each holds all so far
+            pass
+        return _whole(last)
+
+    async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        if not self._streams_only(kwargs):
+            return cast(ChatResponse, await super()._achat(await self._asendable(messages), **kwargs))
+        last = None
+        async for last in await self._astream_chat(messages, **kwargs):  # noqa: B007  # each holds all so far
+            pass
+        return _whole(last)
+
+    def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        return cast(ChatResponseGen, super()._stream_chat(self._sendable(messages), **kwargs))
+
+    async def _astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        return cast(ChatResponseAsyncGen, await super()._astream_chat(await self._asendable(messages), **kwargs))
+
+    def _structured_stream_call(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Any, None, None]:
+        if self._should_use_structure_outputs():
+            yield from super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            return
+        program = self._structured_program(output_cls, prompt)
+        if isinstance(program, FunctionCallingProgram):
+            yield from program.stream_call(llm_kwargs=llm_kwargs, **prompt_args)
+        else:
+            yield program(llm_kwargs=llm_kwargs, **prompt_args)
+
+    async def _structured_astream_call(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Any, None]:
+        if self._should_use_structure_outputs():
+            parts = await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            return cast(AsyncGenerator[Any, None], parts)
+        program = self._structured_program(output_cls, prompt)
+        if isinstance(program, FunctionCallingProgram):
+            return cast(AsyncGenerator[Any, None], await program.astream_call(llm_kwargs=llm_kwargs, **prompt_args))
+
+        async def whole() -> AsyncGenerator[Any, None]:
+            yield await program.acall(llm_kwargs=llm_kwargs, **prompt_args)
+
+        return whole()
+
+    def _structured_program(self, output_cls: type[BaseModel], prompt: PromptTemplate) -> Any:
+        """Return what makes objects of a stream: LlamaIndex's programs, with two differences.
+
+        The one tool is required, which ``FunctionCallingProgram.stream_call`` drops from the arguments, and JSON in
+        the text of a model without tools is read when it is complete: ``LLMTextCompletionProgram.stream_call`` ends
+        with an empty object where a model fences its JSON (both llama-index-core 0.14.25).
+        """
+        if self.is_function_calling_model and self.pydantic_program_mode in _MODES_WITH_TOOLS:
+            return FunctionCallingProgram.from_defaults(
+                output_cls=output_cls, llm=self, prompt=prompt, tool_choice="required"
+            )
+        return get_program_for_llm(output_cls, prompt, self, pydantic_program_mode=self.pydantic_program_mode)
+
+    def _streams_only(self, kwargs: dict[str, Any]) -> bool:
+        return bool(self._thinking(kwargs)) or self.model.startswith(_STREAMING_ONLY)
+
+    def _sendable(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+        if not has_images(messages):
+            return messages
+        if not self.supports_images:
+            return without_tool_images(messages, self.model)
+        return with_fitted_images(messages)
+
+    async def _asendable(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+        # Reading and scaling images takes a while, in which the event loop goes on.
+        return await asyncio.to_thread(self._sendable, messages) if has_images(messages) else messages
+
+
+@cache
+def _openai_arguments() -> frozenset[str]:
+    """Return the names of the fields that OpenAI's client takes as arguments."""
+    return frozenset(inspect.signature(Completions.create).parameters)
+
+
+def _whole(last: ChatResponse | None) -> ChatResponse:
+    """Return the last response of a stream, which holds the whole answer, as that of a call."""
+    if last is None:
+        return ChatResponse(message=ChatMessage(role="assistant", content=""))
+    counts = {name: value for name, value in last.additional_kwargs.items() if name != "thinking_delta"}
+    return last.model_copy(update={"delta": None, "additional_kwargs": counts})
+
+
+def _check_output(model: str, max_tokens: int | None) -> None:
+    most = chat_model(model).max_output
+    if max_tokens is not None and max_tokens > most and is_known_chat_model(model):
+        message = f"max_tokens is {max_tokens:,}, but {model} writes at most {most:,}; lower it."
+        raise ConfigurationError(message)
+
+
+def _first(given: Any, known: Any) -> Any:
+    return known if given is None else given

@@ -1,0 +1,1 @@
+"""Text and multimodal embeddings of DashScope."""

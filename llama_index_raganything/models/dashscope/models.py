@@ -1,0 +1,172 @@
+"""DashScope's models as the settings name them: chat, vision, embedding, rerank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.llms import LLM
+
+from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.models.dashscope.api.client import MULTIMODAL_EMBEDDING_PATH, TEXT_EMBEDDING_PATH
+from llama_index_raganything.models.dashscope.api.credentials import resolve_api_key
+from llama_index_raganything.models.dashscope.api.endpoints import (
+    Endpoints,
+    announce_correction,
+    announce_unused_region,
+)
+from llama_index_raganything.models.dashscope.catalog import chat_model, embedding_model, is_known_chat_model
+
+if TYPE_CHECKING:
+    from llama_index.llms.openai_like import OpenAILike
+
+    from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
+
+
+def dashscope_llm(model: str = "qwen-max", **kwargs: Any) -> OpenAILike:
+    """Return a chat model of DashScope.
+
+    Args:
+        model: Its name.
+        **kwargs: Those of :class:`~llama_index_raganything.models.dashscope.chat.llm.DashScopeLLM`.
+
+    Raises:
+        MissingDependencyError: The extra ``[dashscope]`` is not installed.
+        ConfigurationError: An argument is wrong.
+        DashScopeAuthenticationError: There is no key.
+    """
+    from llama_index_raganything.models.dashscope.chat.llm import DashScopeLLM
+
+    return DashScopeLLM(model=model, **kwargs)
+
+
+def dashscope_vlm(model: str = "qwen-vl-max", **kwargs: Any) -> OpenAILike:
+    """Return a chat model of DashScope that looks at images.
+
+    Args:
+        model: Its name; one that is not known is believed to see.
+        **kwargs: Those of :class:`~llama_index_raganything.models.dashscope.chat.llm.DashScopeLLM`.
+
+    Raises:
+        MissingDependencyError: The extra ``[dashscope]`` is not installed.
+        ConfigurationError: The model is known to see nothing, or an argument is wrong.
+        DashScopeAuthenticationError: There is no key.
+    """
+    from llama_index_raganything.models.dashscope.chat.llm import DashScopeLLM
+
+    known = chat_model(model)
+    if is_known_chat_model(model) and not known.vision and kwargs.get("supports_images") is None:
+        message = (
+            f"{model} does not look at images; take a model that does, such as qwen-vl-max, or pass "
+            "supports_images=True where it does."
+        )
+        raise ConfigurationError(message)
+    return DashScopeLLM(model=model, **{**kwargs, "supports_images": kwargs.get("supports_images") is not False})
+
+
+@strict_arguments
+@dataclass(frozen=True)
+class DashScopeModels:
+    """The models of one configuration.
+
+    Attributes:
+        llm: Answers.
+        vision_llm: Looks at images.
+        embed_model: Embeds texts, and images where it is multimodal.
+        reranker: Orders results.
+    """
+
+    llm: LLM
+    vision_llm: LLM
+    embed_model: BaseEmbedding
+    reranker: DashScopeRerank
+
+
+@strict_arguments
+def dashscope_models(settings: RAGAnythingSettings | None = None) -> DashScopeModels:
+    """Make the models that the settings name.
+
+    Args:
+        settings: The settings; those of the environment by default.
+
+    Returns:
+        The models; nothing is called yet.
+
+    Raises:
+        DashScopeAuthenticationError: There is no key.
+        MissingDependencyError: The extra ``[dashscope]`` is not installed.
+        ConfigurationError: A URL cannot be called, or the embedding model has no vectors of ``EMBED_DIM``.
+    """
+    settings = settings or RAGAnythingSettings()
+    return DashScopeModels(
+        llm=make_llm(settings),
+        vision_llm=make_vision_llm(settings),
+        embed_model=make_embed_model(settings),
+        reranker=make_reranker(settings),
+    )
+
+
+def make_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
+    """Make the chat model of the settings.
+
+    Args:
+        settings: The settings.
+        **options: Further arguments of :func:`dashscope_llm`, such as ``temperature``.
+    """
+    return dashscope_llm(settings.llm_text_model, **_connection(settings, settings.aliyun_llm_url), **options)
+
+
+def make_vision_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
+    """Make the vision model of the settings.
+
+    Args:
+        settings: The settings.
+        **options: Further arguments of :func:`dashscope_vlm`, such as ``temperature``.
+    """
+    return dashscope_vlm(settings.llm_vlm_model, **_connection(settings, settings.aliyun_vlm_url), **options)
+
+
+def make_embed_model(settings: RAGAnythingSettings) -> BaseEmbedding:
+    """Make the embedding model of the settings, of the class that its name asks for.
+
+    Args:
+        settings: The settings.
+    """
+    from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
+    from llama_index_raganything.models.dashscope.embedding.text import DashScopeTextEmbedding
+
+    multimodal = embedding_model(settings.embed_model).multimodal
+    if settings.aliyun_embed_url:
+        path = MULTIMODAL_EMBEDDING_PATH if multimodal else TEXT_EMBEDDING_PATH
+        used = Endpoints.resolve(settings.aliyun_embed_url).native + path
+        announce_correction("ALIYUN_EMBED_URL", settings.aliyun_embed_url, used)
+    made = DashScopeMultiModalEmbedding if multimodal else DashScopeTextEmbedding
+    connection = _connection(settings, settings.aliyun_embed_url)
+    return made(model_name=settings.embed_model, dimension=settings.embed_dim, **connection)
+
+
+def make_reranker(settings: RAGAnythingSettings, **options: Any) -> DashScopeRerank:
+    """Make the rerank model of the settings, at the host of the embedding model.
+
+    Args:
+        settings: The settings.
+        **options: Further arguments of :class:`DashScopeRerank`, such as ``top_n``.
+    """
+    from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
+
+    return DashScopeRerank(model=settings.rerank_model, **_connection(settings, settings.aliyun_embed_url), **options)
+
+
+def _connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any]:
+    announce_unused_region(url, settings.dashscope_region)
+    return {
+        "api_key": resolve_api_key(settings.dashscope_api_key),
+        "api_base": url,
+        "region": settings.dashscope_region,
+        "workspace": settings.dashscope_workspace,
+        "timeout": settings.dashscope_timeout,
+        "max_retries": settings.dashscope_max_retries,
+    }

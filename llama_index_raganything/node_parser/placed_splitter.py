@@ -1,0 +1,286 @@
+"""``PlacedSplitter``: any LlamaIndex splitter, with page, box and section on its chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.node_parser import NodeParser
+from llama_index.core.schema import (
+    BaseNode,
+    Document,
+    ImageNode,
+    MediaResource,
+    MetadataMode,
+    NodeRelationship,
+    RelatedNodeInfo,
+    TextNode,
+    TransformComponent,
+)
+from llama_index.core.utils import get_tqdm_iterable
+from pydantic import Field, SerializeAsAny
+
+from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
+from llama_index_raganything.documents.packing import Contents, document_contents, document_pages, packed
+from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, content_id
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.node_parser.chunk_places import Places, TextFinder
+from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """A part of a document that is split by itself, as a document of its own."""
+
+    document: Document
+    start: int
+
+
+@strict_arguments
+class PlacedSplitter(NodeParser):
+    """Split documents with any LlamaIndex splitter and say where each chunk stands.
+
+    Chunks of documents of ``RAGAnythingReader`` get what they overlap in the document's text: ``page``,
+    ``page_label``, ``bbox`` (around all that is in them, in thousandths of the page), ``section``, and ``element_id``,
+    ``label``, ``caption`` and ``asset`` where only one element has one. What differs within a chunk is left out. All
+    other documents and nodes pass through the splitter as they are.
+
+    >>> from llama_index.core.node_parser import SentenceSplitter
+    >>> from llama_index_raganything import PlacedSplitter
+    >>> splitter = PlacedSplitter(SentenceSplitter(chunk_size=512))
+
+    Args:
+        splitter: A node parser or other transformation that makes chunks of documents.
+        by_page: Give the splitter one page at a time, so that no chunk, and no window of sentences, reaches over the
+            end of a page and each has its page. False gives it whole documents.
+        asset_root: Folder of the crops that pictures refer to. With it each picture becomes an ``ImageNode`` beside the
+            chunks, as ``RAGAnythingNodeParser`` makes it; without it there are chunks only.
+
+    Raises:
+        ConfigurationError: ``splitter`` is no transformation, or knows places already.
+    """
+
+    splitter: SerializeAsAny[TransformComponent] = Field(description="Makes chunks of documents.")
+    splitter_class: str = Field(description="Name of the splitter's class; some have no class_name of their own.")
+    by_page: bool = Field(default=True, description="Give the splitter one page at a time.")
+    asset_root: str | None = Field(default=None, description="Folder of crops; with it pictures are nodes too.")
+
+    def __init__(
+        self,
+        splitter: TransformComponent,
+        *,
+        by_page: bool = True,
+        asset_root: str | Path | None = None,
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        if not isinstance(splitter, TransformComponent) or isinstance(splitter, RAGAnythingNodeParser | PlacedSplitter):
+            reason = (
+                "puts places on its nodes by itself; use it alone"
+                if isinstance(splitter, TransformComponent)
+                else "is no transformation of LlamaIndex; wrap a splitter of LangChain in LangchainNodeParser"
+            )
+            message = f"splitter={type(splitter).__name__} {reason}."
+            raise ConfigurationError(message)
+        super().__init__(
+            splitter=splitter,
+            splitter_class=type(splitter).__name__,
+            by_page=by_page,
+            asset_root=None if asset_root is None else str(asset_root),
+            callback_manager=callback_manager or CallbackManager([]),
+        )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "PlacedSplitter"
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """Make the component from what ``to_dict`` returned.
+
+        Args:
+            data: The dictionary.
+            **kwargs: Arguments that win over it; ``splitter`` where the splitter's class cannot be found by its name.
+
+        Returns:
+            The component.
+
+        Raises:
+            ConfigurationError: There is no splitter, or it cannot be made from its dictionary.
+        """
+        refuse_unknown(cls.__name__, kwargs, argument_names(cls))
+        # What else core writes are fields that the splitter has itself.
+        own = cls.model_fields.keys() - argument_names(cls) | {"class_name"}
+        values = {key: value for key, value in data.items() if key not in own} | kwargs
+        if isinstance(values.get("splitter"), dict):
+            values["splitter"] = _component(values["splitter"], str(data.get("splitter_class", "")))
+        if "splitter" not in values:
+            raise ConfigurationError("The dictionary names no splitter; pass it: from_dict(data, splitter=...).")
+        return cls(**values)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle a copy of the splitter: core takes functions that do not pickle out of the component itself."""
+        try:
+            splitter = self.splitter.model_copy(deep=True)
+        except Exception:  # noqa: BLE001  # a client inside an embedding model, say, that cannot be copied
+            splitter = self.splitter.model_copy()
+        return super(PlacedSplitter, self.model_copy(update={"splitter": splitter})).__getstate__()
+
+    def _parse_nodes(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> list[BaseNode]:
+        made: list[BaseNode] = []
+        for node in get_tqdm_iterable(nodes, show_progress, "Parsing nodes"):
+            contents = document_contents(node) if isinstance(node, Document) else None
+            if not isinstance(node, Document) or contents is None or not contents.elements:
+                made += self.splitter([node], **kwargs)
+                continue
+            stretches = list(self._stretches(node, contents))
+            made += self._placed(
+                node, contents, stretches, [self.splitter([part.document], **kwargs) for part in stretches]
+            )
+        return made
+
+    async def _aparse_nodes(
+        self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
+    ) -> list[BaseNode]:
+        # In a thread, because some splitters, HierarchicalNodeParser among them, split only when called without await.
+        return await asyncio.to_thread(self._parse_nodes, nodes, show_progress, **kwargs)
+
+    def _postprocess_parsed_nodes(
+        self,
+        nodes: list[BaseNode],
+        parent_doc_map: dict[str, Document],  # noqa: ARG002  # core's signature
+    ) -> list[BaseNode]:
+        # The splitter has done it: core's version would chain pictures with chunks and lose ends of hierarchies.
+        return nodes
+
+    def _stretches(self, document: Document, contents: Contents) -> Iterator[_Stretch]:
+        pages = [page for page in document_pages(contents) if contents.text[page.start : page.end].strip()]
+        whole = len(pages) < 2 or not self.by_page
+        for page in pages[:1] if whole else pages:
+            start, end = (0, len(contents.text)) if whole else (page.start, page.end)
+            # Ids of their own, because a function that makes ids of chunks counts from nought for each document.
+            identity = document.node_id if whole else content_id(document.node_id, "stretch", start)
+            elements = [
+                element
+                for element, span in zip(contents.elements, contents.spans, strict=True)
+                if whole or (element.page == page.number if span is None else start <= span[0] < end)
+            ]
+            part = document.model_copy(
+                update={
+                    "id_": identity,
+                    "text_resource": MediaResource(text=contents.text[start:end]),
+                    "metadata": dict(contents.metadata),
+                    "relationships": {NodeRelationship.CHILD: packed(elements, identity)},
+                }
+            )
+            yield _Stretch(part, start)
+
+    def _placed(
+        self,
+        document: BaseNode,
+        contents: Contents,
+        stretches: Sequence[_Stretch],
+        chunks: Sequence[Sequence[BaseNode]],
+    ) -> list[BaseNode]:
+        places = Places(contents)
+        source = _source_of(document, contents)
+        for stretch, made in zip(stretches, chunks, strict=True):
+            _place(stretch, made, places)
+            for chunk in made:
+                if chunk.source_node is None or chunk.source_node.node_id == stretch.document.node_id:
+                    chunk.relationships[NodeRelationship.SOURCE] = source
+        if getattr(self.splitter, "include_prev_next_rel", False):
+            for before, after in pairwise([made for made in chunks if made]):
+                _chain(before[-1], after[0])
+        return [chunk for made in chunks for chunk in made] + self._pictures(document)
+
+    def _pictures(self, document: BaseNode) -> list[BaseNode]:
+        if self.asset_root is None:
+            return []
+        parser = RAGAnythingNodeParser(asset_root=self.asset_root, page_nodes=False, include_prev_next_rel=False)
+        nodes = parser([document])
+        return [node for node in nodes if isinstance(node, ImageNode) and node.metadata.get("content_type") == "image"]
+
+
+def _source_of(document: BaseNode, contents: Contents) -> RelatedNodeInfo:
+    if document.source_node is not None:
+        return document.source_node
+    return document.as_related_node_info().model_copy(update={"metadata": contents.metadata})
+
+
+def _place(stretch: _Stretch, chunks: Sequence[BaseNode], places: Places) -> None:
+    """Put places on the chunks of a stretch, and count their characters from the beginning of the whole document."""
+    finder = TextFinder(stretch.document.text)
+    found: dict[str, tuple[int, int]] = {}
+    position = 0
+    for chunk in chunks:
+        text = chunk.get_content(metadata_mode=MetadataMode.NONE)
+        parent = chunk.parent_node
+        # A chunk of a chunk counts from the beginning of that one.
+        base = found[parent.node_id][0] if parent is not None and parent.node_id in found else 0
+        own = getattr(chunk, "start_char_idx", None)
+        if own is not None and finder.is_at(text, base + own):
+            span: tuple[int, int] | None = (base + own, base + own + len(text))
+        else:
+            span = finder.find(text, base or position)
+        spans = [span] if span is not None else finder.find_lines(text)
+        if span is not None:
+            found[chunk.node_id] = span
+            position = span[0] if parent is not None else span[0] + 1
+            if isinstance(chunk, TextNode):
+                chunk.start_char_idx, chunk.end_char_idx = (stretch.start + edge for edge in span)
+        known = places.metadata([(stretch.start + start, stretch.start + end) for start, end in spans])
+        chunk.metadata = chunk.metadata | known
+        chunk.excluded_embed_metadata_keys = _union(EXCLUDED_EMBED_KEYS, chunk.excluded_embed_metadata_keys)
+        chunk.excluded_llm_metadata_keys = _union(EXCLUDED_LLM_KEYS, chunk.excluded_llm_metadata_keys)
+
+
+def _chain(before: BaseNode, after: BaseNode) -> None:
+    """Link the last chunk of a page with the first of the next; not in hierarchies, whose levels come one by one."""
+    if before.parent_node is None and after.parent_node is None:
+        before.relationships.setdefault(NodeRelationship.NEXT, after.as_related_node_info())
+        after.relationships.setdefault(NodeRelationship.PREVIOUS, before.as_related_node_info())
+
+
+def _union(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys([*first, *second]))
+
+
+def _component(data: dict[str, Any], class_name: str = "") -> TransformComponent:
+    """Make a component from its dictionary, with those inside it."""
+    name = class_name or data.get("class_name")
+    kind = next((kind for kind in _components() if name in (kind.__name__, kind.class_name())), None)
+    if kind is None:
+        message = f"No splitter named {name!r} is imported; pass the splitter itself: from_dict(data, splitter=...)."
+        raise ConfigurationError(message)
+    # LlamaIndex writes a function as a dict that its own validator then refuses.
+    values = {key: _revived(value) for key, value in data.items() if key not in {"class_name", "id_func"}}
+    try:
+        return kind.from_dict(values)
+    except (ValueError, TypeError) as error:
+        message = f"{name} cannot be made from its dictionary ({error}); pass it: from_dict(data, splitter=...)."
+        raise ConfigurationError(message) from error
+
+
+def _revived(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "class_name" in value:
+        return _component(value)
+    return {key: _revived(inner) for key, inner in value.items()}
+
+
+def _components() -> Iterator[type[TransformComponent]]:
+    """Yield the classes of components that are imported, node parsers first."""
+    waiting = NodeParser.__subclasses__() + TransformComponent.__subclasses__()
+    while waiting:
+        kind = waiting.pop(0)
+        waiting += kind.__subclasses__()
+        if not inspect.isabstract(kind):
+            yield kind

@@ -1,0 +1,1 @@
+"""What an LLM reads and sees of the retrieved nodes."""

@@ -1,0 +1,108 @@
+"""The elements on the pages of results, read from the store beside them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from llama_index.core.schema import BaseNode, NodeWithScore
+
+from llama_index_raganything.nodes import element_ids, is_page
+
+logger = logging.getLogger(__name__)
+
+_MAX_ELEMENTS: Final = 200
+"""Elements fetched of a page at most; a spreadsheet "page" may have thousands."""
+
+_MAX_PAGES: Final = 3
+"""Pages around which further elements are looked at for one question."""
+
+
+def fetch_nodes(store: Any, node_ids: list[str]) -> dict[str, BaseNode]:
+    """Fetch nodes by id; context is a nicety, so that a store that fails costs a warning and not the answer.
+
+    Args:
+        store: A vector store or docstore with ``get_nodes(node_ids=...)``, or None.
+        node_ids: Ids of the nodes.
+
+    Returns:
+        The nodes that were found, by id.
+    """
+    if store is None or not node_ids:
+        return {}
+    try:
+        found = store.get_nodes(node_ids=node_ids)
+    except Exception as error:  # noqa: BLE001  # Any store may fail in its own way.
+        logger.warning("The nodes around the retrieved elements cannot be read: %s", error)
+        return {}
+    return {node.node_id: node for node in found}
+
+
+def fetch_pages(store: Any, results: Iterable[NodeWithScore]) -> dict[str, BaseNode]:
+    """Return the pages that results are or stand on, by id.
+
+    Args:
+        store: Where the pages are; see :func:`fetch_nodes`.
+        results: Results; pages among them are not fetched.
+    """
+    nodes = [scored.node for scored in results]
+    own = {node.node_id: node for node in nodes if is_page(node)}
+    fetched = fetch_nodes(store, sorted({own_page_id(node) for node in nodes} - own.keys() - {""}))
+    # What cuts nodes once more gives them parents that are no pages.
+    return own | {node_id: node for node_id, node in fetched.items() if is_page(node)}
+
+
+def own_page_id(node: BaseNode) -> str:
+    """Return the id of the page that a node is or, if its parent is a page, stands on; empty where there is none.
+
+    Args:
+        node: Any node.
+    """
+    if is_page(node):
+        return node.node_id
+    return node.parent_node.node_id if node.parent_node is not None else ""
+
+
+def elements_on_pages(store: Any, cited: Mapping[int, NodeWithScore]) -> dict[int, list[BaseNode]]:
+    """Fetch the elements on the pages of cited sources, so that a citation can lead to the box of one of them.
+
+    Args:
+        store: Where the nodes are; see :func:`fetch_nodes`.
+        cited: Source nodes by their number: pages, or elements that stand on one.
+
+    Returns:
+        Nodes by the number of the source: all elements of a page; beside an element the others of its page, but for
+        those that are cited by a number of their own. A page without elements, as in a fast parse, stands for itself
+        beside what was found on it.
+    """
+    own = {scored.node.node_id for scored in cited.values()}
+    pages = fetch_pages(store, cited.values())
+    wanted: dict[int, Sequence[str]] = {}
+    for number, scored in cited.items():
+        page = pages.get(own_page_id(scored.node))
+        if page is not None:
+            ids = element_ids(page)[:_MAX_ELEMENTS]
+            others = [node_id for node_id in ids or (page.node_id,) if node_id not in own]
+            wanted[number] = ids if is_page(scored.node) else others
+    nodes = pages | fetch_nodes(store, sorted({i for ids in wanted.values() for i in ids} - pages.keys()))
+    return {number: [nodes[node_id] for node_id in ids if node_id in nodes] for number, ids in wanted.items()}
+
+
+def elements_beside(store: Any, nodes: Sequence[NodeWithScore]) -> list[tuple[int, BaseNode]]:
+    """Fetch the other elements of the first pages that results are or stand on.
+
+    Args:
+        store: Where the nodes are; see :func:`fetch_nodes`.
+        nodes: Results, best first.
+
+    Returns:
+        Nodes that are not among the results, each with the index of the result that led to its page first.
+    """
+    led: dict[str, int] = {}
+    for index, scored in enumerate(nodes):
+        if page := own_page_id(scored.node):
+            led.setdefault(page, index)
+    found = elements_on_pages(store, {index: nodes[index] for index in list(led.values())[:_MAX_PAGES]})
+    present = {scored.node.node_id for scored in nodes}
+    return [(index, node) for index, near in found.items() for node in near if node.node_id not in present]

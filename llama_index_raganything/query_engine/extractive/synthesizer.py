@@ -1,0 +1,236 @@
+"""Answers without an LLM: quotes that cite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.indices.prompt_helper import ChatPromptHelper, PromptHelper
+from llama_index.core.llms import MockLLM
+from llama_index.core.prompts.mixin import PromptDictType
+from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType, TextNode
+from llama_index.core.types import RESPONSE_TEXT_TYPE
+
+from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.attachments.query import AttachedQuery
+from llama_index_raganything.query_engine.citations import citation, node_text
+from llama_index_raganything.query_engine.context.neighbours import elements_beside, fetch_nodes
+from llama_index_raganything.query_engine.context.node_images import ImageFiles, attached_elements, evidence_images
+from llama_index_raganything.query_engine.extractive.inventory_answers import inventory_answer
+from llama_index_raganything.query_engine.extractive.missing_facts import missing_facts
+from llama_index_raganything.query_engine.extractive.quotes import Quote, find_quotes, without_markers
+from llama_index_raganything.query_engine.prompts import not_found_answer
+from llama_index_raganything.query_engine.question_images import same_image_quotes
+from llama_index_raganything.query_engine.responses import carriers, carry
+from llama_index_raganything.query_engine.synthesis.base import EventedSynthesizer, as_bundle
+from llama_index_raganything.text.terms import simple_tokens
+
+_NAMING_KEYS: Final = ("file_name", "title", "section", "label", "caption")
+
+
+@strict_arguments
+class ExtractiveSynthesizer(EventedSynthesizer):
+    """Answer without an LLM: quote the sentences, table cells and figures that cover the question, with ``[n]``.
+
+    Args:
+        streaming: Return the answer piece by piece.
+        callback_manager: LlamaIndex callbacks.
+        page_store: Vector store or docstore that holds all nodes; the other elements of the retrieved nodes'
+            pages may then be quoted too, and are added to the sources when they are.
+        asset_root: Folder of the assets, for the list of images beside the answer.
+    """
+
+    def __init__(
+        self,
+        streaming: bool = False,
+        callback_manager: CallbackManager | None = None,
+        page_store: Any = None,
+        asset_root: str | None = None,
+    ) -> None:
+        # The base class would otherwise build LlamaIndex's default LLM, a paid third party.
+        super().__init__(
+            llm=MockLLM(),
+            callback_manager=callback_manager,
+            prompt_helper=PromptHelper(tokenizer=simple_tokens),
+            chat_prompt_helper=ChatPromptHelper(tokenizer=simple_tokens),
+            streaming=streaming,
+        )
+        self._page_store = page_store
+        self._files = ImageFiles(asset_root)
+
+    def _get_prompts(self) -> PromptDictType:
+        return {}
+
+    def _update_prompts(self, prompts: PromptDictType) -> None:
+        """Do nothing: quoting needs no prompt."""
+
+    def get_response(self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any) -> RESPONSE_TEXT_TYPE:  # noqa: ARG002  # core's signature
+        """Answer from plain texts.
+
+        Args:
+            query_str: The question.
+            text_chunks: Texts, best first; the first is ``[1]``.
+            **response_kwargs: Ignored.
+
+        Returns:
+            The answer.
+        """
+        sources = [NodeWithScore(node=TextNode(text=chunk)) for chunk in text_chunks]
+        return "".join(_pieces(query_str, _quotes_for(QueryBundle(query_str), sources)))
+
+    async def aget_response(
+        self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
+    ) -> RESPONSE_TEXT_TYPE:
+        """Answer from plain texts; see :meth:`get_response`."""
+        return self.get_response(query_str, text_chunks, **response_kwargs)
+
+    def synthesize(
+        self,
+        query: QueryType,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+        **response_kwargs: Any,  # noqa: ARG002  # core's signature
+    ) -> RESPONSE_TYPE:
+        """Answer a question from nodes.
+
+        Args:
+            query: The question.
+            nodes: Source nodes, best first.
+            additional_source_nodes: Nodes to list after the sources, not quoted.
+            **response_kwargs: Ignored.
+
+        Returns:
+            The response; ``metadata["citations"]`` tells what each ``[n]`` leads to.
+        """
+        query = as_bundle(query)
+        with self._events(query) as made:
+            pieces, sources, metadata = self._answer(query, nodes, additional_source_nodes)
+            made.append(self._whole(pieces, sources, metadata))
+        return made[0]
+
+    async def asynthesize(
+        self,
+        query: QueryType,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+        **response_kwargs: Any,  # noqa: ARG002  # core's signature
+    ) -> RESPONSE_TYPE:
+        """Answer a question from nodes; see :meth:`synthesize`."""
+        query = as_bundle(query)
+        with self._events(query) as made:
+            pieces, sources, metadata = await asyncio.to_thread(self._answer, query, nodes, additional_source_nodes)
+            made.append(self._awhole(pieces, sources, metadata))
+        return made[0]
+
+    def _answer(
+        self, query: QueryBundle, nodes: Sequence[NodeWithScore], additional: Sequence[NodeWithScore] | None
+    ) -> tuple[list[str], list[NodeWithScore], dict[str, Any]]:
+        counted = inventory_answer(nodes)
+        if counted is not None:
+            pieces, found = counted
+            images = evidence_images(nodes, self._files)
+            metadata = self._metadata([*nodes, *(additional or [])])
+            metadata |= {"citations": found, "answered": True, "images": images}
+            return pieces, _carrying(nodes, found, pieces, additional), metadata
+        pages = nodes
+        nodes = best_elements_of(nodes, self._page_store)
+        around = elements_beside(self._page_store, nodes)
+        known = [*nodes, *(NodeWithScore(node=node) for _, node in around)]
+        ranks = [*range(len(nodes)), *(index for index, _ in around)]
+        question = query.question if isinstance(query, AttachedQuery) else query.query_str
+        quotes, sources = _keep_sources(_quotes_for(query, known, ranks, pages), known, len(nodes))
+        same = same_image_quotes(question, nodes)
+        quoted = {number: text for number, text, _ in same}
+        for quote in quotes:
+            quoted.setdefault(quote.number, quote.text)
+        citations = [citation(n, sources[n - 1], text) for n, text in quoted.items()]
+        images = evidence_images(sources, self._files)
+        metadata = self._metadata([*sources, *(additional or [])])
+        metadata["citations"] = citations
+        metadata["answered"] = bool(quoted)
+        metadata["images"] = images
+        said = [sentence for _, _, sentence in same]
+        pieces = [*said, *(_pieces(question, quotes) if quotes or not same else [])]
+        return pieces, _carrying(sources, citations, pieces, additional), metadata
+
+
+def best_elements_of(nodes: Sequence[NodeWithScore], store: Any) -> list[NodeWithScore]:
+    """Put the best element of each page that was retrieved in its place, which has a box to cite.
+
+    Args:
+        nodes: Retrieved nodes.
+        store: Vector store or docstore that holds the elements; without one the pages stay.
+
+    Returns:
+        As many nodes; pages whose best element is not known stay.
+    """
+    best = {
+        scored.node.node_id: str(told[0].get("node_id")) for scored in nodes if (told := attached_elements(scored.node))
+    }
+    elements = fetch_nodes(store, list(best.values()))
+    return [
+        NodeWithScore(node=elements.get(best.get(scored.node.node_id, ""), scored.node), score=scored.score)
+        for scored in nodes
+    ]
+
+
+def _carrying(
+    sources: Sequence[NodeWithScore],
+    citations: Sequence[Mapping[str, Any]],
+    pieces: Sequence[str],
+    additional: Sequence[NodeWithScore] | None,
+) -> list[NodeWithScore]:
+    """Return the sources of a response, each cited one with its citation."""
+    carrying = carriers(sources)
+    carry(carrying, citations, "".join(pieces))
+    return [*carrying, *(additional or [])]
+
+
+def _quotes_for(
+    query: QueryBundle,
+    known: Sequence[NodeWithScore],
+    ranks: Sequence[int] | None = None,
+    pages: Sequence[NodeWithScore] = (),
+) -> list[Quote]:
+    """Quote for the question with what it carries; where nothing answers to all of that, for the question alone.
+
+    Nothing is quoted where a fact of the question stands neither in what may be quoted nor on the pages around it.
+    """
+    if isinstance(query, AttachedQuery):
+        # What it carries may hold the numbers that it names.
+        return find_quotes(query.query_str, known, ranks) or find_quotes(query.question, known, ranks)
+    if missing_facts(query.query_str, [_all_text(source) for source in (*known, *pages)]):
+        return []
+    return find_quotes(query.query_str, known, ranks)
+
+
+def _all_text(source: NodeWithScore) -> str:
+    """Return the text of a source and what stands above it."""
+    metadata = source.node.metadata
+    return "\n".join([*(str(metadata[key]) for key in _NAMING_KEYS if metadata.get(key)), node_text(source.node)])
+
+
+def _keep_sources(
+    quotes: Sequence[Quote], known: Sequence[NodeWithScore], retrieved: int
+) -> tuple[list[Quote], list[NodeWithScore]]:
+    """Keep all retrieved sources and, after them, those of the others that are quoted; renumber the quotes."""
+    added = sorted({quote.number for quote in quotes if quote.number > retrieved})
+    numbers = {number: retrieved + place for place, number in enumerate(added, 1)}
+    renumbered = [replace(quote, number=numbers.get(quote.number, quote.number)) for quote in quotes]
+    return renumbered, [*known[:retrieved], *(known[number - 1] for number in added)]
+
+
+def _pieces(question: str, quotes: Sequence[Quote]) -> list[str]:
+    """Return the answer in pieces, one per quote."""
+    if not quotes:
+        return [not_found_answer(question)]
+    pieces: list[str] = []
+    for index, quote in enumerate(quotes):
+        plain = quote.kind == "sentence" and (index == 0 or quotes[index - 1].kind == "sentence")
+        gap = "" if index == 0 else " " if plain else "\n"
+        pieces.append(f"{gap}{without_markers(quote.text)} [{quote.number}]")
+    return pieces

@@ -1,0 +1,1 @@
+"""From sources to an answer that cites them, with an LLM."""

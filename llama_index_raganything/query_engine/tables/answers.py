@@ -1,0 +1,228 @@
+"""What ``TableQueryEngine`` answers with: the tables that nodes hold, cells, metadata and citations."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
+from llama_index.core.vector_stores.types import MetadataFilters
+
+from llama_index_raganything.query_engine.citations import citation, parse_box
+from llama_index_raganything.query_engine.extractive.quotes import without_markers
+from llama_index_raganything.query_engine.prompts import not_found_answer
+from llama_index_raganything.query_engine.responses import carriers, carry
+from llama_index_raganything.query_engine.tables.cells import CellAnswer
+from llama_index_raganything.query_engine.tables.operations import look_up
+from llama_index_raganything.query_engine.tables.sql import Outcome, result_text, table_text
+from llama_index_raganything.stores.tables.store import SQLResult, TableStore
+from llama_index_raganything.tables.model import TableRecord
+from llama_index_raganything.tables.read import tables_of_nodes
+
+Source = tuple[TableRecord, NodeWithScore]
+"""A table and the node that is cited for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTable:
+    """A table and the retrieved nodes that hold it.
+
+    Attributes:
+        record: The table.
+        nodes: Nodes with it or a part of it, best first.
+    """
+
+    record: TableRecord
+    nodes: tuple[NodeWithScore, ...]
+
+
+@dataclass(slots=True)
+class Answered:
+    """An answer whose text is known.
+
+    Attributes:
+        pieces: Its text in pieces.
+        sources: Source nodes; the first is ``[1]``.
+        metadata: Metadata of the response.
+    """
+
+    pieces: list[str]
+    sources: list[NodeWithScore]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def found_tables(nodes: Sequence[NodeWithScore], store: TableStore | None) -> list[FoundTable]:
+    """Return the tables that nodes hold.
+
+    Args:
+        nodes: Nodes, best first.
+        store: Knows tables whole; without it, or where it does not know a node, tables are read from the nodes.
+
+    Returns:
+        Tables in the order of their first nodes.
+    """
+    held: dict[str, tuple[TableRecord, list[NodeWithScore]]] = {}
+    for node in nodes:
+        records = store.by_node(node.node.node_id) if store is not None else []
+        for record in records or tables_of_nodes([node.node]):
+            held.setdefault(record.table_id, (record, []))[1].append(node)
+    return [FoundTable(record, tuple(own)) for record, own in held.values()]
+
+
+def statement_sources(result: SQLResult, found: Sequence[FoundTable]) -> list[Source]:
+    """Return the tables that a statement reads, each with a node that holds it.
+
+    Args:
+        result: What the statement returned.
+        found: The tables that it was allowed to read.
+    """
+    nodes = {table.record.table_id: table.nodes[0] for table in found}
+    return [(record, nodes[record.table_id]) for record in result.sources]
+
+
+def context_nodes(result: SQLResult, sources: Sequence[Source]) -> list[NodeWithScore]:
+    """Return what an LLM answers from: the result under the first table, and what the others are.
+
+    Args:
+        result: What a statement returned.
+        sources: The tables that it reads.
+    """
+    context = []
+    for place, (record, scored) in enumerate(sources):
+        text = table_text(record) if place else result_text(result, record)
+        metadata = dict(scored.node.metadata)
+        shown = TextNode(id_=scored.node.node_id, text=text, metadata=metadata, relationships=scored.node.relationships)
+        shown.excluded_llm_metadata_keys = list(metadata)
+        context.append(NodeWithScore(node=shown, score=scored.score))
+    return context
+
+
+def result_metadata(outcome: Outcome, result: SQLResult, sources: Sequence[Source], max_rows: int) -> dict[str, Any]:
+    """Return what the metadata of a response tell of a statement.
+
+    Args:
+        outcome: The attempts.
+        result: What the last one returned.
+        sources: The tables that it reads.
+        max_rows: Rows to tell.
+    """
+    return tried(outcome) | {
+        "sql": result.sql,
+        "columns": list(result.columns),
+        "rows": [[_plain(value) for value in row] for row in result.rows[:max_rows]],
+        "tables": [_place(record, node.node) for record, node in sources],
+        "operation": "",
+        "value": "",
+    }
+
+
+def tried(outcome: Outcome) -> dict[str, Any]:
+    """Return what the metadata of a response tell of the attempts at a statement.
+
+    Args:
+        outcome: The attempts.
+    """
+    return {"statements": list(outcome.statements), "sql_errors": list(outcome.errors)}
+
+
+def answer_from_cells(
+    question: str,
+    nodes: Sequence[NodeWithScore],
+    found: Sequence[FoundTable],
+    node_store: Any = None,
+    filters: MetadataFilters | None = None,
+) -> Answered:
+    """Look cells up and cite the node that holds them.
+
+    Args:
+        question: The question.
+        nodes: The retrieved nodes.
+        found: The tables that they hold.
+        node_store: Where the other parts of a long table are, or None.
+        filters: What they must pass.
+
+    Returns:
+        The answer; the fixed one when no cell answers.
+    """
+    sources = list(nodes)
+    answer = look_up(question, [table.record for table in found]) if found else None
+    if answer is None:
+        return Answered([not_found_answer(question)], sources, _nothing())
+    holder = _holder(found[answer.place], answer, node_store, filters)
+    if all(node.node.node_id != holder.node.node_id for node in sources):
+        sources.append(holder)
+    number = next(n for n, node in enumerate(sources, 1) if node.node.node_id == holder.node.node_id)
+    pieces = [f"{without_markers(line)} [{number}]" for line in answer.lines]
+    metadata = _nothing() | {
+        "columns": ["row", "column", "value"],
+        "rows": [_cell(answer, row, column) for row, column in answer.cells],
+        "tables": [_place(answer.record, holder.node)],
+        "citations": [citation(number, holder, "\n".join(answer.lines))],
+        "answered": True,
+        "operation": answer.operation,
+        "value": answer.value,
+    }
+    carrying = carriers(sources)
+    carry(carrying, metadata["citations"], "\n".join(pieces))
+    return Answered([piece if not place else f"\n{piece}" for place, piece in enumerate(pieces)], carrying, metadata)
+
+
+def _holder(table: FoundTable, answer: CellAnswer, node_store: Any, filters: MetadataFilters | None) -> NodeWithScore:
+    """Return the node that holds the row of an answer: a long table is several."""
+    cells = [cell for cell in answer.record.rows[answer.cells[0][0]] if cell]
+    own = {node.node.node_id for node in table.nodes}
+    others = [node_id for node_id in table.record.node_ids if node_id not in own]
+    best = max(table.nodes, key=lambda node: _holds(node.node, cells))
+    if not others or node_store is None or _holds(best.node, cells) == len(cells):
+        return best
+    parts = node_store.get_nodes(node_ids=others, filters=filters)
+    other = max(parts, key=lambda node: _holds(node, cells), default=None)
+    if other is None or _holds(other, cells) <= _holds(best.node, cells):
+        return best
+    return NodeWithScore(node=other, score=best.score)
+
+
+def _place(record: TableRecord, node: BaseNode) -> dict[str, Any]:
+    metadata = node.metadata
+    return {
+        "name": record.name,
+        "node_id": node.node_id,
+        "page": metadata.get("page", record.page),
+        "bbox": parse_box(metadata.get("bbox") or record.bbox),
+        "file_name": record.file_name,
+        "caption": record.caption,
+    }
+
+
+def _cell(answer: CellAnswer, row: int, column: int) -> list[str]:
+    record = answer.record
+    label = next((n for n, each in enumerate(record.columns) if each.type == "text"), 0)
+    return [record.rows[row][label], record.columns[column].header, record.rows[row][column]]
+
+
+def _holds(node: BaseNode, cells: Sequence[str]) -> int:
+    lines = node.get_content(metadata_mode=MetadataMode.NONE).splitlines()
+    return max((sum(cell in line for cell in cells) for line in lines), default=0)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of SQL as JSON knows it."""
+    if isinstance(value, Decimal):
+        return float(value)
+    return str(value) if isinstance(value, datetime.date | datetime.time | datetime.timedelta | bytes) else value
+
+
+def _nothing() -> dict[str, Any]:
+    return {
+        "sql": None,
+        "columns": [],
+        "rows": [],
+        "tables": [],
+        "citations": [],
+        "answered": False,
+        "operation": "",
+        "value": "",
+    }

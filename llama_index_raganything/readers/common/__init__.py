@@ -1,0 +1,1 @@
+"""What several readers use: results, assets, OCR, layout, encodings, HTML tables."""

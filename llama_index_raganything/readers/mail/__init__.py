@@ -1,0 +1,1 @@
+"""Mail and web archives, which are MIME messages too."""

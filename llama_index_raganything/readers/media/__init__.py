@@ -1,0 +1,1 @@
+"""Image, sound and film files."""

@@ -1,0 +1,1 @@
+"""Where files come from and what they are: paths, folders, URLs, formats."""

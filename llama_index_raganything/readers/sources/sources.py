@@ -1,0 +1,384 @@
+"""Where files come from: paths, folders, bytes, content lists, other file systems and URLs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, Literal
+
+from llama_index_raganything.elements import content_id
+from llama_index_raganything.errors import BlockedSourceError, ConfigurationError, FileTooLargeError, SourceError
+from llama_index_raganything.readers.sources.folders import FolderRules, SkippedFiles, walk, why_skipped
+from llama_index_raganything.readers.sources.formats import FileFormat
+from llama_index_raganything.readers.sources.urls import UrlPolicy, fetch_url
+
+logger = logging.getLogger(__name__)
+
+SourceInput = str | Path | PurePath | Mapping[str, Any] | Iterable[Any]
+"""What a reader takes: a path, folder or URL, a pair of a name and bytes or a binary stream, several of these, or a
+content list."""
+
+_ALL_FILES = FolderRules()
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing to read.
+
+    Attributes:
+        kind: ``file`` (local), ``remote`` (another file system), ``url``, ``bytes`` or ``content_list``.
+        location: Absolute path, URL, given name of bytes, or made-up name of a content list; goes to the metadata.
+        target: The path, URL, bytes (or binary stream), or content list itself.
+    """
+
+    kind: Literal["file", "remote", "url", "bytes", "content_list"]
+    location: str
+    target: Any = field(repr=False)
+
+
+@dataclass
+class FoundSources:
+    """What a caller's paths lead to.
+
+    Attributes:
+        sources: What to read.
+        is_batch: Whether there was a folder, or more than one source.
+        skipped: What was found in folders, or excluded by name, and is not read.
+        empty_folders: Folders in which nothing is read.
+        missing: Paths that were named and do not exist; they are among the sources too.
+    """
+
+    sources: list[Source] = field(default_factory=list)
+    is_batch: bool = False
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
+    empty_folders: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def expand_sources(value: Any, fs: Any = None, rules: FolderRules = _ALL_FILES) -> FoundSources:
+    """Turn what a caller gave into single sources.
+
+    Folders are walked recursively in sorted order; what :mod:`~.sources.folders` leaves out of
+    them is counted.
+
+    Args:
+        value: A :data:`SourceInput`.
+        fs: fsspec file system that the paths belong to; the local one when None.
+        rules: What is read of local folders.
+
+    Raises:
+        ConfigurationError: The value is none of these.
+        BlockedSourceError: A path is a database or working folder of the index that reads.
+    """
+    found = FoundSources()
+    content_list = as_content_list(value)
+    if content_list is not None:
+        found.sources.append(_content_list_source(content_list))
+        return found
+    if isinstance(value, str | PurePath) or _is_named_bytes(value):
+        _expand(value, fs, rules, found)
+        return found
+    if not isinstance(value, Iterable) or isinstance(value, bytes | bytearray | memoryview) or hasattr(value, "read"):
+        message = (
+            f"Cannot read {type(value).__name__} {str(value)[:80]!r}; give a path, folder, URL, content list, a pair "
+            "of a name and bytes such as ('report.pdf', data), or several."
+        )
+        raise ConfigurationError(message)
+    for item in value:
+        _expand(item, fs, rules, found)
+    found.is_batch = found.is_batch or len(found.sources) > 1
+    return found
+
+
+def as_content_list(value: Any) -> list[Any] | None:
+    """Return the content list that a value is, or None.
+
+    Args:
+        value: Anything; a non-empty list of dictionaries or ``{"content_list": [...]}`` is a content list.
+
+    Returns:
+        The list of items, or None.
+    """
+    if isinstance(value, Mapping):
+        items = value.get("content_list")
+        if not isinstance(items, list):
+            message = "A dictionary must hold a list under the key 'content_list' to be read."
+            raise ConfigurationError(message)
+        return items
+    if isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
+        return list(value)
+    return None
+
+
+@contextmanager
+def local_file(source: Source, *, policy: UrlPolicy, max_bytes: int | None) -> Iterator[Path]:
+    """Give a source as a local file, fetched into a temporary folder when it is not one.
+
+    Args:
+        source: A file, remote file or URL.
+        policy: What may be fetched from the network.
+        max_bytes: Size limit in bytes; None for none.
+
+    Yields:
+        The path; a temporary one is gone afterwards.
+
+    Raises:
+        SourceError: It cannot be read; :class:`BlockedSourceError` when refused on purpose.
+        FileTooLargeError: It is larger than ``max_bytes``.
+    """
+    if source.kind == "file":
+        path = Path(source.target)
+        _check_size(path, max_bytes)
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="raganything-") as folder:
+        if source.kind == "url":
+            yield fetch_url(source.target, Path(folder), policy=policy, max_bytes=max_bytes)
+        elif source.kind == "bytes":
+            path = Path(folder) / _file_name(source.location)
+            path.write_bytes(with_bytes(source, max_bytes).target)
+            yield path
+        else:
+            yield _copy_remote(source, Path(folder), max_bytes)
+
+
+@contextmanager
+def with_suffix(path: Path, file_format: FileFormat) -> Iterator[Path]:
+    """Give a file under the extension that fits its content, for parsers that go by name.
+
+    Args:
+        path: The file.
+        file_format: What it is.
+
+    Yields:
+        The path itself, or a temporary link or copy with the right extension.
+    """
+    if path.suffix.lower() == file_format.suffix:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="raganything-") as folder:
+        alias = Path(folder) / f"{path.stem}{file_format.suffix}"
+        try:
+            alias.symlink_to(path.resolve())
+        except OSError:  # Windows without the privilege to make links.
+            shutil.copyfile(path, alias)
+        yield alias
+
+
+def with_bytes(source: Source, max_bytes: int | None) -> Source:
+    """Return a source of kind ``bytes`` with its bytes, read from its stream where it has one.
+
+    Args:
+        source: The source; a stream is read to its end.
+        max_bytes: Size limit in bytes; None for none.
+
+    Raises:
+        FileTooLargeError: There are more.
+        SourceError: The stream cannot be read.
+        ConfigurationError: It is one of text.
+    """
+    data = source.target
+    if hasattr(data, "read"):
+        data = _read_all(data, source.location, max_bytes)
+    if max_bytes is not None and len(data) > max_bytes:
+        message = f"{source.location!r} has over {max_bytes:,} bytes, the limit; raise max_file_bytes to read it."
+        raise FileTooLargeError(message, source.location)
+    return replace(source, target=bytes(data))
+
+
+def named_bytes(name: Any, data: Any) -> tuple[Any, Any]:
+    """Return the pair that stands for a file in memory.
+
+    Args:
+        name: Its file name.
+        data: Its bytes, or a binary stream.
+
+    Raises:
+        ConfigurationError: They are something else. Two texts would be taken for paths, and the files there read.
+    """
+    pair = (name, data)
+    if not _is_named_bytes(pair):
+        message = (
+            f"Bytes or a binary stream and a file name are needed, not {type(data).__name__} and "
+            f"{type(name).__name__}; text becomes bytes with text.encode()."
+        )
+        raise ConfigurationError(message)
+    return pair
+
+
+def _is_named_bytes(value: Any) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2 or not isinstance(value[0], str | PurePath):
+        return False
+    return isinstance(value[1], bytes | bytearray | memoryview) or hasattr(value[1], "read")
+
+
+def _read_all(stream: Any, location: str, max_bytes: int | None) -> bytes:
+    """Read a stream to its end, or to the first byte behind the limit."""
+    read = bytearray()
+    while max_bytes is None or len(read) <= max_bytes:
+        try:
+            # Raw streams give what there is, which may be less than they are asked for.
+            piece = stream.read() if max_bytes is None else stream.read(max_bytes + 1 - len(read))
+        except Exception as error:  # Whatever the stream of a caller raises; the cause stays attached.
+            reason = f"{type(error).__name__}: {error}"
+            message = f"The stream of {location!r} cannot be read ({reason}); open it for reading."
+            raise SourceError(message) from error
+        if not isinstance(piece, bytes | bytearray):
+            message = f"The stream of {location!r} gives {type(piece).__name__}; open it in binary mode ('rb')."
+            raise ConfigurationError(message)
+        if not piece:
+            break
+        read += piece
+    return bytes(read)
+
+
+def _expand(item: Any, fs: Any, rules: FolderRules, found: FoundSources) -> None:
+    if _is_named_bytes(item):
+        name, data = os.fspath(item[0]), item[1]
+        if not _file_name(name):
+            message = f"Bytes need a file name such as 'report.pdf', not {name!r}."
+            raise ConfigurationError(message)
+        found.sources.append(Source("bytes", name, data))
+    elif isinstance(item, str | PurePath):
+        _expand_path(item, fs, rules, found)
+    else:
+        message = (
+            f"Cannot read {type(item).__name__} {str(item)[:80]!r} in a list of paths; give paths, URLs, or pairs of a "
+            "name and bytes."
+        )
+        raise ConfigurationError(message)
+
+
+def _file_name(name: str) -> str:
+    """Return the last part of a name, by which no folder can be left."""
+    path = name.split("?")[0] if "://" in name else name
+    last = path.replace("\\", "/").rstrip("/").rpartition("/")[2].replace("\0", "").strip()
+    return "" if last in {".", ".."} else last[-150:]
+
+
+def _expand_path(value: str | PurePath, fs: Any, rules: FolderRules, found: FoundSources) -> None:
+    text = os.fspath(value)
+    if not text.strip():
+        raise ConfigurationError("The path is empty; give the path of a file or folder.")
+    if fs is not None and not _is_local(fs):
+        _expand_remote(text, fs, found)
+        return
+    text = text if fs is None else fs._strip_protocol(text)
+    if text.lower().startswith(("http://", "https://")):
+        found.sources.append(Source("url", text, text))
+        return
+    if "://" in text:
+        message = f"{text!r} is not http(s); pass a local path, or a path with fs=<fsspec file system>."
+        raise BlockedSourceError(message)
+    path = _absolute(_from_home(Path(text)))
+    if rules.is_own(path):
+        message = f"{str(path)!r} belongs to the data of an index, which is never read; name your documents instead."
+        raise BlockedSourceError(message)
+    if _is_dir(path):
+        files = [Source("file", str(file), file) for file in walk(path, rules, found.skipped)]
+        if not files:
+            logger.warning("No files in the folder %s.", path)
+            found.empty_folders.append(str(path))
+        found.sources += files
+        found.is_batch = True
+    elif rules.exclude.match(_from_here(path), is_folder=False):
+        found.skipped.add(str(path), "excluded")
+    else:
+        found.sources.append(Source("file", str(path), path))
+        if not os.path.exists(path):
+            found.missing.append(str(path))
+
+
+def _from_here(path: Path) -> str:
+    """Return a path from the current folder on; of one that lies elsewhere the name."""
+    here = Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.name
+
+
+def _from_home(path: Path) -> Path:
+    """Expand a leading ``~``, unless a file really has that name or the user is unknown."""
+    try:
+        return path if os.path.lexists(path) else path.expanduser()
+    except (RuntimeError, ValueError):
+        return path
+
+
+def _absolute(path: Path) -> Path:
+    # Normalised so that "a/../b.pdf" and "b.pdf" are one document; links are kept as named.
+    return Path(os.path.abspath(path))
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_local(fs: Any) -> bool:
+    protocols = fs.protocol if isinstance(fs.protocol, list | tuple) else (fs.protocol,)
+    return "file" in protocols or "local" in protocols
+
+
+def _expand_remote(text: str, fs: Any, found: FoundSources) -> None:
+    path = fs._strip_protocol(text)
+    if not fs.isdir(path):
+        found.sources.append(Source("remote", fs.unstrip_protocol(path), (fs, path)))
+        return
+    prefix = PurePosixPath(path)
+    found.is_batch = True
+    for name in sorted(fs.find(path)):
+        reasons = [reason for part in _relative_parts(name, prefix) if (reason := why_skipped(part))]
+        if reasons:
+            found.skipped.add(fs.unstrip_protocol(name), reasons[0])
+        else:
+            found.sources.append(Source("remote", fs.unstrip_protocol(name), (fs, name)))
+
+
+def _relative_parts(name: str, prefix: PurePosixPath) -> tuple[str, ...]:
+    path = PurePosixPath(name)
+    return path.relative_to(prefix).parts if path.is_relative_to(prefix) else path.parts
+
+
+def _copy_remote(source: Source, folder: Path, max_bytes: int | None) -> Path:
+    fs, name = source.target
+    target = folder / (PurePosixPath(name).name or "file")
+    try:
+        size = fs.info(name).get("size")
+        if max_bytes is not None and size is not None and size > max_bytes:
+            raise _too_large(source.location, size, max_bytes)
+        fs.get_file(name, str(target))
+    # Every file system raises its own classes; the cause stays attached.
+    except FileTooLargeError:
+        raise
+    except Exception as error:
+        message = f"{source.location!r} cannot be read ({type(error).__name__}: {error}); check the path."
+        raise SourceError(message) from error
+    return target
+
+
+def _check_size(path: Path, max_bytes: int | None) -> None:
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:
+        message = f"{str(path)!r} cannot be read ({error}); give the path of an existing file."
+        raise SourceError(message) from error
+    if max_bytes is not None and size > max_bytes and path.is_file():
+        raise _too_large(str(path), size, max_bytes)
+
+
+def _too_large(location: str, size: int, limit: int) -> FileTooLargeError:
+    message = f"{location!r} has {size:,} bytes, over the limit of {limit:,}; raise max_file_bytes to read it."
+    return FileTooLargeError(message, location)
+
+
+def _content_list_source(items: list[Any]) -> Source:
+    digest = content_id("content_list", json.dumps(items, sort_keys=True, default=str))
+    return Source("content_list", f"content_list:{digest}", items)

@@ -1,0 +1,1 @@
+"""Retrieval by evidence: candidates, pages, and sets of linked nodes."""

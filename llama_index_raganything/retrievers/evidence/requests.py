@@ -1,0 +1,142 @@
+"""What to ask a store for, and how filters combine. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from llama_index.core.vector_stores.types import (
+    FilterCondition,
+    FilterOperator,
+    MetadataFilter,
+    MetadataFilters,
+    VectorStoreQuery,
+)
+
+from llama_index_raganything.elements import label_of
+from llama_index_raganything.questions.question import Question
+
+MAX_DOCUMENTS_LOOKED_UP: Final = 20
+"""Pages and labels that a question names are looked up in so many documents, those with the best candidates."""
+
+MAX_DOCUMENTS_ENDED: Final = 3
+"""The last pages of a document are found by reading all its pages, so this is done for few documents only."""
+
+ELEMENT_KEYS: Final = frozenset(
+    {"content_type", "page_label", "bbox", "section", "caption", "label", "element_id", "asset"}
+)
+"""Metadata keys that an element does not share with the node of its page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A request for nodes by id or by filter, without a search.
+
+    Attributes:
+        node_ids: Ids of the nodes; None to fetch by filter alone.
+        filters: What every node must pass.
+    """
+
+    node_ids: list[str] | None = None
+    filters: MetadataFilters | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """A request for those of some nodes that are stored and pass a filter, ids only.
+
+    Attributes:
+        node_ids: Ids of the nodes.
+        filters: What they must pass.
+    """
+
+    node_ids: list[str]
+    filters: MetadataFilters | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to do something that may wait, where an event loop is not held up.
+
+    Attributes:
+        function: Takes and returns nothing.
+    """
+
+    function: Callable[[], object]
+
+
+Request = VectorStoreQuery | Fetch | Passing | Call
+
+
+def mentions(filters: MetadataFilters | None, keys: frozenset[str]) -> bool:
+    """Return whether filters, however deeply nested, set a condition on one of some keys.
+
+    Args:
+        filters: Filters, or None.
+        keys: Metadata keys.
+    """
+    if filters is None:
+        return False
+    return any(
+        mentions(item, keys) if isinstance(item, MetadataFilters) else item.key in keys for item in filters.filters
+    )
+
+
+def both(*conditions: MetadataFilters | None) -> MetadataFilters | None:
+    """Return filters that hold when all of some filters hold.
+
+    Args:
+        *conditions: Filters, or None for no condition.
+    """
+    given = [item for item in conditions if item is not None and item.filters]
+    if len(given) <= 1:
+        return given[0] if given else None
+    return MetadataFilters(filters=list(given), condition=FilterCondition.AND)
+
+
+def look_ups(
+    question: Question, documents: Sequence[str], filters: MetadataFilters | None, *, page_nodes: bool = True
+) -> list[Fetch]:
+    """Return the requests for pages and labelled elements that a question names outright.
+
+    Args:
+        question: The question.
+        documents: Ids of the documents to look into, those with the best candidates first.
+        filters: The caller's filters, which hold for these requests too.
+        page_nodes: Whether pages are nodes of their own; otherwise all elements of a named page are asked for.
+
+    Returns:
+        No, one or several requests.
+    """
+    if not documents:
+        return []
+    within = _in_documents(documents[:MAX_DOCUMENTS_LOOKED_UP])
+    pages_only = _one("content_type", ["page"]) if page_nodes else None
+    numbers = sorted({*question.pages, *question.positions, *([1] if question.about_document else [])})
+    names = [str(number) for number in question.pages] + list(question.page_labels)
+    elements = [label for kind, number in question.labels if (label := label_of(f"{kind} {number}"))]
+    named = _any_of(_one("page", numbers), _one("page_label", names))
+    requests = []
+    if named is not None:
+        requests.append(Fetch(filters=both(filters, within, pages_only, named)))
+    if elements:
+        requests.append(Fetch(filters=both(filters, within, _one("label", elements))))
+    if question.last_pages:
+        requests.append(Fetch(filters=both(filters, _in_documents(documents[:MAX_DOCUMENTS_ENDED]), pages_only)))
+    return requests
+
+
+def _one(key: str, values: Sequence[str] | Sequence[int]) -> MetadataFilters | None:
+    if not values:
+        return None
+    return MetadataFilters(filters=[MetadataFilter(key=key, operator=FilterOperator.IN, value=list(values))])
+
+
+def _any_of(*conditions: MetadataFilters | None) -> MetadataFilters | None:
+    given = [item for condition in conditions if condition is not None for item in condition.filters]
+    return MetadataFilters(filters=given, condition=FilterCondition.OR) if given else None
+
+
+def _in_documents(documents: Sequence[str]) -> MetadataFilters:
+    return MetadataFilters(filters=[MetadataFilter(key="doc_id", operator=FilterOperator.IN, value=list(documents))])

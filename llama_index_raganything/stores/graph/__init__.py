@@ -1,0 +1,1 @@
+"""The graph in Milvus, and its mirror in memory kept beside it."""

@@ -1,0 +1,1 @@
+"""What every collection needs: connections, filters, expressions and scans."""

@@ -1,0 +1,1 @@
+"""Nodes in Milvus: the vector store, its collection, rows and searches."""

@@ -1,0 +1,1 @@
+"""Tables as DuckDB relations with provenance, and SQL over them in a process of its own."""

@@ -1,0 +1,92 @@
+import pickle
+
+import pytest
+from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.vector_stores.types import FilterCondition, MetadataFilter, MetadataFilters
+
+from llama_index_raganything.nodes import element_ids, page_id
+from llama_index_raganything.questions.question import understand
+from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
+from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory, Profile
+from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS, both, look_ups, mentions
+
+
+def only(key, value="x"):
+    return MetadataFilters(filters=[MetadataFilter(key=key, value=value)])
+
+
+def keys_of(filters):
+    for item in filters.filters:
+        if isinstance(item, MetadataFilters):
+            yield from keys_of(item)
+        else:
+            yield item.key
+
+
+def test_filters_join_so_that_all_hold():
+    assert both(None, None) is None
+    assert both(None, only("a"), MetadataFilters(filters=[])) == only("a")
+    joined = both(only("a"), only("b"))
+    assert joined.condition == FilterCondition.AND
+    assert list(keys_of(joined)) == ["a", "b"]
+
+
+def test_conditions_are_found_however_deep():
+    deep = MetadataFilters(filters=[only("a"), MetadataFilters(filters=[only("content_type")])])
+    assert mentions(deep, ELEMENT_KEYS)
+    assert not mentions(only("doc_id"), ELEMENT_KEYS)
+    assert not mentions(None, ELEMENT_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("question", "keys"),
+    [
+        ("What is on page 3?", {"page", "page_label", "content_type"}),
+        ("What is on page iv?", {"page_label", "content_type"}),
+        ("What does Figure 4 show?", {"label"}),
+        ("Who is the author?", {"page", "content_type"}),
+        ("What is on the last page?", {"content_type"}),
+        ("How do pumps work?", set()),
+    ],
+)
+def test_what_is_named_is_looked_up_inside_the_callers_filter(question, keys):
+    requests = look_ups(understand(question), ["doc"], only("tenant"))
+    for request in requests:
+        assert {"tenant", "doc_id"} <= set(keys_of(request.filters))
+        assert request.filters.condition == FilterCondition.AND
+    assert {key for request in requests for key in keys_of(request.filters)} - {"tenant", "doc_id"} == keys
+
+
+def test_nothing_is_looked_up_without_documents():
+    assert look_ups(understand("page 3"), [], None) == []
+
+
+def test_pages_and_elements_know_each_other_and_other_nodes_have_none():
+    page = TextNode(text="p", metadata={"content_type": "page", "page": 1})
+    element = TextNode(text="e", metadata={"content_type": "text", "page": 1})
+    page.relationships[NodeRelationship.CHILD] = [RelatedNodeInfo(node_id=element.node_id)]
+    element.relationships[NodeRelationship.PARENT] = RelatedNodeInfo(node_id=page.node_id)
+    assert element_ids(page) == (element.node_id,)
+    assert page_id(element) == page.node_id
+    foreign = TextNode(text="f", relationships={NodeRelationship.PARENT: RelatedNodeInfo(node_id="q")})
+    assert page_id(foreign) is None
+    assert element_ids(foreign) == ()
+
+
+def remember(memory, node):
+    memory.keep(Profile(node.node_id, EvidenceRanker().candidate(node), None, ()), node)
+
+
+def test_memory_keeps_the_last_used_and_only_ids_made_from_content():
+    memory = NodeMemory(size=2)
+    ids = [letter * 32 for letter in "abc"]
+    for node_id in ids[:2]:
+        remember(memory, TextNode(id_=node_id, text="x", metadata={"content_type": "text"}))
+    memory.recall(ids[:1])
+    remember(memory, TextNode(id_=ids[2], text="x", metadata={"content_type": "text"}))
+    remember(memory, TextNode(id_="my-own-id", text="x", metadata={"content_type": "text"}))
+    remember(memory, TextNode(id_="d" * 32, text="a node of another parser"))
+    assert set(memory.recall([*ids, "my-own-id", "d" * 32])) == {ids[0], ids[2]}
+    memory.forget([ids[0]])
+    assert set(memory.recall(ids)) == {ids[2]}
+    assert len(pickle.loads(pickle.dumps(memory))) == 0
