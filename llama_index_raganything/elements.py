@@ -47,6 +47,9 @@ _modality_types: set[str] = set()
 SCHEMA_VERSION: Final = 2
 """Version of the element and metadata schema; part of every parse cache key and pipeline fingerprint."""
 
+SECTION_SEPARATOR: Final = " > "
+"""Between the headings of a section path."""
+
 DATE_KEYS: Final = ("creation_date", "last_modified_date")
 """Metadata keys that say when a local file was made and last changed ("YYYY-MM-DD"), as ``SimpleDirectoryReader`` says
 it. A file that is touched and not changed stays as it was brought in, so they are those of its content."""

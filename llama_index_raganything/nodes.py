@@ -1,38 +1,138 @@
-"""How nodes of pages and of the elements on them lead to each other."""
+"""One typed view of a node, whoever made it: its text, document, page, box, section, label and kind."""
 
 from __future__ import annotations
 
-from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo
+import json
+from typing import Any, Final
+
+from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeRelationship, RelatedNodeInfo
+
+from llama_index_raganything.elements import SECTION_SEPARATOR
+
+_PAGE_KEYS: Final = ("page", "page_number", "page_label")
 
 
-def is_page(node: BaseNode) -> bool:
-    """Tell whether a node is that of a whole page.
+class NodeView:
+    """Read-only access to what a node's metadata and relationships say.
+
+    >>> from llama_index.core.schema import TextNode
+    >>> view = NodeView(TextNode(text="42", metadata={"page": 3, "section": "Results > Sales"}))
+    >>> view.page, view.heading, view.kind
+    (3, 'Sales', 'text')
 
     Args:
-        node: Any node.
+        node: Any node; nodes of other readers lack most of this and get empty values.
     """
-    return bool(node.metadata.get("content_type") == "page")
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: BaseNode) -> None:
+        self.node = node
+
+    @property
+    def text(self) -> str:
+        """The text without metadata."""
+        return self.node.get_content(metadata_mode=MetadataMode.NONE)
+
+    @property
+    def document_id(self) -> str:
+        """The id of the document; empty for a node of none."""
+        return str(self.node.metadata.get("doc_id") or self.node.ref_doc_id or "")
+
+    @property
+    def kind(self) -> str:
+        """The content type; of a node that names none "image" for an ``ImageNode``, else "text"."""
+        return self._string("content_type") or ("image" if isinstance(self.node, ImageNode) else "text")
+
+    @property
+    def is_page(self) -> bool:
+        """Whether the node holds a whole page."""
+        return bool(self.node.metadata.get("content_type") == "page")
+
+    @property
+    def page(self) -> int | None:
+        """The page, from 1; other readers keep it as a string, or only as a label."""
+        return page_number(self.node.metadata)
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """Left, top, right, bottom in thousandths of the page."""
+        return box_of(self.node.metadata.get("bbox"))
+
+    @property
+    def section(self) -> str:
+        """The path of headings above the node, outermost first."""
+        return self._string("section")
+
+    @property
+    def heading(self) -> str:
+        """The innermost heading above the node."""
+        return last_heading(self.section)
+
+    @property
+    def caption(self) -> str:
+        """The caption."""
+        return self._string("caption")
+
+    @property
+    def label(self) -> str:
+        """The label that texts cite: "Figure 3"."""
+        return self._string("label")
+
+    @property
+    def asset(self) -> str:
+        """The path of its image in the folder of assets."""
+        return self._string("asset")
+
+    @property
+    def page_node_id(self) -> str | None:
+        """The id of the node of the page that an element is on; None for nodes that this package did not make."""
+        parent = self.node.relationships.get(NodeRelationship.PARENT)
+        metadata = self.node.metadata
+        if not isinstance(parent, RelatedNodeInfo) or "content_type" not in metadata or "page" not in metadata:
+            return None
+        return parent.node_id
+
+    @property
+    def element_node_ids(self) -> tuple[str, ...]:
+        """The ids of the elements on a page, in reading order; none for any other node."""
+        children = self.node.relationships.get(NodeRelationship.CHILD)
+        if not self.is_page or not isinstance(children, list):
+            return ()
+        return tuple(child.node_id for child in children)
+
+    def _string(self, key: str) -> str:
+        return str(self.node.metadata.get(key) or "")
 
 
-def page_id(node: BaseNode) -> str | None:
-    """Return the id of the page node that an element belongs to, or None.
+def page_number(metadata: dict[str, Any]) -> int | None:
+    """Return the page that metadata name, from 1, as a number, as digits or as a label of digits."""
+    for key in _PAGE_KEYS:
+        value = metadata.get(key)
+        if isinstance(value, bool) or value is None:
+            continue
+        digits = str(value).removesuffix(".0")
+        if digits.isascii() and digits.isdigit() and int(digits) > 0:
+            return int(digits)
+    return None
 
-    Args:
-        node: Any node; only this package's elements have a page as their parent.
-    """
-    parent = node.relationships.get(NodeRelationship.PARENT)
-    if not isinstance(parent, RelatedNodeInfo) or "content_type" not in node.metadata or "page" not in node.metadata:
+
+def box_of(value: Any) -> tuple[int, int, int, int] | None:
+    """Return a box from four numbers or their JSON text; None from anything else."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not isinstance(value, (list, tuple)) or len(value) != 4:
         return None
-    return parent.node_id
+    try:
+        left, top, right, bottom = (int(edge) for edge in value)
+    except (TypeError, ValueError):
+        return None
+    return left, top, right, bottom
 
 
-def element_ids(node: BaseNode) -> tuple[str, ...]:
-    """Return the ids of a page's elements in reading order.
-
-    Args:
-        node: Any node; only this package's pages have elements.
-    """
-    children = node.relationships.get(NodeRelationship.CHILD)
-    if not is_page(node) or not isinstance(children, list):
-        return ()
-    return tuple(child.node_id for child in children)
+def last_heading(section: str) -> str:
+    """Return the innermost heading of a section path."""
+    return section.rpartition(SECTION_SEPARATOR)[2]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from llama_index.core.schema import Document, MetadataMode, NodeRelationship, RelatedNodeInfo
+from llama_index.core.schema import Document, NodeRelationship, RelatedNodeInfo
 from pydantic import ValidationError
 
 from llama_index_raganything._arguments import strict_arguments
@@ -15,6 +15,7 @@ from llama_index_raganything.documents.edits import Span, agree
 from llama_index_raganything.documents.rendering import elements_to_text
 from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, Element, content_id
 from llama_index_raganything.errors import ParseError
+from llama_index_raganything.nodes import NodeView
 
 _ELEMENT_KEY = "element"
 _READ_KEYS = ("title", "page_label")
@@ -116,7 +117,7 @@ def document_contents(document: Document) -> Contents:
     Raises:
         ParseError: The document holds elements of another schema.
     """
-    text = document.get_content(metadata_mode=MetadataMode.NONE)
+    text = NodeView(document).text
     packed = _packed_elements(document)
     if not packed:
         return Contents(text, [], [], document.metadata)

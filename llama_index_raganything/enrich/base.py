@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.async_utils import run_jobs
-from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, TransformComponent
+from llama_index.core.schema import BaseNode, TransformComponent
 from pydantic import Field
 
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.errors import NoAnswerError
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.workers import Failure, map_in_threads
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class ElementNodes:
     @property
     def content_type(self) -> str:
         """Its content type."""
-        return content_type_of(self.first)
+        return NodeView(self.first).kind
 
 
 @strict_arguments
@@ -191,24 +192,6 @@ class ElementProcessor(TransformComponent):
         return f"{self.class_name()}: {', '.join(self.content_types)}"
 
 
-def content_type_of(node: BaseNode) -> str:
-    """Return the content type of a node; of one that names none "image" for an ``ImageNode``, else "text".
-
-    Args:
-        node: Any node.
-    """
-    return str(node.metadata.get("content_type") or ("image" if isinstance(node, ImageNode) else "text"))
-
-
-def document_id_of(node: BaseNode) -> str:
-    """Return the id of the document that a node belongs to, empty when it belongs to none.
-
-    Args:
-        node: Any node.
-    """
-    return str(node.metadata.get("doc_id") or node.ref_doc_id or "")
-
-
 def elements_of(nodes: Sequence[BaseNode], content_types: Iterable[str]) -> list[ElementNodes]:
     """Return the elements of some content types among nodes.
 
@@ -222,7 +205,7 @@ def elements_of(nodes: Sequence[BaseNode], content_types: Iterable[str]) -> list
     wanted = frozenset(content_types)
     documents: dict[str, list[BaseNode]] = defaultdict(list)
     for node in nodes:
-        documents[document_id_of(node)].append(node)
+        documents[NodeView(node).document_id].append(node)
     groups: list[ElementNodes] = []
     for members in documents.values():
         shared: dict[str, Any] = {}
@@ -235,7 +218,7 @@ def _parts(members: Sequence[BaseNode], wanted: frozenset[str]) -> Iterator[list
     """Yield the nodes of each element; the parts of one follow each other and differ in their text."""
     parts: list[BaseNode] = []
     for node in members:
-        if content_type_of(node) not in wanted:
+        if NodeView(node).kind not in wanted:
             continue
         if parts and _is_next_part(parts, node):
             parts.append(node)
@@ -253,11 +236,7 @@ def _is_next_part(parts: Sequence[BaseNode], node: BaseNode) -> bool:
     element_id = node.metadata.get("element_id")
     if not element_id or element_id != first.metadata.get("element_id"):
         return False
-    return content_type_of(node) == content_type_of(first) and _text(node) != _text(first)
-
-
-def _text(node: BaseNode) -> str:
-    return node.get_content(metadata_mode=MetadataMode.NONE)
+    return NodeView(node).kind == NodeView(first).kind and NodeView(node).text != NodeView(first).text
 
 
 def _joined(

@@ -22,8 +22,9 @@ from pydantic import Field
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
-from llama_index_raganything.enrich.describers.base import text_of, with_text
+from llama_index_raganything.enrich.describers.base import with_text
 from llama_index_raganything.node_parser.byte_limit import MAX_TEXT_BYTES, split_bytes
+from llama_index_raganything.nodes import NodeView
 
 MAX_LATEX_CHARS: Final = 4000
 """Characters of a formula that are parsed; a longer one is read token by token."""
@@ -133,7 +134,7 @@ class EquationWords(ElementProcessor):
 
 
 def _with_words(node: BaseNode) -> BaseNode:
-    text = text_of(node)
+    text = NodeView(node).text
     match = _FORMULA.search(text)
     # A second run, or a text that says so itself, changes nothing.
     if not isinstance(node, TextNode) or match is None or WORDS_PREFIX in text:

@@ -16,10 +16,11 @@ from pydantic import Field, PrivateAttr, field_validator
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
-from llama_index_raganything.enrich.describers.base import described_text, text_of, with_text
+from llama_index_raganything.enrich.describers.base import described_text, with_text
 from llama_index_raganything.enrich.describers.cache import AnswerCache
 from llama_index_raganything.enrich.describers.image import image_source, joined_repeats
 from llama_index_raganything.images import image_bytes, image_digest, open_upright
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.embedded import package_version
 
 OCR_PREFIX: Final = "Words in the image:"
@@ -122,7 +123,7 @@ def recognised_lines(data: bytes, max_pixels: int = 2_000_000, min_side: int = 3
 def _with_lines(node: BaseNode, lines: Sequence[str]) -> BaseNode:
     if not isinstance(node, TextNode):
         return node
-    known = {line.strip() for line in text_of(node).splitlines()}
+    known = {line.strip() for line in NodeView(node).text.splitlines()}
     new = [line for line in lines if line not in known]
     if not new:
         return node

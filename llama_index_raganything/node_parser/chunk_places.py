@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llama_index_raganything.documents.packing import Contents
-from llama_index_raganything.elements import Element
+from llama_index_raganything.elements import SECTION_SEPARATOR, Element
 from llama_index_raganything.node_parser.chunking import page_labels, union_of
-from llama_index_raganything.node_parser.sections import SECTION_SEPARATOR, SectionPath
+from llama_index_raganything.node_parser.sections import SectionPath
 
 _TELLING: Final = 20
 """Characters, blanks aside, from which a line tells where it comes from when its chunk as a whole does not."""

@@ -17,7 +17,6 @@ from llama_index.core.schema import (
     BaseNode,
     Document,
     ImageNode,
-    MetadataMode,
     NodeRelationship,
     ObjectType,
     RelatedNodeInfo,
@@ -38,6 +37,7 @@ from llama_index_raganything.elements import (
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError
 from llama_index_raganything.node_parser.byte_limit import places_of, split_bytes
 from llama_index_raganything.node_parser.chunking import ChunkOptions, Draft, DraftBuilder
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.common.assets import AssetStore
 from llama_index_raganything.text.sentences import split_sentences
 from llama_index_raganything.text.terms import simple_tokens
@@ -159,7 +159,7 @@ class RAGAnythingNodeParser(NodeParser):
 
     def _split_plain(self, node: BaseNode) -> list[BaseNode]:
         """Split a document that has no elements, as ``SentenceSplitter`` would."""
-        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        text = NodeView(node).text
         pieces = [piece for part in split_bytes(text) for piece in self._sentence_splitter().split_text(part)]
         drafts = [Draft("text", piece, element_id=content_id(piece)[:16]) for piece in pieces]
         built = build_nodes_from_splits(pieces, node, id_func=lambda index, _: str(index))

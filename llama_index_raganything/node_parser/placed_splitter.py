@@ -17,7 +17,6 @@ from llama_index.core.schema import (
     Document,
     ImageNode,
     MediaResource,
-    MetadataMode,
     NodeRelationship,
     RelatedNodeInfo,
     TextNode,
@@ -32,6 +31,7 @@ from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_K
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.node_parser.chunk_places import Places, TextFinder
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
+from llama_index_raganything.nodes import NodeView
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _place(stretch: _Stretch, chunks: Sequence[BaseNode], places: Places) -> Non
     found: dict[str, tuple[int, int]] = {}
     position = 0
     for chunk in chunks:
-        text = chunk.get_content(metadata_mode=MetadataMode.NONE)
+        text = NodeView(chunk).text
         parent = chunk.parent_node
         # A chunk of a chunk counts from the beginning of that one.
         base = found[parent.node_id][0] if parent is not None and parent.node_id in found else 0

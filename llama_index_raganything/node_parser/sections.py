@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from llama_index_raganything.elements import Element, labels_in
+from llama_index_raganything.elements import SECTION_SEPARATOR, Element, labels_in
 from llama_index_raganything.text.sentences import sentences_of
 
-SECTION_SEPARATOR: Final = " > "
 _HEADING_CHARS: Final = 120
 _SECTION_CHARS: Final = 480
 _MENTION_CHARS: Final = 400

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
+from llama_index.core.schema import BaseNode, NodeWithScore
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.nodes import is_page
+from llama_index_raganything.nodes import NodeView, box_of, page_number
 from llama_index_raganything.text.sentences import sentences_of
 from llama_index_raganything.text.terms import content_tokens
 
@@ -41,17 +40,8 @@ def _text_or_none(value: Any) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def _page_number(value: Any) -> int | None:
-    """Return a page as a number; other readers' nodes have it as text, or a name such as "iv"."""
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _box_or_none(value: Any) -> tuple[int, int, int, int] | None:
-    box = parse_box(value)
-    return None if box is None else (box[0], box[1], box[2], box[3])
+def _page_of(value: Any) -> int | None:
+    return page_number({"page": value})
 
 
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]
@@ -87,9 +77,9 @@ class Citation(BaseModel):
     doc_id: _Text = None
     file_name: _Text = None
     source: _Text = None
-    page: Annotated[int | None, BeforeValidator(_page_number)] = None
+    page: Annotated[int | None, BeforeValidator(_page_of)] = None
     page_label: _Text = None
-    bbox: Annotated[tuple[int, int, int, int] | None, BeforeValidator(_box_or_none)] = None
+    bbox: Annotated[tuple[int, int, int, int] | None, BeforeValidator(box_of)] = None
     section: _Text = None
     label: _Text = None
     asset: _Text = None
@@ -191,32 +181,13 @@ def citation(
         "source": metadata.get("source") or metadata.get("file_path"),
         "page": metadata.get("page"),
         "page_label": metadata.get("page_label"),
-        "bbox": parse_box(metadata.get("bbox")),
+        "bbox": list(box) if (box := box_of(metadata.get("bbox"))) else None,
         "section": metadata.get("section"),
         "label": metadata.get("label"),
         "asset": metadata.get("asset"),
         "content_type": metadata.get("content_type"),
         "quote": quote[:_QUOTE_CHARS],
     }
-
-
-def parse_box(value: Any) -> list[int] | None:
-    """Return a box as four integers, from a list or its JSON text; None when it is no box.
-
-    Args:
-        value: The ``bbox`` of a node's metadata.
-    """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    if not isinstance(value, (list, tuple)) or len(value) != 4:
-        return None
-    try:
-        return [int(edge) for edge in value]
-    except (TypeError, ValueError):
-        return None
 
 
 def answer_citations(
@@ -251,7 +222,7 @@ def _nearest(number: int, source: NodeWithScore, claim: str, neighbours: Sequenc
         key=lambda found: found[0],
         default=(0.0, "", None),
     )
-    least = _SAME_WORDS if is_page(source.node) else _CLEARLY_BETTER
+    least = _SAME_WORDS if NodeView(source.node).is_page else _CLEARLY_BETTER
     if node is None or score <= least * own:
         return citation(number, source, quote)
     place = {key: node.metadata.get(key) for key in _PLACE}
@@ -271,7 +242,7 @@ def supporting_numbers(answer: str, sources: Sequence[NodeWithScore]) -> list[in
     wanted = set(content_tokens(answer))
     if not wanted:
         return []
-    shares = [len(wanted.intersection(content_tokens(node_text(source.node)))) / len(wanted) for source in sources]
+    shares = [len(wanted.intersection(content_tokens(NodeView(source.node).text))) / len(wanted) for source in sources]
     best = max(range(len(shares)), key=shares.__getitem__, default=None)
     return [best + 1] if best is not None and shares[best] >= _SUPPORT else []
 
@@ -285,7 +256,7 @@ def _best_sentence(node: BaseNode, weights: Mapping[str, float]) -> tuple[float,
 
 def _sentences(node: BaseNode) -> list[str]:
     """Return the sentences of a node and the rows of its tables."""
-    return [part for block in node_text(node).split("\n\n") for part in sentences_of(block)]
+    return [part for block in NodeView(node).text.split("\n\n") for part in sentences_of(block)]
 
 
 def _weights(claim: str, nodes: Sequence[BaseNode]) -> dict[str, float]:
@@ -297,15 +268,6 @@ def _weights(claim: str, nodes: Sequence[BaseNode]) -> dict[str, float]:
         token: math.log1p(len(sentences) / often) * (_NUMBERS_COUNT if token[0].isdigit() else 1)
         for token, often in found.items()
     }
-
-
-def node_text(node: BaseNode) -> str:
-    """Return a node's text without metadata.
-
-    Args:
-        node: Any node.
-    """
-    return node.get_content(metadata_mode=MetadataMode.NONE)
 
 
 def _overlap(weights: Mapping[str, float], sentence: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.llms import LLM
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
+from llama_index.core.schema import BaseNode, NodeWithScore
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from llama_index_raganything.attachments.query import AttachedQuery
@@ -20,6 +20,7 @@ from llama_index_raganything.attachments.types import ImageAttachment
 from llama_index_raganything.elements import EVIDENCE_KEY
 from llama_index_raganything.errors import MissingDependencyError, RAGAnythingError
 from llama_index_raganything.images import image_digest, open_upright
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.context.node_images import ImageFiles, has_image
 from llama_index_raganything.query_engine.extractive.quotes import without_markers
 from llama_index_raganything.query_engine.prompts import not_found_answer
@@ -235,7 +236,7 @@ def same_image_quotes(question: str, nodes: Sequence[NodeWithScore]) -> list[tup
     for number, scored in enumerate(nodes, 1):
         if is_certain_hit(scored):
             metadata = scored.node.metadata
-            text = scored.node.get_content(metadata_mode=MetadataMode.NONE).strip()
+            text = NodeView(scored.node).text.strip()
             quote = without_markers(str(metadata.get("caption") or metadata.get("label") or text.partition("\n")[0]))
             chinese = not_found_answer(question) != not_found_answer("")
             lead = "所附图片就是：" if chinese else "The attached image is: "
@@ -265,7 +266,7 @@ def _stem(asset: Any) -> str:
 
 def _stored_texts(query: AttachedQuery) -> dict[str, str]:
     """Return the texts of the stored elements that attached images are, by the image's content."""
-    texts = ((_stem(n.metadata.get("asset")), n.get_content(metadata_mode=MetadataMode.NONE)) for n in query.same or ())
+    texts = ((_stem(n.metadata.get("asset")), NodeView(n).text) for n in query.same or ())
     return {digest: text for digest, text in texts if digest and text.strip()}
 
 

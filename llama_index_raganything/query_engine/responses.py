@@ -27,14 +27,8 @@ from pydantic import BaseModel, ValidationError
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import CITED_KEY
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.query_engine.citations import (
-    MARKER,
-    Citation,
-    answer_citations,
-    citation,
-    cited_numbers,
-    node_text,
-)
+from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.query_engine.citations import MARKER, Citation, answer_citations, citation, cited_numbers
 from llama_index_raganything.query_engine.context.neighbours import elements_on_pages
 
 _SOURCE_PREFIX = re.compile(r"Source (\d+):\n?")
@@ -149,7 +143,7 @@ def _through_answers(own: list[Citation], nodes: Sequence[NodeWithScore]) -> lis
     if all(each.in_document for each in own):
         return own
     # A sub-answer that cites has markers, and its sources, which carry the citations, come in the same order.
-    texts = [number for number, scored in enumerate(nodes, 1) if MARKER.search(node_text(scored.node))]
+    texts = [number for number, scored in enumerate(nodes, 1) if MARKER.search(NodeView(scored.node).text)]
     answers = [found for found in _carried(nodes) if found[0].in_document]
     behind = dict(zip([n for n in texts if not _is_of_document(nodes[n - 1])], answers, strict=False))
     return [
@@ -205,7 +199,7 @@ def _carried(nodes: Sequence[NodeWithScore]) -> list[list[Citation]]:
 
 def _of_named_sources(text: str, nodes: Sequence[NodeWithScore], store: Any) -> list[Citation]:
     """Return the citations of an answer from sources that say their number ("Source 2:"), as LlamaIndex makes them."""
-    named = [_SOURCE_PREFIX.match(node_text(scored.node)) for scored in nodes]
+    named = [_SOURCE_PREFIX.match(NodeView(scored.node).text) for scored in nodes]
     if not nodes or any(match is None or int(match[1]) != place for place, match in enumerate(named, 1)):
         return []
     sources = [
@@ -222,7 +216,7 @@ def _without_prefix(scored: NodeWithScore, start: int) -> TextNode:
     node = scored.node
     return TextNode(
         id_=node.node_id,
-        text=node_text(node)[start:].strip(),
+        text=NodeView(node).text[start:].strip(),
         metadata=node.metadata,
         relationships=node.relationships,
     )

@@ -15,10 +15,11 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.schema import BaseNode, ImageNode, NodeWithScore, QueryBundle, TextNode
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import EVIDENCE_KEY, QUESTION_KEYS
+from llama_index_raganything.nodes import NodeView, page_number
 from llama_index_raganything.questions.question import understand
 from llama_index_raganything.questions.references import Candidate
 from llama_index_raganything.ranking.lexicon import Lexicon, load_lexicons
@@ -192,14 +193,14 @@ class EvidenceRanker(BaseNodePostprocessor):
             The candidate.
         """
         metadata = node.metadata
-        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        text = NodeView(node).text
         head = "\n".join(str(metadata[key]) for key in _HEAD_KEYS if metadata.get(key))
         label = metadata.get("page_label")
         return Candidate(
             text=text,
             tokens=self._tokenized(text, head),
             document=str(metadata.get("doc_id") or node.ref_doc_id or metadata.get("file_name") or ""),
-            page=_page(metadata),
+            page=page_number(metadata),
             page_label=None if label is None else str(label),
             label=str(metadata["label"]) if metadata.get("label") else None,
             content_type=str(metadata.get("content_type", "text")),
@@ -241,15 +242,3 @@ class EvidenceRanker(BaseNodePostprocessor):
             NodeWithScore(node=annotated_copy(nodes[index].node, EVIDENCE_KEY, scores.explain(index)), score=value)
             for index, value in zip(order, values, strict=False)
         ]
-
-
-def _page(metadata: dict[str, Any]) -> int | None:
-    """Return the page of a node; other readers keep it as a string, or only a label."""
-    for key in ("page", "page_number", "page_label"):
-        value = metadata.get(key)
-        if isinstance(value, bool) or value is None:
-            continue
-        digits = str(value).removesuffix(".0")
-        if digits.isascii() and digits.isdigit() and int(digits) > 0:
-            return int(digits)
-    return None

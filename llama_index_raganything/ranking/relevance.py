@@ -39,6 +39,7 @@ from llama_index_raganything.errors import MissingDependencyError
 from llama_index_raganything.models.wordllama import vector_length
 from llama_index_raganything.questions.question import understand, without_function_words
 from llama_index_raganything.questions.references import Candidate
+from llama_index_raganything.text.characters import HIRAGANA
 from llama_index_raganything.text.terms import (
     Floats,
     Integers,
@@ -81,7 +82,7 @@ _BEST: Final = 3
 _MOST_NAMES: Final = 0.5
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _ONE_DIGIT: Final = frozenset("0123456789")
-_HIRAGANA: Final = re.compile(r"[\u3040-\u309f]")
+_HIRAGANA: Final = re.compile(rf"[{HIRAGANA}]")
 """Japanese writes particles and endings in it, and names of things in the other scripts."""
 
 _OPENS: Final = re.compile(r"(?:^|[.?!])\W*$")

@@ -26,6 +26,7 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError, NodeValueError, SchemaMismatchError
 from llama_index_raganything.models.image_embedder import model_name, vector_problem
 from llama_index_raganything.models.image_sources import Fetch, ImageSource, model_input, source_of_value
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.questions.question import understand
 from llama_index_raganything.retrievers.fusion import RRF_K, fuse_by_rank
 from llama_index_raganything.workers import map_in_threads
@@ -361,7 +362,7 @@ def _one_per_picture(answer: VectorStoreQueryResult) -> list[NodeWithScore]:
 
 
 def _picture_of(node: BaseNode) -> tuple[str, str]:
-    document = str(node.metadata.get("doc_id") or node.ref_doc_id or "")
+    document = NodeView(node).document_id
     picture = (
         node.metadata.get("asset")
         or getattr(node, "image_path", None)

@@ -7,6 +7,7 @@ import unicodedata
 from typing import Final, NamedTuple
 
 from llama_index_raganything.tables.values import CURRENCIES, MAGNITUDES, MEASURES
+from llama_index_raganything.text.characters import HAN
 
 _CODES: Final = (
     "US\\$|HK\\$|NT\\$|AU?\\$|CA?\\$|S\\$|R\\$|RMB|CNY|USD|EUR|GBP|JPY|INR|CHF|HKD|KRW|AUD|CAD|SGD|Rs\\.?|[$€£¥₹₩]"
@@ -30,7 +31,7 @@ _CHINESE_UNIT = re.compile(rf"(?:单位|單位)\s*:\s*(人民币)?({_CHINESE})?(
 _BRACKETED = re.compile(r"[(\[]\s*([^()\[\]]{1,24})\s*[)\]]\s*$")
 _PERCENT = re.compile(r"%|\bper\s?cent(?:age)?\b|\bpct\b|百分比|占比|比例\b", re.IGNORECASE)
 _MONEY_WORDS: Final = {"dollars": "USD", "euros": "EUR", "pounds": "GBP", "yen": "JPY"}
-_UNIT = re.compile(r"(?:[A-Za-zµμ°Ω%‰/²³·^\d.-]{1,16}|[\u4e00-\u9fff]{1,4})")
+_UNIT = re.compile(r"(?:[A-Za-zµμ°Ω%‰/²³·^\d.-]{1,16}|[" + HAN + r"]{1,4})")
 _NO_UNITS: Final = frozenset({
     "a", "b", "c", "d", "e", "i", "ii", "iii", "iv", "v", "vi", "note", "notes", "unaudited", "audited", "restated",
     "n", "total", "net", "gross", "estimated", "actual", "budget", "forecast", "ytd", "eps", "usd1", "continued",

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship
+from llama_index.core.schema import BaseNode, NodeRelationship
 
 from llama_index_raganything.elements import content_id, without_description
+from llama_index_raganything.nodes import NodeView, last_heading, page_number
 from llama_index_raganything.tables.columns import typed_columns
 from llama_index_raganything.tables.headers import Grid, arranged
 from llama_index_raganything.tables.model import TableRecord
@@ -160,11 +161,11 @@ def _groups(nodes: Iterable[BaseNode]) -> Iterator[list[_Part]]:
         if kind in _SKIPPED_TYPES:
             continue
         # A model's words about a table ("in thousands") must not change what its cells mean.
-        text = without_description(node.get_content(metadata_mode=MetadataMode.NONE), node.metadata)
+        text = without_description(NodeView(node).text, node.metadata)
         if "|" not in text:
             continue
         element = str(node.metadata.get("element_id") or "") if kind == "table" else ""
-        key = (_doc_id(node), f"element {element}" if element else f"node {node.node_id}")
+        key = (NodeView(node).document_id, f"element {element}" if element else f"node {node.node_id}")
         parts = groups.setdefault(key, [])
         if all(part.node.node_id != node.node_id for part in parts):
             parts.append(_Part(node, text, _lead(node, by_id)))
@@ -181,7 +182,7 @@ def _lead(node: BaseNode, by_id: dict[str, BaseNode]) -> str:
     before = by_id[previous.node_id]
     if before.metadata.get("content_type") != "text":
         return ""
-    lines = before.get_content(metadata_mode=MetadataMode.NONE).rstrip().splitlines()
+    lines = NodeView(before).text.rstrip().splitlines()
     return lines[-1][-_LEAD_CHARS:] if lines else ""
 
 
@@ -191,10 +192,10 @@ def _tables_of(parts: Sequence[_Part]) -> Iterator[TableRecord]:
         table = _joined(parts)
         if table is not None:
             element = str(first.metadata.get("element_id") or first.node_id)
-            yield _record(table, [part.node for part in parts], (_doc_id(first), element), parts[0].lead)
+            yield _record(table, [part.node for part in parts], (NodeView(first).document_id, element), parts[0].lead)
         return
     for number, table in enumerate(pipe_tables(parts[0].text)):
-        yield _record(table, [first], (_doc_id(first), first.node_id, str(number)))
+        yield _record(table, [first], (NodeView(first).document_id, first.node_id, str(number)))
 
 
 def _joined(parts: Sequence[_Part]) -> PipeTable | None:
@@ -226,7 +227,7 @@ def _record(table: PipeTable, nodes: Sequence[BaseNode], identity: tuple[str, ..
     grid = arranged(_squared([table.header]), _squared(table.rows, len(table.header)))
     notes = "\n".join(part for part in (table.before, table.after) if part)[:_NOTE_CHARS]
     caption = _text(metadata, "caption")
-    section = _text(metadata, "section").rpartition(" > ")[2]
+    section = last_heading(_text(metadata, "section"))
     headers = grid.headers()
     table_id = content_id(*identity)
     return TableRecord(
@@ -244,7 +245,7 @@ def _record(table: PipeTable, nodes: Sequence[BaseNode], identity: tuple[str, ..
         title=_text(metadata, "title"),
         file_name=_text(metadata, "file_name"),
         source=_text(metadata, "source") or _text(metadata, "file_path"),
-        page=_page(metadata),
+        page=page_number(metadata),
         page_label=_text(metadata, "page_label"),
         bbox=_text(metadata, "bbox"),
     )
@@ -262,10 +263,6 @@ def _corner(grid: Grid) -> str:
     return "\n".join([*corner, *(row[0] for row in grid.rows[:1] if row and not any(row[1:]))])
 
 
-def _doc_id(node: BaseNode) -> str:
-    return str(node.metadata.get("doc_id") or node.ref_doc_id or "")
-
-
 def _text(metadata: dict[str, Any], key: str) -> str:
     value = metadata.get(key)
     if value is None:
@@ -273,14 +270,9 @@ def _text(metadata: dict[str, Any], key: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _page(metadata: dict[str, Any]) -> int | None:
-    page = metadata.get("page")
-    return page if isinstance(page, int) and not isinstance(page, bool) else None
-
-
 def _name(metadata: dict[str, Any], notes: str, table_id: str) -> str:
     label, caption = _text(metadata, "label"), _text(metadata, "caption")
-    section = _text(metadata, "section").rpartition(" > ")[2]
+    section = last_heading(_text(metadata, "section"))
     first_line = notes.partition("\n")[0] if len(notes) < 4 * _NAME_CHARS else ""
     file_stem = PurePosixPath(_text(metadata, "file_name")).stem
     words = next(

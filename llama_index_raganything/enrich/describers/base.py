@@ -18,7 +18,7 @@ from llama_index.core.base.llms.types import (
     TextBlock,
 )
 from llama_index.core.llms import LLM
-from llama_index.core.schema import BaseNode, MetadataMode, TextNode
+from llama_index.core.schema import BaseNode, TextNode
 from pydantic import Field, PrivateAttr
 
 from llama_index_raganything._arguments import strict_arguments
@@ -35,6 +35,7 @@ from llama_index_raganything.enrich.describers.context import (
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError, NoAnswerError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.node_parser.byte_limit import MAX_TEXT_BYTES, split_bytes
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.retries import FinalFailure, attempt
 from llama_index_raganything.workers import Failure
 
@@ -393,7 +394,7 @@ def described_text(node: BaseNode, description: str) -> tuple[str, int, int]:
         The text, of at most 65,535 bytes; all that was there is still there. And where the description begins and
         ends in it, in characters; at the same place when there was no room for any of it.
     """
-    text = text_of(node)
+    text = NodeView(node).text
     paragraphs = text.split("\n\n") if text.strip() else []
     room = MAX_TEXT_BYTES - len(text.encode("utf-8", "replace")) - 4
     pieces = split_bytes(description.strip(), room) if room > 0 else []
@@ -410,17 +411,8 @@ def body_paragraphs(node: BaseNode) -> list[str]:
     Args:
         node: The node of an element.
     """
-    paragraphs = [part for part in text_of(node).split("\n\n") if part.strip()]
+    paragraphs = [part for part in NodeView(node).text.split("\n\n") if part.strip()]
     return paragraphs[_after_caption(paragraphs, node) :]
-
-
-def text_of(node: BaseNode) -> str:
-    """Return a node's own text.
-
-    Args:
-        node: Any node.
-    """
-    return node.get_content(metadata_mode=MetadataMode.NONE)
 
 
 def _after_caption(paragraphs: Sequence[str], node: BaseNode) -> int:
@@ -449,7 +441,7 @@ def with_text(node: TextNode, text: str) -> TextNode:
     made.embedding = None
     start, _, end = str(node.metadata.get(DESCRIPTION_KEY) or "").partition(":")
     if start.isdecimal() and end.isdecimal():
-        said = text_of(node)[int(start) : int(end)]
+        said = NodeView(node).text[int(start) : int(end)]
         place = text.find(said, int(start))
         if said and place >= 0:
             made.metadata[DESCRIPTION_KEY] = f"{place}:{place + len(said)}"
@@ -481,7 +473,7 @@ class ElementDescriber(Describer):
         return "GenericModalProcessor"
 
     def _subject(self, element: ElementNodes) -> Subject:
-        text = "\n\n".join(text_of(part).strip() for part in element.parts).strip()
+        text = "\n\n".join(NodeView(part).text.strip() for part in element.parts).strip()
         if not text:
             message = f"The {element.content_type} element has no text to describe."
             raise EnrichmentError(message)

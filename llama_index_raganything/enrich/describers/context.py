@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice, zip_longest
 from typing import Any, Final, Literal
 
-from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.schema import BaseNode
 
-from llama_index_raganything.enrich.base import content_type_of
+from llama_index_raganything.elements import SECTION_SEPARATOR
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.text.characters import CJK
 
 _PIECE = re.compile(rf"\s*(?:[{CJK}]|[^\s{CJK}]{{1,12}})")
@@ -108,7 +109,7 @@ class DocumentContext:
         known: dict[str, int] = {}
         for node in nodes:
             key = str(node.metadata.get("element_id") or node.node_id)
-            if content_type_of(node) != "text" and key in known:
+            if NodeView(node).kind != "text" and key in known:
                 self._places[node.node_id] = known[key]  # A further part of one element.
                 continue
             self._places[node.node_id] = known[key] = len(self._entries)
@@ -194,14 +195,14 @@ class DocumentContext:
 
 
 def _entry(node: BaseNode, mark_headings: bool) -> dict[str, Any]:
-    kind = content_type_of(node)
+    kind = NodeView(node).kind
     page = node.metadata.get("page")
     entry: dict[str, Any] = {"type": kind, "page_idx": page - 1 if isinstance(page, int) else 0}
     if kind == "page":
         # The nodes on the page say the same; a page that has none speaks for itself.
         entry["type"] = "page" if node.child_nodes else "text"
     if entry["type"] == "text":
-        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        text = NodeView(node).text
         entry["text"] = _with_marks(text, str(node.metadata.get("section") or "")) if mark_headings else text
     elif kind in _CAPTIONED:
         entry[_CAPTIONED[kind]] = [str(node.metadata.get("caption") or "")]
@@ -218,7 +219,7 @@ def leading_headings(paragraphs: Sequence[str], section: str) -> list[int]:
     Returns:
         For each leading paragraph that is a heading of the path its level, from 1.
     """
-    path = [" ".join(name.split()) for name in section.split(" > ")] if section else []
+    path = [" ".join(name.split()) for name in section.split(SECTION_SEPARATOR)] if section else []
     levels: list[int] = []
     for paragraph in paragraphs:
         name = " ".join(paragraph.split())

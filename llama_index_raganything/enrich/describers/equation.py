@@ -8,8 +8,9 @@ from pydantic import Field
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes
-from llama_index_raganything.enrich.describers.base import Describer, Subject, body_paragraphs, text_of
+from llama_index_raganything.enrich.describers.base import Describer, Subject, body_paragraphs
 from llama_index_raganything.errors import EnrichmentError
+from llama_index_raganything.nodes import NodeView
 
 _DISPLAY = re.compile(r"\$\$\s*(.+?)\s*\$\$", re.DOTALL)
 _MAX_CHARS = 20_000
@@ -33,7 +34,7 @@ class EquationDescriber(Describer):
         return "EquationModalProcessor"
 
     def _subject(self, element: ElementNodes) -> Subject:
-        text = "\n\n".join(text_of(part) for part in element.parts)
+        text = "\n\n".join(NodeView(part).text for part in element.parts)
         found = _DISPLAY.findall(text)
         latex = "\n".join(found) if found else "\n\n".join(body_paragraphs(element.first))
         if not latex.strip():

@@ -14,8 +14,8 @@ from llama_index.core.schema import BaseNode, ImageNode
 from pydantic import Field
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.enrich.base import ElementNodes, document_id_of
-from llama_index_raganything.enrich.describers.base import Describer, Picture, Subject, body_paragraphs, text_of
+from llama_index_raganything.enrich.base import ElementNodes
+from llama_index_raganything.enrich.describers.base import Describer, Picture, Subject, body_paragraphs
 from llama_index_raganything.errors import (
     ConfigurationError,
     EnrichmentError,
@@ -26,6 +26,7 @@ from llama_index_raganything.images import MAX_PIXELS, fit_image, image_digest
 from llama_index_raganything.models.defaults import resolve_vision_llm
 from llama_index_raganything.models.image_sources import source_of_node
 from llama_index_raganything.models.vision import supports_images
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.tables.read import pipe_tables
 
 _DRAWINGS = frozenset({".svg", ".emf", ".wmf", ".eps", ".svgz", ".emz", ".wmz"})
@@ -98,7 +99,7 @@ class ImageDescriber(Describer):
     def _subject(self, element: ElementNodes) -> Subject:
         node = element.first
         if _is_native_chart(node):
-            return Subject(text_of(node)[:_MAX_DATA_CHARS], processor="GenericModalProcessor")
+            return Subject(NodeView(node).text[:_MAX_DATA_CHARS], processor="GenericModalProcessor")
         source, name = image_source(node)
         fitted = fit_image(source, max_pixels=self.max_pixels, name=name)
         if min(fitted.source_width, fitted.source_height) < self.min_side:
@@ -123,7 +124,7 @@ class ImageDescriber(Describer):
 def _is_native_chart(node: BaseNode) -> bool:
     """Tell whether a node holds the data of a chart and no image: office files draw it when they are opened."""
     pictured = isinstance(node, ImageNode) and (node.image_path or node.image or node.image_url)
-    return not pictured and not node.metadata.get("asset") and bool(pipe_tables(text_of(node)))
+    return not pictured and not node.metadata.get("asset") and bool(pipe_tables(NodeView(node).text))
 
 
 def image_source(node: BaseNode) -> tuple[bytes | Path, str]:
@@ -182,7 +183,7 @@ def joined_repeats(elements: Sequence[ElementNodes]) -> list[ElementNodes]:
             # Only files of one size can be equal, so most are not read here.
             alone = len(same_size) == 1
             key = element.first.node_id if alone else _content_key(element.first)
-            groups[(document_id_of(element.first), key)].append(element)
+            groups[(NodeView(element.first).document_id, key)].append(element)
     order = {id(element): place for place, element in enumerate(elements)}
     joined = [_joined(group) for group in groups.values()]
     first = {

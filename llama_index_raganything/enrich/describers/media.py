@@ -18,11 +18,12 @@ from pydantic import Field, PrivateAttr
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
-from llama_index_raganything.enrich.describers.base import model_name_of, text_of
+from llama_index_raganything.enrich.describers.base import model_name_of
 from llama_index_raganything.enrich.describers.media_models import scenes_of, transcribe
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError, MissingDependencyError, SourceError
 from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.node_parser.byte_limit import split_bytes
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.common.assets import AssetStore
 from llama_index_raganything.readers.media.recordings import readable_time
 from llama_index_raganything.readers.sources.formats import KIND_OF_SUFFIX
@@ -281,7 +282,7 @@ def part_nodes(node: BaseNode, segments: Sequence[Segment], chunk_size: int) -> 
         Nodes whose ids come from content and position.
     """
     made: list[TextNode] = []
-    name = text_of(node).strip().splitlines()[0] if text_of(node).strip() else ""
+    name = NodeView(node).text.strip().splitlines()[0] if NodeView(node).text.strip() else ""
     for group in _groups(segments, chunk_size):
         start, end = group[0].start, max(segment.end for segment in group)
         lines = [f"[{readable_time(one.start)}-{readable_time(one.end)}] {one.text}" for one in group]

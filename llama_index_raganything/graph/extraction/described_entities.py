@@ -17,6 +17,7 @@ from llama_index.core.schema import BaseNode
 from llama_index_raganything.elements import ENTITY_KEYS
 from llama_index_raganything.graph.extraction.merging import TripleSource, clean_name, merge_key
 from llama_index_raganything.graph.facts import NodeFacts
+from llama_index_raganything.nodes import NodeView
 
 BELONGS_TO: Final = "belongs_to"
 """Label of the relation from a name in an element's node to the element."""
@@ -40,7 +41,7 @@ def described_entity(node: BaseNode) -> EntityNode | None:
     name = clean_name(node.metadata.get(name_field) or "")
     if not merge_key(name):
         return None
-    source = TripleSource(node.node_id, str(node.metadata.get("doc_id") or node.ref_doc_id or ""))
+    source = TripleSource(node.node_id, NodeView(node).document_id)
     label = clean_name(node.metadata.get(type_field) or "") or _DEFAULT_LABEL
     summary = clean_name(node.metadata.get(summary_field) or "", limit=None)
     return EntityNode(name=name, label=label, properties={"description": summary, **source.properties()})

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.graph_stores.types import KG_NODES_KEY, KG_RELATIONS_KEY, EntityNode, Relation
-from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
+from llama_index.core.schema import BaseNode, TransformComponent
 
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.graph.extraction.described_entities import belonging, described_entity, names_in
@@ -30,6 +30,7 @@ from llama_index_raganything.graph.facts import (
     hash_names,
     pack_counts,
 )
+from llama_index_raganything.nodes import NodeView, last_heading
 from llama_index_raganything.text.sentences import split_sentences
 from llama_index_raganything.text.terms import content_tokens
 
@@ -89,7 +90,7 @@ class EntityLinker(TransformComponent):
         documents: dict[str, list[BaseNode]] = defaultdict(list)
         for node in nodes:
             if not _has_elements(node):
-                documents[document_of(node)].append(node)
+                documents[NodeView(node).document_id].append(node)
         found = {
             facts.node_id: facts
             for doc_id, members in documents.items()
@@ -152,7 +153,9 @@ class EntityLinker(TransformComponent):
     def _node_facts(self, node: BaseNode, titles: list[Subject], recognized: Sequence[tuple[int, int]]) -> NodeFacts:
         text = _text(node)
         kind = str(node.metadata.get("content_type") or "text")
-        facts = NodeFacts(node.node_id, document_of(node), kind=kind, section=str(node.metadata.get("section") or ""))
+        facts = NodeFacts(
+            node.node_id, NodeView(node).document_id, kind=kind, section=str(node.metadata.get("section") or "")
+        )
         title_keys = {subject.key for subject in titles}
         body = _after_title(text, title_keys)
         facts.spans = [(start + body, end + body) for start, end in _sentence_spans(text[body:], kind)]
@@ -184,21 +187,12 @@ class EntityLinker(TransformComponent):
         return facts
 
 
-def document_of(node: BaseNode) -> str:
-    """Return the id of the document that a node belongs to.
-
-    Args:
-        node: Any node.
-    """
-    return str(node.metadata.get("doc_id") or node.ref_doc_id or "")
-
-
 def _has_elements(node: BaseNode) -> bool:
     return node.metadata.get("content_type") == "page" and bool(node.child_nodes)
 
 
 def _text(node: BaseNode) -> str:
-    return node.get_content(metadata_mode=MetadataMode.NONE)[:MAX_CHARS]
+    return NodeView(node).text[:MAX_CHARS]
 
 
 def _label(node: BaseNode) -> str:
@@ -218,7 +212,7 @@ def _titles(nodes: Sequence[BaseNode]) -> dict[str, list[Subject]]:
             _add_forms(subjects, title, 1.0, "title")
         section = str(node.metadata.get("section") or "")
         members = sections[section]
-        heading = heading_name(section.rpartition(" > ")[2])
+        heading = heading_name(last_heading(section))
         if heading and (len(members) <= MAX_NODES_OF_A_TITLE or members[0] == node.node_id):
             _add_forms(subjects, heading, HEADING_WEIGHT, "heading")
         found[node.node_id] = sorted(subjects.values(), key=lambda item: -item.weight)

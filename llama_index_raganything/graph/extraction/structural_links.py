@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from typing import Final, Literal
 
-from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.schema import BaseNode
 
 from llama_index_raganything.elements import ATOMIC_TYPES, label_of, labels_in
+from llama_index_raganything.nodes import NodeView
 
 LinkKind = Literal["caption", "cites", "continues", "section", "neighbour", "page"]
 
@@ -164,7 +165,7 @@ def _member(place: int, node: BaseNode) -> _Member:
         place=place,
         node_id=node.node_id,
         kind=str(metadata.get("content_type") or "text"),
-        text=node.get_content(metadata_mode=MetadataMode.NONE)[:_TEXT_CHARS],
+        text=NodeView(node).text[:_TEXT_CHARS],
         label=str(metadata["label"]) if metadata.get("label") else None,
         caption=str(metadata.get("caption") or ""),
         section=str(metadata.get("section") or ""),

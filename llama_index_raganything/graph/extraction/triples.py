@@ -30,6 +30,7 @@ from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.errors import IngestionError
 from llama_index_raganything.graph.extraction.merging import ChunkTriples, ExtractedTriples, TripleSource, merge_chunks
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.retries import attempt
 from llama_index_raganything.workers import Failure
 
@@ -209,12 +210,12 @@ class TripleExtractor(TransformComponent):
 
 
 async def _extract_one(extractor: TransformComponent, node: BaseNode) -> ChunkTriples:
-    source = TripleSource(node.node_id, str(node.metadata.get("doc_id") or node.ref_doc_id or ""))
+    source = TripleSource(node.node_id, NodeView(node).document_id)
     nodes: list[LabelledNode] = list(node.metadata.get(KG_NODES_KEY) or ())
     relations: list[Relation] = list(node.metadata.get(KG_RELATIONS_KEY) or ())
     probe = _probe(node)
     # An LLM that is shown an empty chunk invents triples, and costs as much as for a full one.
-    if node.get_content(metadata_mode=MetadataMode.NONE).strip() or getattr(extractor, "llm", None) is None:
+    if NodeView(node).text.strip() or getattr(extractor, "llm", None) is None:
         for answer in await extractor.acall([probe]):
             nodes.extend(_without_metadata(item, node) for item in answer.metadata.get(KG_NODES_KEY) or ())
             relations.extend(_without_metadata(item, node) for item in answer.metadata.get(KG_RELATIONS_KEY) or ())

@@ -9,7 +9,6 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import (
     BaseNode,
     MediaResource,
-    MetadataMode,
     Node,
     NodeWithScore,
     QueryBundle,
@@ -19,6 +18,7 @@ from pydantic import Field
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.images import FittedImage
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.context.node_images import ImageFiles, has_image
 
 DEFAULT_MAX_IMAGES: Final = 4
@@ -101,7 +101,7 @@ class MultimodalContextPostprocessor(BaseNodePostprocessor):
 
 
 def _with_image(node: BaseNode, image: FittedImage | None) -> BaseNode:
-    text = node.get_content(metadata_mode=MetadataMode.NONE)
+    text = NodeView(node).text
     shared: dict[str, Any] = {
         "id_": node.node_id,
         "metadata": node.metadata,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from llama_index.core.schema import BaseNode, NodeWithScore
 
-from llama_index_raganything.nodes import element_ids, is_page
+from llama_index_raganything.nodes import NodeView
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +47,10 @@ def fetch_pages(store: Any, results: Iterable[NodeWithScore]) -> dict[str, BaseN
         results: Results; pages among them are not fetched.
     """
     nodes = [scored.node for scored in results]
-    own = {node.node_id: node for node in nodes if is_page(node)}
+    own = {node.node_id: node for node in nodes if NodeView(node).is_page}
     fetched = fetch_nodes(store, sorted({own_page_id(node) for node in nodes} - own.keys() - {""}))
     # What cuts nodes once more gives them parents that are no pages.
-    return own | {node_id: node for node_id, node in fetched.items() if is_page(node)}
+    return own | {node_id: node for node_id, node in fetched.items() if NodeView(node).is_page}
 
 
 def own_page_id(node: BaseNode) -> str:
@@ -59,7 +59,7 @@ def own_page_id(node: BaseNode) -> str:
     Args:
         node: Any node.
     """
-    if is_page(node):
+    if NodeView(node).is_page:
         return node.node_id
     return node.parent_node.node_id if node.parent_node is not None else ""
 
@@ -82,9 +82,9 @@ def elements_on_pages(store: Any, cited: Mapping[int, NodeWithScore]) -> dict[in
     for number, scored in cited.items():
         page = pages.get(own_page_id(scored.node))
         if page is not None:
-            ids = element_ids(page)[:_MAX_ELEMENTS]
+            ids = NodeView(page).element_node_ids[:_MAX_ELEMENTS]
             others = [node_id for node_id in ids or (page.node_id,) if node_id not in own]
-            wanted[number] = ids if is_page(scored.node) else others
+            wanted[number] = ids if NodeView(scored.node).is_page else others
     nodes = pages | fetch_nodes(store, sorted({i for ids in wanted.values() for i in ids} - pages.keys()))
     return {number: [nodes[node_id] for node_id in ids if node_id in nodes] for number, ids in wanted.items()}
 

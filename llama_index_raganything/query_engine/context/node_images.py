@@ -16,8 +16,7 @@ from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node, No
 from llama_index_raganything.elements import ELEMENTS_KEY
 from llama_index_raganything.errors import BlockedSourceError, RAGAnythingError
 from llama_index_raganything.images import FittedImage, decoded_image, fit_image
-from llama_index_raganything.nodes import is_page
-from llama_index_raganything.query_engine.citations import parse_box
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.cache import ParseCache
 from llama_index_raganything.readers.common.assets import AssetStore
 from llama_index_raganything.readers.pdf.page_images import PagePictures
@@ -100,7 +99,7 @@ class ImageFiles:
         """
         metadata = node.metadata
         source, content, page = (metadata.get(key) for key in ("source", "content_hash", "page"))
-        if not is_page(node) or not (source and content) or not isinstance(page, int):
+        if not NodeView(node).is_page or not (source and content) or not isinstance(page, int):
             return None
         cache = None if self.asset_root is None else ParseCache(Path(self.asset_root).parent / "parse_cache")
         picture = PagePictures(cache, max_pixels).get(str(source), str(content), page)
@@ -185,7 +184,7 @@ def reading_order(nodes: Sequence[NodeWithScore]) -> list[int]:
         node = nodes[index].node
         name = str(node.metadata.get("doc_id") or node.ref_doc_id or node.node_id)
         page = node.metadata.get("page")
-        left, top, _, _ = parse_box(node.metadata.get("bbox")) or (-1, -1, 0, 0)
+        left, top, _, _ = NodeView(node).box or (-1, -1, 0, 0)
         return documents.setdefault(name, index), page if isinstance(page, int) else 0, top, left, index
 
     return sorted(range(len(nodes)), key=key)

@@ -13,8 +13,9 @@ from llama_index.core.utils import get_tokenizer
 from pydantic import BeforeValidator, Field
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.elements import SECTION_SEPARATOR
 from llama_index_raganything.node_parser.table_chunks import join_table_parts
-from llama_index_raganything.nodes import element_ids, is_page
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.context.excerpts import GAP, excerpts
 from llama_index_raganything.query_engine.context.neighbours import fetch_nodes, fetch_pages, own_page_id
 from llama_index_raganything.query_engine.context.node_images import attached_elements, has_image
@@ -36,7 +37,6 @@ _MOST_ELEMENTS: Final = 100
 _MENTION_CHARS: Final = 200
 _SHOWN_PAGE: Final = "page number"
 _SHOWN_SECTION: Final = "heading"
-_HEADINGS: Final = " > "
 
 
 def default_context_tokens(llm: LLM) -> int:
@@ -120,7 +120,7 @@ class PageContextPostprocessor(BaseNodePostprocessor):
 
     def _elements(self, pages: Iterable[BaseNode]) -> dict[str, BaseNode]:
         """Return the elements of pages, by id."""
-        ids = [element for page in pages for element in element_ids(page)[:_MOST_ELEMENTS]]
+        ids = [element for page in pages for element in NodeView(page).element_node_ids[:_MOST_ELEMENTS]]
         return fetch_nodes(self.store, ids)
 
 
@@ -145,7 +145,7 @@ def _sources(
     for scored in nodes:
         node = scored.node
         page = pages.get(own_page_id(node))
-        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        text = NodeView(node).text
         if page is None:
             sources.append(_Source(node, scored.score, text))
         elif page.node_id not in given:
@@ -181,21 +181,21 @@ def _mention(node: BaseNode, text: str) -> str:
 
 def _text_of(page: BaseNode, found: BaseNode, elements: Mapping[str, BaseNode]) -> str:
     """Return the text of a page, with the table that was found on it as a table."""
-    own = [elements[node_id] for node_id in element_ids(page) if node_id in elements]
-    texts = [node.get_content(metadata_mode=MetadataMode.NONE) for node in own]
-    whole = page.get_content(metadata_mode=MetadataMode.NONE)
+    own = [elements[node_id] for node_id in NodeView(page).element_node_ids if node_id in elements]
+    texts = [NodeView(node).text for node in own]
+    whole = NodeView(page).text
     return page_text(whole, texts, _tables(found, own))
 
 
 def _tables(found: BaseNode, elements: Sequence[BaseNode]) -> list[str]:
     """Return the table that was found, itself or as the best element of its page; none where that is another thing."""
     by_id = {node.node_id: node for node in elements}
-    best = by_id.get(_best_element(found)) if is_page(found) else by_id.get(found.node_id)
+    best = by_id.get(_best_element(found)) if NodeView(found).is_page else by_id.get(found.node_id)
     if best is None or best.metadata.get("content_type") != "table":
         return []
     key = best.metadata.get("element_id")
     parts = [node for node in elements if node is best or (key and node.metadata.get("element_id") == key)]
-    return [join_table_parts([part.get_content(metadata_mode=MetadataMode.NONE) for part in parts])]
+    return [join_table_parts([NodeView(part).text for part in parts])]
 
 
 def _best_element(page: BaseNode) -> str:
@@ -246,9 +246,9 @@ def _with_place(node: BaseNode, before: BaseNode | None) -> BaseNode:
 
 def _new_headings(section: str, before: str) -> str:
     """Return the headings of a path in which it differs from the one before it."""
-    own, other = section.split(_HEADINGS), before.split(_HEADINGS)
+    own, other = section.split(SECTION_SEPARATOR), before.split(SECTION_SEPARATOR)
     common = next((place for place, (one, two) in enumerate(zip(own, other, strict=False)) if one != two), None)
-    return _HEADINGS.join(own[min(len(own), len(other)) if common is None else common :])
+    return SECTION_SEPARATOR.join(own[min(len(own), len(other)) if common is None else common :])
 
 
 def _with_text(node: BaseNode, text: str) -> BaseNode:

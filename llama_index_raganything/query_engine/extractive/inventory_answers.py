@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from llama_index.core.schema import NodeWithScore
 
-from llama_index_raganything.query_engine.citations import citation, node_text
+from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.query_engine.citations import citation
 from llama_index_raganything.query_engine.extractive.quotes import without_markers
 from llama_index_raganything.questions.document_parts import ENTRIES_KEY, INVENTORY_TYPE
 from llama_index_raganything.text.characters import HAN
@@ -41,7 +42,7 @@ def inventory_answer(sources: Sequence[NodeWithScore]) -> tuple[list[str], list[
         return None
     summary = sources[place - 1]
     numbers = {source.node.node_id: number for number, source in enumerate(sources, 1)}
-    cited = {place: node_text(summary.node)}
+    cited = {place: NodeView(summary.node).text}
     lines = []
     entries = _entries(summary)
     chinese = bool(_CJK.search("".join(entry["heading"] for entry in entries)))
@@ -78,4 +79,4 @@ def _entries(summary: NodeWithScore) -> list[dict[str, Any]]:
         ]
     except (ValueError, TypeError, KeyError):
         # Changed by a postprocessor: the text says the same without the things' own places.
-        return [{"heading": node_text(summary.node).rstrip(".。"), "things": [], "more": 0}]
+        return [{"heading": NodeView(summary.node).text.rstrip(".。"), "things": [], "more": 0}]

@@ -11,7 +11,8 @@ from llama_index.core.schema import NodeWithScore
 
 from llama_index_raganything.elements import labels_in
 from llama_index_raganything.node_parser.table_chunks import split_rows
-from llama_index_raganything.query_engine.citations import node_text
+from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.text.characters import CJK_AND_PUNCTUATION
 from llama_index_raganything.text.sentences import sentences_of
 from llama_index_raganything.text.terms import content_tokens
 
@@ -41,7 +42,7 @@ _WORD = re.compile(r"[^\W\d_]{3,}|(?:19|20)\d\d")
 _FINAL = re.compile(r"[.!?。！？;；:：…][\"'”’)\]」』）]*$")
 _ASKS = re.compile(r"[?？][\"'”’)\]」』）]*$")
 _QUESTION_MARK_LABEL = re.compile(r"^(?:Q|A|Question|Answer|问|答)\s*\d*\s*[:：.]\s*", re.IGNORECASE)
-_CJK_EDGE = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")
+_CJK_EDGE = re.compile(rf"[{CJK_AND_PUNCTUATION}]")
 
 
 @dataclass
@@ -97,7 +98,7 @@ def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
     """
     node = source.node
     metadata = node.metadata
-    text = node_text(node)
+    text = NodeView(node).text
     content_type = str(metadata.get("content_type", "text"))
     context = dict.fromkeys(content_tokens(text), _ELSEWHERE)
     for token, weight in _metadata_context(metadata).items():

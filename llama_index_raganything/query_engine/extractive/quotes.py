@@ -23,7 +23,8 @@ from typing import Final
 
 from llama_index.core.schema import NodeWithScore
 
-from llama_index_raganything.query_engine.citations import MARKER, node_text
+from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.query_engine.citations import MARKER
 from llama_index_raganything.query_engine.extractive.passages import Passage, passages_of
 from llama_index_raganything.query_engine.extractive.second_hop import further_passages
 from llama_index_raganything.query_engine.extractive.superlatives import extreme_rows, superlatives_in
@@ -376,7 +377,7 @@ def _cite_element(quote: Quote, sources: Sequence[NodeWithScore]) -> Quote:
     for number, source in enumerate(sources, 1):
         metadata = source.node.metadata
         same_page = metadata.get("doc_id") == own.get("doc_id") and metadata.get("page") == own.get("page")
-        if same_page and metadata.get("bbox") and wanted in _letters(node_text(source.node)):
+        if same_page and metadata.get("bbox") and wanted in _letters(NodeView(source.node).text):
             return replace(quote, number=number)
     return quote
 

@@ -17,7 +17,8 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments.query import AttachedQuery
-from llama_index_raganything.query_engine.citations import citation, node_text
+from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.query_engine.citations import citation
 from llama_index_raganything.query_engine.context.neighbours import elements_beside, fetch_nodes
 from llama_index_raganything.query_engine.context.node_images import ImageFiles, attached_elements, evidence_images
 from llama_index_raganything.query_engine.extractive.inventory_answers import inventory_answer
@@ -211,7 +212,7 @@ def _quotes_for(
 def _all_text(source: NodeWithScore) -> str:
     """Return the text of a source and what stands above it."""
     metadata = source.node.metadata
-    return "\n".join([*(str(metadata[key]) for key in _NAMING_KEYS if metadata.get(key)), node_text(source.node)])
+    return "\n".join([*(str(metadata[key]) for key in _NAMING_KEYS if metadata.get(key)), NodeView(source.node).text])
 
 
 def _keep_sources(

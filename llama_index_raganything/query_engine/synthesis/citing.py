@@ -28,12 +28,12 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from llama_index_raganything.attachments.query import AttachedQuery
 from llama_index_raganything.attachments.types import MAX_PROMPT_CHARS
 from llama_index_raganything.images import MAX_BYTES, MAX_PIXELS
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.citations import (
     MarkerFilter,
     answer_citations,
     citation,
     cited_numbers,
-    node_text,
     supporting_numbers,
 )
 from llama_index_raganything.query_engine.context.multimodal_context import DEFAULT_MAX_IMAGES
@@ -302,7 +302,7 @@ class CitingSynthesizer(EventedSynthesizer):
             answer += self._conclude(markers, carrying, metadata)
             return Response(answer, source_nodes=sources, metadata=metadata)
         # A structured answer has no room for markers: it rests on all its sources.
-        metadata["citations"] = [citation(n, node, node_text(node.node)) for n, node in enumerate(carrying, 1)]
+        metadata["citations"] = [citation(n, node, NodeView(node.node).text) for n, node in enumerate(carrying, 1)]
         metadata["answered"] = True
         response = self._prepare_response_output(text, sources)
         carry(carrying, metadata["citations"], str(response))

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
+from llama_index.core.schema import BaseNode, NodeWithScore, TextNode
 from llama_index.core.vector_stores.types import MetadataFilters
 
-from llama_index_raganything.query_engine.citations import citation, parse_box
+from llama_index_raganything.nodes import NodeView, box_of
+from llama_index_raganything.query_engine.citations import citation
 from llama_index_raganything.query_engine.extractive.quotes import without_markers
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.responses import carriers, carry
@@ -191,7 +192,7 @@ def _place(record: TableRecord, node: BaseNode) -> dict[str, Any]:
         "name": record.name,
         "node_id": node.node_id,
         "page": metadata.get("page", record.page),
-        "bbox": parse_box(metadata.get("bbox") or record.bbox),
+        "bbox": list(box) if (box := box_of(metadata.get("bbox") or record.bbox)) else None,
         "file_name": record.file_name,
         "caption": record.caption,
     }
@@ -204,7 +205,7 @@ def _cell(answer: CellAnswer, row: int, column: int) -> list[str]:
 
 
 def _holds(node: BaseNode, cells: Sequence[str]) -> int:
-    lines = node.get_content(metadata_mode=MetadataMode.NONE).splitlines()
+    lines = NodeView(node).text.splitlines()
     return max((sum(cell in line for cell in cells) for line in lines), default=0)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.schema import BaseNode
 
 from llama_index_raganything.elements import labels_in
 from llama_index_raganything.graph.extraction.names import MAX_NAME_WORDS, candidates_of, name_key, words_of
 from llama_index_raganything.graph.extraction.subjects import heading_name, title_forms
 from llama_index_raganything.graph.facts import name_hash
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.text.sentences import split_sentences
 
 STRUCTURE: Final = "structure"
@@ -75,7 +76,7 @@ def title_of(node: BaseNode) -> str:
     for key in ("label", "title", "section"):
         if node.metadata.get(key):
             return str(node.metadata[key])
-    text = " ".join(node.get_content(metadata_mode=MetadataMode.NONE)[: 4 * _SHOWN_CHARS].split())
+    text = " ".join(NodeView(node).text[: 4 * _SHOWN_CHARS].split())
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1].rstrip() + "…"
 
 
@@ -110,7 +111,7 @@ def _given_names(node: BaseNode) -> Iterator[str]:
     """Yield the forms of a node's title, and its heading."""
     for form, _ in title_forms(str(node.metadata.get("title") or "")):
         yield form
-    heading = str(node.metadata.get("section") or "").rpartition(" > ")[2]
+    heading = NodeView(node).heading
     for form, _ in title_forms(heading_name(heading)):
         yield form
 
@@ -135,4 +136,4 @@ def _word_runs(node: BaseNode) -> Iterator[str]:
 
 
 def _text(node: BaseNode) -> str:
-    return node.get_content(metadata_mode=MetadataMode.NONE)[:_READ_CHARS]
+    return NodeView(node).text[:_READ_CHARS]

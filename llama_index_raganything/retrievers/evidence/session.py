@@ -8,7 +8,7 @@ from dataclasses import replace
 from llama_index.core.schema import BaseNode, NodeWithScore
 from llama_index.core.vector_stores.types import VectorStoreQueryResult
 
-from llama_index_raganything.nodes import element_ids, page_id
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
 from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory, Profile
 from llama_index_raganything.retrievers.evidence.requests import Fetch, Request
@@ -66,7 +66,14 @@ class Session:
             placed = {key: str(node.metadata.get(key) or "") for key in ("section", "bbox", "asset")}
             element = str(node.metadata.get("element_id") or "")
             candidate = self._ranker.candidate(node)
-            profile = Profile(node.node_id, candidate, page_id(node), element_ids(node), element=element, **placed)
+            profile = Profile(
+                node.node_id,
+                candidate,
+                NodeView(node).page_node_id,
+                NodeView(node).element_node_ids,
+                element=element,
+                **placed,
+            )
             self._profiles[node.node_id] = profile
             self._memory.keep(profile, node)
 

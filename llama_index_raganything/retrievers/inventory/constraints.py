@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from llama_index_raganything.elements import SECTION_SEPARATOR
 from llama_index_raganything.questions.document_parts import Scope, Thing, caption_lines
 from llama_index_raganything.retrievers.inventory.items import Item
 from llama_index_raganything.text.terms import content_tokens, normalize
@@ -56,7 +57,7 @@ def in_part(scope: Scope, starts: Mapping[str, Sequence[tuple[int, str]]]) -> Ca
     def is_in(item: Item) -> bool:
         if not names:
             return True
-        headings = item.section.split(" > ")
+        headings = item.section.split(SECTION_SEPARATOR)
         if item.thing.name == "section":
             headings.pop()  # A chapter is none of its own sections.
         if scope.part.startswith("appendi") and any(_LETTERED.match(heading) for heading in headings[1:]):

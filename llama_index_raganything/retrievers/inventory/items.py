@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from llama_index_raganything.elements import SECTION_SEPARATOR
+from llama_index_raganything.nodes import box_of, last_heading
 from llama_index_raganything.questions.document_parts import Thing, best_lines, numbered_in_order, word_lists
 from llama_index_raganything.text.terms import content_tokens
 
@@ -214,7 +215,7 @@ def sections_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
         by_document.setdefault(str(row["doc_id"]), []).append(row)
     found = []
     for own in by_document.values():
-        paths = [str(row["section"]).split(" > ") for row in own]
+        paths = [str(row["section"]).split(SECTION_SEPARATOR) for row in own]
         depth = next((d for d in range(max(map(len, paths))) if len({p[d] for p in paths if len(p) > d}) > 1), 0)
         first: dict[str, Row] = {}
         for row, path in zip(own, paths, strict=True):
@@ -234,7 +235,7 @@ def innermost_sections_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
     first: dict[tuple[str, str], Row] = {}
     for row in sorted((row for row in rows if row.get("section")), key=_place):
         first.setdefault((str(row["doc_id"]), str(row["section"])), row)
-    return [replace(_item(thing, row), title=section.rpartition(" > ")[2]) for (_, section), row in first.items()]
+    return [replace(_item(thing, row), title=last_heading(section)) for (_, section), row in first.items()]
 
 
 def documents_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
@@ -288,7 +289,7 @@ def _item(thing: Thing, row: Row) -> Item:
         order=_place(row)[1:],
         words=frozenset(content_tokens(f"{label} {caption} {section}")),
         subtype=str(row.get("subtype") or ""),
-        box=_box(row),
+        box=box_of(row.get("bbox")) or (),
     )
 
 
@@ -303,15 +304,7 @@ def _without_label(caption: str, label: str) -> str:
 
 def _place(row: Row) -> tuple[Any, ...]:
     """Return where a node stands: file, page, top, left."""
-    page, box = row.get("page"), _box(row)
+    page, box = row.get("page"), box_of(row.get("bbox"))
     key = f"{row.get('file_name') or row.get('title') or ''}\0{row['doc_id']}"
     left, top = (box[0], box[1]) if box else (0, 0)
     return (key, page if isinstance(page, int) else 0, top, left, str(row.get("element_id") or row["node_id"]))
-
-
-def _box(row: Row) -> tuple[int, ...]:
-    try:
-        edges = json.loads(str(row.get("bbox") or "[]"))
-        return tuple(int(edge) for edge in edges) if len(edges) == 4 else ()
-    except (ValueError, TypeError):
-        return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     FilterOperator,
@@ -15,7 +15,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
 )
 
-from llama_index_raganything.nodes import element_ids
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.questions.document_parts import Thing, WholeDocumentQuestion
 from llama_index_raganything.retrievers.evidence.requests import both
 from llama_index_raganything.retrievers.inventory import constraints as restrictions
@@ -91,9 +91,11 @@ class Look:
     def places(self, items: Sequence[Item]) -> dict[Item, str]:
         """Return for things known by words on a page the ids of the elements that have the words."""
         sought = [item for item in items if item.label or (item.thing.name in _PAGED and self.question.words)]
-        pages = {node.node_id: element_ids(node) for node in self.nodes([item.node_id for item in sought])}
+        pages = {
+            node.node_id: NodeView(node).element_node_ids for node in self.nodes([item.node_id for item in sought])
+        }
         elements = self.nodes([node_id for ids in pages.values() for node_id in ids])
-        texts = {node.node_id: _text(node) for node in elements}
+        texts = {node.node_id: NodeView(node).text for node in elements}
         found = {}
         for item in sought:
             own = [(node_id, texts[node_id]) for node_id in pages.get(item.node_id, ()) if node_id in texts]
@@ -187,7 +189,7 @@ class Look:
     def _texts_with(self, words: Sequence[str], content_types: Sequence[str]) -> list[PageText]:
         """Return the pages or chunks that have one of some words."""
         nodes = self._search(" ".join(words), content_types) if words else []
-        return [(_row(node), _text(node)) for node in nodes]
+        return [(_row(node), NodeView(node).text) for node in nodes]
 
     def _pages_mentioning(self, words: str) -> list[Row]:
         return [_row(node) for node in _saying(self._search(words, ["page"]), words)]
@@ -201,7 +203,11 @@ class Look:
         if not hasattr(self._store, "read_metadata"):
             wanted = set(content_tokens(words))
             where = both(self._filters, _types(content_types)) or MetadataFilters(filters=[])
-            return [node for node in self._store.get_nodes(filters=where) if wanted & set(content_tokens(_text(node)))]
+            return [
+                node
+                for node in self._store.get_nodes(filters=where)
+                if wanted & set(content_tokens(NodeView(node).text))
+            ]
         nodes = list(self._store.query(self._query(words, content_types, _MAX_PAGES)).nodes or [])
         self.is_partial = self.is_partial or (len(nodes) == _MAX_PAGES and words == self.question.words)
         return nodes
@@ -221,14 +227,14 @@ class Look:
         """Return the texts of the pages that have a word of the question, by document and number."""
         if self._pages_about is None:
             self._pages_about = {
-                (str(node.metadata.get("doc_id")), int(node.metadata.get("page") or 0)): _text(node)
+                (str(node.metadata.get("doc_id")), int(node.metadata.get("page") or 0)): NodeView(node).text
                 for node in self._search(self.question.words, ["page"])
             }
         return self._pages_about
 
     def _texts(self, items: Sequence[Item]) -> dict[str, str]:
         node_ids = [node_id for item in items[:_MAX_TEXTS] for node_id in _node_ids(item)]
-        return {node.node_id: _text(node) for node in self.nodes(node_ids)}
+        return {node.node_id: NodeView(node).text for node in self.nodes(node_ids)}
 
     # -- documents -------------------------------------------------------------------------------------------------
 
@@ -291,12 +297,8 @@ def _row(node: BaseNode) -> Row:
     return {**own, "doc_id": own.get("doc_id") or node.ref_doc_id or "", "node_id": node.node_id}
 
 
-def _text(node: BaseNode) -> str:
-    return node.get_content(metadata_mode=MetadataMode.NONE)
-
-
 def _saying(nodes: Sequence[BaseNode], words: str) -> list[BaseNode]:
     """Return the nodes that have the words as they are, or, where none has, all of them in any order."""
-    exact = [node for node in nodes if restrictions.says(_text(node), words)]
+    exact = [node for node in nodes if restrictions.says(NodeView(node).text, words)]
     wanted = set(content_tokens(words))
-    return exact or [node for node in nodes if wanted and wanted <= set(content_tokens(_text(node)))]
+    return exact or [node for node in nodes if wanted and wanted <= set(content_tokens(NodeView(node).text))]

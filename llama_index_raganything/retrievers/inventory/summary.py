@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from llama_index_raganything.nodes import last_heading
 from llama_index_raganything.questions.document_parts import Scope, Thing, WholeDocumentQuestion, word_lists
 from llama_index_raganything.retrievers.inventory.items import Item
 
@@ -162,7 +163,7 @@ def _thing_text(item: Item, *, chinese: bool) -> str:
     page = _page_text(item, chinese=chinese)
     if item.thing.name == "document":
         return item.file_name + (f" ({title})" if title and title != item.file_name else "")
-    heading = item.section.rpartition(" > ")[2]
+    heading = last_heading(item.section)
     if item.thing.name in {"page", "slide"}:
         return page + (f" ({heading})" if heading else "")
     place = (f"（{page}）" if chinese else f" ({page})") if page else ""

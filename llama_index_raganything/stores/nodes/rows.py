@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from llama_index.core.schema import BaseNode, ImageNode, IndexNode, MetadataMode, Node, TextNode
+from llama_index.core.schema import BaseNode, ImageNode, IndexNode, Node, TextNode
 
 from llama_index_raganything.errors import NodeValueError
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.stores.milvus.filters import COLUMNS, is_filterable, overflow_name, shadows
 from llama_index_raganything.stores.nodes import schema
 from llama_index_raganything.text.terms import content_tokens, tokenize
@@ -119,7 +120,7 @@ class RowCodec:
             row[schema.TENANT] = self.tenant
         if self.dim is not None:
             row[self.dense_field] = check_vector(node.embedding, self.dim, f"Node {node.node_id!r}")
-        text = storable(node.get_content(metadata_mode=MetadataMode.NONE))
+        text = storable(NodeView(node).text)
         row |= _content(node, text) | _metadata_fields(node)
         if self.keywords:
             row[schema.KEYWORDS] = keyword_terms(text, schema.MAX_VARCHAR_BYTES)

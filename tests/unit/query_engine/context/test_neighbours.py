@@ -5,7 +5,7 @@ from llama_index.core.storage.docstore import SimpleDocumentStore
 
 from llama_index_raganything import RAGAnythingNodeParser, elements_to_document
 from llama_index_raganything.elements import Element
-from llama_index_raganything.nodes import is_page, page_id
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.context.neighbours import elements_beside, elements_on_pages
 
 TABLE = [["Pump", "Litres"], ["A", "4.2"]]
@@ -38,8 +38,8 @@ def test_what_stands_beside_results_is_read_of_the_first_three_pages():
 
 def test_a_page_has_all_its_elements_and_an_element_those_that_are_not_cited():
     store, nodes = pages(1)
-    page = next(node for node in nodes if is_page(node))
-    text, table = (node for node in nodes if page_id(node) == page.node_id)
+    page = next(node for node in nodes if NodeView(node).is_page)
+    text, table = (node for node in nodes if NodeView(node).page_node_id == page.node_id)
     cited = {1: NodeWithScore(node=page), 2: NodeWithScore(node=text)}
     found = elements_on_pages(store, cited)
     assert {number: [node.node_id for node in near] for number, near in found.items()} == {

@@ -4,7 +4,7 @@ import pytest
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import FilterCondition, MetadataFilter, MetadataFilters
 
-from llama_index_raganything.nodes import element_ids, page_id
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.questions.question import understand
 from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
 from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory, Profile
@@ -66,11 +66,11 @@ def test_pages_and_elements_know_each_other_and_other_nodes_have_none():
     element = TextNode(text="e", metadata={"content_type": "text", "page": 1})
     page.relationships[NodeRelationship.CHILD] = [RelatedNodeInfo(node_id=element.node_id)]
     element.relationships[NodeRelationship.PARENT] = RelatedNodeInfo(node_id=page.node_id)
-    assert element_ids(page) == (element.node_id,)
-    assert page_id(element) == page.node_id
+    assert NodeView(page).element_node_ids == (element.node_id,)
+    assert NodeView(element).page_node_id == page.node_id
     foreign = TextNode(text="f", relationships={NodeRelationship.PARENT: RelatedNodeInfo(node_id="q")})
-    assert page_id(foreign) is None
-    assert element_ids(foreign) == ()
+    assert NodeView(foreign).page_node_id is None
+    assert NodeView(foreign).element_node_ids == ()
 
 
 def remember(memory, node):
