@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_index_raganything.errors import SchemaMismatchError
-from llama_index_raganything.graph.extraction.names import name_key
+from llama_index_raganything.graph.names import name_key
 
 Hashes = npt.NDArray[np.uint32]
 Counts = npt.NDArray[np.uint16]
@@ -50,7 +50,7 @@ def name_hash(key: str) -> int:
     """Return 32 bits that stand for a name's key or for a word, the same in every process.
 
     Args:
-        key: A key of :func:`~llama_index_raganything.graph.extraction.names.name_key`, or a token.
+        key: A key of :func:`~llama_index_raganything.graph.names.name_key`, or a token.
     """
     return zlib.crc32(key.encode("utf-8", "replace"))
 

@@ -2,141 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
-
-from pydantic import SecretStr
 
 from llama_index_raganything.config import RAGAnythingSettings
-from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
+from llama_index_raganything.errors import MissingDependencyError
+from llama_index_raganything.models.model_names import ModelName, address_of, api_key_of
 from llama_index_raganything.models.vision import is_vision_name
 
 if TYPE_CHECKING:
     from llama_index.core.base.embeddings.base import BaseEmbedding
     from llama_index.core.llms import LLM
-
-
-OPENAI_URL: Final = "https://api.openai.com/v1"
-_OLLAMA_PORT: Final = 11434
-_NAME: Final = re.compile(r"(?P<provider>[a-z-]+):(?P<model>.+?)(?:@(?P<url>[a-z]+://.*))?", re.IGNORECASE | re.DOTALL)
-_ROUTE: Final = re.compile(r"/(?:chat/completions|completions|embeddings)/?$")
-_PROVIDERS: Final = ("openai", "openai-like", "ollama", "dashscope")
-_NO_KEY: Final = "no-key"
-"""OpenAI's client needs one, and else takes that of ``OPENAI_API_KEY``, which is no other server's business."""
-
-
-@dataclass(frozen=True)
-class ModelName:
-    """Which model, and where it is.
-
-    >>> ModelName.parse("openai-like:Qwen/Qwen3-8B@http://localhost:8000").url
-    'http://localhost:8000/v1'
-    >>> ModelName.parse("ollama:qwen3:8b").model
-    'qwen3:8b'
-
-    Attributes:
-        provider: ``openai``, ``openai-like``, ``ollama`` or ``dashscope``.
-        model: The model's name there.
-        url: Base URL of the service; empty for the provider's own.
-    """
-
-    provider: str
-    model: str
-    url: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> ModelName:
-        """Read ``PROVIDER:MODEL`` or ``PROVIDER:MODEL@URL``.
-
-        Args:
-            text: The name. A full route such as ``.../v1/chat/completions`` will do, and so will a bare host.
-
-        Raises:
-            ConfigurationError: It is no such name, or its URL holds a key or password.
-        """
-        found = _NAME.fullmatch(text.strip())
-        if found is None or found["provider"].lower() not in _PROVIDERS:
-            shown = text.partition("://")[0]  # What follows may hold a key.
-            message = (
-                f"{shown!r} names no model; say PROVIDER:MODEL or PROVIDER:MODEL@URL with one of "
-                f"{', '.join(_PROVIDERS)}, for example ollama:qwen3 or openai-like:my-model@http://localhost:8000/v1."
-            )
-            raise ConfigurationError(message)
-        provider, url = found["provider"].lower(), _base_url(found["url"] or "")
-        if provider == "openai-like" and not url:
-            with_scheme = re.sub(r"@(?=[\w.-]+:\d+)", "@http://", text)
-            whole = with_scheme if with_scheme != text else f"{text}@http://localhost:8000/v1"
-            message = f"{text!r} does not say where the model is; add its address: {whole}."
-            raise ConfigurationError(message)
-        if provider in {"openai", "dashscope"} and url:
-            message = f"{text!r} has an address, and {provider} has its own; say openai-like:{found['model']}@URL."
-            raise ConfigurationError(message)
-        return cls(provider, found["model"], url)
-
-
-def api_key_of(provider: str, settings: RAGAnythingSettings, own: SecretStr | None) -> str:
-    """Return the key that is sent to a provider.
-
-    Args:
-        provider: Its name.
-        settings: The settings.
-        own: The key that the settings hold for this model, if any.
-
-    Raises:
-        ConfigurationError: OpenAI's is missing.
-    """
-    key = own or (settings.openai_api_key if provider == "openai" else None)
-    if key is None and provider == "openai":
-        raise ConfigurationError("OpenAI's models need a key; set OPENAI_API_KEY in the environment.")
-    return key.get_secret_value() if key is not None else _NO_KEY
-
-
-def address_of(name: ModelName, settings: RAGAnythingSettings) -> str:
-    """Return the base URL at which a model is.
-
-    Args:
-        name: Its name.
-        settings: The settings, which know where Ollama is.
-    """
-    if name.url:
-        return name.url
-    return OPENAI_URL if name.provider == "openai" else _ollama_url(settings.ollama_host)
-
-
-def _ollama_url(host: str) -> str:
-    """Return the base URL for ``OLLAMA_HOST``, which holds a host, a port, both, or a URL."""
-    text = host if "://" in host else f"http://{'127.0.0.1' if host.startswith(':') else ''}{host}"
-    parts = urlsplit(text)
-    name = "127.0.0.1" if parts.hostname in {None, "0.0.0.0"} else parts.hostname  # noqa: S104  # what servers listen on
-    port = parts.port or (_OLLAMA_PORT if parts.scheme == "http" else 443)
-    return _base_url(f"{parts.scheme}://{f'[{name}]' if ':' in str(name) else name}:{port}{parts.path}")
-
-
-def _base_url(url: str) -> str:
-    """Return the base of a URL, which may be a full route or a bare host."""
-    if not url:
-        return ""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        usable = False
-        parts = urlsplit("")
-    if not usable:
-        message = "The address of a model must be http(s)://HOST[:PORT][/PATH], for example http://localhost:8000/v1."
-        raise ConfigurationError(message)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        # Without the value: it may hold a key.
-        message = (
-            f"The address of the model at {parts.hostname} holds more than host and path; leave out user, password and "
-            "query. Keys belong in the environment: RAG_LLM_API_KEY, RAG_EMBED_API_KEY."
-        )
-        raise ConfigurationError(message)
-    path = _ROUTE.sub("", parts.path.rstrip("/"))
-    return f"{parts.scheme.lower()}://{parts.netloc}{path or '/v1'}"
-
 
 _OLLAMA_CONTEXT: Final = 4096
 """Tokens that Ollama takes where nobody tells it more; what is longer it cuts off without a word."""

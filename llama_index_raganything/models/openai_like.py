@@ -13,7 +13,7 @@ from openai import OpenAIError
 
 from llama_index_raganything._pickling import PickledWithoutKey
 from llama_index_raganything.config import RAGAnythingSettings
-from llama_index_raganything.models.named import api_key_of
+from llama_index_raganything.models.model_names import api_key_of
 
 _TIMEOUT = 300.0
 """Seconds for one answer: a model on the user's own machine may take minutes to read a long prompt."""

@@ -9,7 +9,7 @@ from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 
 from llama_index_raganything._pickling import PickledWithoutKey
 from llama_index_raganything.config import RAGAnythingSettings
-from llama_index_raganything.models.named import api_key_of
+from llama_index_raganything.models.model_names import api_key_of
 from llama_index_raganything.models.openai_like import expecting_protocol
 
 _BATCH = 64

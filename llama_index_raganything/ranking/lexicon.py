@@ -88,7 +88,7 @@ def packaged_lexicon(name: str) -> Lexicon:
     Raises:
         ConfigurationError: There is none of that name.
     """
-    folder = resources.files(__package__) / "lexicons"
+    folder = resources.files(__package__) / "lexicon_files"
     names = sorted(item.name.removesuffix(".json") for item in folder.iterdir() if item.name.endswith(".json"))
     if name not in names:
         message = f"There is no lexicon {name!r}; packaged are {', '.join(names)}. Give a path for one of your own."

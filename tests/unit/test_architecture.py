@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import llama_index_raganything
 
 ROOT = Path(llama_index_raganything.__file__).parent
@@ -53,22 +55,67 @@ def imports():
     return graph
 
 
-def test_no_import_circles():
-    graph = imports()
-    done, path = set(), []
+def circles(graph):
+    """Return the circles of a graph, each as the list of its members."""
+    done, path, found = set(), [], []
 
-    def visit(module):
-        assert module not in path, " -> ".join([*path[path.index(module) :], module])
-        if module in done:
+    def visit(member):
+        if member in path:
+            found.append([*path[path.index(member) :], member])
             return
-        path.append(module)
-        for target in sorted(graph.get(module, ())):
+        if member in done:
+            return
+        path.append(member)
+        for target in sorted(graph.get(member, ())):
             visit(target)
         path.pop()
-        done.add(module)
+        done.add(member)
 
-    for module in graph:
-        visit(module)
+    for member in graph:
+        visit(member)
+    return found
+
+
+def inside(folder):
+    """Map what lies directly in a folder, modules and folders, to what it imports there."""
+    graph, depth = {}, len(folder)
+    for module, targets in imports().items():
+        parts = module.split(".")
+        if tuple(parts[:depth]) != folder or len(parts) <= depth:
+            continue
+        own = graph.setdefault(parts[depth], set())
+        for target in targets:
+            other = target.split(".")
+            if tuple(other[:depth]) == folder and len(other) > depth and other[depth] != parts[depth]:
+                own.add(other[depth])
+    return graph
+
+
+def folders():
+    return sorted((PACKAGE, *path.parent.relative_to(ROOT).parts) for path in ROOT.rglob("__init__.py"))
+
+
+def test_no_import_circles():
+    assert circles(imports()) == []
+
+
+@pytest.mark.parametrize("folder", folders(), ids=".".join)
+def test_imports_inside_a_folder_run_one_way(folder):
+    """Modules and sub-folders side by side form no circle, so that each can be read without those above it."""
+    assert circles(inside(folder)) == []
+
+
+@pytest.mark.parametrize("folder", folders(), ids=".".join)
+def test_no_folder_holds_more_than_a_dozen_modules(folder):
+    path = ROOT.joinpath(*folder[1:])
+    modules = [each for each in path.glob("*.py") if not each.name.startswith("_")]
+    assert len(modules) <= 12, sorted(each.name for each in modules)
+
+
+def test_no_two_modules_side_by_side_differ_by_an_s():
+    for folder in folders():
+        names = {path.stem for path in ROOT.joinpath(*folder[1:]).iterdir() if not path.name.startswith("_")}
+        assert not {name for name in names if f"{name}s" in names}, folder
 
 
 def test_no_room_knows_a_room_above_it():

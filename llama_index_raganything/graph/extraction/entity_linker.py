@@ -15,7 +15,6 @@ from llama_index.core.schema import BaseNode, TransformComponent
 
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.graph.extraction.described_entities import belonging, described_entity, names_in
-from llama_index_raganything.graph.extraction.names import Candidate, Word, candidates_of, name_key, words_of
 from llama_index_raganything.graph.extraction.recognizers import EntityRecognizer
 from llama_index_raganything.graph.extraction.structural_links import structural_links
 from llama_index_raganything.graph.extraction.subjects import FirstSentence, heading_name, subjects_of, title_forms
@@ -30,6 +29,7 @@ from llama_index_raganything.graph.facts import (
     hash_names,
     pack_counts,
 )
+from llama_index_raganything.graph.names import Candidate, Word, candidates_of, name_key, words_of
 from llama_index_raganything.nodes import NodeView, last_heading
 from llama_index_raganything.text.sentences import split_sentences
 from llama_index_raganything.text.terms import content_tokens

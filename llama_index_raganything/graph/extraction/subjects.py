@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llama_index_raganything.graph.extraction.names import Candidate, Word, name_key, words_called
 from llama_index_raganything.graph.facts import Subject
+from llama_index_raganything.graph.names import Candidate, Word, name_key, words_called
 
 _BEGINS_WITHIN: Final = 4
 _EXTENDED_CHARS: Final = 90

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from llama_index_raganything.graph.extraction.names import MAX_NAME_WORDS, candidates_of, name_key, words_of
 from llama_index_raganything.graph.facts import OWN_TITLE, hash_names
 from llama_index_raganything.graph.memory.arrays import Integers, Keys, Rows, ranges
 from llama_index_raganything.graph.memory.mirror import GraphMirror
+from llama_index_raganything.graph.names import MAX_NAME_WORDS, candidates_of, name_key, words_of
 from llama_index_raganything.graph.walk.links import (
     MENTIONS_TITLE,
     SAME_TITLE,

@@ -9,9 +9,9 @@ from typing import Final
 from llama_index.core.schema import BaseNode
 
 from llama_index_raganything.elements import labels_in
-from llama_index_raganything.graph.extraction.names import MAX_NAME_WORDS, candidates_of, name_key, words_of
 from llama_index_raganything.graph.extraction.subjects import heading_name, title_forms
 from llama_index_raganything.graph.facts import name_hash
+from llama_index_raganything.graph.names import MAX_NAME_WORDS, candidates_of, name_key, words_of
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.text.sentences import split_sentences
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY, ChunkNode, EntityNode, LabelledNode, Relation
 
 from llama_index_raganything.errors import NodeValueError
-from llama_index_raganything.graph.extraction.names import name_key
+from llama_index_raganything.graph.names import name_key
 from llama_index_raganything.stores.graph.collections import GraphTables
 from llama_index_raganything.stores.graph.rows import (
     ENTITY_FIELDS,

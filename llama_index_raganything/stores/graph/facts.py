@@ -12,8 +12,8 @@ from typing import Any, Final
 from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY, Relation
 
 from llama_index_raganything.elements import content_id
-from llama_index_raganything.graph.extraction.names import name_key
 from llama_index_raganything.graph.facts import NodeFacts, name_hash
+from llama_index_raganything.graph.names import name_key
 from llama_index_raganything.stores.graph.collections import GraphTables
 from llama_index_raganything.stores.graph.rows import (
     PAYLOAD_FIELDS,

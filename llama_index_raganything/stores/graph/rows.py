@@ -16,7 +16,7 @@ from pydantic_core import PydanticSerializationError
 
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import NodeValueError
-from llama_index_raganything.graph.extraction.names import name_key
+from llama_index_raganything.graph.names import name_key
 from llama_index_raganything.stores.graph.schema import DUMMY_VECTOR
 from llama_index_raganything.stores.nodes.rows import byte_length, pieces_of, storable
 from llama_index_raganything.stores.nodes.schema import MAX_OVERFLOW_PIECES, MAX_VARCHAR_BYTES

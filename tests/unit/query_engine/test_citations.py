@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from llama_index.core.schema import NodeWithScore, TextNode
 
+from llama_index_raganything.nodes import box_of
 from llama_index_raganything.query_engine.citations import (
     MarkerFilter,
     answer_citations,
     cited_numbers,
-    parse_box,
     supporting_numbers,
 )
 from llama_index_raganything.query_engine.extractive.quotes import without_markers
@@ -86,8 +86,8 @@ def test_an_answer_without_markers_is_given_the_source_that_supports_it():
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("[1,2,3,4]", [1, 2, 3, 4]),
-        ([1.0, 2, 3, 4], [1, 2, 3, 4]),
+        ("[1,2,3,4]", (1, 2, 3, 4)),
+        ([1.0, 2, 3, 4], (1, 2, 3, 4)),
         (None, None),
         ("nonsense", None),
         ("[1,2]", None),
@@ -97,7 +97,7 @@ def test_an_answer_without_markers_is_given_the_source_that_supports_it():
     ],
 )
 def test_boxes(value, expected):
-    assert parse_box(value) == expected
+    assert box_of(value) == expected
 
 
 def test_a_sources_own_brackets_cannot_be_taken_for_citations():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from llama_index_raganything.graph.extraction.names import candidates_of, words_of
 from llama_index_raganything.graph.extraction.subjects import FirstSentence, heading_name, subjects_of, title_forms
+from llama_index_raganything.graph.names import candidates_of, words_of
 
 
 def read(text):

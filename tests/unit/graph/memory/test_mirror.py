@@ -9,11 +9,11 @@ import pytest
 from llama_index.core.schema import TextNode
 
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
-from llama_index_raganything.graph.extraction.names import name_key
 from llama_index_raganything.graph.facts import NodeFacts, StructuralTie, hash_names, name_hash
 from llama_index_raganything.graph.memory import mirror as mirror_module
 from llama_index_raganything.graph.memory.arrays import Column, InvertedLists, SortedLists
 from llama_index_raganything.graph.memory.mirror import GraphMirror
+from llama_index_raganything.graph.names import name_key
 
 NAMES = ["Ada Lovelace", "Charles Babbage", "London", "Analytical Engine", "Lord Byron", "Turin", "王小明", "Byron"]
 VERBS = ["met", "admired", "wrote to", "was a friend of", "lived in", "是", "visited"]

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from llama_index_raganything.errors import UnknownArgumentError
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
-from llama_index_raganything.graph.extraction.names import name_key
 from llama_index_raganything.graph.facts import name_hash
 from llama_index_raganything.graph.memory.mirror import GraphMirror
+from llama_index_raganything.graph.names import name_key
 from llama_index_raganything.graph.walk import beam as beam_module
 from llama_index_raganything.graph.walk.beam import (
     MENTIONS_TITLE,

@@ -3,8 +3,8 @@
 import pytest
 from llama_index.core.schema import TextNode
 
-from llama_index_raganything.graph.extraction.names import name_key
 from llama_index_raganything.graph.facts import name_hash
+from llama_index_raganything.graph.names import name_key
 from llama_index_raganything.retrievers.evidence.paths import STRUCTURE, Step, shown_path, title_of
 
 

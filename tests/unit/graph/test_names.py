@@ -2,7 +2,7 @@
 
 import pytest
 
-from llama_index_raganything.graph.extraction.names import MAX_NAME_CHARS, candidates_of, name_key, words_of
+from llama_index_raganything.graph.names import MAX_NAME_CHARS, candidates_of, name_key, words_of
 
 
 def candidates(text, *, whole):

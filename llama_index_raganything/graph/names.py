@@ -30,7 +30,7 @@ def words_called(name: str) -> frozenset[str]:
             sentences, months, days), ``honorifics``, ``name_suffixes``, or ``generic_headings`` (say nothing about
             what stands below them).
     """
-    source = resources.files(__package__) / "words.json"
+    source = resources.files(__package__) / "name_words.json"
     return frozenset(json.loads(source.read_text("utf-8"))[name].split())
 
 
