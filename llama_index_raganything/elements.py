@@ -190,10 +190,6 @@ def _arabic(number: str) -> str:
 def without_description(text: str, metadata: Mapping[str, Any]) -> str:
     """Return a node's text without what a model wrote into it, for readers of what the document itself says.
 
-    Args:
-        text: The node's text.
-        metadata: Its metadata.
-
     Returns:
         The text; as it is where no model described the node, or the text is too short to be the one described.
     """
@@ -226,20 +222,12 @@ def add_element_type(name: str) -> None:
 
 
 def remove_element_type(name: str) -> None:
-    """Forget a type that :func:`add_element_type` added.
-
-    Args:
-        name: The type.
-    """
+    """Forget a type that :func:`add_element_type` added."""
     _modality_types.discard(name)
 
 
 def is_atomic(element_type: str) -> bool:
-    """Tell whether elements of a type are never merged with their neighbours into one chunk.
-
-    Args:
-        element_type: Type of an element.
-    """
+    """Tell whether elements of a type are never merged with their neighbours into one chunk."""
     return element_type in ATOMIC_TYPES or element_type in _modality_types
 
 

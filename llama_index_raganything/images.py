@@ -101,9 +101,6 @@ def fit_image(
 
     Args:
         source: The encoded image, or the path of a file.
-        max_pixels: Pixels of the result.
-        max_bytes: Bytes of the result.
-        max_source_bytes: Bytes of the source.
         formats: Which of JPEG, PNG and WEBP the model takes.
         name: What to call the image in errors; the file's name by default.
 
@@ -134,7 +131,6 @@ def open_upright(source: bytes | str | Path, *, max_bytes: int = MAX_SOURCE_BYTE
 
     Args:
         source: The encoded image, or the path of a file.
-        max_bytes: Bytes of the source.
         name: What to call the image in errors; the file's name by default.
 
     Returns:

@@ -74,9 +74,6 @@ _missing = ""
 def add_modality(modality: Modality) -> None:
     """Register a modality in this process; one of the same name is replaced.
 
-    Args:
-        modality: The modality.
-
     Raises:
         ConfigurationError: Its name cannot be a content type, or is one of the package's.
     """

@@ -52,7 +52,6 @@ def map_in_processes(
 
     Args:
         function: An importable function of one picklable item.
-        items: The items.
         num_workers: Number of processes.
         time_limit_s: Seconds that one item may take, without the start of its process; None for no limit. The worker
             is ended then, with the processes that it has started.
@@ -108,7 +107,6 @@ def map_in_threads(
 
     Args:
         function: A function of one item; when it raises, items that have not begun are left.
-        items: The items.
         num_workers: Number of threads at most.
         progress: Text of a progress bar; empty for none.
 

@@ -353,9 +353,6 @@ def telling_words(texts: Iterable[str], most: int = MAX_WORDS) -> str:
 def local_path(value: str | os.PathLike[str]) -> str:
     """Return a path as text.
 
-    Args:
-        value: A path.
-
     Raises:
         ConfigurationError: It is a URL.
     """

@@ -147,7 +147,6 @@ def shorten(text: str, limit: int = 200) -> str:
     """Return how a text begins, on one line.
 
     Args:
-        text: A text.
         limit: Characters, at most.
     """
     flat = " ".join(text.split())

@@ -38,7 +38,6 @@ class TakenWords:
 
     Args:
         before: The text before the edit.
-        after: The text after it.
     """
 
     def __init__(self, before: str, after: str) -> None:

@@ -39,7 +39,6 @@ def written_elements(text: str, start: int, end: int, page: int | None) -> Itera
         text: The whole text.
         start: First character of the stretch.
         end: Behind its last character.
-        page: Page of the elements.
 
     Yields:
         A heading, table or text for each paragraph.

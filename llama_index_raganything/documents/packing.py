@@ -76,7 +76,6 @@ def packed(elements: Iterable[Element], doc_id: str) -> list[RelatedNodeInfo]:
 
     Args:
         elements: Elements in reading order.
-        doc_id: Id of the document.
     """
     return [
         RelatedNodeInfo(
@@ -107,9 +106,6 @@ class Contents:
 
 def document_contents(document: Document) -> Contents:
     """Return what a document says, as its text has it.
-
-    Args:
-        document: Any document.
 
     Returns:
         Its elements; none where it was not made of any.
@@ -208,16 +204,12 @@ def page_id(doc_id: str, page: int | None) -> str:
 
     Args:
         doc_id: Id of the whole document.
-        page: Number of the page.
     """
     return content_id(doc_id, "page", page)
 
 
 def page_documents(document: Document) -> list[Document]:
     """Cut a document into one per page, each with the elements of its page.
-
-    Args:
-        document: A document with elements.
 
     Returns:
         Documents in the order of the pages, with ``page`` and ``page_label`` in their metadata and ids that derive

@@ -161,11 +161,7 @@ def register_processor(content_type: str, factory: ProcessorFactory | type) -> N
 
 
 def unregister_processor(content_type: str) -> None:
-    """Forget a processor of your own; images, tables and equations get RAG-Anything's back.
-
-    Args:
-        content_type: The content type.
-    """
+    """Forget a processor of your own; images, tables and equations get RAG-Anything's back."""
     with _lock:
         _factories.pop(content_type, None)
         if content_type in _OWN:

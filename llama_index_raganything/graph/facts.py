@@ -188,8 +188,6 @@ class NodeFacts:
         """Read what :meth:`to_payload` wrote.
 
         Args:
-            node_id: The node.
-            doc_id: Its document.
             payload: The JSON string.
 
         Returns:

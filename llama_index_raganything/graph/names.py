@@ -89,11 +89,7 @@ class Candidate(NamedTuple):
 
 @lru_cache(maxsize=65_536)
 def fold(text: str) -> str:
-    """Return text in lower case without accents, in compatibility form.
-
-    Args:
-        text: Any text.
-    """
+    """Return text in lower case without accents, in compatibility form."""
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFKD", text)

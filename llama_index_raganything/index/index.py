@@ -278,7 +278,6 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         """Open an index and bring in documents loaded by any LlamaIndex reader.
 
         Args:
-            documents: The documents.
             strict: Raise at the end when a document failed; otherwise see :attr:`last_report`.
             show_progress: Show a progress bar.
             **options: Arguments of the class.
@@ -410,7 +409,6 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         """Bring in documents loaded by any LlamaIndex reader; their ids decide what replaces what.
 
         Args:
-            documents: The documents.
             strict: Raise at the end when a document failed.
             show_progress: Show a progress bar.
 

@@ -81,7 +81,6 @@ class ChosenModels:
 
         Args:
             models: Whose models to choose.
-            settings: The settings.
             embed_model: The caller's choice, if any.
             llm: The caller's choice, if any.
             vision_llm: The caller's choice, if any.
@@ -193,7 +192,6 @@ class Storage:
         Args:
             entity_linker: Reads the graph from nodes.
             triple_extractor: Reads triples with an LLM.
-            image_embed_model: Embeds images.
         """
         layers: list[Layer] = []
         if self.graph is not None:
@@ -224,22 +222,13 @@ def _beside(kind: type[_Store], nodes: MilvusNodeStore, *, overwrite: bool) -> _
 
 
 def storage_folder(working_dir: Path, nodes: MilvusNodeStore) -> Path:
-    """Return the folder of one knowledge base, so that deleting from it never takes an asset from another.
-
-    Args:
-        working_dir: The folder of all.
-        nodes: The store of its nodes.
-    """
+    """Return the folder of one knowledge base, so that deleting from it never takes an asset from another."""
     folder = working_dir / nodes.collection_name  # Milvus allows letters, digits and _ only.
     return folder if nodes.tenant is None else folder / "tenants" / content_id("tenant", nodes.tenant)
 
 
 def dimension(embed_model: BaseEmbedding) -> int:
-    """Return a model's number of dimensions; models that do not say are asked for one vector.
-
-    Args:
-        embed_model: The model.
-    """
+    """Return a model's number of dimensions; models that do not say are asked for one vector."""
     known = getattr(embed_model, "dimension", None) or getattr(embed_model, "dimensions", None)
     return int(known) if isinstance(known, int) else len(embed_model.get_text_embedding("dimension"))
 
@@ -248,7 +237,6 @@ def warn_of_other_vectors(ledger: Ledger, embed_model: BaseEmbedding) -> None:
     """Say so where documents were embedded with another model of the same dimension, as Milvus cannot tell.
 
     Args:
-        ledger: The documents.
         embed_model: What will search them.
     """
     name = embedding_name(embed_model)
@@ -268,7 +256,6 @@ def image_model(chosen: BaseEmbedding | None, embed_model: BaseEmbedding) -> Mul
 
     Args:
         chosen: The caller's choice, if any.
-        embed_model: The model that embeds texts.
 
     Raises:
         ConfigurationError: The caller's choice embeds no images.

@@ -17,7 +17,6 @@ def check_options(name: str, options: Mapping[str, Any] | None, target: type, ow
 
     Args:
         name: The argument that holds them.
-        options: The options.
         target: The class that takes them. It is made once here, so that wrong values are told early too.
         own: Arguments of that class that the index gives it.
 

@@ -22,11 +22,7 @@ _PASSING: Final = (DashScopeConnectionError, DashScopeRateLimitError, DashScopeS
 
 
 def embedding_name(embed_model: BaseEmbedding) -> str:
-    """Return what tells the vectors of one model from those of another: the model's class and name.
-
-    Args:
-        embed_model: The model.
-    """
+    """Return what tells the vectors of one model from those of another: the model's class and name."""
     return f"{embed_model.class_name()} {embed_model.model_name}"
 
 
@@ -36,7 +32,6 @@ def embed_nodes(
     """Give nodes the vectors of their texts.
 
     Args:
-        embed_model: The model.
         nodes: Nodes of one document; they are changed.
 
     Returns:

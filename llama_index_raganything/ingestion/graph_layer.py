@@ -72,9 +72,6 @@ class GraphWriter:
     def read(self, nodes: Sequence[BaseNode]) -> GraphRecords:
         """Read what the graph gets from a document's nodes.
 
-        Args:
-            nodes: All its nodes.
-
         Returns:
             The records. Names that an LLM found join nodes as those found by rules do.
         """
@@ -102,7 +99,6 @@ class GraphWriter:
 
         Args:
             doc_id: The document; its records name it themselves.
-            records: The records.
             again: The document was read before: what a model said then of nodes that are still there goes.
         """
         if again:
@@ -117,17 +113,12 @@ class GraphWriter:
         """Delete what comes from nodes, triples of an earlier run with an LLM too.
 
         Args:
-            doc_id: The document.
             node_ids: Their ids.
         """
         self.graph.delete_nodes(node_ids)
 
     def delete_document(self, doc_id: str) -> None:
-        """Delete what comes from a document.
-
-        Args:
-            doc_id: The document.
-        """
+        """Delete what comes from a document."""
         self.graph.delete_document(doc_id)
 
     def flush(self) -> None:

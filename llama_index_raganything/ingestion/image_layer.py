@@ -63,9 +63,6 @@ class VisualWriter:
     def read(self, nodes: Sequence[BaseNode]) -> VisualRecords:
         """Embed the pictures of a document's nodes.
 
-        Args:
-            nodes: All its nodes.
-
         Returns:
             The vectors, and what could not be embedded.
 
@@ -91,7 +88,6 @@ class VisualWriter:
         """Write the vectors of a document.
 
         Args:
-            doc_id: The document.
             records: What :meth:`read` returned.
             again: The document was written before: vectors of pictures that are gone go, while those that could not
                 be renewed just now stay.
@@ -106,17 +102,12 @@ class VisualWriter:
         """Delete the vectors of nodes.
 
         Args:
-            doc_id: The document.
             node_ids: Their ids.
         """
         self.store.delete_nodes(list(node_ids))
 
     def delete_document(self, doc_id: str) -> None:
-        """Delete the vectors of a document.
-
-        Args:
-            doc_id: The document.
-        """
+        """Delete the vectors of a document."""
         self.store.delete(doc_id)
 
     def flush(self) -> None:

@@ -61,9 +61,6 @@ class Job:
     def of_document(cls, document: Document) -> Job:
         """Make the job of a document that is loaded already.
 
-        Args:
-            document: The document.
-
         Returns:
             The job.
         """
@@ -122,7 +119,6 @@ def load_and_split(
     """Load and split documents, in worker processes where several are asked for or the reader has a limit of time.
 
     Args:
-        jobs: The documents.
         reader: Reads files; no file takes longer than its ``parse_timeout_s``.
         node_parser: Splits documents.
         num_workers: Number of processes.

@@ -38,35 +38,21 @@ class Layer(Protocol):
         """Return what decides what the layer gets, as plain values; part of the pipeline's fingerprint."""
 
     def read(self, nodes: Sequence[BaseNode]) -> LayerRecords:
-        """Read what the layer gets from a document's nodes; writes nothing.
-
-        Args:
-            nodes: All its nodes.
-        """
+        """Read what the layer gets from a document's nodes; writes nothing."""
 
     def write(self, doc_id: str, records: Any, *, again: bool) -> None:
         """Write a document's records; those of the same nodes are replaced.
 
         Args:
-            doc_id: The document.
             records: What :meth:`read` returned.
             again: The document was written before.
         """
 
     def delete_nodes(self, doc_id: str, node_ids: Sequence[str]) -> None:
-        """Delete what comes from nodes that a document no longer has.
-
-        Args:
-            doc_id: The document.
-            node_ids: The nodes.
-        """
+        """Delete what comes from nodes that a document no longer has."""
 
     def delete_document(self, doc_id: str) -> None:
-        """Delete what comes from a document.
-
-        Args:
-            doc_id: The document.
-        """
+        """Delete what comes from a document."""
 
     def flush(self) -> None:
         """Make what was written durable and visible to other processes."""

@@ -67,7 +67,6 @@ class Ingestion:
         reader: Turns files into documents, within its ``parse_timeout_s``.
         node_parser: Turns documents into nodes. Any of LlamaIndex will do: their chunks get pages, boxes and sections,
             and pictures become nodes beside them; see :class:`~llama_index_raganything.node_parser.PlacedSplitter`.
-        embed_model: Embeds the nodes.
         node_store: Where nodes go.
         ledger: Where the state of every document is kept.
         transformations: Run on the nodes of each document between splitting and embedding.

@@ -90,11 +90,7 @@ class Removal:
         return namesakes[0] if namesakes else None
 
     def document_nodes(self, doc_id: str) -> list[BaseNode]:
-        """Return the stored nodes of a document.
-
-        Args:
-            doc_id: The document.
-        """
+        """Return the stored nodes of a document."""
         return self.node_store.get_nodes(filters=_where("doc_id", doc_id))
 
     def delete_stale(self, entry: LedgerEntry, before: Sequence[BaseNode], content_hash: str, keep: set[str]) -> None:
@@ -127,19 +123,11 @@ class Removal:
             self._delete_entry(entry, hashes)
 
     def delete_moved(self, entry: LedgerEntry) -> None:
-        """Delete a document whose content is in under another source, which needs its assets and cached parse.
-
-        Args:
-            entry: Its row.
-        """
+        """Delete a document whose content is in under another source, which needs its assets and cached parse."""
         self._delete_entry(entry)
 
     def delete_nodes(self, doc_id: str) -> None:
-        """Delete the nodes of a document, and what stands beside them.
-
-        Args:
-            doc_id: The document.
-        """
+        """Delete the nodes of a document, and what stands beside them."""
         self.node_store.delete(doc_id)
         for layer in self.layers:
             layer.delete_document(doc_id)

@@ -48,9 +48,6 @@ class TableWriter:
     def read(self, nodes: Sequence[BaseNode]) -> TableRecords:
         """Read the tables in a document's nodes.
 
-        Args:
-            nodes: All its nodes.
-
         Returns:
             Its tables.
         """
@@ -60,27 +57,16 @@ class TableWriter:
         """Replace a document's tables.
 
         Args:
-            doc_id: The document.
-            records: All its tables.
             again: The document was written before.
         """
         self.store.put(doc_id, records.tables)
 
     def delete_nodes(self, doc_id: str, node_ids: Sequence[str]) -> None:
-        """Delete the tables of nodes that a document no longer has.
-
-        Args:
-            doc_id: The document.
-            node_ids: The nodes.
-        """
+        """Delete the tables of nodes that a document no longer has."""
         self.store.delete_nodes(doc_id, node_ids)
 
     def delete_document(self, doc_id: str) -> None:
-        """Delete a document's tables.
-
-        Args:
-            doc_id: The document.
-        """
+        """Delete a document's tables."""
         self.store.delete(doc_id)
 
     def flush(self) -> None:

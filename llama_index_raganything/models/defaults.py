@@ -128,11 +128,7 @@ def _resolve(llm: LLM | None, settings: RAGAnythingSettings | None, *, vision: b
 
 
 def has_dashscope_key(settings: RAGAnythingSettings) -> bool:
-    """Return whether the settings hold a key of DashScope that is more than the placeholder of an example.
-
-    Args:
-        settings: The settings.
-    """
+    """Return whether the settings hold a key of DashScope that is more than the placeholder of an example."""
     key = settings.dashscope_api_key.get_secret_value().strip() if settings.dashscope_api_key else ""
     if key and is_placeholder(key):
         _announce("DASHSCOPE_API_KEY is the placeholder of an example, and is not used.", logging.WARNING)

@@ -341,11 +341,7 @@ class ImageEmbedder(TransformComponent):
 
 
 def model_name(embed_model: MultiModalEmbedding) -> str:
-    """Return what to call a model in messages.
-
-    Args:
-        embed_model: The model.
-    """
+    """Return what to call a model in messages."""
     name = embed_model.model_name
     return f"{embed_model.class_name()} ({name})" if name and name != "unknown" else embed_model.class_name()
 

@@ -34,9 +34,6 @@ Fetch = Callable[[str], bytes]
 def source_of_node(node: BaseNode) -> ImageSource | None:
     """Return where a node's image is: its bytes, its path, or its URL.
 
-    Args:
-        node: Any node.
-
     Returns:
         The source; None when the node has no image.
 
@@ -87,19 +84,12 @@ def source_of_value(value: Any) -> ImageSource:
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text is a URL or a data URI rather than a path.
-
-    Args:
-        text: Any text.
-    """
+    """Return whether a text is a URL or a data URI rather than a path."""
     return bool(_URL.match(text))
 
 
 def identity_of(source: ImageSource) -> str:
     """Return what equal images share; reads a file to its end.
-
-    Args:
-        source: An image.
 
     Returns:
         A digest of the bytes; path or URL where they cannot be read.
@@ -131,7 +121,6 @@ def model_input(
     """Return an image in the form that a ``MultiModalEmbedding`` takes.
 
     Args:
-        source: The image.
         max_pixels: Larger images are scaled down.
         max_bytes: Larger images are encoded anew.
         fetch: Gets remote images; without it they are refused.

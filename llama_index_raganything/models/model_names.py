@@ -77,8 +77,6 @@ def api_key_of(provider: str, settings: RAGAnythingSettings, own: SecretStr | No
     """Return the key that is sent to a provider.
 
     Args:
-        provider: Its name.
-        settings: The settings.
         own: The key that the settings hold for this model, if any.
 
     Raises:
@@ -94,7 +92,6 @@ def address_of(name: ModelName, settings: RAGAnythingSettings) -> str:
     """Return the base URL at which a model is.
 
     Args:
-        name: Its name.
         settings: The settings, which know where Ollama is.
     """
     if name.url:

@@ -45,9 +45,5 @@ def supports_images(llm: LLM) -> bool:
 
 
 def is_vision_name(name: str) -> bool:
-    """Tell whether the name of a model is one of those that look at images.
-
-    Args:
-        name: The name.
-    """
+    """Tell whether the name of a model is one of those that look at images."""
     return bool(_VISION.search(name))

@@ -16,9 +16,6 @@ _HEADER_BYTES: Final = 4096
 def page_pieces(text: str) -> list[str]:
     """Cut the text of a page, such as a sheet of 5,000 rows, into pieces that fit a node.
 
-    Args:
-        text: The text.
-
     Returns:
         The pieces; one that begins inside a Markdown table repeats its header, without which cells say nothing.
     """
@@ -39,10 +36,6 @@ def page_pieces(text: str) -> list[str]:
 
 def places_of(texts: Sequence[str], pieces: Sequence[str]) -> list[int | None]:
     """Find the piece of a page that each of its elements stands on.
-
-    Args:
-        texts: Texts of the elements.
-        pieces: The pieces.
 
     Returns:
         Per element the place of the piece that has most of its words, those that few elements share counting most;
@@ -65,7 +58,6 @@ def split_bytes(text: str, limit: int = MAX_TEXT_BYTES) -> list[str]:
     """Cut a text into pieces that fit a byte limit, at line ends or blanks where there are any.
 
     Args:
-        text: Any text.
         limit: Bytes of UTF-8 per piece.
 
     Returns:

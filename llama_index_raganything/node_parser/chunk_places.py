@@ -18,11 +18,7 @@ _TELLING: Final = 20
 
 
 class TextFinder:
-    """Finds chunks in the text that they were cut from, as it is or with other white space.
-
-    Args:
-        text: The text.
-    """
+    """Finds chunks in the text that they were cut from, as it is or with other white space."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -33,7 +29,6 @@ class TextFinder:
         """Tell whether a chunk stands at a place.
 
         Args:
-            chunk: Text of the chunk.
             start: Its first character.
         """
         return start >= 0 and bool(chunk) and self._text.startswith(chunk, start)
@@ -42,7 +37,6 @@ class TextFinder:
         """Find a chunk, first from a place on, then anywhere.
 
         Args:
-            chunk: Text of the chunk.
             start: Where to begin.
 
         Returns:

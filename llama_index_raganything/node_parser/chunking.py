@@ -225,9 +225,6 @@ class DraftBuilder:
 def page_labels(elements: Sequence[Element]) -> dict[int | None, str]:
     """Return the printed label of each page, which parsers may state on its ``page`` element alone.
 
-    Args:
-        elements: Elements of one document.
-
     Returns:
         Labels by page number, for pages that have one.
     """
@@ -240,9 +237,6 @@ def page_labels(elements: Sequence[Element]) -> dict[int | None, str]:
 
 def page_drafts(elements: Sequence[Element]) -> list[Draft]:
     """Make the drafts of whole pages.
-
-    Args:
-        elements: Elements of one document.
 
     Returns:
         One draft per page that has text or a picture, several where it is over the byte limit. A page without

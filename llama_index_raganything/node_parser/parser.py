@@ -66,7 +66,6 @@ class RAGAnythingNodeParser(NodeParser):
     picture of it. Files in ``asset_root`` remain, and so do the document's own file name, source and metadata of yours.
 
     Args:
-        chunk_size: Tokens of a text chunk.
         chunk_overlap: Tokens that two pieces of one long paragraph share.
         table_chunk_size: Tokens of a part of a table or of code; a larger one is cut by rows or lines.
         page_nodes: Make one node per page.
@@ -269,9 +268,6 @@ class RAGAnythingNodeParser(NodeParser):
 
 def inherited_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a document's metadata that its nodes repeat.
-
-    Args:
-        metadata: Metadata of the document.
 
     Returns:
         Our own keys and the user's small values; lists and dicts of up to 1,024 characters stay as they are.

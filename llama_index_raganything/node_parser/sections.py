@@ -51,9 +51,6 @@ class SectionPath:
 def label_mentions(elements: Iterable[Element]) -> dict[str, list[str]]:
     """Find the sentences of running text that cite a labelled element.
 
-    Args:
-        elements: Elements of one document.
-
     Returns:
         Up to two sentences for each label of an element that the text cites, in reading order.
     """

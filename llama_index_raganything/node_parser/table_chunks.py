@@ -31,7 +31,6 @@ def table_texts(element: Element, budget: int, count: Callable[[str], int]) -> l
     """Render a table as one text, or as several when it is over the budget.
 
     Args:
-        element: A table element.
         budget: Tokens per text.
         count: Counts the tokens of a text.
 
@@ -52,9 +51,6 @@ def table_cells(element: Element) -> tuple[Cells, list[Cells]]:
     """Return one header row and the body rows of a table element.
 
     Several header rows are joined column by column, because a Markdown table has one.
-
-    Args:
-        element: A table element.
 
     Returns:
         Header cells (empty when the table has none) and body rows.

@@ -115,9 +115,6 @@ class MarkerFilter:
     def feed(self, piece: str) -> str:
         """Take the next piece of text and return what can be given out.
 
-        Args:
-            piece: Text.
-
         Returns:
             Text with valid markers; what may be an unfinished marker at the end is kept back.
         """
@@ -231,10 +228,6 @@ def _nearest(number: int, source: NodeWithScore, claim: str, neighbours: Sequenc
 
 def supporting_numbers(answer: str, sources: Sequence[NodeWithScore]) -> list[int]:
     """Find the source that supports an answer in which the LLM set no marker.
-
-    Args:
-        answer: The answer.
-        sources: The source nodes.
 
     Returns:
         The number of the source that holds most of the answer's content words, if it holds at least half.

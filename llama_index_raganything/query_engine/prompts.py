@@ -77,9 +77,6 @@ _CJK = re.compile(rf"[{HAN}]")
 def not_found_answer(question: str) -> str:
     """Return the fixed answer for a question that the documents do not answer, in its language.
 
-    Args:
-        question: The question.
-
     Returns:
         A Chinese sentence for a question with Chinese characters, an English one otherwise.
     """

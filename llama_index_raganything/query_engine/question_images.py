@@ -74,9 +74,6 @@ class AttachmentReader:
 
         An image that is a stored element says what is stored of it.
 
-        Args:
-            query: The question.
-
         Returns:
             The question with ``readings``; the same object when there is nothing to read.
 
@@ -210,11 +207,7 @@ def with_certain_hits(
 
 
 def is_certain_hit(scored: NodeWithScore) -> bool:
-    """Tell whether a result is an element that an attached image is.
-
-    Args:
-        scored: A result.
-    """
+    """Tell whether a result is an element that an attached image is."""
     try:
         evidence = json.loads(scored.node.metadata.get(EVIDENCE_KEY) or "{}")
     except (TypeError, ValueError):

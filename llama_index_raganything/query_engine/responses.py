@@ -91,11 +91,7 @@ async def acitations_of(response: CitedResponse, store: Any = None) -> list[Cita
 
 
 def carriers(sources: Iterable[NodeWithScore]) -> list[NodeWithScore]:
-    """Return copies of source nodes that can carry citations; the retrieved nodes stay as they were.
-
-    Args:
-        sources: Source nodes.
-    """
+    """Return copies of source nodes that can carry citations; the retrieved nodes stay as they were."""
     return [NodeWithScore(node=_carrier(scored), score=scored.score) for scored in sources]
 
 

@@ -106,11 +106,7 @@ class Words:
 
 
 def alternatives(words: list[str]) -> str:
-    """Return an expression for one of some words, the longest first.
-
-    Args:
-        words: The words.
-    """
+    """Return an expression for one of some words, the longest first."""
     ordered = sorted(words, key=len, reverse=True)
     return "(?:" + "|".join(re.escape(word).replace(r"\ ", r"\s+") for word in ordered) + ")"
 
@@ -158,7 +154,6 @@ def caption_lines(text: str, kinds: Sequence[str]) -> list[CaptionLine]:
     """Return the lines of a page that caption or head something of some kinds.
 
     Args:
-        text: Text of a page.
         kinds: Kinds of labels in lower case, such as ``"table"`` or ``"appendix"``; Chinese ones too.
 
     Returns:

@@ -223,11 +223,7 @@ def understand(text: str) -> Question:
 
 
 def without_format_request(text: str) -> str:
-    """Return a question without the sentence that says in which form the answer is wanted.
-
-    Args:
-        text: The question.
-    """
+    """Return a question without the sentence that says in which form the answer is wanted."""
     return _FORMAT_REQUEST.sub(" ", text)
 
 
@@ -243,11 +239,7 @@ def without_function_words(text: str) -> str:
 
 
 def without_places(text: str) -> str:
-    """Put blanks in the place of pages and labels that a question names ("page 14", "Figure 3").
-
-    Args:
-        text: The question.
-    """
+    """Put blanks in the place of pages and labels that a question names ("page 14", "Figure 3")."""
     for pattern in _PLACES:
         text = pattern.sub(" ", text)
     return text

@@ -73,9 +73,6 @@ class Candidate:
 def label_offsets(candidates: Sequence[Candidate]) -> dict[str, int]:
     """Return, per document, by how much printed page numbers differ from positions.
 
-    Args:
-        candidates: Candidates of any documents.
-
     Returns:
         Printed number minus position, for the documents in which enough pages agree on one other than 0.
     """
@@ -117,8 +114,6 @@ def printed_pages(question: Question, candidates: Sequence[Candidate], offsets: 
     """Mark the pages whose printed label the question names.
 
     Args:
-        question: The question.
-        candidates: Candidates.
         offsets: From :func:`label_offsets`.
 
     Returns:
@@ -140,10 +135,6 @@ def printed_pages(question: Question, candidates: Sequence[Candidate], offsets: 
 def page_positions(question: Question, candidates: Sequence[Candidate]) -> Floats:
     """Mark the pages at a position that the question names by number.
 
-    Args:
-        question: The question.
-        candidates: Candidates.
-
     Returns:
         1 for a page at a named position, else 0.
     """
@@ -154,7 +145,6 @@ def covers_and_ends(question: Question, candidates: Sequence[Candidate]) -> Floa
     """Mark covers, first pages and last pages that the question names.
 
     Args:
-        question: The question.
         candidates: Candidates; the last page is the last among them, by document.
 
     Returns:
@@ -180,10 +170,6 @@ def covers_and_ends(question: Question, candidates: Sequence[Candidate]) -> Floa
 def first_pages(question: Question, candidates: Sequence[Candidate]) -> Floats:
     """Mark first pages when the question asks about the document itself.
 
-    Args:
-        question: The question.
-        candidates: Candidates.
-
     Returns:
         1 for a first page, else 0.
     """
@@ -192,10 +178,6 @@ def first_pages(question: Question, candidates: Sequence[Candidate]) -> Floats:
 
 def label_matches(question: Question, candidates: Sequence[Candidate]) -> Floats:
     """Rate how surely a candidate holds the labelled parts that the question names.
-
-    Args:
-        question: The question.
-        candidates: Candidates.
 
     Returns:
         Per candidate the sum over labels: 1 where the part itself or its caption stands, .7 where a line starts
@@ -265,10 +247,6 @@ def _next_heading(pattern: re.Pattern[str], text: str, number: str) -> bool:
 def answer_kinds(question: Question, candidates: Sequence[Candidate]) -> Floats:
     """Mark candidates that hold the kind of thing asked for: an e-mail address, a link, a telephone number.
 
-    Args:
-        question: The question.
-        candidates: Candidates.
-
     Returns:
         1 where one of the kinds occurs, else 0.
     """
@@ -278,10 +256,6 @@ def answer_kinds(question: Question, candidates: Sequence[Candidate]) -> Floats:
 
 def counted_parts(question: Question, candidates: Sequence[Candidate]) -> Floats:
     """Mark candidates with a caption or heading of the kind that the question counts or lists.
-
-    Args:
-        question: The question.
-        candidates: Candidates.
 
     Returns:
         1 where one stands, else 0.

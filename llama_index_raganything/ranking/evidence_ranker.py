@@ -68,7 +68,6 @@ def annotated_copy(node: BaseNode, key: str, value: Any) -> BaseNode:
 
     Args:
         node: The node; it stays as it is.
-        key: Metadata key.
         value: A JSON-ready value; stored as a JSON string so that metadata stays flat.
 
     Returns:
@@ -150,7 +149,6 @@ class EvidenceRanker(BaseNodePostprocessor):
 
         Args:
             candidates: Candidates, from :meth:`candidate`.
-            query: The question.
 
         Returns:
             The scores, in the order of the candidates.
@@ -159,10 +157,6 @@ class EvidenceRanker(BaseNodePostprocessor):
 
     def score_elements(self, candidates: Sequence[Candidate], query: str) -> npt.NDArray[np.float64]:
         """Score elements that stand on the pages found, to choose those to cite.
-
-        Args:
-            candidates: Elements.
-            query: The question.
 
         Returns:
             One value per element; higher is better. Kinds of element that the question names ("which chart") gain.
@@ -174,9 +168,6 @@ class EvidenceRanker(BaseNodePostprocessor):
     def added_words(self, query: str) -> list[str]:
         """Return the words that the lexicons add to a question.
 
-        Args:
-            query: The question.
-
         Returns:
             Tokens; empty when no pattern fires.
         """
@@ -186,7 +177,6 @@ class EvidenceRanker(BaseNodePostprocessor):
         """Return a node in the form that scoring takes.
 
         Args:
-            node: A node.
             prior: The score it came with.
 
         Returns:

@@ -57,9 +57,6 @@ class Lexicon:
     def expand(self, text: str) -> tuple[str, ...]:
         """Return the tokens that a question's wording calls for.
 
-        Args:
-            text: The question.
-
         Returns:
             Distinct tokens in order; empty when no pattern fires.
         """

@@ -144,7 +144,6 @@ def passage_features(question: str, units: Sequence[Unit], weights: PassageWeigh
     """Measure what speaks for each unit.
 
     Args:
-        question: The question.
         units: Units, candidates and those that are linked to them: some hundred, from which rare words are told from
             common ones.
         weights: How much each signal counts.
@@ -360,9 +359,6 @@ def _missing_years(frequencies: Floats, question: QuestionWords) -> Floats:
 
 def measure_units(units: Sequence[Unit]) -> npt.NDArray[np.bool_]:
     """Return which units tell the unit of measure of the figures in tables beside them.
-
-    Args:
-        units: Units.
 
     Returns:
         True for units other than tables that say "in thousands" and the like. A figure needs its unit: a bonus of .13

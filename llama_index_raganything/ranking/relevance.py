@@ -121,7 +121,6 @@ def relevance(question: str, ranked: Sequence[Candidate], top: int | None = None
     their own odds.)
 
     Args:
-        question: The question.
         ranked: All that was ranked, best first: the rest tells which words stand nowhere and how many documents were
             searched.
         top: How many of them are returned; all by default.

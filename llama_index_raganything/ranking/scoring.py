@@ -195,7 +195,6 @@ def score(
     """Score candidates against a question.
 
     Args:
-        question: The question.
         candidates: Candidates of one or several documents.
         weights: How much each signal counts.
         lexicons: Lexicons that may add words.
@@ -300,7 +299,6 @@ def pointed_signals(question: Question, candidates: Sequence[Candidate], weights
     """Return the weighted signals of what the question points at; only those that can fire.
 
     Args:
-        question: The question.
         candidates: Candidates of one or several documents.
         weights: How much each signal counts.
 

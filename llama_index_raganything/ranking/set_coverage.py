@@ -55,7 +55,6 @@ class SetScores:
         """Return the sets that speak most for a unit.
 
         Args:
-            unit: Row of the unit.
             count: How many sets at most.
 
         Returns:

@@ -112,7 +112,6 @@ class ParseCache:
         Args:
             content_hash: SHA-256 of the file, in hex.
             key: What :func:`parse_key` returned.
-            parsed: The result to store.
         """
         path = self.folder(content_hash) / f"{key}.json"
         content = json.dumps(_to_dict(parsed), ensure_ascii=False, separators=(",", ":"))

@@ -41,9 +41,6 @@ PARSERS: Final[dict[Kind, str]] = {
 def embedded_parser(kind: Kind) -> FileParser:
     """Return the embedded function that parses one kind of file.
 
-    Args:
-        kind: Kind of the file.
-
     Returns:
         The parser.
     """
@@ -53,9 +50,6 @@ def embedded_parser(kind: Kind) -> FileParser:
 
 def modality_parser(name: str) -> FileParser:
     """Return the function that parses the files of a registered modality.
-
-    Args:
-        name: Its name.
 
     Returns:
         The parser.
@@ -80,7 +74,6 @@ def run_embedded(path: Path, file_format: FileFormat, options: ParseOptions, ass
     """Parse a local file with the embedded parser of its kind; see :func:`run_safely`.
 
     Args:
-        path: The file.
         file_format: What it is.
         options: What to extract.
         assets: Where crops and media go.
@@ -100,7 +93,6 @@ def run_safely(
 
     Args:
         parse: The parser.
-        path: The file.
         file_format: What it is.
         options: What to extract.
         assets: Where crops and media go.

@@ -162,7 +162,6 @@ def _embedded_class(base: Any) -> Any:
             """Parse a file of any supported kind.
 
             Args:
-                file_path: The file.
                 method: ``"auto"``, ``"txt"`` (no OCR) or ``"ocr"``.
                 output_dir: Folder that image files go to; ``output`` below the current folder when None.
                 lang: Language hint.

@@ -33,7 +33,6 @@ def parser_for(kind: Kind, parser: str) -> FileParser:
     """Return the function that parses one kind of file.
 
     Args:
-        kind: Kind of the file.
         parser: ``"auto"``, ``"docvortex"``, or a parser of RAG-Anything's registry.
 
     Returns:
@@ -51,10 +50,6 @@ def parser_for(kind: Kind, parser: str) -> FileParser:
 def parser_id(kind: Kind, parser: str) -> str:
     """Return parser and versions as one string, for the parse cache and fingerprints.
 
-    Args:
-        kind: Kind of the file.
-        parser: Name of the parser.
-
     Returns:
         Such as ``"auto docvortex=0.6.4 pypdfium2=5.15.0 rapidocr=3.10.0"``.
     """
@@ -68,9 +63,7 @@ def run_parser(
     """Parse a local file whose format is known.
 
     Args:
-        path: The file.
         file_format: What it is.
-        parser: Name of the parser.
         options: What to extract.
         assets: Where crops and media go.
 

@@ -39,7 +39,6 @@ class FusionRetriever(BaseRetriever):
     routes.
 
     Args:
-        retrievers: The retrievers.
         weights: One weight per retriever, 0 or more; 1 by default. Give a weak retriever less: at equal weights
             fusion with one is worse than the better one alone.
         similarity_top_k: How many results to return.

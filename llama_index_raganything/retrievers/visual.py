@@ -329,9 +329,6 @@ _NOTHING: Final = float("inf")
 def images_of(bundle: QueryBundle) -> list[Any]:
     """Return the pictures that a question carries.
 
-    Args:
-        bundle: The question.
-
     Returns:
         Its ``images``, where it has any (``AttachedQuery``), else its ``image_path``.
     """
@@ -340,11 +337,7 @@ def images_of(bundle: QueryBundle) -> list[Any]:
 
 
 def asks_for_picture(question: str) -> bool:
-    """Return whether a question in words asks for a picture, and not for one by its label.
-
-    Args:
-        question: The question.
-    """
+    """Return whether a question in words asks for a picture, and not for one by its label."""
     asked = understand(question)
     return "image" in asked.kinds and not asked.labels
 

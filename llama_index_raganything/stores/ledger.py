@@ -154,9 +154,6 @@ class Ledger:
     def get(self, doc_id: str) -> LedgerEntry | None:
         """Return the entry of a document.
 
-        Args:
-            doc_id: Id of the document.
-
         Returns:
             The entry, or None when there is none.
         """
@@ -168,9 +165,6 @@ class Ledger:
 
     def get_many(self, doc_ids: Iterable[str]) -> dict[str, LedgerEntry]:
         """Return the entries of some documents.
-
-        Args:
-            doc_ids: Ids of documents.
 
         Returns:
             Entries by document id; documents without an entry are left out.
@@ -246,11 +240,7 @@ class Ledger:
         await asyncio.to_thread(self.put, *entries)
 
     def delete(self, *doc_ids: str) -> None:
-        """Delete the entries of some documents.
-
-        Args:
-            *doc_ids: Ids of documents.
-        """
+        """Delete the entries of some documents."""
         if doc_ids:
             self._delete(any_of("id", [self._key(doc_id) for doc_id in doc_ids]))
 

@@ -70,9 +70,6 @@ def typed_columns(headers: Sequence[str], rows: Sequence[Sequence[str]], context
 def is_spanning(row: Sequence[str]) -> bool:
     """Tell whether a row is one text over all columns, which readers repeat in each of them.
 
-    Args:
-        row: Cells of a row.
-
     Returns:
         True for two or more cells with the same words, none of which is a number.
     """

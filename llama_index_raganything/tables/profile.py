@@ -69,9 +69,6 @@ class TableProfile:
 def profile(record: TableRecord) -> TableProfile:
     """Describe what is in a table.
 
-    Args:
-        record: The table.
-
     Returns:
         Its profile.
     """

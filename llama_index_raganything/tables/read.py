@@ -77,9 +77,6 @@ def tables_of_nodes(nodes: Iterable[BaseNode]) -> list[TableRecord]:
 def pipe_tables(text: str) -> list[PipeTable]:
     """Return the Markdown pipe tables in a text.
 
-    Args:
-        text: Any text.
-
     Returns:
         Tables in order; a rule line such as ``| --- | --- |`` under the header makes one.
     """
@@ -105,11 +102,7 @@ def pipe_tables(text: str) -> list[PipeTable]:
 
 
 def is_rule(line: str) -> bool:
-    """Tell whether a line is the rule under the header of a pipe table, such as ``| --- | --- |``.
-
-    Args:
-        line: A line of a text.
-    """
+    """Tell whether a line is the rule under the header of a pipe table, such as ``| --- | --- |``."""
     return "|" in line and "---" in line and not line.strip("|-: ") and _RULE.fullmatch(line) is not None
 
 

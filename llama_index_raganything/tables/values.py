@@ -109,9 +109,6 @@ class Number(NamedTuple):
 def plain(text: str) -> str:
     """Return a cell's text in plain characters: ASCII digits, blanks, minus signs; footnote marks at its end go.
 
-    Args:
-        text: A cell.
-
     Returns:
         The text, stripped.
     """
@@ -123,7 +120,6 @@ def is_missing(text: str, *, number: bool = False) -> bool:
     """Tell whether a cell says that there is no value.
 
     Args:
-        text: A cell.
         number: It is in a column of numbers, dates or truth values, where "none", "NA" and the like say so too.
 
     Returns:
@@ -176,9 +172,6 @@ def read_number(text: str, decimal: str = ".") -> Number | None:
 def decimal_mark(cells: Iterable[str]) -> str | None:
     """Tell how the numbers of a column are written.
 
-    Args:
-        cells: Its cells.
-
     Returns:
         ``.`` or ``,`` as decimal mark, or None when the cells leave it open, as whole numbers do and ``1,234``
         alone does.
@@ -225,9 +218,6 @@ def read_date(text: str, order: str = "") -> datetime.date | None:
 def date_order(cells: Iterable[str]) -> str:
     """Tell whether the dates of a column that end with the year begin with the day or the month.
 
-    Args:
-        cells: Its cells.
-
     Returns:
         ``dmy``, ``mdy``, or an empty string when the cells leave it open or disagree.
     """
@@ -264,7 +254,6 @@ def cell_value(text: str, kind: str, notation: str = "") -> Value:
     """Read a cell as a value of its column's type.
 
     Args:
-        text: The cell.
         kind: ``number``, ``date``, ``boolean`` or ``text``.
         notation: How the column writes them; see :class:`~llama_index_raganything.tables.model.Column`.
 

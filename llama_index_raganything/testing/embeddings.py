@@ -13,11 +13,7 @@ from llama_index_raganything.testing.vectors import COLOURS, colour_words, colou
 
 
 class HashEmbedding(BaseEmbedding):
-    """Embed a text by counting the hashes of its words: equal words, near vectors, in every process the same.
-
-    Args:
-        dimension: Number of dimensions.
-    """
+    """Embed a text by counting the hashes of its words: equal words, near vectors, in every process the same."""
 
     dimension: int = Field(default=64, gt=0, description="Number of dimensions.")
 

@@ -34,7 +34,6 @@ def word_vector(text: str, dimension: int) -> list[float]:
 
     Args:
         text: Any text; words are what white space parts.
-        dimension: Number of dimensions.
     """
     vector = [0.0] * dimension
     for word in text.casefold().split():
@@ -44,30 +43,18 @@ def word_vector(text: str, dimension: int) -> list[float]:
 
 
 def colour_words(text: str) -> list[float]:
-    """Count the colour words of a text, English and Chinese, in the order of ``COLOURS``.
-
-    Args:
-        text: Any text.
-    """
+    """Count the colour words of a text, English and Chinese, in the order of ``COLOURS``."""
     lowered = text.casefold().replace("grey", "gray")
     return [float(lowered.count(name) + lowered.count(han)) for name, (_, han) in COLOURS.items()]
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """Return the small picture whose pixels are counted.
-
-    Args:
-        image: Any image.
-    """
+    """Return the small picture whose pixels are counted."""
     return image.convert("RGB").resize((_SIDE, _SIDE))
 
 
 def sample(image: Image.Image) -> Image.Image:
-    """Return a small picture of single pixels of an image, which takes a tenth of the time of a thumbnail.
-
-    Args:
-        image: Any image.
-    """
+    """Return a small picture of single pixels of an image, which takes a tenth of the time of a thumbnail."""
     from PIL import Image as PillowImage
 
     return image.resize((_SIDE, _SIDE), PillowImage.Resampling.NEAREST).convert("RGB")
@@ -91,11 +78,7 @@ def colours_of(small: Image.Image) -> list[float]:
 
 
 def unit(vector: Sequence[float]) -> list[float]:
-    """Return a vector of length 1 in the same direction; that of all ones for the zero vector.
-
-    Args:
-        vector: Any vector.
-    """
+    """Return a vector of length 1 in the same direction; that of all ones for the zero vector."""
     length = math.sqrt(sum(value * value for value in vector))
     if length == 0.0:
         return [1 / math.sqrt(len(vector))] * len(vector)

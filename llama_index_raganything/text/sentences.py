@@ -33,9 +33,6 @@ _LONGEST_ABBREVIATION: Final = 12
 def split_sentences(text: str) -> list[str]:
     """Cut a text into sentences that, joined, give the text again.
 
-    Args:
-        text: Any text.
-
     Returns:
         Sentences with the white space that follows them; empty for an empty text.
     """
@@ -54,9 +51,6 @@ def split_sentences(text: str) -> list[str]:
 
 def sentences_of(text: str) -> list[str]:
     """Return the sentences of a text, trimmed and with white space made single.
-
-    Args:
-        text: Any text.
 
     Returns:
         Sentences that hold at least one letter or digit.

@@ -64,9 +64,6 @@ def _stem(word: str) -> str:
 def normalize(text: str) -> str:
     """Return text in compatibility form, lower case, with words joined that a line end had cut.
 
-    Args:
-        text: Any text.
-
     Returns:
         The normalised text.
     """
@@ -82,7 +79,6 @@ def tokenize(text: str, *, stem: bool = True) -> list[str]:
     """Split text into stems, numbers and, for Chinese, Japanese and Korean, pairs of characters.
 
     Args:
-        text: Any text.
         stem: Reduce English words to their Snowball stems.
 
     Returns:
@@ -119,9 +115,6 @@ def word_list(name: str) -> frozenset[str]:
 def content_tokens(text: str) -> list[str]:
     """Return the tokens of a text without stop words.
 
-    Args:
-        text: Any text.
-
     Returns:
         Tokens in order.
     """
@@ -131,9 +124,6 @@ def content_tokens(text: str) -> list[str]:
 
 def hash_tokens(tokens: Iterable[str]) -> Integers:
     """Return one 64-bit integer per token, equal for equal tokens within this process.
-
-    Args:
-        tokens: Tokens.
 
     Returns:
         Integers in the order of the tokens.
@@ -158,7 +148,6 @@ class TokenizedText:
         """Tokenize a text.
 
         Args:
-            text: The text.
             head: What stands above it (title, section, caption); its own first lines are added.
 
         Returns:
@@ -210,7 +199,6 @@ def inverse_document_frequency(document_frequency: Floats, size: int) -> Floats:
 
     Args:
         document_frequency: Number of texts that have each term.
-        size: Number of texts.
 
     Returns:
         ln(1 + (N - df + .5) / (df + .5)) for each term.
@@ -247,9 +235,6 @@ class TextCollection:
     def heads(self, terms: Sequence[str]) -> Floats:
         """Return how often each term occurs in the head of each text.
 
-        Args:
-            terms: Tokens.
-
         Returns:
             Frequencies, texts by terms.
         """
@@ -262,9 +247,6 @@ class TextCollection:
     def bigrams(self, pairs: Sequence[tuple[str, str]]) -> Floats:
         """Return how often the first of two terms is directly followed by the second.
 
-        Args:
-            pairs: Pairs of tokens.
-
         Returns:
             Frequencies, texts by pairs.
         """
@@ -276,9 +258,6 @@ class TextCollection:
 
     def windows(self, pairs: Sequence[tuple[str, str]]) -> Floats:
         """Return how often two terms stand within :data:`PAIR_WINDOW` words of each other, in any order.
-
-        Args:
-            pairs: Pairs of tokens.
 
         Returns:
             Frequencies, texts by pairs.
@@ -357,9 +336,6 @@ def contributions(frequencies: Floats, lengths: Floats, weights: Floats | None =
 def adjacent_pairs(tokens: Sequence[str]) -> list[tuple[str, str]]:
     """Return the distinct pairs of neighbouring tokens.
 
-    Args:
-        tokens: Tokens of a question.
-
     Returns:
         Pairs in order.
     """
@@ -368,9 +344,6 @@ def adjacent_pairs(tokens: Sequence[str]) -> list[tuple[str, str]]:
 
 def window_pairs(tokens: Sequence[str]) -> list[tuple[str, str]]:
     """Return the distinct unordered pairs of tokens that are near each other in a question.
-
-    Args:
-        tokens: Tokens of a question.
 
     Returns:
         Pairs in order.
@@ -390,9 +363,6 @@ def simple_tokens(text: str) -> list[str]:
     """Cut a text into words, CJK characters and marks, about as many as a model's tokenizer would.
 
     A regular expression is some ten times faster than ``tiktoken``, LlamaIndex's default, and needs no data.
-
-    Args:
-        text: Any text.
 
     Returns:
         The tokens; words are cut every twelve letters, so that no token hides a long string.

@@ -164,7 +164,6 @@ class Describer(ElementProcessor):
         Without one it describes only if the LLM set on ``Settings`` is the one that it was saved with.
 
         Args:
-            data: The settings.
             **kwargs: Settings that replace those of ``data``; a ``processor_class`` must be among them again.
 
         Raises:
@@ -338,11 +337,7 @@ def _with_fixed(prompts: Mapping[str, Any], fixed: Mapping[str, str]) -> dict[st
 
 
 def model_name_of(llm: LLM) -> str:
-    """Return what stands for a model in keys and reports.
-
-    Args:
-        llm: Any LLM.
-    """
+    """Return what stands for a model in keys and reports."""
     return f"{llm.class_name()}/{llm.metadata.model_name}"
 
 
@@ -358,7 +353,6 @@ def with_description(element: ElementNodes, description: upstream.Description) -
     """Return copies of an element's nodes with its description and its entity.
 
     Args:
-        element: The element.
         description: What was said of it. Of one that is too long for the node's 65,535 bytes the beginning is taken.
 
     Returns:
@@ -386,10 +380,6 @@ def with_description(element: ElementNodes, description: upstream.Description) -
 def described_text(node: BaseNode, description: str) -> tuple[str, int, int]:
     """Return a node's text with a description after its headings and its caption.
 
-    Args:
-        node: The node.
-        description: The description.
-
     Returns:
         The text, of at most 65,535 bytes; all that was there is still there. And where the description begins and
         ends in it, in characters; at the same place when there was no room for any of it.
@@ -406,11 +396,7 @@ def described_text(node: BaseNode, description: str) -> tuple[str, int, int]:
 
 
 def body_paragraphs(node: BaseNode) -> list[str]:
-    """Return the paragraphs of a node's text without the headings and the caption that stand before the rest.
-
-    Args:
-        node: The node of an element.
-    """
+    """Return the paragraphs of a node's text without the headings and the caption that stand before the rest."""
     paragraphs = [part for part in NodeView(node).text.split("\n\n") if part.strip()]
     return paragraphs[_after_caption(paragraphs, node) :]
 

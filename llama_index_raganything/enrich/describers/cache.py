@@ -61,7 +61,6 @@ class AnswerCache:
 
         Args:
             key: Hex digits that stand for what was asked.
-            answer: The answer.
             model: Who gave it, for people who read the file.
         """
         if self.folder is None:

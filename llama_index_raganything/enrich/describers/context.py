@@ -28,11 +28,7 @@ class PieceTokenizer:
     """
 
     def encode(self, text: str) -> list[str]:
-        """Return the pieces of a text, each with the blanks before it.
-
-        Args:
-            text: Any text.
-        """
+        """Return the pieces of a text, each with the blanks before it."""
         return _PIECE.findall(text)
 
     def decode(self, tokens: Sequence[str]) -> str:
@@ -116,11 +112,7 @@ class DocumentContext:
             self._entries.append(_entry(node, options.include_headers))
 
     def around(self, node: BaseNode) -> Surroundings:
-        """Return what stands around a node of the document.
-
-        Args:
-            node: One of its nodes.
-        """
+        """Return what stands around a node of the document."""
         if self._options.max_context_tokens <= 0:
             return Surroundings(config=self._options.config("chunk"))
         place = self._places[node.node_id]
@@ -211,10 +203,6 @@ def _entry(node: BaseNode, mark_headings: bool) -> dict[str, Any]:
 
 def leading_headings(paragraphs: Sequence[str], section: str) -> list[int]:
     """Return the levels of the headings with which a node's text begins.
-
-    Args:
-        paragraphs: The paragraphs of the text.
-        section: The node's section path.
 
     Returns:
         For each leading paragraph that is a heading of the path its level, from 1.

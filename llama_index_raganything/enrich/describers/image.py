@@ -130,9 +130,6 @@ def _is_native_chart(node: BaseNode) -> bool:
 def image_source(node: BaseNode) -> tuple[bytes | Path, str]:
     """Return where the image of a node is, and what to call it.
 
-    Args:
-        node: A node of an image.
-
     Returns:
         Its bytes or its path, and its file name.
 
@@ -167,9 +164,6 @@ def image_source(node: BaseNode) -> tuple[bytes | Path, str]:
 
 def joined_repeats(elements: Sequence[ElementNodes]) -> list[ElementNodes]:
     """Join elements of one document that show the same image, so that it is described once.
-
-    Args:
-        elements: Elements of images.
 
     Returns:
         One element per image and document, in the order of their first nodes.

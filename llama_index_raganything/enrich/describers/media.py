@@ -148,7 +148,6 @@ class MediaDescriber(ElementProcessor):
         """Return a describer with the settings of :meth:`to_dict`.
 
         Args:
-            data: The settings.
             **kwargs: Settings that replace those of ``data``; its ``transcriber`` and ``llm`` must be among them again.
 
         Raises:
@@ -214,7 +213,6 @@ def media_path(node: BaseNode, asset_root: str | None) -> Path:
 
     Args:
         node: The node of a sound or film file.
-        asset_root: Folder of the assets.
 
     Returns:
         The asset, else the file that the document was read from.
@@ -276,7 +274,6 @@ def part_nodes(node: BaseNode, segments: Sequence[Segment], chunk_size: int) -> 
     Args:
         node: The node of the whole recording.
         segments: What is said and shown, in the order of time.
-        chunk_size: Tokens of a node.
 
     Returns:
         Nodes whose ids come from content and position.

@@ -48,7 +48,6 @@ async def scenes_of(path: Path, llm: LLM, model: str | None, language: str | Non
     """Describe the scenes of a film and what is said in them with RAG-Anything's ``VideoModalProcessor``.
 
     Args:
-        path: The file.
         llm: A model that sees; asked once per scene.
         model: Name or folder of faster-whisper's model.
         language: Language that is spoken; recognised by itself when None.

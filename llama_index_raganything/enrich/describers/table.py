@@ -67,9 +67,6 @@ class TableDescriber(Describer):
 def table_markdown(parts: Sequence[BaseNode]) -> tuple[list[str], list[str]]:
     """Return the lines of a table, whose parts repeat its header, and the notes around it.
 
-    Args:
-        parts: The nodes of one table.
-
     Returns:
         The lines of the Markdown table, or of what stands there instead, and the paragraphs beside it.
     """

@@ -31,9 +31,6 @@ _DEFAULT_LABEL: Final = EntityNode.model_fields["label"].default
 def described_entity(node: BaseNode) -> EntityNode | None:
     """Return the entity that a node's metadata name.
 
-    Args:
-        node: Any node.
-
     Returns:
         The entity with its type as label, its summary as description and the node as its source, or None.
     """
@@ -57,11 +54,7 @@ def plain_name(entity: EntityNode) -> str:
 
 
 def names_in(facts: NodeFacts) -> list[str]:
-    """Return the names in a node that may belong to its element: no labels, which name it within its document only.
-
-    Args:
-        facts: Facts of the node.
-    """
+    """Return the names in a node that may belong to its element: no labels, which name it within its document only."""
     return [name for name, _, label in facts.entity_names() if label != "label"]
 
 

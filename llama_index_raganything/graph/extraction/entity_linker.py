@@ -103,7 +103,6 @@ class EntityLinker(TransformComponent):
         """Add entities and relations to the nodes' metadata, where ``PropertyGraphIndex`` looks for them.
 
         Args:
-            nodes: The nodes.
             **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
 
         Returns:

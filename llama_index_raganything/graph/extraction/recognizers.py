@@ -112,9 +112,6 @@ class SpacyRecognizer(BaseComponent):
     def recognize(self, texts: Sequence[str]) -> list[list[EntitySpan]]:
         """Return the names in each text.
 
-        Args:
-            texts: Any texts.
-
         Returns:
             For each text its names, by position.
         """
@@ -161,9 +158,6 @@ class GLiNERRecognizer(BaseComponent):
 
     def recognize(self, texts: Sequence[str]) -> list[list[EntitySpan]]:
         """Return the names in each text.
-
-        Args:
-            texts: Any texts.
 
         Returns:
             For each text its names, by position.

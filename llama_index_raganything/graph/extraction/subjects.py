@@ -115,9 +115,6 @@ class FirstSentence:
 def subjects_of(first: FirstSentence) -> tuple[list[Subject], bool]:
     """Return what a text without a title is about, read from its first sentence.
 
-    Args:
-        first: The sentence.
-
     Returns:
         Subjects, strongest first, and whether the sentence defines its subject.
     """

@@ -36,11 +36,7 @@ def ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Integers:
 
 
 class Column:
-    """An array that grows at its end.
-
-    Args:
-        dtype: Type of its values.
-    """
+    """An array that grows at its end."""
 
     def __init__(self, dtype: Any) -> None:
         self._buffer = np.zeros(0, dtype)
@@ -57,11 +53,7 @@ class Column:
         return int(self._buffer.nbytes)
 
     def extend(self, values: npt.NDArray[Any]) -> None:
-        """Append values.
-
-        Args:
-            values: The values.
-        """
+        """Append values."""
         needed = self.size + len(values)
         if needed > len(self._buffer):
             # An eighth of slack keeps appending cheap without doubling the memory.
@@ -77,7 +69,6 @@ class SortedLists:
 
     Args:
         keys: One key per value.
-        values: The values.
     """
 
     def __init__(self, keys: Keys = _NO_KEYS, values: Rows = _NO_ROWS) -> None:
@@ -121,11 +112,7 @@ class SortedLists:
         return np.repeat(np.arange(len(keys)), lengths), self.values[ranges(starts, lengths)]
 
     def of(self, key: int) -> Rows:
-        """Return the values of one key, ascending.
-
-        Args:
-            key: The key.
-        """
+        """Return the values of one key, ascending."""
         starts, lengths = self.places(np.array([key], np.uint32))
         return self.values[starts[0] : starts[0] + lengths[0]]
 
@@ -153,7 +140,6 @@ class InvertedLists:
 
         Args:
             keys: One key per value.
-            values: The values.
         """
         if len(keys):
             self._new.append((keys, values))
@@ -201,19 +187,11 @@ class InvertedLists:
         return np.concatenate([base[0], tail[0]]), np.concatenate([base[1], tail[1]])
 
     def counts(self, keys: Keys) -> Integers:
-        """Return how many values each key has.
-
-        Args:
-            keys: Keys.
-        """
+        """Return how many values each key has."""
         return self.base.places(keys)[1] + self.tail.places(keys)[1]
 
     def of(self, key: int) -> Rows:
-        """Return the values of one key, ascending when base values precede tail values.
-
-        Args:
-            key: The key.
-        """
+        """Return the values of one key, ascending when base values precede tail values."""
         tail = self.tail.of(key)
         base = self.base.of(key)
         return np.concatenate([base, tail]) if len(tail) else base
@@ -235,7 +213,6 @@ def contains(ordered: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray
 
     Args:
         ordered: The sorted array.
-        values: The values.
     """
     if not len(ordered):
         return np.zeros(len(values), bool)

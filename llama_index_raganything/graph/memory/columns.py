@@ -30,20 +30,12 @@ class GraphColumns:
         self._clear()
 
     def sentences_of(self, rows: npt.NDArray[Any]) -> Integers:
-        """Return the numbers of all sentences of some nodes.
-
-        Args:
-            rows: Rows.
-        """
+        """Return the numbers of all sentences of some nodes."""
         starts = self.node_sentence.values[rows]
         return ranges(starts, self.node_sentence.values[rows + 1] - starts)
 
     def titles_of(self, rows: npt.NDArray[Any]) -> tuple[Integers, Keys, Weights, npt.NDArray[np.bool_]]:
-        """Return the titles of nodes: the place of the row, the key, the weight, and whether it was given.
-
-        Args:
-            rows: Rows.
-        """
+        """Return the titles of nodes: the place of the row, the key, the weight, and whether it was given."""
         starts = self.node_alias.values[rows]
         lengths = self.node_alias.values[rows + 1] - starts
         places = ranges(starts, lengths)

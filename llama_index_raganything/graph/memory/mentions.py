@@ -50,9 +50,6 @@ class MentionIndex(GraphColumns):
     def mentions_of(self, sentences: Integers) -> tuple[Keys, Integers]:
         """Return the names that sentences mention, without those that are titles of their own node.
 
-        Args:
-            sentences: Numbers of sentences.
-
         Returns:
             Keys and the sentence of each; no pair twice.
         """

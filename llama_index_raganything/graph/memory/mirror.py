@@ -85,11 +85,7 @@ class GraphMirror(MentionIndex):
             }
 
     def rows_of(self, node_ids: Sequence[str]) -> Rows:
-        """Return the row of each node, -1 for those that are not here.
-
-        Args:
-            node_ids: Ids of nodes.
-        """
+        """Return the row of each node, -1 for those that are not here."""
         with self.lock:
             self.ids.settle()
             keys = np.array([id_hash(node_id) for node_id in node_ids], np.uint32)
@@ -101,20 +97,12 @@ class GraphMirror(MentionIndex):
             return found
 
     def node_ids(self, rows: Iterable[int]) -> list[str]:
-        """Return the ids of the nodes in some rows.
-
-        Args:
-            rows: Rows.
-        """
+        """Return the ids of the nodes in some rows."""
         with self.lock:
             return [self._id(int(row)) for row in rows]
 
     def document_rows(self, doc_id: str) -> Rows:
-        """Return the rows of a document's nodes.
-
-        Args:
-            doc_id: The document.
-        """
+        """Return the rows of a document's nodes."""
         with self.lock:
             self.documents.settle()
             rows = self.documents.of(id_hash(doc_id))
@@ -137,7 +125,6 @@ class GraphMirror(MentionIndex):
 
         Args:
             term: Hash of the word.
-            rows: Rows.
         """
         starts, ends = self.node_sentence.values[rows], self.node_sentence.values[rows + 1]
         count = np.zeros(len(rows), np.int64)
@@ -164,9 +151,6 @@ class GraphMirror(MentionIndex):
 
         Those are nodes whose first sentence defines their subject, and those with a title of a document that the text
         of another node mentions.
-
-        Args:
-            rows: Rows.
         """
         owners, keys, weights, given = self.titles_of(rows)
         named = given & (weights >= _FULL_TITLE) & (self.mention_counts(keys) > 0)
@@ -175,11 +159,7 @@ class GraphMirror(MentionIndex):
         return found
 
     def tied_to(self, rows: npt.NDArray[Any]) -> tuple[Integers, Integers]:
-        """Return the nodes tied to nodes by the document's structure: the place of each row, and the other node.
-
-        Args:
-            rows: Rows.
-        """
+        """Return the nodes tied to nodes by the document's structure: the place of each row, and the other node."""
         starts = self.node_tie.values[rows]
         lengths = self.node_tie.values[rows + 1] - starts
         owners, others = self.ids.look_up(self.tie_target.values[ranges(starts, lengths)])
@@ -198,7 +178,6 @@ class GraphMirror(MentionIndex):
 
         Args:
             term: Hash of the word.
-            sentences: Numbers of sentences.
         """
         found = np.zeros(len(sentences), bool)
         for lists in (self.terms.base, self.terms.tail):
@@ -238,11 +217,7 @@ class GraphMirror(MentionIndex):
             self._kill(rows[rows >= 0])
 
     def remove_document(self, doc_id: str) -> None:
-        """Remove all nodes of a document.
-
-        Args:
-            doc_id: The document.
-        """
+        """Remove all nodes of a document."""
         with self.lock:
             self._kill(self.document_rows(doc_id))
 
@@ -299,7 +274,6 @@ def best_by_words(mirror: GraphMirror, terms: Iterable[str], limit: int) -> Rows
 
     Args:
         mirror: The graph.
-        terms: Words as tokens.
         limit: How many nodes at most.
 
     Returns:

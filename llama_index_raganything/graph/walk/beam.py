@@ -41,7 +41,6 @@ class LinkBeam:
 
     Args:
         mirror: The graph; the caller holds its lock while the walk runs.
-        text: The question.
         terms: The question's content words as tokens.
         candidates: Rows that the search found and that may take part; those of no node are left out.
         extras: What else speaks for each of them, such as word order; see
@@ -83,9 +82,6 @@ class LinkBeam:
     def coverage(self, rows: npt.NDArray[Any]) -> Floats:
         """Return what each word of the question gives to each node, as shares of the whole question.
 
-        Args:
-            rows: Rows.
-
         Returns:
             Rows by terms.
         """
@@ -110,11 +106,7 @@ class LinkBeam:
         return rows[~crowded], value[~crowded]
 
     def extras(self, rows: npt.NDArray[Any]) -> Floats:
-        """Return what else speaks for nodes: that the question names their title, and what the caller knows.
-
-        Args:
-            rows: Rows.
-        """
+        """Return what else speaks for nodes: that the question names their title, and what the caller knows."""
         value = self.weights.title_match * self._title_match(rows)
         if len(self.candidates):
             places = np.minimum(np.searchsorted(self.candidates, rows), len(self.candidates) - 1)

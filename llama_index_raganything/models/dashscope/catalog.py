@@ -145,29 +145,17 @@ _UNKNOWN_RERANK_MODEL: Final = RerankModel("", 100, 4_000, 30_000)
 
 
 def chat_model(name: str) -> ChatModel:
-    """Return what is known of a chat model.
-
-    Args:
-        name: Its name.
-    """
+    """Return what is known of a chat model."""
     return _found(name, _CHATS) or replace(_UNKNOWN_CHAT_MODEL, name=name)
 
 
 def is_known_chat_model(name: str) -> bool:
-    """Return whether the limits of a chat model are documented, and not careful guesses.
-
-    Args:
-        name: Its name.
-    """
+    """Return whether the limits of a chat model are documented, and not careful guesses."""
     return _found(name, _CHATS) is not None
 
 
 def embedding_model(name: str) -> EmbeddingModel:
-    """Return what is known of an embedding model.
-
-    Args:
-        name: Its name.
-    """
+    """Return what is known of an embedding model."""
     known = _found(name, _EMBEDDINGS)
     if known is not None:
         return known
@@ -176,11 +164,7 @@ def embedding_model(name: str) -> EmbeddingModel:
 
 
 def rerank_model(name: str) -> RerankModel:
-    """Return what is known of a rerank model.
-
-    Args:
-        name: Its name.
-    """
+    """Return what is known of a rerank model."""
     return _found(name, _RERANKS) or replace(_UNKNOWN_RERANK_MODEL, name=name)
 
 

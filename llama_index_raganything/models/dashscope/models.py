@@ -30,7 +30,6 @@ def dashscope_llm(model: str = "qwen-max", **kwargs: Any) -> OpenAILike:
     """Return a chat model of DashScope.
 
     Args:
-        model: Its name.
         **kwargs: Those of :class:`~llama_index_raganything.models.dashscope.chat.llm.DashScopeLLM`.
 
     Raises:
@@ -113,7 +112,6 @@ def make_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
     """Make the chat model of the settings.
 
     Args:
-        settings: The settings.
         **options: Further arguments of :func:`dashscope_llm`, such as ``temperature``.
     """
     return dashscope_llm(settings.llm_text_model, **_connection(settings, settings.aliyun_llm_url), **options)
@@ -123,18 +121,13 @@ def make_vision_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
     """Make the vision model of the settings.
 
     Args:
-        settings: The settings.
         **options: Further arguments of :func:`dashscope_vlm`, such as ``temperature``.
     """
     return dashscope_vlm(settings.llm_vlm_model, **_connection(settings, settings.aliyun_vlm_url), **options)
 
 
 def make_embed_model(settings: RAGAnythingSettings) -> BaseEmbedding:
-    """Make the embedding model of the settings, of the class that its name asks for.
-
-    Args:
-        settings: The settings.
-    """
+    """Make the embedding model of the settings, of the class that its name asks for."""
     from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
     from llama_index_raganything.models.dashscope.embedding.text import DashScopeTextEmbedding
 
@@ -152,7 +145,6 @@ def make_reranker(settings: RAGAnythingSettings, **options: Any) -> DashScopeRer
     """Make the rerank model of the settings, at the host of the embedding model.
 
     Args:
-        settings: The settings.
         **options: Further arguments of :class:`DashScopeRerank`, such as ``top_n``.
     """
     from llama_index_raganything.models.dashscope.rerank import DashScopeRerank

@@ -14,20 +14,12 @@ _LETTERS_PER_TOKEN: Final = 4
 
 
 def estimate_tokens(text: str) -> int:
-    """Return an upper estimate of a text's tokens.
-
-    Args:
-        text: Any text.
-    """
+    """Return an upper estimate of a text's tokens."""
     return sum(_tokens_of(piece.group()) for piece in _PIECE.finditer(text))
 
 
 def cut_to_tokens(text: str, limit: int) -> str:
     """Return the beginning of a text that surely has no more tokens than a limit.
-
-    Args:
-        text: Any text.
-        limit: Tokens.
 
     Returns:
         The text itself where it fits; else it ends before a word.

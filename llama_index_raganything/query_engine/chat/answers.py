@@ -47,7 +47,6 @@ def voices_of(
     """Return who answers: an LLM, and after it the one that answers in its place where there are pictures.
 
     Args:
-        llm: The LLM.
         multimodal: Whether it is sent pictures; None decides by what it is.
         vision_llm: Answers where there are pictures, if ``llm`` sees none and nobody said that it does.
         context_postprocessors: What turns sources into what both read; None makes it for each.
@@ -117,7 +116,6 @@ def whole_response(response: RESPONSE_TYPE, source: ToolOutput) -> AgentChatResp
     """Return a chat response with the metadata of an answer.
 
     Args:
-        response: The answer.
         source: Where it comes from.
     """
     return AgentChatResponse(

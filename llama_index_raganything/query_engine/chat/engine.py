@@ -246,7 +246,6 @@ class RAGAnythingChatEngine(BaseChatEngine):
         """Answer a message.
 
         Args:
-            message: The message.
             chat_history: Messages that take the place of what the memory holds.
         """
         response, source = self._answer(message, chat_history, streaming=False)
@@ -367,7 +366,6 @@ def simple_chat_engine(llm: LLM, chat_history: list[ChatMessage] | None, options
     """Make LlamaIndex's engine that talks to the LLM alone.
 
     Args:
-        llm: The LLM.
         chat_history: Earlier messages.
         options: Its arguments: ``memory``, ``memory_cls``, ``system_prompt``, ``prefix_messages``.
 

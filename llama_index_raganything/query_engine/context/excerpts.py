@@ -71,7 +71,6 @@ def excerpts(
     """Return what of each source an LLM is to read.
 
     Args:
-        question: The question.
         texts: The texts of the sources, best first.
         budget: Tokens of all excerpts together.
         count: Counts the tokens of a text; characters by default.
@@ -227,7 +226,6 @@ class _Choice:
         """Take whole sources in order, then passages by what they are worth.
 
         Args:
-            question: The question.
             sizes: Tokens of each source, its head included.
         """
         for source, size in enumerate(sizes):
@@ -289,12 +287,7 @@ def _values(question: str, passages: Sequence[Passage]) -> list[float]:
 
 
 def passage_scores(question: str, texts: Sequence[str]) -> list[float]:
-    """Return the BM25 score of each text for the content words of a question, with the texts' own statistics.
-
-    Args:
-        question: The question.
-        texts: The texts.
-    """
+    """Return the BM25 score of each text for the content words of a question, with the texts' own statistics."""
     wanted = set(content_tokens(question))
     tokens = [content_tokens(text) for text in texts]
     counts = [Counter(token for token in each if token in wanted) for each in tokens]
@@ -327,7 +320,6 @@ def _printed(passages: Sequence[Passage], chosen: Collection[Passage]) -> str | 
     """Return the chosen passages of one source as one text, None where there are none.
 
     Args:
-        passages: All passages of the source.
         chosen: Those that go in, of all sources.
     """
     printed: list[str] = []

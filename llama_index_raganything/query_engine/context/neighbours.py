@@ -24,7 +24,6 @@ def fetch_nodes(store: Any, node_ids: list[str]) -> dict[str, BaseNode]:
 
     Args:
         store: A vector store or docstore with ``get_nodes(node_ids=...)``, or None.
-        node_ids: Ids of the nodes.
 
     Returns:
         The nodes that were found, by id.
@@ -54,11 +53,7 @@ def fetch_pages(store: Any, results: Iterable[NodeWithScore]) -> dict[str, BaseN
 
 
 def own_page_id(node: BaseNode) -> str:
-    """Return the id of the page that a node is or, if its parent is a page, stands on; empty where there is none.
-
-    Args:
-        node: Any node.
-    """
+    """Return the id of the page that a node is or, if its parent is a page, stands on; empty where there is none."""
     if NodeView(node).is_page:
         return node.node_id
     return node.parent_node.node_id if node.parent_node is not None else ""

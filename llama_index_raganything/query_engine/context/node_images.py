@@ -56,9 +56,6 @@ class ImageFiles:
     def source_of(self, node: BaseNode) -> bytes | Path | None:
         """Return a node's image: its bytes where it carries them, else its file; URLs are not fetched.
 
-        Args:
-            node: Any node.
-
         Raises:
             CorruptFileError: The bytes are no base64.
         """
@@ -70,10 +67,6 @@ class ImageFiles:
 
     def fitted(self, node: BaseNode, max_pixels: int) -> FittedImage | None:
         """Return a node's image as a model takes it; one that cannot be read costs a warning and not the answer.
-
-        Args:
-            node: Any node.
-            max_pixels: Pixels of the result.
 
         Returns:
             The image, or None when there is none to be had.
@@ -89,10 +82,6 @@ class ImageFiles:
 
     def fitted_page(self, node: BaseNode, max_pixels: int) -> FittedImage | None:
         """Return the picture of the PDF page that a node is, rendered from its file.
-
-        Args:
-            node: Any node.
-            max_pixels: Pixels of the result.
 
         Returns:
             The image, or None when the node is no such page or its file is not as it was read.
@@ -110,12 +99,7 @@ class ImageFiles:
             return None
 
     def fitted_figure(self, node: BaseNode, max_pixels: int) -> FittedImage | None:
-        """Return the picture of the best figure or table of a page that was retrieved.
-
-        Args:
-            node: Any node.
-            max_pixels: Pixels of the result.
-        """
+        """Return the picture of the best figure or table of a page that was retrieved."""
         for element in attached_elements(node):
             if element.get("asset"):
                 shown = TextNode(id_=str(element.get("node_id")), metadata={"asset": element["asset"]})
@@ -137,9 +121,6 @@ class ImageFiles:
 def attached_elements(node: BaseNode) -> list[dict[str, Any]]:
     """Return what a page that was retrieved says of its best elements; see :data:`ELEMENTS_KEY`.
 
-    Args:
-        node: Any node.
-
     Returns:
         At most three elements, best first; none for other nodes.
     """
@@ -151,21 +132,13 @@ def attached_elements(node: BaseNode) -> list[dict[str, Any]]:
 
 
 def is_about_a_picture(node: BaseNode) -> bool:
-    """Tell whether a result is a picture, or a page whose best element is one.
-
-    Args:
-        node: Any node.
-    """
+    """Tell whether a result is a picture, or a page whose best element is one."""
     best = attached_elements(node)[:1]
     return has_image(node) or (bool(best) and best[0].get("content_type") == "image")
 
 
 def has_image(node: BaseNode) -> bool:
-    """Tell whether a node is one with an image.
-
-    Args:
-        node: Any node.
-    """
+    """Tell whether a node is one with an image."""
     return isinstance(node, ImageNode) or (isinstance(node, Node) and node.image_resource is not None)
 
 
@@ -196,7 +169,6 @@ def image_record(
     """Return what a notebook needs to show an image beside the answer.
 
     Args:
-        node: The source node.
         number: Its number in the answer, from 1.
         path: The image's file, if it is one.
         size: Width and height in pixels, and bytes, as sent or as stored.

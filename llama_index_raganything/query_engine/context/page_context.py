@@ -40,11 +40,7 @@ _SHOWN_SECTION: Final = "heading"
 
 
 def default_context_tokens(llm: LLM) -> int:
-    """Return how many tokens of sources an LLM is given by default: half of what its window leaves to the prompt.
-
-    Args:
-        llm: The LLM.
-    """
+    """Return how many tokens of sources an LLM is given by default: half of what its window leaves to the prompt."""
     told = llm.metadata
     return max(_LEAST_TOKENS, min(DEFAULT_CONTEXT_TOKENS, (told.context_window - max(0, told.num_output)) // 2))
 

@@ -57,7 +57,6 @@ def with_table(page: str, table: str) -> str:
     A line goes only where the table has all its numbers and words, so that nothing is lost.
 
     Args:
-        page: The page's text.
         table: The table, with caption and notes.
 
     Returns:
@@ -81,11 +80,7 @@ def with_table(page: str, table: str) -> str:
 
 
 def has_rows(table: str) -> bool:
-    """Tell whether a text has a Markdown table in it: a line of cells with a rule under it.
-
-    Args:
-        table: A text.
-    """
+    """Tell whether a text has a Markdown table in it: a line of cells with a rule under it."""
     return any(line.startswith("|") and is_rule(below) for line, below in pairwise(table.split("\n")))
 
 

@@ -86,7 +86,6 @@ def missing_facts(question: str, texts: Sequence[str]) -> list[str]:
     does not matter.
 
     Args:
-        question: The question.
         texts: All that is known: texts of sources, their titles, captions and names of files.
 
     Returns:

@@ -91,7 +91,6 @@ def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
 
     Args:
         number: Number of the source, from 1.
-        source: The source node.
 
     Returns:
         Its passages in reading order.
@@ -282,9 +281,6 @@ def is_heading(block: str) -> bool:
 
 def printed_row(line: str) -> list[str] | None:
     """Read a line of text as a table row: a name, then numbers.
-
-    Args:
-        line: One line.
 
     Returns:
         The name and the numbers, or None. One number makes a row only with a currency or percent sign.

@@ -104,7 +104,6 @@ def find_quotes(question: str, sources: Sequence[NodeWithScore], ranks: Sequence
     """Choose one to three passages that together answer a question.
 
     Args:
-        question: The question.
         sources: Source nodes, best first.
         ranks: Rank of each source, from 0; its place in the sequence by default.
 
@@ -308,7 +307,6 @@ def term_weights(
 
     Args:
         terms: Content words of the question.
-        passages: All passages.
         missing: Names that stand nowhere; unlike other words, they are not paraphrased, so they keep their weight.
 
     Returns:
@@ -384,9 +382,6 @@ def _cite_element(quote: Quote, sources: Sequence[NodeWithScore]) -> Quote:
 
 def without_markers(text: str) -> str:
     """Write the bracketed numbers of a source, such as its own references, with round brackets.
-
-    Args:
-        text: Words of a source.
 
     Returns:
         The words, in which no ``[3]`` can be mistaken for a citation of the answer.

@@ -46,7 +46,6 @@ def links_from(number: int, sources: Sequence[NodeWithScore]) -> list[Link]:
 
     Args:
         number: Number of the source, from 1.
-        sources: Source nodes.
 
     Returns:
         Links that lead away from the source, each other source at most once; none for damaged paths.
@@ -80,8 +79,6 @@ def further_passages(
 
     Args:
         chosen: Passages already quoted, best first.
-        passages: All passages.
-        sources: Source nodes.
         weights: Words of the question and their weights.
         most: How many passages may be quoted in all.
 

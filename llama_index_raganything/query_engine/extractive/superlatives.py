@@ -17,31 +17,19 @@ _NUMERIC_SHARE = 0.6
 
 
 def superlatives_in(question: str) -> list[str]:
-    """Return the words of a question that ask for the highest or lowest.
-
-    Args:
-        question: The question.
-    """
+    """Return the words of a question that ask for the highest or lowest."""
     return [*_MOST.findall(question), *_LEAST.findall(question)]
 
 
 def wants_most(question: str) -> bool | None:
-    """Tell whether a question asks for the highest (True), the lowest (False), or neither (None).
-
-    Args:
-        question: The question.
-    """
+    """Tell whether a question asks for the highest (True), the lowest (False), or neither (None)."""
     if _MOST.search(question):
         return True
     return False if _LEAST.search(question) else None
 
 
 def is_summary(label: str) -> bool:
-    """Tell whether a row or column sums up others, such as one of totals or averages.
-
-    Args:
-        label: Its label.
-    """
+    """Tell whether a row or column sums up others, such as one of totals or averages."""
     return _SUMMARY_ROW.search(label) is not None
 
 

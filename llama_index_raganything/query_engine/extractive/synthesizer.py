@@ -73,7 +73,6 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         """Answer from plain texts.
 
         Args:
-            query_str: The question.
             text_chunks: Texts, best first; the first is ``[1]``.
             **response_kwargs: Ignored.
 
@@ -99,7 +98,6 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         """Answer a question from nodes.
 
         Args:
-            query: The question.
             nodes: Source nodes, best first.
             additional_source_nodes: Nodes to list after the sources, not quoted.
             **response_kwargs: Ignored.

@@ -171,7 +171,6 @@ class CitingSynthesizer(EventedSynthesizer):
         """Answer a question from nodes.
 
         Args:
-            query: The question.
             nodes: Source nodes, best first; the first is ``[1]``.
             additional_source_nodes: Nodes to list after the sources.
             **response_kwargs: Passed on to the LLM.

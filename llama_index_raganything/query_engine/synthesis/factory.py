@@ -42,14 +42,12 @@ def context_for(
     """Return what turns the sources into what an LLM reads: the text of their pages, and pictures for one that sees.
 
     Args:
-        llm: The LLM.
         sees: Whether it is sent pictures.
         page_store: Vector store or docstore that holds all nodes.
         context_tokens: Tokens of all sources together; by default as
             :func:`~llama_index_raganything.query_engine.context.page_context.default_context_tokens` says.
         max_images: Images sent for one question.
         max_pixels: Pixels of an image; larger ones are scaled down.
-        asset_root: Folder of the assets.
     """
     budget = default_context_tokens(llm) if context_tokens is None else context_tokens
     if budget < 1:
@@ -73,7 +71,6 @@ def citing_synthesizer(
     """Make the synthesizer of one LLM.
 
     Args:
-        llm: The LLM.
         sees: Whether it is sent pictures.
         of_inner: Arguments of LlamaIndex's ``get_response_synthesizer``.
         of_citing: Arguments of :class:`CitingSynthesizer`.
@@ -115,7 +112,6 @@ class SightedSynthesizer(BaseSynthesizer):
     RAG-Anything chooses so between its ``llm_model_func`` and its ``vision_model_func``.
 
     Args:
-        reader: Answers from texts.
         viewer: Answers from texts and images.
     """
 

@@ -139,7 +139,6 @@ def answer_from_cells(
     """Look cells up and cite the node that holds them.
 
     Args:
-        question: The question.
         nodes: The retrieved nodes.
         found: The tables that they hold.
         node_store: Where the other parts of a long table are, or None.

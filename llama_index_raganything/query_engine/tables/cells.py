@@ -81,8 +81,6 @@ class Labels:
         """Match the labels of a table.
 
         Args:
-            asked: The question.
-            table: The table.
             place: Its place among the tables.
         """
         rows = tuple(_row_match(asked, row) for row in table.rows)
@@ -94,11 +92,7 @@ class Labels:
         return place, (self.rows[place] if place >= 0 else NO_MATCH)
 
     def value_columns(self, asked: Asked) -> list[int]:
-        """Return the columns with values: those of the years that are asked for, where columns are years.
-
-        Args:
-            asked: The question.
-        """
+        """Return the columns with values: those of the years that are asked for, where columns are years."""
         own = [n for n in range(len(self.table.headers)) if n != self.table.label_column]
         if not asked.years:
             return own
@@ -110,12 +104,7 @@ class Labels:
         return [] if yearly and not asked.years & elsewhere else own
 
     def named_columns(self, asked: Asked, used: Terms) -> list[int]:
-        """Return the value columns whose headers the question names beside a row's label, best first.
-
-        Args:
-            asked: The question.
-            used: Words that name the row.
-        """
+        """Return the value columns whose headers the question names beside a row's label, best first."""
         pool = [n for n in self.value_columns(asked) if self.columns[n].terms - used]
         if not pool:
             return []
@@ -131,7 +120,6 @@ class Labels:
         """Return the share of the question that rows, columns and what stands around the table cover.
 
         Args:
-            asked: The question.
             rows: Places of rows.
             columns: Places of columns.
             also: Further words that are covered.
@@ -150,7 +138,6 @@ class Labels:
         Args:
             coverage: Share of the question that it covers.
             row: How well its row fits.
-            columns: Its columns.
         """
         named = max((self.columns[n].share for n in columns), default=0.0)
         return coverage + _ROW_BONUS * row.share + _COLUMN_BONUS * named - _PER_PLACE * self.place
@@ -160,7 +147,6 @@ def plain_answers(asked: Asked, labels: Labels) -> Iterator[CellAnswer]:
     """Look up cells by the labels of their row and column.
 
     Args:
-        asked: The question.
         labels: How the labels of a table fit.
 
     Yields:
@@ -181,7 +167,6 @@ def cell_line(table: TableWords, row: int, column: int, *, chinese: bool) -> str
     """Return a cell as an answer says it: label of the row, header of the column, the cell as printed, its unit.
 
     Args:
-        table: The table.
         row: Place of the row.
         column: Place of the column.
         chinese: Use Chinese punctuation.
@@ -199,8 +184,6 @@ def unit_text(column: Column, cell: str, *, chinese: bool) -> str:
     """Return the unit and scale of a cell, where the cell does not print them.
 
     Args:
-        column: Its column.
-        cell: The cell as printed.
         chinese: Use Chinese punctuation.
     """
     if column.type != "number" or not any(character.isdigit() for character in cell):
@@ -214,11 +197,7 @@ def unit_text(column: Column, cell: str, *, chinese: bool) -> str:
 
 
 def is_chinese(text: str) -> bool:
-    """Tell whether a text has Chinese characters.
-
-    Args:
-        text: A question.
-    """
+    """Tell whether a text has Chinese characters."""
     return _CJK.search(text) is not None
 
 

@@ -150,11 +150,7 @@ class TableQueryEngine(BaseQueryEngine):
     # -- LlamaIndex's interface ------------------------------------------------------------------------------------
 
     def retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        """Retrieve and postprocess nodes.
-
-        Args:
-            query_bundle: The question.
-        """
+        """Retrieve and postprocess nodes."""
         nodes = self._retriever.retrieve(query_bundle)
         for postprocessor in self._node_postprocessors:
             nodes = postprocessor.postprocess_nodes(nodes, query_bundle=query_bundle)
@@ -176,7 +172,6 @@ class TableQueryEngine(BaseQueryEngine):
         """Answer from nodes.
 
         Args:
-            query_bundle: The question.
             nodes: Nodes with tables, best first.
             additional_source_nodes: Nodes to list after the sources.
 

@@ -127,7 +127,6 @@ def operation_in(asked: Asked, labels: Labels) -> Operation | None:
     """Return what a question asks to compute, unless a label says that the table has it.
 
     Args:
-        asked: The question.
         labels: How the labels of a table fit.
     """
     text = asked.text
@@ -146,7 +145,6 @@ def compute(asked: Asked, labels: Labels, operation: Operation) -> CellAnswer | 
     """Compute over the row or column that a question names.
 
     Args:
-        asked: The question.
         labels: How the labels of a table fit.
         operation: What to compute.
 

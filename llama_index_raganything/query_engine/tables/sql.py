@@ -145,7 +145,6 @@ class TableSQLDatabase(SQLDatabase):
 
         Args:
             table_name: Name of a relation.
-            data: Values.
         """
         raise _unsupported("cannot be written to")
 
@@ -252,11 +251,7 @@ def result_text(result: SQLResult, record: TableRecord) -> str:
 
 
 def table_text(record: TableRecord) -> str:
-    """Return what a table is, and the units of its columns.
-
-    Args:
-        record: The table.
-    """
+    """Return what a table is, and the units of its columns."""
     about = [f"Table {record.name}", *(f"{key}: {value}" for key, value in _about(record).items())]
     units = [f"{column.name} in {column.measure}" for column in record.columns if column.measure]
     return "\n".join([*about, *([f"units: {', '.join(units)}"] if units else [])])[:DESCRIBED_CHARS]

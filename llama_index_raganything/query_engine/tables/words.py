@@ -52,11 +52,7 @@ def years_in(text: str) -> frozenset[str]:
 
 
 def label_terms(text: str) -> Terms:
-    """Return the words of a label without years; its function words only where it has no others.
-
-    Args:
-        text: A label.
-    """
+    """Return the words of a label without years; its function words only where it has no others."""
     bare = without_function_words(_YEAR.sub(" ", _FOOTNOTE_MARK.sub(" ", text[:_CELL_CHARS])))
     return frozenset(content_tokens(bare) or tokenize(bare)) - _YEAR_WORDS
 
@@ -104,11 +100,7 @@ class TableWords:
 
     @classmethod
     def of(cls, record: TableRecord) -> TableWords:
-        """Read the words of a table.
-
-        Args:
-            record: The table.
-        """
+        """Read the words of a table."""
         label = next((n for n, column in enumerate(record.columns) if column.type == "text"), 0)
         return cls(
             record=record,
@@ -172,7 +164,6 @@ class Asked:
         """Read a question over tables.
 
         Args:
-            question: The question.
             tables: The tables that may answer it.
         """
         words = question_words(without_function_words(question))
@@ -200,11 +191,7 @@ class Asked:
         return cls(question, tuple(dict.fromkeys(terms)), frozenset(renamed), years, weights, unknown)
 
     def match(self, label: Terms) -> Match:
-        """Return how well a label fits.
-
-        Args:
-            label: Its words.
-        """
+        """Return how well a label fits."""
         shared = label & self.weights.keys()
         if not shared:
             return NO_MATCH

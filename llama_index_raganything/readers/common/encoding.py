@@ -32,7 +32,6 @@ def decode_text(data: bytes, declared: str | None = None) -> str:
     UTF-8, statistical detection by charset-normalizer, Windows-1252.
 
     Args:
-        data: Bytes of a text file.
         declared: Encoding that the file or its carrier states.
 
     Returns:

@@ -155,9 +155,6 @@ def covered_share(inner: FloatBox, outer: FloatBox) -> float:
 def is_row(text: str) -> bool:
     """Tell whether a line is a row of a table.
 
-    Args:
-        text: One line.
-
     Returns:
         True when it ends with two figures.
     """

@@ -82,7 +82,6 @@ def run_docvortex(path: Path, data: bytes | None = None) -> Any:
     """Run docvortex on a file that is not a PDF.
 
     Args:
-        path: The file.
         data: Content to parse in place of the file's own.
 
     Returns:

@@ -53,8 +53,6 @@ def parse_with_raganything(name: str, path: Path, options: ParseOptions, assets:
     """Parse a file with a parser of RAG-Anything's registry.
 
     Args:
-        name: Its name.
-        path: The file.
         options: ``ocr`` becomes ``method``; ``parser_kwargs`` go to the parser, but for ``allow_download``, which
             lets it fetch its weights.
         assets: Where images go.

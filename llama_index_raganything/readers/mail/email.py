@@ -143,9 +143,6 @@ def part_text(part: Message) -> str:
 def inline_images(parts: list[Message]) -> dict[str, bytes]:
     """Return the images of a message by the names that its HTML uses.
 
-    Args:
-        parts: All parts of the message.
-
     Returns:
         Bytes by ``cid:`` URI and by content location.
     """

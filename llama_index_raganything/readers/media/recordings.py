@@ -131,11 +131,7 @@ def readable_time(seconds: float) -> str:
 
 
 def readable_size(size_bytes: int) -> str:
-    """Return a number of bytes as ``"12 bytes"``, ``"1.5 kB"`` or ``"2.0 MB"``.
-
-    Args:
-        size_bytes: Bytes.
-    """
+    """Return a number of bytes as ``"12 bytes"``, ``"1.5 kB"`` or ``"2.0 MB"``."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size_bytes >= scale:
             return f"{size_bytes / scale:.1f} {unit}"
@@ -263,7 +259,6 @@ def parse_media(path: Path, options: ParseOptions, assets: AssetStore) -> Parsed
     """Turn an audio or video file into one element; its streams are not decoded.
 
     Args:
-        path: The file.
         options: Unused; there is nothing to choose.
         assets: Where a copy of the file goes, up to :data:`MAX_COPIED_BYTES`.
 

@@ -18,7 +18,6 @@ def repair_docx(path: Path, elements: list[Element], _assets: AssetStore | None)
     """Add the paragraphs and names that the elements of a Word file lack.
 
     Args:
-        path: The file.
         elements: docvortex' elements.
 
     Returns:

@@ -19,7 +19,6 @@ def repair_epub(path: Path, elements: list[Element], _assets: AssetStore | None)
     """Add the paragraphs that the elements of a book lack.
 
     Args:
-        path: The file.
         elements: docvortex' elements.
 
     Returns:

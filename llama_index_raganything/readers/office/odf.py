@@ -21,7 +21,6 @@ def repair_odt(path: Path, elements: list[Element], _assets: AssetStore | None) 
     """Add the paragraphs that the elements of a text document lack.
 
     Args:
-        path: The file.
         elements: docvortex' elements.
 
     Returns:
@@ -35,7 +34,6 @@ def repair_odp(path: Path, elements: list[Element], _assets: AssetStore | None) 
     """Add the paragraphs that the elements of a presentation lack, slide by slide.
 
     Args:
-        path: The file.
         elements: docvortex' elements; their page is the position of the slide.
 
     Returns:
@@ -48,7 +46,6 @@ def repair_ods(path: Path, elements: list[Element], _assets: AssetStore | None) 
     """Add the sheet names, comments and paragraphs that the elements of a spreadsheet lack.
 
     Args:
-        path: The file.
         elements: docvortex' elements; their page is the position of the sheet.
 
     Returns:

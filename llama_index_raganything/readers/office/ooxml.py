@@ -208,7 +208,6 @@ def chart_parts(package: Package, part: str) -> list[str]:
 
     Args:
         package: The opened file.
-        part: Name of the part.
 
     Returns:
         Names of chart parts.

@@ -22,7 +22,6 @@ def repair_pptx(path: Path, elements: list[Element], assets: AssetStore | None) 
     """Add the paragraphs, pictures and names that the elements of a presentation lack.
 
     Args:
-        path: The file.
         elements: docvortex' elements; their page is the position of the slide.
         assets: Where pictures go; None stores none.
 

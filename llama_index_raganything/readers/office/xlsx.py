@@ -23,7 +23,6 @@ def repair_xlsx(path: Path, elements: list[Element], _assets: AssetStore | None)
     """Add the names, comments and texts that the elements of a workbook lack.
 
     Args:
-        path: The file.
         elements: docvortex' elements; their page is the position of the sheet among the visible worksheets.
 
     Returns:

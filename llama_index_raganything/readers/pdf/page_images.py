@@ -66,7 +66,6 @@ class PagePictures:
         """Return the picture of a page as JPEG.
 
         Args:
-            source: Path of the file.
             content_hash: SHA-256 of the file as it was read, in hex.
             page: 1-based number of the page.
 

@@ -182,9 +182,6 @@ class PageParser:
 def recognise_page(picture: PagePicture) -> list[Line]:
     """Recognise a page's lines from its pixels.
 
-    Args:
-        picture: The page.
-
     Returns:
         Lines with boxes in thousandths of the page; none when the page cannot be rendered.
     """

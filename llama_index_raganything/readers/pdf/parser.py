@@ -89,7 +89,6 @@ def select_pages(page_range: str | None, count: int) -> list[int]:
 
     Args:
         page_range: 1-based inclusive ranges such as ``"1-5,8,20-"``, or None for all pages.
-        count: Pages of the file.
 
     Returns:
         0-based pages in increasing order, those beyond the file left out.

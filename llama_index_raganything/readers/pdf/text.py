@@ -64,9 +64,6 @@ class PageText:
 def open_pdf(path: Path) -> Any:
     """Open a PDF file with pdfium.
 
-    Args:
-        path: The file.
-
     Returns:
         A ``pypdfium2.PdfDocument``; the caller closes it.
 
@@ -226,9 +223,6 @@ def is_garbled(text: str) -> bool:
 
 def is_right_to_left(text: str) -> bool:
     """Tell whether at least a tenth of the characters are written from right to left.
-
-    Args:
-        text: Any text.
 
     Returns:
         True for Arabic, Persian, Hebrew and the like.

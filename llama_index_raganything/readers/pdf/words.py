@@ -74,9 +74,6 @@ def with_lost_words(page: PageText, structure: list[Element], lines: Callable[[]
 def is_shattered(elements: Iterable[Element]) -> bool:
     """Tell whether a table without rules was taken apart into single figures.
 
-    Args:
-        elements: Elements of one page.
-
     Returns:
         True when at least :data:`MIN_SHATTERED` text elements hold no word.
     """
@@ -85,9 +82,6 @@ def is_shattered(elements: Iterable[Element]) -> bool:
 
 def without_shattered(elements: Sequence[Element]) -> list[Element]:
     """Leave out single figures and what stands beside them, so that whole rows can take their place.
-
-    Args:
-        elements: Elements of one page.
 
     Returns:
         The elements that have nothing to do with the shattered table.
@@ -104,7 +98,6 @@ def place_lines(
 
     Args:
         elements: Elements of the page in reading order.
-        lines: Lines of the page.
         page: 1-based page.
         ocr: Whether the lines were recognised from pixels.
         reorder: Whether the lines' own order says nothing.
@@ -134,7 +127,6 @@ def reworded(element: Element, lines: Iterable[Line]) -> Element:
     """Replace an element's words by the lines of the text layer inside its box.
 
     Args:
-        element: An element of the page.
         lines: Lines of the page's text layer.
 
     Returns:
@@ -148,7 +140,6 @@ def formula_words(element: Element, lines: Iterable[Line]) -> Element:
     """Give a formula without LaTeX the characters that stand in its box.
 
     Args:
-        element: An element of the page.
         lines: Lines of the page's text layer.
 
     Returns:

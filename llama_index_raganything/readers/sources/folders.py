@@ -215,11 +215,7 @@ class FolderRules:
 
 
 def is_milvus_lite(folder: Path) -> bool:
-    """Tell whether a folder is a database of Milvus Lite.
-
-    Args:
-        folder: Any path.
-    """
+    """Tell whether a folder is a database of Milvus Lite."""
     if folder.suffix != ".db" or not folder.is_dir():
         return False
     return (folder / "LOCK").exists() and ((folder / "collections").is_dir() or (folder / "databases").is_dir())

@@ -154,7 +154,6 @@ def with_suffix(path: Path, file_format: FileFormat) -> Iterator[Path]:
     """Give a file under the extension that fits its content, for parsers that go by name.
 
     Args:
-        path: The file.
         file_format: What it is.
 
     Yields:
@@ -197,7 +196,6 @@ def named_bytes(name: Any, data: Any) -> tuple[Any, Any]:
     """Return the pair that stands for a file in memory.
 
     Args:
-        name: Its file name.
         data: Its bytes, or a binary stream.
 
     Raises:

@@ -37,9 +37,6 @@ _Lines = list[str]
 def parse_asciidoc(text: str) -> list[Element]:
     """Turn AsciiDoc into elements.
 
-    Args:
-        text: The document.
-
     Returns:
         The elements in order; a block title becomes the caption of the table, image or listing below it.
     """

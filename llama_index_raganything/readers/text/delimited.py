@@ -84,9 +84,6 @@ def find_delimiter(text: str, default: str = ",") -> str:
 def is_header(row: list[str]) -> bool:
     """Tell whether a first row names the columns: no blanks at the start, no numbers but years.
 
-    Args:
-        row: Cells.
-
     Returns:
         True when most cells are words.
     """

@@ -46,9 +46,6 @@ _MULTICOLUMN = re.compile(r"\\multi(?:column|row)\s*\{[^{}]*\}\s*\{[^{}]*\}\s*" 
 def parse_latex(text: str) -> list[Element]:
     """Turn a LaTeX source into elements.
 
-    Args:
-        text: The source.
-
     Returns:
         The elements in order.
     """

@@ -44,10 +44,6 @@ def parse_prose(text: str) -> list[Element]:
 def parse_source(text: str, language: str) -> list[Element]:
     """Turn source code or data into code elements of bounded length.
 
-    Args:
-        text: The source.
-        language: Name of the language.
-
     Returns:
         Code elements in order.
     """

@@ -176,7 +176,6 @@ def page_to_parsed(html: str, resolve_image: ImageResolver | None) -> ParsedFile
     """Turn a whole web page into elements, with what its head says.
 
     Args:
-        html: The page.
         resolve_image: Stores the image behind a reference.
 
     Returns:
@@ -194,9 +193,6 @@ def page_to_parsed(html: str, resolve_image: ImageResolver | None) -> ParsedFile
 
 def first_heading(elements: list[Element]) -> str | None:
     """Return the text of the first heading of the highest level, or None without headings.
-
-    Args:
-        elements: Elements of a document.
 
     Returns:
         The heading's text.
@@ -370,10 +366,6 @@ class _Walker:
 
 def table_element(html: str, caption: str = "") -> Element | None:
     """Make a table element from the HTML of one table.
-
-    Args:
-        html: The table.
-        caption: Its caption.
 
     Returns:
         The element, or None when the table has no text.

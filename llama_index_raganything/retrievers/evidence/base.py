@@ -104,7 +104,6 @@ class CandidateRetriever(BaseRetriever):
 
         Args:
             session: The candidates, known by their profiles.
-            query: The question.
 
         Yields:
             Requests to the store.
@@ -266,7 +265,6 @@ def result_of(node: BaseNode, evidence: dict[str, float], score: float) -> NodeW
     """Return a stored node as a result: a copy with the account of its score.
 
     Args:
-        node: The node.
         evidence: What every signal added.
         score: How probable it is that the node bears on the question.
     """
@@ -280,9 +278,6 @@ def result_of(node: BaseNode, evidence: dict[str, float], score: float) -> NodeW
 
 def store_of(retriever: BaseRetriever) -> BasePydanticVectorStore | None:
     """Return the store in which a retriever of ours, or the first of those that it asks, finds its nodes.
-
-    Args:
-        retriever: Any retriever.
 
     Returns:
         The store; None where no retriever of ours is found.

@@ -139,8 +139,6 @@ def keyword_hits(
 
     Args:
         retriever: Whose store, filters and number of candidates hold.
-        graph: The graph.
-        query: The question.
 
     Yields:
         Requests.
@@ -179,8 +177,6 @@ def select_by_sets(
         graph: The links.
         weights: How much the parts of the walk count.
         gate: When links over names are followed.
-        session: The candidates.
-        query: The question.
         only: Takes the nodes in order and returns the ids of those to keep; all by default. The others still take
             part in sets.
         top: How many to return; the retriever's ``similarity_top_k`` by default.

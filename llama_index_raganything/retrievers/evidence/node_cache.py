@@ -73,9 +73,6 @@ class NodeMemory:
     def recall(self, node_ids: Iterable[str]) -> dict[str, Profile]:
         """Return the profiles that are remembered.
 
-        Args:
-            node_ids: Ids of nodes.
-
         Returns:
             Profiles by id; ids that are not remembered are left out.
         """
@@ -89,12 +86,7 @@ class NodeMemory:
         return found
 
     def keep(self, profile: Profile, node: BaseNode) -> None:
-        """Remember a profile, if the node's id derives from its content.
-
-        Args:
-            profile: The profile.
-            node: Its node.
-        """
+        """Remember a profile, if the node's id derives from its content."""
         if "content_type" not in node.metadata or not _CONTENT_ID.fullmatch(node.node_id):
             return
         with self._lock:
@@ -123,11 +115,7 @@ class NodeMemory:
         return made
 
     def forget(self, node_ids: Iterable[str]) -> None:
-        """Forget nodes that are no longer stored as they were.
-
-        Args:
-            node_ids: Ids of nodes.
-        """
+        """Forget nodes that are no longer stored as they were."""
         with self._lock:
             for node_id in node_ids:
                 self._profiles.pop(node_id, None)

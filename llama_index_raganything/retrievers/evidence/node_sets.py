@@ -112,8 +112,6 @@ class SetRanking:
         """Rank the candidates of a session, and what is linked to them.
 
         Args:
-            session: The candidates.
-            query: The question.
             top: How many to explain.
 
         Yields:

@@ -68,11 +68,7 @@ def shown_path(steps: Iterable[Step], nodes: Mapping[str, BaseNode]) -> list[dic
 
 
 def title_of(node: BaseNode) -> str:
-    """Return a few words by which a person knows a node: its label, title or section, or how its text begins.
-
-    Args:
-        node: A node.
-    """
+    """Return a few words by which a person knows a node: its label, title or section, or how its text begins."""
     for key in ("label", "title", "section"):
         if node.metadata.get(key):
             return str(node.metadata[key])

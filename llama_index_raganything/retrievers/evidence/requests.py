@@ -74,7 +74,6 @@ def mentions(filters: MetadataFilters | None, keys: frozenset[str]) -> bool:
 
     Args:
         filters: Filters, or None.
-        keys: Metadata keys.
     """
     if filters is None:
         return False
@@ -101,7 +100,6 @@ def look_ups(
     """Return the requests for pages and labelled elements that a question names outright.
 
     Args:
-        question: The question.
         documents: Ids of the documents to look into, those with the best candidates first.
         filters: The caller's filters, which hold for these requests too.
         page_nodes: Whether pages are nodes of their own; otherwise all elements of a named page are asked for.

@@ -36,9 +36,6 @@ class Session:
     def read(self, node_ids: Iterable[str]) -> Reading:
         """Get to know nodes by id that are not remembered.
 
-        Args:
-            node_ids: Ids of nodes.
-
         Yields:
             Requests.
         """

@@ -103,7 +103,6 @@ def matching(
 
     Args:
         items: Things.
-        words: The words.
         texts: Texts of their nodes by id.
         page_texts: Texts of pages by document and number.
 
@@ -139,7 +138,6 @@ def marked(thing: Thing, items: Sequence[Item], texts: Mapping[str, str]) -> lis
     """Return the things that are of a finer kind than their content type tells, such as charts among pictures.
 
     Args:
-        thing: The kind.
         items: Things of its content type.
         texts: Texts of their nodes by id.
 
@@ -185,7 +183,6 @@ def says(text: str, words: str) -> bool:
     """Return whether a text has a word in any of its forms, or several words as they are but for case and spacing.
 
     Args:
-        text: The text.
         words: The words; quotation marks around them do not count.
     """
     phrase = " ".join(normalize(words.strip("\"'“”‘’")).split())

@@ -80,11 +80,7 @@ PageText = tuple[Row, str]
 
 
 def content_types_of(things: Iterable[Thing]) -> list[str]:
-    """Return the content types of the nodes that may be of some kinds; a labelled table may have become a picture.
-
-    Args:
-        things: Kinds of things.
-    """
+    """Return the content types of the nodes that may be of some kinds; a labelled table may have become a picture."""
     types = {name for thing in things for name in thing.content_types}
     return sorted(types | ({"image"} if "table" in types else set()))
 
@@ -93,8 +89,6 @@ def items_of(thing: Thing, rows: Sequence[Row], pages: Sequence[PageText]) -> li
     """Return the things of one kind, parts of one element as one, in reading order.
 
     Args:
-        thing: The kind.
-        rows: Metadata of nodes.
         pages: Pages whose captions and headings count too.
 
     Returns:
@@ -189,7 +183,6 @@ def pages_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
 
     Args:
         thing: Pages or slides.
-        rows: Metadata of page nodes.
 
     Returns:
         Distinct pages, by document and number.
@@ -202,10 +195,6 @@ def pages_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
 
 def sections_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
     """Return the sections of the highest level that has more than one, or all that start with a word of their kind.
-
-    Args:
-        thing: Sections.
-        rows: Metadata of nodes.
 
     Returns:
         Sections by document, in reading order.
@@ -226,12 +215,7 @@ def sections_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
 
 
 def innermost_sections_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
-    """Return the sections in which nodes stand, each once.
-
-    Args:
-        thing: Sections.
-        rows: Metadata of nodes.
-    """
+    """Return the sections in which nodes stand, each once."""
     first: dict[tuple[str, str], Row] = {}
     for row in sorted((row for row in rows if row.get("section")), key=_place):
         first.setdefault((str(row["doc_id"]), str(row["section"])), row)
@@ -240,10 +224,6 @@ def innermost_sections_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
 
 def documents_of(thing: Thing, rows: Sequence[Row]) -> list[Item]:
     """Return documents as things.
-
-    Args:
-        thing: Documents.
-        rows: Metadata of nodes.
 
     Returns:
         One per document, by name.

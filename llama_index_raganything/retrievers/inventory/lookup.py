@@ -36,10 +36,7 @@ class Look:
     """One look into a store: what it holds of what a question asks for, under the caller's filters.
 
     Args:
-        store: The store.
         ledger: Knows the documents, where there is one.
-        filters: The caller's filters.
-        question: The question.
     """
 
     def __init__(

@@ -34,7 +34,6 @@ def entries_of(
     """Return an inventory, one entry for each document and kind of thing.
 
     Args:
-        question: The question.
         items: The things found, in order.
         documents: Ids and names of the documents looked into, for those that hold none.
         max_listed: How many things are listed in all.
@@ -62,8 +61,6 @@ def text_of(question: WholeDocumentQuestion, entries: Sequence[Entry], count: in
     """Return an inventory as a text.
 
     Args:
-        question: The question.
-        entries: The entries.
         count: How many things there are in all.
         is_partial: There may be more, which were not looked at.
     """
@@ -86,7 +83,6 @@ def more_text(count: int, *, chinese: bool) -> str:
 
     Args:
         count: How many more.
-        chinese: In Chinese.
     """
     return f"另有{count}个" if chinese else f"and {count} more"
 

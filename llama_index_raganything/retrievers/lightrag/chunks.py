@@ -21,9 +21,6 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 def document_id(node_id: str) -> str:
     """Return the LightRAG document id, which is also its file path, of a node.
 
-    Args:
-        node_id: Any string.
-
     Returns:
         The node id itself where it is plain. Other ids are hashed: LightRAG writes file paths into GraphML, which
         forbids control characters, joins them with ``<SEP>``, and since 1.5 keeps only what follows the last slash.
@@ -126,7 +123,6 @@ class ChunkTable:
         """Return the nodes behind a chunk.
 
         Args:
-            chunk_id: Its id.
             file_path: Its file path, a document id where we have built the folder.
 
         Returns:

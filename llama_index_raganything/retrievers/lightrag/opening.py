@@ -153,9 +153,6 @@ class ReversibleTokenizer:
     def encode(self, content: str) -> list[str]:
         """Return the tokens of a text.
 
-        Args:
-            content: Any text.
-
         Returns:
             Pieces of up to twelve letters with the white space before them.
         """
@@ -246,7 +243,6 @@ def embedding_function(embed_model: BaseEmbedding, dimension: int, failures: Fai
     """Return an embedding model as LightRAG's ``EmbeddingFunc``.
 
     Args:
-        embed_model: The model.
         dimension: Dimension of its vectors.
         failures: Is told of every failure.
 

@@ -37,9 +37,6 @@ class NodeSource:
     def decides(self, node_id: str) -> bool:
         """Tell whether a node that was looked up in vain must not be replaced by its chunk's text.
 
-        Args:
-            node_id: Its id.
-
         Returns:
             True where a store is the boundary of its tenant, or the node is known and did not pass the filters.
         """
@@ -108,7 +105,6 @@ def passing(nodes: Sequence[BaseNode], filters: MetadataFilters | None) -> list[
     """Return the nodes that pass some filters.
 
     Args:
-        nodes: Nodes.
         filters: Filters; all pass where there are none.
 
     Returns:
@@ -182,7 +178,6 @@ def query_arguments(query: str, mode: str, count: int, *, own_keywords: bool) ->
     """Return what to ask LightRAG.
 
     Args:
-        query: The question.
         mode: LightRAG's mode.
         count: How many chunks to ask for.
         own_keywords: Give the question's content words as keywords, so that no LLM is asked for them.
@@ -216,7 +211,6 @@ def read_hits(answer: Mapping[str, Any], mode: str) -> list[ChunkHit]:
     """Read the answer of ``aquery_data``.
 
     Args:
-        answer: The answer.
         mode: The mode asked for.
 
     Returns:

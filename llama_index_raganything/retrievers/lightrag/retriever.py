@@ -175,7 +175,6 @@ class LightRAGRetriever(BaseRetriever):
         """Build a working directory without blocking the event loop; see :meth:`from_nodes`.
 
         Args:
-            nodes: The nodes.
             working_dir: LightRAG's working directory.
             show_progress: Show a progress bar.
             strict: Raise at the end when a node failed.
@@ -192,7 +191,6 @@ class LightRAGRetriever(BaseRetriever):
         """Add nodes; one that is there with another text is replaced.
 
         Args:
-            nodes: The nodes.
             show_progress: Show a progress bar.
             strict: Raise at the end when a node failed; by default it is logged.
 
@@ -215,7 +213,6 @@ class LightRAGRetriever(BaseRetriever):
         """Add nodes without blocking the event loop; see :meth:`add_nodes`.
 
         Args:
-            nodes: The nodes.
             show_progress: Show a progress bar.
             strict: Raise at the end when a node failed.
 
@@ -241,11 +238,7 @@ class LightRAGRetriever(BaseRetriever):
         self._source.record(self._settings.folder, dropped=node_ids)
 
     async def adelete_nodes(self, node_ids: Sequence[str]) -> None:
-        """Take nodes out without blocking the event loop; see :meth:`delete_nodes`.
-
-        Args:
-            node_ids: Ids.
-        """
+        """Take nodes out without blocking the event loop; see :meth:`delete_nodes`."""
         await self._arun(self._session().delete(list(node_ids)))
         await asyncio.to_thread(partial(self._source.record, self._settings.folder, dropped=node_ids))
 

@@ -118,7 +118,6 @@ class Session:
         """Ask for chunks.
 
         Args:
-            text: The question.
             arguments: Arguments of ``QueryParam``.
 
         Returns:

@@ -92,7 +92,6 @@ def prepare_folder(working_dir: str | Path, workspace: str, *, with_milvus: bool
 
     Args:
         working_dir: LightRAG's working directory.
-        workspace: The workspace.
         with_milvus: Whether the vectors are kept in Milvus.
 
     Raises:

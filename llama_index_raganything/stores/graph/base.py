@@ -78,9 +78,6 @@ class FactStore(PropertyGraphStore):
     def facts(self, node_ids: Sequence[str]) -> list[NodeFacts]:
         """Return the facts of nodes, read by primary key.
 
-        Args:
-            node_ids: Ids of nodes.
-
         Returns:
             Their facts in the same order; nodes without facts are left out.
 
@@ -100,11 +97,7 @@ class FactStore(PropertyGraphStore):
         return self._facts.scan(doc_ids, since)
 
     def delete_facts(self, node_ids: Sequence[str]) -> None:
-        """Delete the facts of nodes, and the names that only they have; triples stay.
-
-        Args:
-            node_ids: Ids of nodes.
-        """
+        """Delete the facts of nodes, and the names that only they have; triples stay."""
         if node_ids:
             self._facts.delete(node_ids)
             self._tables.changed("delete")
@@ -135,9 +128,6 @@ class FactStore(PropertyGraphStore):
 
     def sources(self, ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
         """Return where entities come from.
-
-        Args:
-            ids: Ids of entities.
 
         Returns:
             For each id pairs of node id and document id, either "" when unknown: what says so in triples, and the

@@ -78,11 +78,7 @@ class GraphTable:
         return self._ready
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Insert rows, or replace those with the same key; make the collection when there is none.
-
-        Args:
-            rows: Rows.
-        """
+        """Insert rows, or replace those with the same key; make the collection when there is none."""
         if not rows:
             return
         connection = self._connection()
@@ -98,7 +94,6 @@ class GraphTable:
 
         Args:
             expression: Which rows; all when empty.
-            fields: Which fields.
             limit: At most so many rows.
         """
         if self.exists():
@@ -111,7 +106,6 @@ class GraphTable:
 
         Args:
             keys: Primary keys.
-            fields: Which fields.
         """
         found: dict[str, Row] = {}
         wanted = list(dict.fromkeys(keys))
@@ -149,7 +143,6 @@ class GraphTable:
         """Delete the rows of this tenant that have one of some values.
 
         Args:
-            column: Name of a column.
             values: The values; none of them deletes nothing.
             extra: Further restricts the rows.
         """
@@ -196,8 +189,6 @@ class GraphTable:
         """Return rows of any tenant.
 
         Args:
-            expression: Which rows.
-            fields: Which fields.
             limit: At most so many.
         """
         return list(scan(self._connection(), self.name, expression, fields, limit))
@@ -298,7 +289,6 @@ class GraphTables:
         """Write the embeddings of entities; those of entities that come without one are deleted.
 
         Args:
-            rows: Rows of entities.
             embeddings: For each its embedding, or None.
 
         Raises:

@@ -24,9 +24,6 @@ class Deletion:
 
     Args:
         tables: Its collections.
-        entities: Its entities.
-        triples: Its triples.
-        facts: Its node facts.
     """
 
     def __init__(self, tables: GraphTables, entities: EntityRows, triples: TripleRows, facts: FactRows) -> None:
@@ -36,11 +33,7 @@ class Deletion:
         self._facts = facts
 
     def entities(self, ids: Sequence[str]) -> None:
-        """Delete entities or chunks with all their sources, and the triples at whose ends they are.
-
-        Args:
-            ids: Ids.
-        """
+        """Delete entities or chunks with all their sources, and the triples at whose ends they are."""
         self._delete_entities([shortened(str(entity)) for entity in ids])
 
     def _delete_entities(self, names: Sequence[str]) -> None:
@@ -81,7 +74,6 @@ class Deletion:
         """Delete everything that comes from some nodes.
 
         Args:
-            node_ids: Ids of nodes.
             chunks: The nodes themselves too.
         """
         sources = [node_id for node_id in dict.fromkeys(node_ids) if node_id]
@@ -95,11 +87,7 @@ class Deletion:
             self._tables.entities.delete_any("source", sources, any_of("kind", ["chunk"]))
 
     def documents(self, doc_ids: Sequence[str]) -> None:
-        """Delete everything that comes from some documents.
-
-        Args:
-            doc_ids: Ids of documents.
-        """
+        """Delete everything that comes from some documents."""
         documents = [doc_id for doc_id in dict.fromkeys(doc_ids) if doc_id]
         if not documents:
             return

@@ -126,11 +126,7 @@ class EntityRows:
         ]
 
     def by_ids(self, ids: Iterable[str]) -> dict[str, LabelledNode]:
-        """Return entities and chunks by shortened id, in the order asked for.
-
-        Args:
-            ids: Ids.
-        """
+        """Return entities and chunks by shortened id, in the order asked for."""
         return self.by_columns(shortened(str(entity)) for entity in ids)
 
     def by_columns(self, entities: Iterable[str]) -> dict[str, LabelledNode]:
@@ -173,11 +169,7 @@ class EntityRows:
         return list(dict.fromkeys(row["entity"] for row in rows if row_matches(row, properties)))
 
     def chunks(self, node_ids: Sequence[str]) -> list[ChunkNode]:
-        """Return chunks by primary key, in the order asked for.
-
-        Args:
-            node_ids: Ids of nodes.
-        """
+        """Return chunks by primary key, in the order asked for."""
         tenant = self._tables.tenant
         keys = [entity_key(tenant, shortened(node_id), node_id) for node_id in dict.fromkeys(node_ids)]
         rows = self._tables.entities.get(keys, ["kind", "payload", "overflow"])
@@ -186,11 +178,7 @@ class EntityRows:
         ]
 
     def named(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """Return for each name the ids of the entities that go by it, however it is written.
-
-        Args:
-            names: Names.
-        """
+        """Return for each name the ids of the entities that go by it, however it is written."""
         keys = {name: name_key(name) for name in names}
         wanted = sorted({key for key in keys.values() if key})
         found: dict[str, set[str]] = {key: set() for key in keys.values()}
@@ -201,11 +189,7 @@ class EntityRows:
         return {name: sorted(found[key]) for name, key in keys.items()}
 
     def sources(self, ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
-        """Return for each entity the nodes and documents it comes from.
-
-        Args:
-            ids: Ids of entities.
-        """
+        """Return for each entity the nodes and documents it comes from."""
         wanted = {shortened(entity): entity for entity in ids}
         found: dict[str, set[tuple[str, str]]] = {entity: set() for entity in wanted.values()}
         names = list(wanted)

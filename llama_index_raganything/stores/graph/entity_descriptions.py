@@ -106,7 +106,6 @@ def similar_names(store: FactStore, name: str, limit: int) -> list[str]:
 
     Args:
         store: The stored graph; the first nodes only are looked at.
-        name: A name.
         limit: How many to return.
 
     Returns:

@@ -62,9 +62,6 @@ class FactRows:
     def put(self, facts: Sequence[NodeFacts]) -> None:
         """Write the facts of nodes; those of a node that has some are replaced.
 
-        Args:
-            facts: Facts.
-
         Raises:
             NodeValueError: Those of one node cannot be stored; nothing was written.
         """
@@ -79,11 +76,7 @@ class FactRows:
         self._tables.entities.write([_name_row(self._tables.tenant, key, name) for key, name in names.items()])
 
     def get(self, node_ids: Sequence[str]) -> list[NodeFacts]:
-        """Return the facts of nodes in the order asked for; nodes without facts are left out.
-
-        Args:
-            node_ids: Ids of nodes.
-        """
+        """Return the facts of nodes in the order asked for; nodes without facts are left out."""
         keys = [self._key(node_id) for node_id in dict.fromkeys(node_ids)]
         rows = self._tables.facts.get(keys, _FIELDS)
         return [_facts_of(rows[key]) for key in keys if key in rows]
@@ -105,11 +98,7 @@ class FactRows:
                 yield _facts_of(row)
 
     def delete(self, node_ids: Sequence[str]) -> None:
-        """Delete the facts of nodes, and the names that only they have.
-
-        Args:
-            node_ids: Ids of nodes.
-        """
+        """Delete the facts of nodes, and the names that only they have."""
         self._forget(node_ids)
         self._tables.facts.delete_keys([self._key(node_id) for node_id in dict.fromkeys(node_ids)])
 
@@ -117,7 +106,6 @@ class FactRows:
         """Yield the nodes that have names, however these are written.
 
         Args:
-            names: Names.
             limit: Look at so many nodes at most.
 
         Yields:

@@ -117,31 +117,19 @@ class KnowledgeGraph:
             self._write(write, lambda _: None)
 
     def delete_facts(self, node_ids: Sequence[str]) -> None:
-        """Delete the facts of nodes; triples stay.
-
-        Args:
-            node_ids: Ids of nodes.
-        """
+        """Delete the facts of nodes; triples stay."""
         if node_ids:
             self._write(lambda: self.store.delete_facts(node_ids), lambda mirror: mirror.remove(node_ids))
 
     def delete_nodes(self, node_ids: Sequence[str]) -> None:
-        """Delete everything that comes from nodes, triples too.
-
-        Args:
-            node_ids: Ids of nodes.
-        """
+        """Delete everything that comes from nodes, triples too."""
         if node_ids:
             self._write(
                 lambda: self.store.delete_llama_nodes(node_ids=list(node_ids)), lambda mirror: mirror.remove(node_ids)
             )
 
     def delete_document(self, doc_id: str) -> None:
-        """Delete everything that comes from a document; what other documents say too stays.
-
-        Args:
-            doc_id: The document.
-        """
+        """Delete everything that comes from a document; what other documents say too stays."""
         self._write(lambda: self.store.delete_document(doc_id), lambda mirror: mirror.remove_document(doc_id))
 
     def stats(self) -> dict[str, int]:
@@ -170,7 +158,6 @@ class KnowledgeGraph:
         """Return names that are written like one that the graph does not have.
 
         Args:
-            name: A name.
             limit: How many to return.
 
         Returns:

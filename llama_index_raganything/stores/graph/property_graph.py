@@ -188,12 +188,7 @@ class MilvusPropertyGraphStore(FactStore):
         self._tables.changed("delete")
 
     def delete_llama_nodes(self, node_ids: list[str] | None = None, ref_doc_ids: list[str] | None = None) -> None:
-        """Delete nodes and documents with everything that comes from them.
-
-        Args:
-            node_ids: Ids of nodes.
-            ref_doc_ids: Ids of documents.
-        """
+        """Delete nodes and documents with everything that comes from them."""
         if node_ids:
             self._deletion.sources(node_ids)
         if ref_doc_ids:
@@ -201,11 +196,7 @@ class MilvusPropertyGraphStore(FactStore):
         self._tables.changed("delete")
 
     def delete_document(self, doc_id: str) -> None:
-        """Delete everything that comes from a document; entities that others share stay.
-
-        Args:
-            doc_id: Id of the document.
-        """
+        """Delete everything that comes from a document; entities that others share stay."""
         self.delete_llama_nodes(ref_doc_ids=[doc_id])
 
     def vector_query(self, query: VectorStoreQuery, **kwargs: Any) -> tuple[list[LabelledNode], list[float]]:

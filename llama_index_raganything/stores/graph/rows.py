@@ -133,10 +133,6 @@ class Provenance:
 def check_id(text: str, what: str) -> str:
     """Return an id of a node or document after checking that Milvus takes it.
 
-    Args:
-        text: The id.
-        what: Names it in the message.
-
     Raises:
         NodeValueError: It is too long or not valid Unicode.
     """

@@ -36,7 +36,6 @@ class TripleRows:
 
     Args:
         tables: Its collections.
-        entities: Its entities.
         facts: Its node facts, which are triples too.
         clock: Stamps the rows.
     """
@@ -152,9 +151,6 @@ class TripleRows:
 
         The entity a triple begins with tells the triple's source as its own, because LlamaIndex's retrievers look
         there for the text that says so (``BasePGRetriever._get_nodes_with_score``).
-
-        Args:
-            triples: Triples.
         """
         nodes = self._entities.by_columns(end for triple in triples for end in (triple.subject, triple.object))
         found: list[Triplet] = []

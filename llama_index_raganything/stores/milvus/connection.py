@@ -124,9 +124,6 @@ class Connection:
     def writing(self, collection: str) -> Iterator[None]:
         """Hold the collection's writer lock.
 
-        Args:
-            collection: Name of the collection.
-
         Yields:
             None.
         """

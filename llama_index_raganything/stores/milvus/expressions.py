@@ -23,9 +23,6 @@ _STRING: Final = re.compile(r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'""", re.DO
 def quote(text: str) -> str:
     r"""Return a string as a literal of Milvus's expression language.
 
-    Args:
-        text: Any text.
-
     Returns:
         The literal with its quotes. ``json.dumps`` would not do: Milvus knows no ``\uXXXX``.
 
@@ -83,9 +80,6 @@ def any_of(column: str, values: Sequence[str]) -> str:
 
 def all_of(*expressions: str) -> str:
     """Return expressions joined by ``and``; empty ones are left out.
-
-    Args:
-        *expressions: Expressions.
 
     Returns:
         The expression, or an empty string when there is no restriction.

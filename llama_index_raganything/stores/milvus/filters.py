@@ -93,9 +93,6 @@ def compile_filters(filters: MetadataFilters | None, encode_id: Callable[[str], 
 def shadows(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the copies of metadata strings that substring filters need.
 
-    Args:
-        metadata: Metadata of one row.
-
     Returns:
         At most two dictionaries: strings without LIKE's wildcards, and the same in lower case, each only
         for the strings that are changed by it.

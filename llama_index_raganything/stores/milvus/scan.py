@@ -23,9 +23,7 @@ def scan(
 
     Args:
         connection: An open connection.
-        collection: Name of the collection.
         expression: Which rows; empty for all.
-        fields: Which fields.
         limit: At most so many rows.
 
     Yields:

@@ -97,9 +97,6 @@ class NodeCollection:
     def make_for(self, node: BaseNode) -> None:
         """Create the collection for the first node, whose embedding tells the dimension.
 
-        Args:
-            node: The node.
-
         Raises:
             NodeValueError: It has no embedding.
         """
@@ -153,7 +150,6 @@ class NodeCollection:
 
         Args:
             expression: Which rows; all when empty.
-            fields: Which fields.
             limit: At most so many rows.
 
         Yields:
@@ -239,7 +235,6 @@ class NodeCollection:
         """Return the expression of everything a caller asks for, without the tenant.
 
         Args:
-            filters: Metadata filters.
             node_ids: Only these nodes; none of them when empty.
             doc_ids: Only nodes of these documents; none when empty.
             extra: An expression of the caller's own.

@@ -27,7 +27,6 @@ def keyword_terms(text: str, max_bytes: int | None = None) -> str:
     English words are stemmed, runs of Chinese, Japanese and Korean become overlapping pairs of characters.
 
     Args:
-        text: Any text.
         max_bytes: Leave out the terms that do not fit into so many bytes.
 
     Returns:
@@ -43,9 +42,6 @@ def query_terms(question: str) -> str:
     """Return the terms to search for, separated by blanks.
 
     Words like "the" are left out: they say nothing and cost half of the time. A question of nothing else keeps them.
-
-    Args:
-        question: Any text.
 
     Returns:
         ASCII terms; empty when the text has no word.
@@ -198,7 +194,6 @@ def batches(rows: Sequence[dict[str, Any]], max_rows: int, max_bytes: int) -> It
     """Split rows so that no request is over the limits.
 
     Args:
-        rows: Rows.
         max_rows: Rows per batch.
         max_bytes: Estimated bytes per batch; a server refuses messages over 64 MB.
 
@@ -232,11 +227,7 @@ def _weight(value: Any) -> int:
 
 
 def storable(text: str) -> str:
-    """Return text with lone surrogates replaced by question marks.
-
-    Args:
-        text: Any text.
-    """
+    """Return text with lone surrogates replaced by question marks."""
     # Lone surrogates cannot be encoded as UTF-8, which gRPC demands.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
@@ -305,11 +296,7 @@ def _build(content: dict[str, Any], text: str, vector: Any) -> BaseNode:
 
 
 def byte_length(text: str) -> int:
-    """Return how many bytes a text takes in UTF-8.
-
-    Args:
-        text: Any text.
-    """
+    """Return how many bytes a text takes in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 

@@ -176,7 +176,6 @@ def dimension_of(description: Mapping[str, Any], dense_field: str) -> int | None
 
     Args:
         description: What ``describe_collection`` says.
-        dense_field: Name of the field.
 
     Returns:
         The dimension, or None when there is no such field.

@@ -155,7 +155,6 @@ def choose(hits: Sequence[Mapping[str, Any]], plan: SearchPlan, settings: Search
 
     Args:
         hits: Milvus's answer.
-        plan: The request.
         settings: The store's settings.
 
     Returns:

@@ -204,7 +204,6 @@ class MilvusNodeStore(MilvusVectorStore):
         Repairs: an id could delete other documents, quotes failed, documents over 16,384 nodes stayed in part.
 
         Args:
-            ref_doc_id: Id of the document.
             **delete_kwargs: None is known.
 
         Raises:
@@ -218,7 +217,6 @@ class MilvusNodeStore(MilvusVectorStore):
         """Delete all nodes of a document; see :meth:`delete`.
 
         Args:
-            ref_doc_id: Id of the document.
             **delete_kwargs: None is known.
         """
         await asyncio.to_thread(self.delete, ref_doc_id, **delete_kwargs)
@@ -257,7 +255,6 @@ class MilvusNodeStore(MilvusVectorStore):
 
         Args:
             node_ids: Ids; an empty list deletes nothing.
-            filters: Filters.
             **delete_kwargs: None is known.
         """
         await asyncio.to_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
@@ -317,8 +314,6 @@ class MilvusNodeStore(MilvusVectorStore):
         """Return nodes without blocking the event loop; see :meth:`get_nodes`.
 
         Args:
-            node_ids: Ids.
-            filters: Filters.
             limit: At most so many nodes.
             **kwargs: ``include_embeddings``.
 
@@ -331,7 +326,6 @@ class MilvusNodeStore(MilvusVectorStore):
         """Return which nodes are stored and pass the filters, without reading them.
 
         Args:
-            node_ids: Ids.
             filters: Filters; none tell only which are stored.
 
         Returns:
@@ -409,7 +403,6 @@ class MilvusNodeStore(MilvusVectorStore):
         Repairs: failed in a second ``asyncio.run``.
 
         Args:
-            query: The query.
             **kwargs: As for :meth:`query`.
 
         Returns:

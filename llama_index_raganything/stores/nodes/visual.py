@@ -85,7 +85,6 @@ def visual_store_beside(
     """Open the image vectors of a knowledge base, in the same database and for the same tenant.
 
     Args:
-        node_store: The store of its nodes.
         dim: Dimension of the vectors; by default that of the stored collection or of the first image.
         overwrite: Delete the image vectors that are stored (of this tenant).
 

@@ -65,11 +65,7 @@ class CatalogEntry:
 
     @classmethod
     def of(cls, record: TableRecord) -> CatalogEntry:
-        """Return the entry of a table.
-
-        Args:
-            record: The table.
-        """
+        """Return the entry of a table."""
         return cls(
             table_id=record.table_id,
             name=record.name,
@@ -121,12 +117,7 @@ class TableFiles:
         self._seen: tuple[int, float] | None = None
 
     def put(self, doc_id: str, records: Sequence[TableRecord]) -> None:
-        """Replace a document's tables; none deletes its file.
-
-        Args:
-            doc_id: The document.
-            records: All its tables.
-        """
+        """Replace a document's tables; none deletes its file."""
         if not records:
             self.delete(doc_id)
             return
@@ -140,11 +131,7 @@ class TableFiles:
             self._learn(name, _File(signature, doc_id, entries))
 
     def delete(self, doc_id: str) -> None:
-        """Delete a document's tables, if it has any.
-
-        Args:
-            doc_id: The document.
-        """
+        """Delete a document's tables, if it has any."""
         name = _file_name(doc_id)
         with self._lock, self._reported("written"):
             (self.folder / name).unlink(missing_ok=True)
@@ -177,21 +164,13 @@ class TableFiles:
             return {name: self._ids[table_id][1] for name, table_id in found.items() if table_id is not None}
 
     def ids_of_node(self, node_id: str) -> list[str]:
-        """Return the ids of the tables that a node holds, or a part of them.
-
-        Args:
-            node_id: The node.
-        """
+        """Return the ids of the tables that a node holds, or a part of them."""
         with self._lock:
             self.refresh()
             return list(self._nodes.get(node_id, ()))
 
     def record(self, table_id: str) -> TableRecord | None:
-        """Return a table, or None when there is none of this id.
-
-        Args:
-            table_id: Its id.
-        """
+        """Return a table, or None when there is none of this id."""
         with self._lock:
             self.refresh()
             known = self._ids.get(table_id)

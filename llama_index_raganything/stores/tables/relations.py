@@ -48,9 +48,6 @@ Relation = dict[str, Any]
 def typed_relation(record: TableRecord) -> Relation:
     """Return a table's relation of typed values.
 
-    Args:
-        record: The table.
-
     Returns:
         Its name, its columns with SQL types, and its values column by column, dates in ISO 8601.
     """
@@ -61,11 +58,7 @@ def typed_relation(record: TableRecord) -> Relation:
 
 
 def text_relation(record: TableRecord) -> Relation:
-    """Return a table's relation of cells as printed.
-
-    Args:
-        record: The table.
-    """
+    """Return a table's relation of cells as printed."""
     data = [[row[index] for row in record.rows] for index in range(len(record.columns))]
     return {
         "name": record.name + TEXT_SUFFIX,
@@ -85,11 +78,7 @@ def catalog_relation(entries: Sequence[CatalogEntry]) -> Relation:
 
 
 def column_relation(records: Sequence[TableRecord]) -> Relation:
-    """Return the relation that lists the columns of tables.
-
-    Args:
-        records: The tables.
-    """
+    """Return the relation that lists the columns of tables."""
     rows = [
         (record.name, column.name, column.header, column.type, column.unit, column.scale)
         for record in records
@@ -100,22 +89,14 @@ def column_relation(records: Sequence[TableRecord]) -> Relation:
 
 
 def sql_type(column: Column) -> str:
-    """Return the SQL type of a column.
-
-    Args:
-        column: The column.
-    """
+    """Return the SQL type of a column."""
     if column.type == "number":
         return "BIGINT" if column.integers else "DOUBLE"
     return {"date": "DATE", "boolean": "BOOLEAN"}.get(column.type, "VARCHAR")
 
 
 def describe_columns(record: TableRecord) -> str:
-    """Return a table's relation in one line: ``name(column TYPE in unit, ...)``.
-
-    Args:
-        record: The table.
-    """
+    """Return a table's relation in one line: ``name(column TYPE in unit, ...)``."""
     shown = [
         f"{column.name} {sql_type(column)}{f' in {column.measure}' if column.measure else ''}"
         for column in record.columns[:_COLUMNS_SHOWN]
@@ -125,11 +106,7 @@ def describe_columns(record: TableRecord) -> str:
 
 
 def all_relations(records: Sequence[TableRecord]) -> list[Relation]:
-    """Return the relations of tables, typed and as printed, and the catalog of them.
-
-    Args:
-        records: The tables.
-    """
+    """Return the relations of tables, typed and as printed, and the catalog of them."""
     entries = [CatalogEntry.of(record) for record in records]
     own = [relation(record) for record in records for relation in (typed_relation, text_relation)]
     relations = [*own, catalog_relation(entries), column_relation(records)]

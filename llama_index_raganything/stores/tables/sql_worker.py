@@ -72,7 +72,6 @@ def inspect(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
     """Check a statement with DuckDB's own parser; binds and runs nothing.
 
     Args:
-        connection: Any connection.
         sql: The statement.
 
     Returns:

@@ -118,11 +118,7 @@ class TableStore:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the store that :meth:`to_dict` described.
-
-        Args:
-            data: The settings.
-        """
+        """Return the store that :meth:`to_dict` described."""
         return cls(**data)
 
     def close(self) -> None:
@@ -133,7 +129,6 @@ class TableStore:
         """Replace a document's tables.
 
         Args:
-            doc_id: The document.
             records: All its tables; none deletes those it had.
 
         Raises:
@@ -144,9 +139,6 @@ class TableStore:
     def delete(self, doc_id: str) -> None:
         """Delete a document's tables, if it has any.
 
-        Args:
-            doc_id: The document.
-
         Raises:
             StoreUnavailableError: The folder cannot be written.
         """
@@ -156,7 +148,6 @@ class TableStore:
         """Delete a document's tables all of whose nodes are deleted.
 
         Args:
-            doc_id: The document.
             node_ids: Nodes that the document no longer has.
         """
         gone = set(node_ids)
@@ -166,11 +157,7 @@ class TableStore:
             self._files.put(doc_id, left)
 
     def get(self, table_id: str) -> TableRecord | None:
-        """Return a table, or None when there is none of this id.
-
-        Args:
-            table_id: Its id.
-        """
+        """Return a table, or None when there is none of this id."""
         return self._files.record(table_id)
 
     def tables(self, doc_ids: Iterable[str] | None = None) -> list[TableRecord]:
@@ -196,11 +183,7 @@ class TableStore:
         return self._files.entries(doc_ids)
 
     def by_node(self, node_id: str) -> list[TableRecord]:
-        """Return the tables that a node holds, or a part of them.
-
-        Args:
-            node_id: The node.
-        """
+        """Return the tables that a node holds, or a part of them."""
         found = (self._files.record(table_id) for table_id in self._files.ids_of_node(node_id))
         return [record for record in found if record is not None]
 

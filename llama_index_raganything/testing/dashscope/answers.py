@@ -28,12 +28,7 @@ _ENTITY_FIELD: Final = re.compile(r'"(entity_name|entity_type)":\s*"([^"\n]{0,20
 
 
 def relevance(query: str, document: str) -> float:
-    """Return how much of a query's words a document has, from 0 to 1.
-
-    Args:
-        query: The query.
-        document: The document.
-    """
+    """Return how much of a query's words a document has, from 0 to 1."""
     wanted, found = Counter(words_of(query)), Counter(words_of(document))
     if not wanted or not found:
         return 0.0

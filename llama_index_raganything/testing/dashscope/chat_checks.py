@@ -37,7 +37,6 @@ def check_compatible_chat(body: Mapping[str, Any], headers: Headers) -> tuple[Me
     """Check a request to the OpenAI-compatible chat route.
 
     Args:
-        body: The request.
         headers: Its headers, by names in lower case.
 
     Returns:
@@ -68,7 +67,6 @@ def check_native_chat(route: str, body: Mapping[str, Any], headers: Headers) -> 
 
     Args:
         route: "generation" or "multimodal-generation".
-        body: The request.
         headers: Its headers, by names in lower case.
 
     Returns:

@@ -77,9 +77,6 @@ _RANK: Final[Mapping[str, _RankLimits]] = {
 def check_text_embedding(body: Mapping[str, Any]) -> tuple[str, list[str], int]:
     """Check a request to the native text embedding route.
 
-    Args:
-        body: The request.
-
     Returns:
         Model, texts and dimension.
 
@@ -101,9 +98,6 @@ def check_text_embedding(body: Mapping[str, Any]) -> tuple[str, list[str], int]:
 
 def check_compatible_embedding(body: Mapping[str, Any]) -> tuple[str, list[str], int]:
     """Check a request to the OpenAI-compatible embedding route.
-
-    Args:
-        body: The request.
 
     Returns:
         Model, texts and dimension.
@@ -129,7 +123,6 @@ def check_multimodal_embedding(
     """Check a request to the multimodal embedding route.
 
     Args:
-        body: The request.
         headers: Its headers, by names in lower case.
 
     Returns:
@@ -166,7 +159,6 @@ def check_rerank(body: Mapping[str, Any], flat: bool) -> tuple[str, str, list[An
     """Check a request to a rerank route.
 
     Args:
-        body: The request.
         flat: Whether the route takes everything at the top level of the body.
 
     Returns:
@@ -236,9 +228,6 @@ def check_image(
 def model_of(body: Mapping[str, Any]) -> str:
     """Return the model that a request names.
 
-    Args:
-        body: The request.
-
     Raises:
         Refusal: It names none.
     """
@@ -254,9 +243,6 @@ def model_of(body: Mapping[str, Any]) -> str:
 def input_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the input of a native request.
 
-    Args:
-        body: The request.
-
     Raises:
         Refusal: It has none.
     """
@@ -268,9 +254,6 @@ def input_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def parameters_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the parameters of a native request, which may be absent.
-
-    Args:
-        body: The request.
 
     Raises:
         Refusal: They are no object.
@@ -287,20 +270,12 @@ def parameters_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def fewest_tokens(text: str) -> int:
-    """Return a number of tokens that a text surely has.
-
-    Args:
-        text: Any text.
-    """
+    """Return a number of tokens that a text surely has."""
     return len(_TOKEN.findall(text))
 
 
 def unknown_compatible_model(model: str) -> Refusal:
-    """Return the refusal of a model by the OpenAI-compatible routes.
-
-    Args:
-        model: Its name.
-    """
+    """Return the refusal of a model by the OpenAI-compatible routes."""
     if model in _TEXT or model in _MEDIA_MODELS or model in _RANK:
         message = f"Unsupported model `{model}` for OpenAI compatibility mode."
         return Refusal(message, "ModelNotFound", compatible_code="model_not_supported")

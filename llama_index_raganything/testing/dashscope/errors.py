@@ -204,7 +204,6 @@ def native_error(code: str, message: str, request_id: str) -> dict[str, Any]:
     """Return the body of an error in the native protocol.
 
     Args:
-        code: The code.
         message: What happened.
         request_id: The request's id.
     """
@@ -215,8 +214,6 @@ def compatible_error(code: str, kind: str, message: str, request_id: str) -> dic
     """Return the body of an error in the OpenAI-compatible protocol.
 
     Args:
-        code: The code.
-        kind: The type.
         message: What happened.
         request_id: The request's id.
     """
@@ -346,7 +343,6 @@ class ScriptedFault:
         """Return whether the fault shall happen to a request.
 
         Args:
-            route: Name of its route.
             body: What it sent.
         """
         on_route = self.routes is None or route in self.routes

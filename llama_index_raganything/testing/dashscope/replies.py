@@ -40,7 +40,6 @@ def answer_of(reply: str | Mapping[str, Any], body: Body) -> Answer:
     Args:
         reply: Text, or a message with ``content`` and ``tool_calls``; ids, types and indices may be missing, and
             arguments may be a mapping.
-        body: The request.
     """
     if isinstance(reply, str):
         reply = {"content": reply}
@@ -59,7 +58,6 @@ def compatible_chat(body: Body, answer: Answer, request_id: str) -> Reply:
     """Return a chat completion of the OpenAI-compatible protocol.
 
     Args:
-        body: The request.
         answer: What the model says.
         request_id: The request's id.
     """
@@ -75,7 +73,6 @@ def compatible_chunks(body: Body, answer: Answer, request_id: str) -> Iterator[R
     """Yield the chunks of a streamed chat completion, the last with the usage where that was asked for.
 
     Args:
-        body: The request.
         answer: What the model says.
         request_id: The request's id.
     """
@@ -101,7 +98,6 @@ def native_chat(route: str, body: Body, answer: Answer, request_id: str) -> Repl
 
     Args:
         route: "generation", of texts, or "multimodal-generation", whose contents are lists of parts.
-        body: The request.
         answer: What the model says.
         request_id: The request's id.
     """
@@ -113,7 +109,6 @@ def native_chunks(route: str, body: Body, answer: Answer, request_id: str) -> It
 
     Args:
         route: "generation" or "multimodal-generation".
-        body: The request.
         answer: What the model says.
         request_id: The request's id.
     """
@@ -137,7 +132,6 @@ def text_embeddings(vectors: Sequence[Vector], tokens: int, request_id: str) -> 
 
     Args:
         vectors: One for each text.
-        tokens: Tokens of the texts.
         request_id: The request's id.
     """
     embeddings = [{"embedding": vector, "text_index": index} for index, vector in enumerate(vectors)]
@@ -148,9 +142,7 @@ def compatible_embeddings(model: str, vectors: Sequence[Vector], tokens: int, re
     """Return vectors as the OpenAI-compatible route does: always as lists of numbers.
 
     Args:
-        model: The model.
         vectors: One for each text.
-        tokens: Tokens of the texts.
         request_id: The request's id.
     """
     data = [{"embedding": vector, "index": index, "object": "embedding"} for index, vector in enumerate(vectors)]
@@ -163,8 +155,6 @@ def multimodal_embeddings(vectors: Sequence[tuple[Vector, str]], tokens: int, im
 
     Args:
         vectors: One for each content, with its type; one for all where they are fused.
-        tokens: Tokens of the texts.
-        images: Number of images.
         request_id: The request's id.
     """
     embeddings = [{"index": index, "embedding": vector, "type": kind} for index, (vector, kind) in enumerate(vectors)]
@@ -196,7 +186,6 @@ def compatible_rerank_results(
     """Return a ranking as the flat route does.
 
     Args:
-        model: The model.
         ranked: Place in the request, relevance, and the document or None, best first.
         tokens: Tokens of query and documents.
         request_id: The request's id.
@@ -206,21 +195,13 @@ def compatible_rerank_results(
 
 
 def pieces(text: str) -> Iterator[str]:
-    """Yield a text in the pieces in which it is streamed.
-
-    Args:
-        text: Any text.
-    """
+    """Yield a text in the pieces in which it is streamed."""
     for start in range(0, len(text), _PIECE):
         yield text[start : start + _PIECE]
 
 
 def tokens_of(*texts: str) -> int:
-    """Return about how many tokens texts have.
-
-    Args:
-        texts: Any texts.
-    """
+    """Return about how many tokens texts have."""
     return sum(max(1, len(words_of(text))) for text in texts)
 
 

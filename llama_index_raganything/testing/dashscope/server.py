@@ -448,11 +448,7 @@ class DashScopeServer:
         self.stop()
 
     def log(self, request: LoggedRequest) -> None:
-        """Note a request; called by the handlers.
-
-        Args:
-            request: The request.
-        """
+        """Note a request; called by the handlers."""
         with self._lock:
             self._requests.append(request)
 
@@ -460,7 +456,6 @@ class DashScopeServer:
         """Return what shall go wrong with a request, and count it; called by the handlers.
 
         Args:
-            route: Its route.
             body: What it sent.
         """
         with self._lock:
@@ -471,11 +466,7 @@ class DashScopeServer:
         return None
 
     def respond(self, request: Request) -> Reply | Iterator[Reply]:
-        """Return the answer to a request; called by the handlers.
-
-        Args:
-            request: The request.
-        """
+        """Return the answer to a request; called by the handlers."""
         return respond(request, self._script)
 
 

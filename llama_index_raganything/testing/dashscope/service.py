@@ -107,7 +107,6 @@ def respond(request: Request, script: Script) -> Reply | Iterator[Reply]:
     """Return the answer to a request.
 
     Args:
-        request: The request.
         script: What the chat models shall say.
 
     Returns:

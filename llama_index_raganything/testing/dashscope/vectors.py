@@ -57,9 +57,6 @@ def image_of(reference: str) -> Image.Image | None:
 def open_image(content: bytes) -> Image.Image:
     """Return an image of which only the head was read.
 
-    Args:
-        content: A file.
-
     Raises:
         ValueError: It is no image.
     """
@@ -124,7 +121,6 @@ class Vector:
         """Return the vector at length 1.
 
         Args:
-            dimension: Number of dimensions.
             values: Numbers by their place, of which one is not zero.
         """
         length = math.sqrt(sum(value * value for value in values.values()))
@@ -143,11 +139,7 @@ class Vector:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text that tell something: Latin words, numbers, and Chinese signs one by one.
-
-    Args:
-        text: Any text.
-    """
+    """Return the words of a text that tell something: Latin words, numbers, and Chinese signs one by one."""
     return [word for word in _WORD.findall(text.casefold()) if word not in _STOP_WORDS]
 
 
@@ -155,7 +147,6 @@ def text_vector(text: str, dimension: int, model: str) -> Vector:
     """Return the vector of a text.
 
     Args:
-        text: Any text.
         dimension: Number of dimensions, more than there are colours.
         model: Name of the model; the words of different models have different places.
     """
@@ -171,8 +162,6 @@ def image_vector(reference: str, dimension: int, model: str) -> Vector:
 
     Args:
         reference: Data URI; anything else, such as a URL, counts by its words.
-        dimension: Number of dimensions.
-        model: Name of the model.
 
     Raises:
         ValueError: The data is no image.

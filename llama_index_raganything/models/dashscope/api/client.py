@@ -39,7 +39,6 @@ class DashScopeClient:
     """Posts JSON to DashScope's native protocol and returns JSON, or raises a typed error.
 
     Args:
-        api_key: The API key.
         endpoints: Where the service is.
         timeout: Seconds without a sign from the service after which a call fails.
         max_retries: Requests that are sent again after 429 and 5xx.
@@ -73,7 +72,6 @@ class DashScopeClient:
 
         Args:
             path: The route below the base.
-            body: The request.
             base: Path of another base than the native one.
 
         Returns:
@@ -94,7 +92,6 @@ class DashScopeClient:
 
         Args:
             path: The route below the base.
-            body: The request.
             base: Path of another base than the native one.
 
         Returns:
@@ -124,11 +121,7 @@ class DashScopeClient:
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:
-    """Return a request as it is sent; what is no Unicode is sent as "?".
-
-    Args:
-        body: The request.
-    """
+    """Return a request as it is sent; what is no Unicode is sent as "?"."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 

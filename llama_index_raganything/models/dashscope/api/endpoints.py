@@ -101,7 +101,6 @@ def announce_correction(name: str, given: str, used: str) -> None:
 
     Args:
         name: The setting, such as ``ALIYUN_EMBED_URL``.
-        given: Its value.
         used: The URL that is called.
     """
     if given.rstrip("/") in {used, ""} or used.startswith(given.rstrip("/") + "/") or (given, used) in _announced:
@@ -115,7 +114,6 @@ def announce_unused_region(url: str | None, region: str | None) -> None:
 
     Args:
         url: The URL, which wins.
-        region: The region.
     """
     if not url or not url.strip() or not region:
         return

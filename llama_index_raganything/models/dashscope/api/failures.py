@@ -168,9 +168,6 @@ def is_transient(error: DashScopeError) -> bool:
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """Return how long the service asks to wait (RFC 9110, 10.2.3), in seconds.
 
-    Args:
-        headers: The headers of an answer.
-
     Returns:
         Seconds, not negative; None when the header is absent or unreadable.
     """

@@ -77,7 +77,6 @@ class RetryingClient(httpx.Client):
         """Send a request, and again where that may help.
 
         Args:
-            request: The request.
             stream: Leave the body of a good answer unread.
             **options: Those of ``httpx.Client.send``.
 
@@ -117,7 +116,6 @@ class AsyncRetryingClient(httpx.AsyncClient):
         """Send a request, and again where that may help; see :meth:`RetryingClient.send`.
 
         Args:
-            request: The request.
             stream: Leave the body of a good answer unread.
             **options: Those of ``httpx.AsyncClient.send``.
 

@@ -59,10 +59,7 @@ class ChatClient(openai.OpenAI):
         """Send a request.
 
         Args:
-            cast_to: Type of the answer.
-            options: The request.
             stream: Whether the answer is a stream.
-            stream_cls: Type of the stream.
 
         Returns:
             A chat completion, or an iterator of its chunks.
@@ -126,10 +123,7 @@ class AsyncChatClient(openai.AsyncOpenAI):
         """Send a request; see :meth:`ChatClient.request`.
 
         Args:
-            cast_to: Type of the answer.
-            options: The request.
             stream: Whether the answer is a stream.
-            stream_cls: Type of the stream.
 
         Returns:
             A chat completion, or an async iterator of its chunks.

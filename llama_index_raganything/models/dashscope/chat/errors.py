@@ -133,7 +133,6 @@ class ChunkReader:
 
     Args:
         url: The URL that was called.
-        headers: The headers of the answer.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:

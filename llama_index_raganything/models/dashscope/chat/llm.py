@@ -65,7 +65,6 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
     came before stays with the caller. 429 and 5xx are retried, by the HTTP client alone.
 
     Args:
-        model: Name of the model.
         api_key: DashScope's key; else that of ``DASHSCOPE_API_KEY``. Never shown, pickled or written.
         api_base: Host, base or full route of the service; by default that of ``region`` and ``workspace``.
         region: Region of the key, such as ``ap-southeast-1``; Beijing by default.

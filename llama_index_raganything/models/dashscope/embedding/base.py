@@ -36,7 +36,6 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
     """Base of DashScope's embedding models.
 
     Args:
-        model_name: Name of the model.
         dimension: Length of the vectors; by default the model's own. Vectors of another length are errors.
         api_key: DashScope's key; else that of ``DASHSCOPE_API_KEY``. Never shown, pickled or written.
         api_base: Host, base or full route of the service; by default that of ``region`` and ``workspace``.
@@ -157,7 +156,6 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
         """Return the vectors of texts.
 
         Args:
-            texts: The texts.
             show_progress: Show a progress bar for each ``embed_batch_size`` of them.
             **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
 

@@ -86,9 +86,6 @@ class EmbeddingBatch:
     """The inputs of one call that wait, the vectors that came, and the reasons of those that did not.
 
     Threads may share it.
-
-    Args:
-        call: The call.
     """
 
     def __init__(self, call: EmbeddingCall) -> None:
@@ -135,7 +132,6 @@ class EmbeddingBatch:
         """Note what a request brought.
 
         Args:
-            request: The request.
             answer: The service's answer; one that is not as documented counts as failure.
         """
         try:
@@ -154,7 +150,6 @@ class EmbeddingBatch:
         meet ends the call, and so does a service that fails again and again.
 
         Args:
-            request: The request.
             error: The reason.
         """
         places = request.places
@@ -295,7 +290,6 @@ def read_embeddings(answer: dict[str, Any], count: int, dimension: int | None, i
     """Return the vectors of an answer in the order of the request's inputs.
 
     Args:
-        answer: The answer.
         count: Vectors that it must have.
         dimension: Length that they must have; any one length if None.
         index_name: Name of the field with the place of a vector: ``index``, or ``text_index``.

@@ -91,8 +91,6 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
         """Return one vector of a text and images together.
 
         Args:
-            text: The text.
-            images: The images.
             query: Whether it is a query, to which ``instruct`` belongs.
 
         Returns:
@@ -111,8 +109,6 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
         """Return one vector of a text and images together; see :meth:`get_fused_embedding`.
 
         Args:
-            text: The text.
-            images: The images.
             query: Whether it is a query.
 
         Returns:

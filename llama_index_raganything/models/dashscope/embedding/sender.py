@@ -29,9 +29,6 @@ class EmbeddingSender:
     def run(self, call: EmbeddingCall) -> list[Embedding]:
         """Embed the inputs of a call, and block until all vectors are there.
 
-        Args:
-            call: The call.
-
         Returns:
             One vector per input, in order.
 
@@ -49,9 +46,6 @@ class EmbeddingSender:
 
     async def arun(self, call: EmbeddingCall) -> list[Embedding]:
         """Embed the inputs of a call without blocking the event loop; see :meth:`run`.
-
-        Args:
-            call: The call.
 
         Returns:
             One vector per input, in order.

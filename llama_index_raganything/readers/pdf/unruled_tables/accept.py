@@ -41,7 +41,6 @@ def is_table(grid: Grid, body: Sequence[Sequence[Segment]]) -> bool:
     """Tell whether three or more rows of figures are a table.
 
     Args:
-        grid: The columns.
         body: The segments of each row of the body, rows without figures among them.
 
     Returns:
@@ -101,7 +100,6 @@ def is_short_table(grid: Grid, header: Sequence[Sequence[Segment]]) -> bool:
     """Tell whether one or two rows of figures are a table: they need a label and a header.
 
     Args:
-        grid: The columns.
         header: The segments of the lines right above, at most 3.2 font sizes away.
 
     Returns:
@@ -129,11 +127,6 @@ def _is_headed(grid: Grid, figures: Sequence[Segment], header: Sequence[Sequence
 
 def is_contents(grid: Grid, lines: Sequence[SegmentLine], page_count: int) -> bool:
     """Tell whether a table is a list of contents: labels and the pages they are on.
-
-    Args:
-        grid: The columns.
-        lines: The page's lines.
-        page_count: Pages of the file.
 
     Returns:
         True for one column of rising integers, or of figures after dots.

@@ -120,7 +120,6 @@ def find_grid(component: Component, lines: Sequence[SegmentLine]) -> Grid:
 
     Args:
         component: The figures.
-        lines: The page's lines.
 
     Returns:
         The columns of figures with the columns of text that belong to them.

@@ -66,8 +66,6 @@ def read_header(grid: Grid, lines: Sequence[SegmentLine], top: int, taken: set[i
     """Collect the header lines and the title above the first row of figures.
 
     Args:
-        grid: The columns.
-        lines: The page's lines.
         top: Place of the first row's line.
         taken: Lines with figures of other tables.
         headed: Whether the first row is a header itself.
@@ -141,7 +139,6 @@ def take_titles(grid: Grid, header: Header) -> None:
     """Make single texts over the labels that stand above all other header lines part of the title.
 
     Args:
-        grid: The columns.
         header: Header and title, changed in place.
     """
     while len(header.lines) > 1 and not header.titles and _over_labels(grid, header.lines[0]):
@@ -152,7 +149,6 @@ def section_titles(grid: Grid, header: Header) -> list[list[Segment]]:
     """Take the lines out of a header that stand right above the first label: they begin the table's body.
 
     Args:
-        grid: The columns.
         header: Header and title, changed in place.
 
     Returns:
@@ -172,7 +168,6 @@ def header_rows(grid: Grid, header: Sequence[Sequence[Segment]]) -> list[list[st
     """Write header lines as rows of cells.
 
     Args:
-        grid: The columns.
         header: The segments of the header lines, from top to bottom.
 
     Returns:

@@ -57,9 +57,6 @@ def merge_tables(structure: Sequence[Element], tables: Sequence[Element]) -> lis
 def numbers_in(rows: Sequence[Sequence[str]]) -> int:
     """Count the numbers in a table's cells.
 
-    Args:
-        rows: The cells.
-
     Returns:
         Cells that are a number, plus the numbers in cells that hold several.
     """

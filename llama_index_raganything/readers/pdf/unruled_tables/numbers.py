@@ -44,9 +44,6 @@ MAX_FIGURE_LENGTH: Final = 40
 def is_figure(text: str) -> bool:
     """Tell whether a whole cell is a figure, a dash or another word for none.
 
-    Args:
-        text: The cell.
-
     Returns:
         False also for ``"1."``, which numbers a paragraph.
     """

@@ -21,7 +21,6 @@ def page_tables(document: Any, page: PageText, page_count: int) -> list[Element]
     Args:
         document: An open ``pypdfium2.PdfDocument``.
         page: The page's text layer; a page with hardly any number is not looked at again.
-        page_count: Pages of the file.
 
     Returns:
         Elements of type ``table`` and subtype ``columns`` with cells, box and, as caption, title and unit;
