@@ -39,8 +39,9 @@
     ├── PartialEmbeddingError         some inputs of a batch could not be embedded, others were
     └── IngestionError                one or more documents failed, raised with ``strict=True``
 
-Each message says what was wrong, with the value, and what to do. Catch the base
-class to catch them all:
+Each message says what was wrong, with the value, and what to do. Each error says by its ``kind`` what that means for
+the rest of a run: stop, try again later, or go on without this input; :func:`failure_kind` says so of any exception.
+Catch the base class to catch them all:
 
 >>> from llama_index_raganything import RAGAnythingError, RAGAnythingReader
 >>> try:
@@ -52,7 +53,23 @@ SourceError
 
 from __future__ import annotations
 
-from typing import Any
+import errno
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Self
+
+
+class ErrorKind(StrEnum):
+    """What an error means for the rest of a run."""
+
+    FATAL = "fatal"
+    """Every further call would fail too: credentials, quota, settings, a full disk, a store that is down."""
+
+    TRANSIENT = "transient"
+    """The same call may succeed later: rate limits, time-outs, failures of a service."""
+
+    INPUT = "input"
+    """This file, text or image is to blame; others may succeed."""
 
 
 class RAGAnythingError(Exception):
@@ -60,11 +77,18 @@ class RAGAnythingError(Exception):
 
     None is a ``RuntimeError``: LlamaIndex's blocking forms of async calls (``use_async=True``) tell each of those as
     "Detected nested async" (llama-index-core 0.14, ``asyncio_run``).
+
+    Attributes:
+        kind: What it means for the rest of a run.
     """
+
+    kind: ErrorKind = ErrorKind.INPUT
 
 
 class ConfigurationError(RAGAnythingError, ValueError):
     """Raised when an argument or a setting has a value that cannot work."""
+
+    kind = ErrorKind.FATAL
 
 
 class UnknownArgumentError(ConfigurationError, TypeError):
@@ -73,6 +97,8 @@ class UnknownArgumentError(ConfigurationError, TypeError):
 
 class MissingDependencyError(RAGAnythingError, ImportError):
     """Raised when an optional package, or the weights it needs, are not installed."""
+
+    kind = ErrorKind.FATAL
 
 
 class ParseError(RAGAnythingError, ValueError):
@@ -120,21 +146,31 @@ class BlockedSourceError(SourceError):
 class StoreError(RAGAnythingError):
     """Raised when the vector store refused or failed an operation."""
 
+    kind = ErrorKind.TRANSIENT
+
 
 class StoreLockedError(StoreError):
     """Raised when another process already holds the Milvus Lite directory."""
+
+    kind = ErrorKind.FATAL
 
 
 class StoreUnavailableError(StoreError):
     """Raised when the Milvus server or directory cannot be reached or written."""
 
+    kind = ErrorKind.FATAL
+
 
 class SchemaMismatchError(StoreError):
     """Raised when a stored collection has another schema or dimension than asked for."""
 
+    kind = ErrorKind.FATAL
+
 
 class SQLError(StoreError):
     """Raised when SQL on tables could not be run."""
+
+    kind = ErrorKind.INPUT
 
 
 class SQLRefusedError(SQLError):
@@ -164,6 +200,8 @@ class EnrichmentError(RAGAnythingError):
 class NoAnswerError(EnrichmentError):
     """Raised when a model gave no answer about an element; the next run asks it again."""
 
+    kind = ErrorKind.TRANSIENT
+
 
 class DashScopeError(RAGAnythingError):
     """Raised when a call of DashScope, Alibaba Cloud's model service, failed.
@@ -174,6 +212,8 @@ class DashScopeError(RAGAnythingError):
         request_id: The id that Alibaba Cloud's support asks for; empty when it sent none.
         status: HTTP status; None when there was no answer.
     """
+
+    kind = ErrorKind.TRANSIENT
 
     def __init__(self, message: str, *, code: str = "", request_id: str = "", status: int | None = None) -> None:
         super().__init__(message)
@@ -190,13 +230,19 @@ class DashScopeError(RAGAnythingError):
 class DashScopeAuthenticationError(DashScopeError):
     """Raised when there is no API key, a wrong one, or one of another region."""
 
+    kind = ErrorKind.FATAL
+
 
 class DashScopePermissionError(DashScopeError):
     """Raised when the key may not use a model, or there is no such model."""
 
+    kind = ErrorKind.FATAL
+
 
 class DashScopeQuotaError(DashScopeError):
     """Raised when the quota or the money of the account is used up; asking again does not help."""
+
+    kind = ErrorKind.FATAL
 
 
 class DashScopeRateLimitError(DashScopeError):
@@ -216,9 +262,13 @@ class DashScopeRateLimitError(DashScopeError):
 class DashScopeBadRequestError(DashScopeError):
     """Raised when the service refuses a request as it is."""
 
+    kind = ErrorKind.INPUT
+
 
 class DashScopeContentError(DashScopeError):
     """Raised when content inspection refused a text or an image."""
+
+    kind = ErrorKind.INPUT
 
 
 class DashScopeServerError(DashScopeError):
@@ -256,6 +306,8 @@ class PartialEmbeddingError(RAGAnythingError):
         self.message = message
         self.embeddings = list(embeddings or [])
         self.failures = dict(failures or {})
+        kinds = {reason.kind for reason in self.failures.values()}
+        self.kind = next((kind for kind in ErrorKind if kind in kinds), ErrorKind.INPUT)
 
     def __str__(self) -> str:
         """Return the message alone, without vectors."""
@@ -279,3 +331,48 @@ class IngestionError(RAGAnythingError):
         """Return the summary followed by one line per failed document."""
         lines = [f"  {source}: {reason}" for source, reason in self.failures]
         return "\n".join([self.message, *lines])
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one of many inputs failed, in a form that crosses process borders.
+
+    Attributes:
+        reason: One line.
+        kind: What it means for the other inputs.
+    """
+
+    reason: str
+    kind: ErrorKind = ErrorKind.INPUT
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Describe an exception in one line; errors of this package carry their own text."""
+        text = str(error) if isinstance(error, RAGAnythingError) else f"{type(error).__name__}: {error}"
+        return cls(" ".join(text.split()), failure_kind(error))
+
+
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FATAL_STATUS: Final = frozenset({401, 402, 403})
+_TRANSIENT_STATUS: Final = frozenset({408, 409, 429})
+# By name, because httpx and the clients of models need not be installed or imported.
+_TRANSIENT_NAMES: Final = frozenset({"TransportError", "APIConnectionError"})
+
+
+def failure_kind(error: BaseException) -> ErrorKind:
+    """Return what an exception of any origin means for the rest of a run.
+
+    Args:
+        error: One of this package, of Python, of httpx, or of a client that keeps the HTTP status in ``status_code``,
+            as OpenAI's does. The input is to blame for those of other origin.
+    """
+    if isinstance(error, RAGAnythingError):
+        return error.kind
+    status = getattr(error, "status_code", None)
+    if status in _FATAL_STATUS or getattr(error, "errno", None) in _DISK_FULL:
+        return ErrorKind.FATAL
+    names = {base.__name__ for base in type(error).__mro__}
+    is_late = isinstance(error, TimeoutError | ConnectionError) or not names.isdisjoint(_TRANSIENT_NAMES)
+    if is_late or status in _TRANSIENT_STATUS or (isinstance(status, int) and status >= 500):
+        return ErrorKind.TRANSIENT
+    return ErrorKind.INPUT

@@ -1,24 +1,21 @@
-"""Call a model that may fail, again after a while."""
+"""Retry model calls with exponential backoff."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from llama_index_raganything.errors import DashScopeError
-from llama_index_raganything.models.dashscope.api.failures import FATAL_ERRORS
-from llama_index_raganything.workers import Failure
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from llama_index_raganything.errors import ErrorKind, Failure, RAGAnythingError, failure_kind
 
 Result = TypeVar("Result")
 
 
-class FinalFailure(Failure):
-    """Why a call failed, for a reason that every further call would meet too."""
-
-
 async def attempt(call: Callable[[], Awaitable[Result]], max_retries: int, retry_seconds: float) -> Result | Failure:
-    """Await a call, and again when it raises; not so for DashScope's errors, which its own layer has retried.
+    """Await a call, and again when it raises.
+
+    Errors of this package are not retried: its own models have done so as often as it helps.
 
     Args:
         call: Makes the awaitable, anew for each attempt.
@@ -28,14 +25,25 @@ async def attempt(call: Callable[[], Awaitable[Result]], max_retries: int, retry
     Returns:
         The result, or why the last attempt failed.
     """
-    failure = Failure("not attempted")
-    for number in range(max_retries + 1):
-        if number:
-            await asyncio.sleep(retry_seconds * 2 ** (number - 1))
-        try:
-            return await call()
-        except DashScopeError as error:
-            return FinalFailure.of(error) if isinstance(error, FATAL_ERRORS) else Failure.of(error)
-        except Exception as error:  # noqa: BLE001  # clients of models raise anything; the caller reports the reason
-            failure = Failure.of(error)
-    return failure
+
+    async def called() -> Result:  # Tenacity awaits the results of coroutine functions only.
+        return await call()
+
+    retrying = AsyncRetrying(
+        stop=stop_after_attempt(max_retries + 1),
+        wait=wait_exponential(retry_seconds),
+        retry=retry_if_exception(_may_pass),
+        reraise=True,
+    )
+    try:
+        return await retrying(called)
+    except Exception as error:  # noqa: BLE001  # clients of models raise anything; the caller reports the reason
+        return Failure.of(error)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return (
+        isinstance(error, Exception)
+        and not isinstance(error, RAGAnythingError)
+        and failure_kind(error) is not ErrorKind.FATAL
+    )

@@ -17,24 +17,11 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from llama_index_raganything.errors import ConfigurationError, RAGAnythingError
+from llama_index_raganything.errors import ConfigurationError, Failure
 from llama_index_raganything.modalities import packed_modalities, unpack_modalities
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why one item failed, in a form that crosses process borders."""
-
-    reason: str
-
-    @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        """Describe an exception in one line; typed errors carry their own text."""
-        text = str(error) if isinstance(error, RAGAnythingError) else f"{type(error).__name__}: {error}"
-        return cls(" ".join(text.split()))
 
 
 @dataclass(frozen=True)

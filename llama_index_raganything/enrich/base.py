@@ -21,9 +21,9 @@ from llama_index.core.schema import BaseNode, TransformComponent
 from pydantic import Field
 
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
-from llama_index_raganything.errors import NoAnswerError
+from llama_index_raganything.errors import ErrorKind, Failure
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.workers import Failure, map_in_threads
+from llama_index_raganything.workers import map_in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +41,6 @@ class Processed:
     nodes: list[BaseNode]
     failures: list[tuple[str, str]] = field(default_factory=list)
     unanswered: int = 0
-
-
-@dataclass(frozen=True)
-class _Unanswered(Failure):
-    """The failure of a model to answer."""
 
 
 @dataclass(frozen=True)
@@ -175,13 +170,13 @@ class ElementProcessor(TransformComponent):
         try:
             return self._process_element(element)
         except Exception as error:  # noqa: BLE001  # clients of models and decoders raise anything; it is reported
-            return _failure_of(error)
+            return Failure.of(error)
 
     async def _aguarded(self, element: ElementNodes) -> Sequence[BaseNode] | Failure:
         try:
             return await self._aprocess_element(element)
         except Exception as error:  # noqa: BLE001  # clients of models and decoders raise anything; it is reported
-            return _failure_of(error)
+            return Failure.of(error)
 
     def _logged(self, processed: Processed) -> list[BaseNode]:
         for node_id, reason in processed.failures:
@@ -243,18 +238,15 @@ def _joined(
     nodes: Sequence[BaseNode], elements: Sequence[ElementNodes], outcomes: Sequence[Sequence[BaseNode] | Failure]
 ) -> Processed:
     failures: list[tuple[str, str]] = []
-    unanswered = sum(isinstance(outcome, _Unanswered) for outcome in outcomes)
+    unanswered = 0
     made: dict[int, list[BaseNode]] = {}
     for element, outcome in zip(elements, outcomes, strict=True):
         if isinstance(outcome, Failure):
             failures.append((element.first.node_id, outcome.reason))
+            unanswered += outcome.kind is ErrorKind.TRANSIENT
         else:
             made.update(_placed(element.parts, list(outcome)))
     return Processed([new for node in nodes for new in made.get(id(node), [node])], failures, unanswered)
-
-
-def _failure_of(error: BaseException) -> Failure:
-    return _Unanswered.of(error) if isinstance(error, NoAnswerError) else Failure.of(error)
 
 
 def _placed(parts: Sequence[BaseNode], made: list[BaseNode]) -> dict[int, list[BaseNode]]:

@@ -68,7 +68,7 @@ class VisualWriter:
 
         Raises:
             SchemaMismatchError: The model's vectors have another length than the stored ones.
-            DashScopeError: Every further picture would fail for the same reason.
+            RAGAnythingError: Every further picture would fail for the same reason.
         """
         result = self.embedder.process(nodes)
         if result.final is not None:

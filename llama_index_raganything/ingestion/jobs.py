@@ -11,12 +11,12 @@ from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, Document
 
 from llama_index_raganything.documents.packing import document_contents, document_id
-from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
+from llama_index_raganything.errors import ConfigurationError, Failure, MissingDependencyError
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
 from llama_index_raganything.node_parser.placed_splitter import PlacedSplitter
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources.sources import Source
-from llama_index_raganything.workers import Failure, TimedOut, map_in_processes
+from llama_index_raganything.workers import TimedOut, map_in_processes
 
 
 @dataclass

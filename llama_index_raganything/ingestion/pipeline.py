@@ -27,7 +27,7 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.documents.packing import document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
 from llama_index_raganything.enrich.base import ElementProcessor
-from llama_index_raganything.errors import ConfigurationError, SourceError
+from llama_index_raganything.errors import ConfigurationError, ErrorKind, Failure, SourceError, failure_kind
 from llama_index_raganything.ingestion.discovery import find_jobs, find_moves
 from llama_index_raganything.ingestion.embedding import embed_nodes, embedding_name
 from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split, refuse_pages, with_pictures
@@ -41,7 +41,6 @@ from llama_index_raganything.ingestion.report import (
     IngestionReport,
     IngestionStartEvent,
 )
-from llama_index_raganything.models.dashscope.api.failures import FATAL_ERRORS
 from llama_index_raganything.readers.embedded import EMBEDDED
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.registry import named_parser
@@ -50,7 +49,6 @@ from llama_index_raganything.readers.sources.sources import FoundSources, Source
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms, this_machine
 from llama_index_raganything.stores.milvus.connection import Address
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
-from llama_index_raganything.workers import Failure
 
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
@@ -286,7 +284,9 @@ class Ingestion:
                 progress.set_postfix_str(Path(job.source).name[:40])
                 try:
                     self._commit(job, outcome, known.get(job.doc_id), fingerprint, report, moves.get(job.doc_id))
-                except FATAL_ERRORS as error:
+                except Exception as error:
+                    if failure_kind(error) is not ErrorKind.FATAL:
+                        raise
                     # Every other document would fail for the same reason, each after a parse.
                     report.ended_early = Failure.of(error).reason
                     report.failures += [(later.source, NOT_TRIED) for later in todo if later.doc_id not in tried]
@@ -349,7 +349,7 @@ class Ingestion:
             self._write(job, outcome, known, fingerprint, report)
         except Exception as error:  # Embedding and storing may fail for one document alone.
             self._record_failure(job, known, fingerprint, Failure.of(error).reason, report)
-            if isinstance(error, FATAL_ERRORS):
+            if failure_kind(error) is ErrorKind.FATAL:
                 raise
             return
         if moved_from is not None:

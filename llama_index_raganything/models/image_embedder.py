@@ -22,14 +22,12 @@ from pydantic import Field
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.errors import (
     ConfigurationError,
-    DashScopeBadRequestError,
-    DashScopeContentError,
-    DashScopeError,
+    ErrorKind,
+    Failure,
     NodeValueError,
     PartialEmbeddingError,
     RAGAnythingError,
 )
-from llama_index_raganything.models.dashscope.api.failures import FATAL_ERRORS
 from llama_index_raganything.models.image_sources import (
     MAX_EMBED_BYTES,
     MAX_EMBED_PIXELS,
@@ -39,7 +37,7 @@ from llama_index_raganything.models.image_sources import (
     model_input,
     source_of_node,
 )
-from llama_index_raganything.workers import Failure, map_in_threads
+from llama_index_raganything.workers import map_in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +59,6 @@ class EmbeddedImages:
     failures: list[tuple[str, str]] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
     final: RAGAnythingError | None = None
-
-
-class _Unanswered(Failure):
-    """Why an image has no vector yet."""
 
 
 @dataclass
@@ -96,17 +90,17 @@ class _Batch:
     def inputs(self, make: Callable[[_Picture], ImageType | Failure]) -> list[ImageType | Failure]:
         """Return what is handed to the model; nothing any more after an error that ends the run."""
         final = self.run.final
-        return [make(picture) if final is None else _Unanswered.of(final) for picture in self.pictures]
+        return [make(picture) if final is None else Failure.of(final) for picture in self.pictures]
 
-    def outcomes_of(self, error: PartialEmbeddingError | DashScopeError, count: int) -> list[Embedding | Failure]:
+    def outcomes_of(self, error: RAGAnythingError, count: int) -> list[Embedding | Failure]:
         """Return what an error of our own models means for each image: they have asked as often as it helps."""
         partial = error if isinstance(error, PartialEmbeddingError) else None
         reasons = partial.failures if partial else dict.fromkeys(range(count), error)
         for reason in reasons.values():
-            if isinstance(reason, FATAL_ERRORS):
+            if reason.kind is ErrorKind.FATAL:
                 self.run.final = reason
         vectors = partial.embeddings if partial else [None] * count
-        failures = {place: _failure_of(reason) for place, reason in reasons.items()}
+        failures = {place: Failure.of(reason) for place, reason in reasons.items()}
         return [failures[place] if vector is None else vector for place, vector in enumerate(vectors)]
 
 
@@ -209,7 +203,7 @@ class ImageEmbedder(TransformComponent):
         good = [value for value in inputs if not isinstance(value, Failure)]
         try:
             vectors = _counted(self.embed_model.get_image_embedding_batch(good), good) if good else []
-        except (PartialEmbeddingError, DashScopeError) as error:
+        except RAGAnythingError as error:
             vectors = batch.outcomes_of(error, len(good))
         except Exception as error:  # noqa: BLE001  # clients of models raise anything
             vectors = [Failure.of(error)] if len(good) == 1 else [self._embed_alone(value) for value in good]
@@ -220,7 +214,7 @@ class ImageEmbedder(TransformComponent):
         good = [value for value in inputs if not isinstance(value, Failure)]
         try:
             vectors = _counted(await self.embed_model.aget_image_embedding_batch(good), good) if good else []
-        except (PartialEmbeddingError, DashScopeError) as error:
+        except RAGAnythingError as error:
             vectors = batch.outcomes_of(error, len(good))
         except Exception as error:  # noqa: BLE001  # clients of models raise anything
             vectors = [Failure.of(error)] if len(good) == 1 else [await self._aembed_alone(value) for value in good]
@@ -323,7 +317,7 @@ class ImageEmbedder(TransformComponent):
             for place in picture.places:
                 if isinstance(outcome, Failure):
                     failures.append((nodes[place].node_id, outcome.reason))
-                    unanswered += [nodes[place].node_id] if isinstance(outcome, _Unanswered) else []
+                    unanswered += [nodes[place].node_id] if outcome.kind is not ErrorKind.INPUT else []
                 else:
                     made[place] = nodes[place].model_copy(update={"embedding": list(outcome)})
         return EmbeddedImages(
@@ -346,16 +340,10 @@ def model_name(embed_model: MultiModalEmbedding) -> str:
     return f"{embed_model.class_name()} ({name})" if name and name != "unknown" else embed_model.class_name()
 
 
-def _failure_of(error: RAGAnythingError) -> Failure:
-    """Return a failure that tells whether the image is to blame, or the service that gave no answer."""
-    is_final = isinstance(error, DashScopeContentError | DashScopeBadRequestError)
-    return Failure.of(error) if is_final or not isinstance(error, DashScopeError) else _Unanswered.of(error)
-
-
 def _counted(vectors: Sequence[Embedding], inputs: Sequence[ImageType]) -> list[Embedding | Failure]:
     if len(vectors) != len(inputs):
         message = f"{len(vectors)} vectors came back for {len(inputs)} images."
-        raise NodeValueError(message)
+        raise ValueError(message)  # Not an error of this package: the images are embedded one by one.
     return list(vectors)
 
 

@@ -25,7 +25,13 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import DEFAULT_WORKING_DIR
 from llama_index_raganything.documents.packing import elements_to_document, page_documents
 from llama_index_raganything.elements import DATE_KEYS, SCHEMA_VERSION, content_id
-from llama_index_raganything.errors import CorruptFileError, MissingDependencyError, ParseError, RAGAnythingError
+from llama_index_raganything.errors import (
+    CorruptFileError,
+    Failure,
+    MissingDependencyError,
+    ParseError,
+    RAGAnythingError,
+)
 from llama_index_raganything.modalities import modalities, modality_named
 from llama_index_raganything.readers.cache import READER_VERSION, ParseCache, file_hash, parse_key
 from llama_index_raganything.readers.common.assets import AssetStore
@@ -36,7 +42,7 @@ from llama_index_raganything.readers.routing import parser_for, parser_id, run_p
 from llama_index_raganything.readers.sources.formats import detect_format
 from llama_index_raganything.readers.sources.sources import Source, SourceInput, expand_sources, local_file, with_bytes
 from llama_index_raganything.readers.sources.urls import UrlPolicy
-from llama_index_raganything.workers import Failure, TimedOut, map_in_processes
+from llama_index_raganything.workers import TimedOut, map_in_processes
 
 
 class ParseStartEvent(BaseEvent):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from llama_index_raganything.errors import ConfigurationError, ParseError
-from llama_index_raganything.workers import Failure, TimedOut, map_in_processes
+from llama_index_raganything.errors import ConfigurationError, Failure, ParseError
+from llama_index_raganything.workers import TimedOut, map_in_processes
 
 
 def work(item: int) -> int:

@@ -32,12 +32,11 @@ from llama_index_raganything.enrich.describers.context import (
     PieceTokenizer,
     leading_headings,
 )
-from llama_index_raganything.errors import ConfigurationError, EnrichmentError, NoAnswerError
+from llama_index_raganything.errors import ConfigurationError, EnrichmentError, ErrorKind, Failure, NoAnswerError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.node_parser.byte_limit import MAX_TEXT_BYTES, split_bytes
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.retries import FinalFailure, attempt
-from llama_index_raganything.workers import Failure
+from llama_index_raganything.retries import attempt
 
 _CACHE_VERSION: Final = 1
 _CAPTION_CHARS: Final = 600
@@ -314,7 +313,7 @@ class _Question:
             # Read again: others that were asked at the same time have failed since.
             self._shared[_FAILED] = self._shared.get(_FAILED, 0) + 1
             message = f"The model {self._model} gave no answer. {response.reason}"
-            if isinstance(response, FinalFailure):
+            if response.kind is ErrorKind.FATAL:
                 self._shared[_REFUSED] = message
             raise NoAnswerError(message)
         self._shared[_FAILED] = 0

@@ -22,10 +22,9 @@ from llama_index.core.schema import BaseComponent
 from pydantic import Field, PrivateAttr, SerializeAsAny, field_serializer
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.errors import MissingDependencyError
+from llama_index_raganything.errors import Failure, MissingDependencyError
 from llama_index_raganything.retries import attempt
 from llama_index_raganything.text.sentences import split_sentences
-from llama_index_raganything.workers import Failure
 
 logger = logging.getLogger(__name__)
 

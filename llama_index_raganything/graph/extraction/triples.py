@@ -28,11 +28,10 @@ from llama_index.core.schema import BaseComponent, BaseNode, MetadataMode, TextN
 from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny
 
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
-from llama_index_raganything.errors import IngestionError
+from llama_index_raganything.errors import Failure, IngestionError
 from llama_index_raganything.graph.extraction.merging import ChunkTriples, ExtractedTriples, TripleSource, merge_chunks
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.retries import attempt
-from llama_index_raganything.workers import Failure
 
 logger = logging.getLogger(__name__)
 

@@ -32,9 +32,6 @@ from llama_index_raganything.errors import (
     DashScopeTimeoutError,
 )
 
-FATAL_ERRORS: Final = (DashScopeAuthenticationError, DashScopePermissionError, DashScopeQuotaError)
-"""Errors that every further request would meet too."""
-
 _MAX_TEXT: Final = 500
 _HTML_TAG: Final = re.compile(r"<[^>]{0,1000}>")
 _KEY: Final = re.compile(r"sk-[A-Za-z0-9_-]{6,}")

@@ -21,10 +21,11 @@ from llama_index_raganything.errors import (
     DashScopeBadRequestError,
     DashScopeContentError,
     DashScopeError,
+    ErrorKind,
     PartialEmbeddingError,
     RAGAnythingError,
 )
-from llama_index_raganything.models.dashscope.api.failures import FATAL_ERRORS, protocol_error
+from llama_index_raganything.models.dashscope.api.failures import protocol_error
 
 MAX_REQUEST_BYTES: Final = 6_000_000
 """Bytes of the inputs of a request: the gateway takes 6,291,456 for all of it ("Exceeded limit on max bytes to
@@ -161,7 +162,7 @@ class EmbeddingBatch:
                     return
             else:
                 self._failed_in_a_row += 1
-                if isinstance(error, FATAL_ERRORS) or self._failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
+                if error.kind is ErrorKind.FATAL or self._failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
                     self._final = error
         self._failures |= dict.fromkeys(places, error)
 
@@ -266,7 +267,7 @@ class JoinedBatches:
             self.succeed(batch, error.embeddings)
             reasons = error.failures
         self._failures |= {batch.start + place: reason for place, reason in reasons.items()}
-        self._final = next((reason for reason in reasons.values() if isinstance(reason, FATAL_ERRORS)), self._final)
+        self._final = next((reason for reason in reasons.values() if reason.kind is ErrorKind.FATAL), self._final)
 
     def result(self) -> list[Embedding]:
         """Return the vectors in the order of the inputs, or raise as :meth:`EmbeddingBatch.result`."""

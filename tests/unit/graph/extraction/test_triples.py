@@ -347,7 +347,7 @@ def test_retries_wait_longer_each_time(monkeypatch):
     async def sleep(seconds):
         waits.append(seconds)
 
-    monkeypatch.setattr("llama_index_raganything.retries.asyncio.sleep", sleep)
+    monkeypatch.setattr("asyncio.sleep", sleep)
     simple({"x": ValueError("busy")}, max_retries=3, retry_seconds=0.5).extract([chunk("n", "x")])
     assert waits == [0.5, 1.0, 2.0]
 
