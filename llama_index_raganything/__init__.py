@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.enrich.describers.media import MediaDescriber
     from llama_index_raganything.enrich.describers.table import TableDescriber
     from llama_index_raganything.enrich.equation_words import EquationWords
-    from llama_index_raganything.enrich.image_ocr import FigureOCR
+    from llama_index_raganything.enrich.image_ocr import ImageOCR
     from llama_index_raganything.enrich.registry import ProcessorOptions, register_modality, register_processor
     from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
     from llama_index_raganything.graph.extraction.recognizers import (
@@ -140,13 +140,13 @@ _HOMES = {
     "EvidenceRanker": "ranking.evidence_ranker",
     "EvidenceRetriever": "retrievers.evidence.graph",
     "ExtractiveSynthesizer": "query_engine.extractive.synthesizer",
-    "FigureOCR": "enrich.image_ocr",
     "FusionRetriever": "retrievers.fusion",
     "GLiNERRecognizer": "graph.extraction.recognizers",
     "GraphRetriever": "retrievers.evidence.graph",
     "ImageAttachment": "attachments.types",
     "ImageDescriber": "enrich.describers.image",
     "ImageEmbedder": "models.image_embedder",
+    "ImageOCR": "enrich.image_ocr",
     "Ingestion": "ingestion.pipeline",
     "IngestionReport": "ingestion.report",
     "InventoryRetriever": "retrievers.inventory.retriever",
@@ -231,7 +231,6 @@ __all__ = [
     "EvidenceRanker",
     "EvidenceRetriever",
     "ExtractiveSynthesizer",
-    "FigureOCR",
     "FileTooLargeError",
     "FilterError",
     "FusionRetriever",
@@ -240,6 +239,7 @@ __all__ = [
     "ImageAttachment",
     "ImageDescriber",
     "ImageEmbedder",
+    "ImageOCR",
     "Ingestion",
     "IngestionError",
     "IngestionReport",

@@ -1,4 +1,4 @@
-"""``FigureOCR``: the words inside figures and charts, recognised without a model that sees.
+"""``ImageOCR``: the words inside figures and charts, recognised without a model that sees.
 
 It costs processor time and gained nothing for finding pages, so it runs only where it is asked for: it is for answers
 and citations, which then name the axis, the legend and the numbers of a chart.
@@ -31,7 +31,7 @@ _VERSION: Final = 1
 
 
 @strict_arguments
-class FigureOCR(ElementProcessor):
+class ImageOCR(ElementProcessor):
     """Recognise the words in images and put them into the text of their nodes, after the caption.
 
     Recognition runs one image at a time in the whole process (:func:`.recognise`)
@@ -62,7 +62,7 @@ class FigureOCR(ElementProcessor):
     @classmethod
     def class_name(cls) -> str:
         """Return the name used for serialisation."""
-        return "FigureOCR"
+        return "ImageOCR"
 
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
         self._cache = self._cache or AnswerCache(self.cache_folder)
@@ -77,7 +77,7 @@ class FigureOCR(ElementProcessor):
     def _lines(self, data: bytes, name: str) -> list[str]:
         cache = self._cache or AnswerCache(self.cache_folder)
         engine = package_version("rapidocr")
-        key = content_id("figure-ocr", _VERSION, engine, self.max_pixels, self.min_side, image_digest(data))
+        key = content_id("image-ocr", _VERSION, engine, self.max_pixels, self.min_side, image_digest(data))
         words = cache.get(key)
         if words is None:
             words = "\n".join(recognised_lines(data, self.max_pixels, self.min_side, name))

@@ -95,7 +95,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         enable_table_processing: Describe tables.
         enable_equation_processing: Describe equations; without an LLM, write them in words.
         max_workers: Elements that are described at the same time.
-        figure_ocr: Read the text in figures with OCR, which takes about a second for each.
+        image_ocr: Read the text in images with OCR, which takes about a second for each.
         overwrite: Drop what the knowledge base holds.
         settings: Settings in place of those read from the environment.
 
@@ -137,7 +137,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         enable_table_processing: bool = True,
         enable_equation_processing: bool = True,
         max_workers: int = 4,
-        figure_ocr: bool = False,
+        image_ocr: bool = False,
         overwrite: bool = False,
         settings: RAGAnythingSettings | None = None,
     ) -> None:
@@ -161,7 +161,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
                 "enable_image_processing=False": not enable_image_processing,
                 "enable_table_processing=False": not enable_table_processing,
                 "enable_equation_processing=False": not enable_equation_processing,
-                "figure_ocr": figure_ocr,
+                "image_ocr": image_ocr,
             }
             refuse_beside("processors", of_processors, "they take the place of those that it would make")
         if not graph:
@@ -217,7 +217,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
                     **(description_options or {}),
                 ),
                 disabled=[name for name, wanted in enabled.items() if not wanted],
-                figure_ocr=figure_ocr,
+                image_ocr=image_ocr,
             )
         self.ingestion = Ingestion(
             reader=self.reader,

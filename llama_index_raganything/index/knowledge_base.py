@@ -17,7 +17,7 @@ from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.config import processors_from_config
 from llama_index_raganything.enrich.equation_words import EquationWords
-from llama_index_raganything.enrich.image_ocr import FigureOCR
+from llama_index_raganything.enrich.image_ocr import ImageOCR
 from llama_index_raganything.enrich.registry import ProcessorOptions, make_processors, registered_content_types
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
@@ -288,22 +288,22 @@ def default_node_parser(chunk_size: int | None) -> RAGAnythingNodeParser:
 
 
 def default_processors(
-    options: ProcessorOptions, *, disabled: Collection[str] = (), figure_ocr: bool = False
+    options: ProcessorOptions, *, disabled: Collection[str] = (), image_ocr: bool = False
 ) -> list[ElementProcessor]:
     """Return what describes elements by default: models where there are some, and what needs none.
 
     Args:
         options: The models and how they are asked.
         disabled: Content types that are left alone.
-        figure_ocr: Read the text in figures.
+        image_ocr: Read the text in images.
 
     Returns:
         The processors, in the order in which they run.
     """
     wanted = [name for name in registered_content_types() if name not in disabled]
     without_model: list[ElementProcessor] = []
-    if figure_ocr and "image" in wanted:
-        without_model.append(FigureOCR(cache_folder=options.cache_folder))
+    if image_ocr and "image" in wanted:
+        without_model.append(ImageOCR(cache_folder=options.cache_folder))
     if "equation" in wanted:
         without_model.append(EquationWords())
     return [*without_model, *make_processors(options, wanted)]

@@ -111,7 +111,7 @@ class RAGAnythingReader(BasePydanticReader):
             ``"docling"``, ``"paddleocr"`` or any name registered with RAG-Anything's ``register_parser``.
         profile: ``"standard"`` or ``"fast"`` (text layer and pages only).
         ocr: ``"auto"`` recognises pages without usable text, ``"off"`` none, ``"always"`` all.
-        figure_ocr: Recognise the characters inside figures of PDF pages too.
+        image_ocr: Recognise the characters inside images of PDF pages too.
         page_images: Store an image of each PDF page (and of each page of a TIFF), so that the nodes of pages are
             pictures too and can be searched by what they show.
         max_page_pixels: Pixels of such an image; larger pages are scaled down.
@@ -142,7 +142,7 @@ class RAGAnythingReader(BasePydanticReader):
     parser: str = "auto"
     profile: Profile = "standard"
     ocr: OcrMode = "auto"
-    figure_ocr: bool = False
+    image_ocr: bool = False
     page_images: bool = False
     max_page_pixels: int = Field(default=2_000_000, ge=10_000)
     crop_dpi: int = Field(default=150, ge=36, le=1200)
@@ -192,7 +192,7 @@ class RAGAnythingReader(BasePydanticReader):
         return ParseOptions(
             profile=self.profile,
             ocr=self.ocr,
-            figure_ocr=self.figure_ocr,
+            image_ocr=self.image_ocr,
             page_images=self.page_images,
             max_page_pixels=self.max_page_pixels,
             crop_dpi=self.crop_dpi,

@@ -24,7 +24,7 @@ class ParseOptions:
     Attributes:
         profile: How much to extract.
         ocr: When to recognise characters in page and image pixels.
-        figure_ocr: Recognise the characters inside figures of PDF pages as well.
+        image_ocr: Recognise the characters inside images of PDF pages as well.
         page_images: Store an image of each PDF page as an asset; the page of a TIFF is one already.
         max_page_pixels: Pixels of such an image; larger pages are scaled down.
         crop_dpi: Resolution of crops and page images, in dots per inch.
@@ -36,7 +36,7 @@ class ParseOptions:
 
     profile: Profile = "standard"
     ocr: OcrMode = "auto"
-    figure_ocr: bool = False
+    image_ocr: bool = False
     page_images: bool = False
     max_page_pixels: int = 2_000_000
     crop_dpi: int = 150

@@ -107,7 +107,7 @@ class PageParser:
             elements = self._merge_ocr([] if not text else elements, found, page)
         elif page.garbled:
             self._warnings.append(f"page {page.index + 1}: its font has no usable character map and OCR is off")
-        if self._options.figure_ocr and self._options.ocr != "off":
+        if self._options.image_ocr and self._options.ocr != "off":
             elements = [self._read_figure(element, picture) for element in elements]
         elements = [self._with_crop(element, picture) for element in elements]
         if self._options.page_images:

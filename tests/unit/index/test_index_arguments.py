@@ -31,7 +31,7 @@ def _nothing_is_opened(tmp_path, monkeypatch):
             "reader and reader_options were both",
         ),
         ({"transformations": [SentenceSplitter()]}, "pass it as node_parser="),
-        ({"processors": [], "figure_ocr": True}, "processors and figure_ocr were both given"),
+        ({"processors": [], "image_ocr": True}, "processors and image_ocr were both given"),
         ({"processors": [EquationWords()], "description_llm": MockLLM()}, "processors and description_llm were both"),
         ({"processors": [], "description_options": {"language": "zh"}}, "processors and description_options were both"),
         (

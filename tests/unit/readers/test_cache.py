@@ -109,7 +109,7 @@ def test_the_key_depends_on_every_option() -> None:
             ParseOptions(),
             ParseOptions(profile="fast"),
             ParseOptions(ocr="off"),
-            ParseOptions(figure_ocr=True),
+            ParseOptions(image_ocr=True),
             ParseOptions(page_images=True),
             ParseOptions(crop_dpi=100),
             ParseOptions(lang="en"),

@@ -302,7 +302,7 @@ def test_the_fingerprint_follows_every_option(tmp_path: Path) -> None:
     readers = [
         RAGAnythingReader(**base | change)
         for change in (
-            {}, {"profile": "fast"}, {"ocr": "off"}, {"figure_ocr": True}, {"page_images": True}, {"crop_dpi": 72},
+            {}, {"profile": "fast"}, {"ocr": "off"}, {"image_ocr": True}, {"page_images": True}, {"crop_dpi": 72},
             {"lang": "en"}, {"page_range": "1"}, {"parser_kwargs": {"a": 1}}, {"parser": "docvortex"},
         )
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from llama_index_raganything.enrich.describers.image import ImageDescriber
 from llama_index_raganything.enrich.describers.media import MediaDescriber
 from llama_index_raganything.enrich.describers.table import TableDescriber
 from llama_index_raganything.enrich.equation_words import EquationWords
-from llama_index_raganything.enrich.image_ocr import FigureOCR
+from llama_index_raganything.enrich.image_ocr import ImageOCR
 from llama_index_raganything.testing import ScriptedChatLLM
 
 LLM = ScriptedChatLLM()
@@ -32,7 +32,7 @@ MADE = [
     (ElementDescriber, {"llm": LLM, "content_types": ("code", "sensor_series")}),
     (MediaDescriber, {"llm": LLM, "transcriber": listen, "asset_root": "/assets"}),
     (MediaDescriber, {}),
-    (FigureOCR, {"min_side": 40}),
+    (ImageOCR, {"min_side": 40}),
     (EquationWords, {}),
 ]
 

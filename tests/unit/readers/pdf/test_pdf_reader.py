@@ -260,7 +260,7 @@ def test_huge_page_is_rendered_within_limits(tmp_path, assets):
         assert image.width * image.height <= 20_100_000
 
 
-def test_figure_ocr_reads_words_inside_figures(tmp_path, assets):
+def test_image_ocr_reads_words_inside_figures(tmp_path, assets):
     path = tmp_path / "f.pdf"
     sheet = canvas.Canvas(str(path))
     for number in range(12):
@@ -270,7 +270,7 @@ def test_figure_ocr_reads_words_inside_figures(tmp_path, assets):
     sheet.drawImage(ImageReader(picture_of("Gulls 1234", (900, 500), 90)), 72, 250, 400, 220)
     sheet.save()
     plain = of_type(parse_pdf(path, ParseOptions(), assets), "image")
-    read = of_type(parse_pdf(path, ParseOptions(figure_ocr=True), assets), "image")
+    read = of_type(parse_pdf(path, ParseOptions(image_ocr=True), assets), "image")
     assert [figure.text for figure in plain] == [""]
     assert "1234" in read[0].text
     assert read[0].ocr
