@@ -195,7 +195,7 @@ def parse_filters(pairs: Sequence[str]) -> MetadataFilters | None:
     Raises:
         FilterError: A pair has no key or no "=".
     """
-    from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
+    from llama_index_raganything.stores.metadata_filters import all_of, equal_to
 
     filters = []
     for pair in pairs:
@@ -203,8 +203,8 @@ def parse_filters(pairs: Sequence[str]) -> MetadataFilters | None:
         if not separator or not key:
             message = f"--filter {pair!r} is not KEY=VALUE; for example --filter content_type=table."
             raise FilterError(message)
-        filters.append(MetadataFilter(key=key, value=int(value) if re.fullmatch(r"-?[0-9]+", value) else value))
-    return MetadataFilters(filters=list(filters)) if filters else None
+        filters.append(equal_to(key, int(value) if re.fullmatch(r"-?[0-9]+", value) else value))
+    return all_of(*filters)
 
 
 class HintingParser(argparse.ArgumentParser):

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import BaseNode
-from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
 from llama_index_raganything.errors import SchemaMismatchError
 from llama_index_raganything.models.image_embedder import ImageEmbedder, model_name
+from llama_index_raganything.stores.metadata_filters import of_documents
 from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
 
 VISUAL_TYPES: Final = ("image", "page")
@@ -95,7 +95,7 @@ class VisualWriter:
         self.store.add(records.nodes)
         if again:
             kept = {node.node_id for node in records.nodes} | set(records.unanswered)
-            stored = self.store.get_nodes(filters=_of_document(doc_id))
+            stored = self.store.get_nodes(filters=of_documents(doc_id))
             self.store.delete_nodes([node.node_id for node in stored if node.node_id not in kept])
 
     def delete_nodes(self, doc_id: str, node_ids: Sequence[str]) -> None:  # noqa: ARG002  # a layer's signature
@@ -113,7 +113,3 @@ class VisualWriter:
     def flush(self) -> None:
         """Make what was written durable and visible to other processes."""
         self.store.flush()
-
-
-def _of_document(doc_id: str) -> MetadataFilters:
-    return MetadataFilters(filters=[MetadataFilter(key="doc_id", value=doc_id)])

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from llama_index.core.schema import BaseNode
-from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
 from llama_index_raganything.documents.packing import document_id
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms
+from llama_index_raganything.stores.metadata_filters import equal_to, of_documents
 from llama_index_raganything.stores.milvus.connection import Address
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
@@ -91,7 +91,7 @@ class Removal:
 
     def document_nodes(self, doc_id: str) -> list[BaseNode]:
         """Return the stored nodes of a document."""
-        return self.node_store.get_nodes(filters=_where("doc_id", doc_id))
+        return self.node_store.get_nodes(filters=of_documents(doc_id))
 
     def delete_stale(self, entry: LedgerEntry, before: Sequence[BaseNode], content_hash: str, keep: set[str]) -> None:
         """Delete what a document's earlier version left: nodes, assets, and the cached parse of other content.
@@ -153,9 +153,5 @@ class Removal:
     def _discard_assets(self, nodes: Sequence[BaseNode]) -> None:
         """Delete the assets of deleted nodes, but for those that other nodes show too."""
         for asset in {str(node.metadata["asset"]) for node in nodes if node.metadata.get("asset")}:
-            if not self.node_store.count(_where("asset", asset)):
+            if not self.node_store.count(equal_to("asset", asset)):
                 self.reader.assets.discard(asset)
-
-
-def _where(key: str, value: str) -> MetadataFilters:
-    return MetadataFilters(filters=[MetadataFilter(key=key, value=value)])

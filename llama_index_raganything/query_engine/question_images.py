@@ -13,7 +13,7 @@ from typing import Any, Final
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.llms import LLM
 from llama_index.core.schema import BaseNode, NodeWithScore
-from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
+from llama_index.core.vector_stores.types import MetadataFilters
 
 from llama_index_raganything.attachments.query import AttachedQuery
 from llama_index_raganything.attachments.types import ImageAttachment
@@ -28,6 +28,7 @@ from llama_index_raganything.ranking.evidence_ranker import annotated_copy
 from llama_index_raganything.readers.common.layout import paragraphs
 from llama_index_raganything.readers.common.ocr import recognise
 from llama_index_raganything.readers.pdf.crops import has_ink
+from llama_index_raganything.stores.metadata_filters import all_of, one_of
 
 logger = logging.getLogger(__name__)
 
@@ -173,11 +174,9 @@ class StoredImages:
             found.update((node.node_id, node) for node in nodes)
         return list(found.values())
 
-    def _filters_for(self, digest: str) -> MetadataFilters:
+    def _filters_for(self, digest: str) -> MetadataFilters | None:
         names = [f"{digest[:2]}/{digest}{suffix}" for suffix in _ASSET_SUFFIXES]
-        same = MetadataFilter(key="asset", value=names, operator=FilterOperator.IN)
-        both: list[Any] = [same] if self.filters is None else [same, self.filters]
-        return MetadataFilters(filters=both, condition=FilterCondition.AND)
+        return all_of(one_of("asset", names), self.filters)
 
 
 def with_certain_hits(

@@ -11,7 +11,6 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
-    MetadataFilter,
     MetadataFilters,
     VectorStoreQuery,
     VectorStoreQueryMode,
@@ -22,9 +21,10 @@ from llama_index_raganything.elements import GRAPH_PATH_KEY
 from llama_index_raganything.ranking.number_units import TABLE
 from llama_index_raganything.retrievers.evidence.graph import OverGraph, select_by_sets
 from llama_index_raganything.retrievers.evidence.node_cache import Profile
-from llama_index_raganything.retrievers.evidence.requests import Call, both, mentions
+from llama_index_raganything.retrievers.evidence.requests import Call
 from llama_index_raganything.retrievers.evidence.session import Session, Steps
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.metadata_filters import all_of, equal_to, mentions
 from llama_index_raganything.stores.tables.store import TableStore
 
 TABLE_NAME_KEY: Final = "table_name"
@@ -81,7 +81,7 @@ class TableRetriever(OverGraph):
         everywhere = super()._queries(bundle, modes)
         if mentions(self.filters, frozenset({_TYPE_KEY})):
             return everywhere
-        among_tables = both(self.filters, MetadataFilters(filters=[MetadataFilter(key=_TYPE_KEY, value=TABLE)]))
+        among_tables = all_of(self.filters, equal_to(_TYPE_KEY, TABLE))
         return [*everywhere, *(replace(query, filters=among_tables) for query in super()._queries(bundle, self.modes))]
 
     def _select(self, session: Session, query: str) -> Steps:

@@ -22,10 +22,11 @@ from llama_index_raganything.retrievers.evidence.node_cache import Profile
 from llama_index_raganything.retrievers.evidence.node_sets import ENOUGH_ABOUT_THINGS, MAX_RANKED, SetRanking
 from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
 from llama_index_raganything.retrievers.evidence.paths import shown_path
-from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS, Call, Fetch, Request, mentions
+from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS, Call, Fetch, Request
 from llama_index_raganything.retrievers.evidence.session import Answer, Session, Steps, nodes_of
 from llama_index_raganything.retrievers.evidence.whole_pages import whole_pages, whole_tables
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.metadata_filters import mentions
 
 Only = Callable[[Sequence[Profile]], list[str]]
 """Takes nodes in order, returns the ids of those to keep."""

@@ -32,9 +32,10 @@ from llama_index_raganything.ranking.set_coverage import (
 )
 from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory, Profile
 from llama_index_raganything.retrievers.evidence.paths import STRUCTURE, Step
-from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS, Fetch, Passing, Request, mentions
+from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS, Fetch, Passing, Request
 from llama_index_raganything.retrievers.evidence.session import Answer, Session, nodes_of
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.metadata_filters import mentions
 from llama_index_raganything.text.terms import Floats
 
 AROUND: Final = 40

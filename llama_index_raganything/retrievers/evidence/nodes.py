@@ -17,9 +17,10 @@ from llama_index_raganything.ranking.evidence_ranker import annotated_copy
 from llama_index_raganything.ranking.relevance import relevance
 from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K, CandidateRetriever, result_of
 from llama_index_raganything.retrievers.evidence.node_cache import Profile
-from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS, Fetch, Request, mentions
+from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS, Fetch, Request
 from llama_index_raganything.retrievers.evidence.session import Answer, Session, Steps, nodes_of
 from llama_index_raganything.retrievers.evidence.whole_pages import Returns, best_elements, check_returns, whole_tables
+from llama_index_raganything.stores.metadata_filters import mentions
 
 
 @strict_arguments

@@ -1,4 +1,4 @@
-"""What to ask a store for, and how filters combine. Pure functions."""
+"""What to ask a store for. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llama_index.core.vector_stores.types import (
-    FilterCondition,
-    FilterOperator,
-    MetadataFilter,
-    MetadataFilters,
-    VectorStoreQuery,
-)
+from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery
 
 from llama_index_raganything.elements import label_of
 from llama_index_raganything.questions.question import Question
+from llama_index_raganything.stores.metadata_filters import all_of, any_of, equal_to, of_documents, one_of
 
 MAX_DOCUMENTS_LOOKED_UP: Final = 20
 """Pages and labels that a question names are looked up in so many documents, those with the best candidates."""
@@ -69,31 +64,6 @@ class Call:
 Request = VectorStoreQuery | Fetch | Passing | Call
 
 
-def mentions(filters: MetadataFilters | None, keys: frozenset[str]) -> bool:
-    """Return whether filters, however deeply nested, set a condition on one of some keys.
-
-    Args:
-        filters: Filters, or None.
-    """
-    if filters is None:
-        return False
-    return any(
-        mentions(item, keys) if isinstance(item, MetadataFilters) else item.key in keys for item in filters.filters
-    )
-
-
-def both(*conditions: MetadataFilters | None) -> MetadataFilters | None:
-    """Return filters that hold when all of some filters hold.
-
-    Args:
-        *conditions: Filters, or None for no condition.
-    """
-    given = [item for item in conditions if item is not None and item.filters]
-    if len(given) <= 1:
-        return given[0] if given else None
-    return MetadataFilters(filters=list(given), condition=FilterCondition.AND)
-
-
 def look_ups(
     question: Question, documents: Sequence[str], filters: MetadataFilters | None, *, page_nodes: bool = True
 ) -> list[Fetch]:
@@ -109,32 +79,20 @@ def look_ups(
     """
     if not documents:
         return []
-    within = _in_documents(documents[:MAX_DOCUMENTS_LOOKED_UP])
-    pages_only = _one("content_type", ["page"]) if page_nodes else None
+    within = of_documents(*documents[:MAX_DOCUMENTS_LOOKED_UP])
+    pages_only = equal_to("content_type", "page") if page_nodes else None
     numbers = sorted({*question.pages, *question.positions, *([1] if question.about_document else [])})
     names = [str(number) for number in question.pages] + list(question.page_labels)
     elements = [label for kind, number in question.labels if (label := label_of(f"{kind} {number}"))]
-    named = _any_of(_one("page", numbers), _one("page_label", names))
+    named = any_of(
+        one_of("page", numbers) if numbers else None,
+        one_of("page_label", names) if names else None,
+    )
     requests = []
     if named is not None:
-        requests.append(Fetch(filters=both(filters, within, pages_only, named)))
+        requests.append(Fetch(filters=all_of(filters, within, pages_only, named)))
     if elements:
-        requests.append(Fetch(filters=both(filters, within, _one("label", elements))))
+        requests.append(Fetch(filters=all_of(filters, within, one_of("label", elements))))
     if question.last_pages:
-        requests.append(Fetch(filters=both(filters, _in_documents(documents[:MAX_DOCUMENTS_ENDED]), pages_only)))
+        requests.append(Fetch(filters=all_of(filters, of_documents(*documents[:MAX_DOCUMENTS_ENDED]), pages_only)))
     return requests
-
-
-def _one(key: str, values: Sequence[str] | Sequence[int]) -> MetadataFilters | None:
-    if not values:
-        return None
-    return MetadataFilters(filters=[MetadataFilter(key=key, operator=FilterOperator.IN, value=list(values))])
-
-
-def _any_of(*conditions: MetadataFilters | None) -> MetadataFilters | None:
-    given = [item for condition in conditions if condition is not None for item in condition.filters]
-    return MetadataFilters(filters=given, condition=FilterCondition.OR) if given else None
-
-
-def _in_documents(documents: Sequence[str]) -> MetadataFilters:
-    return MetadataFilters(filters=[MetadataFilter(key="doc_id", operator=FilterOperator.IN, value=list(documents))])

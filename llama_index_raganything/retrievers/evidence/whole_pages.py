@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from llama_index.core.schema import BaseNode, NodeWithScore, TextNode
-from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
+from llama_index.core.vector_stores.types import MetadataFilters
 
 from llama_index_raganything.elements import ELEMENTS_KEY, EVIDENCE_KEY, GRAPH_PATH_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.node_parser.table_chunks import join_table_parts
 from llama_index_raganything.ranking.evidence_ranker import annotated_copy
 from llama_index_raganything.retrievers.evidence.node_cache import Profile
-from llama_index_raganything.retrievers.evidence.requests import Fetch, Request, both
+from llama_index_raganything.retrievers.evidence.requests import Fetch, Request
 from llama_index_raganything.retrievers.evidence.session import Answer, Session, nodes_of
+from llama_index_raganything.stores.metadata_filters import all_of, equal_to, of_documents, one_of
 from llama_index_raganything.tables.read import in_reading_order
 from llama_index_raganything.text.sentences import split_sentences
 
@@ -165,7 +166,7 @@ def _read_parts(
     found: Mapping[_Table, NodeWithScore], filters: MetadataFilters | None
 ) -> Generator[list[Request], list[Answer], dict[_Table, list[BaseNode]]]:
     """Return all parts of some tables, each table's in order."""
-    answers = yield [Fetch(filters=both(filters, _parts_of(found)))]
+    answers = yield [Fetch(filters=all_of(filters, _parts_of(found)))]
     parts: dict[_Table, list[BaseNode]] = {}
     for answer in answers:
         for node in nodes_of(answer):
@@ -213,18 +214,12 @@ def _table_of(node: BaseNode) -> _Table | None:
     return _Table(str(document), str(element))
 
 
-def _parts_of(tables: Mapping[_Table, object]) -> MetadataFilters:
-    return MetadataFilters(
-        filters=[
-            MetadataFilter(key="content_type", value="table"),
-            _one_of("doc_id", [table.document for table in tables]),
-            _one_of("element_id", [table.element for table in tables]),
-        ]
+def _parts_of(tables: Mapping[_Table, object]) -> MetadataFilters | None:
+    return all_of(
+        equal_to("content_type", "table"),
+        of_documents(*dict.fromkeys(table.document for table in tables)),
+        one_of("element_id", list(dict.fromkeys(table.element for table in tables))),
     )
-
-
-def _one_of(key: str, values: Sequence[str]) -> MetadataFilter:
-    return MetadataFilter(key=key, operator=FilterOperator.IN, value=list(dict.fromkeys(values)))
 
 
 def _joined(found: BaseNode, parts: Sequence[BaseNode], before: BaseNode | None) -> BaseNode:

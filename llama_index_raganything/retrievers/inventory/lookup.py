@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
-    FilterOperator,
-    MetadataFilter,
     MetadataFilters,
     VectorStoreQuery,
     VectorStoreQueryMode,
@@ -17,10 +15,10 @@ from llama_index.core.vector_stores.types import (
 
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.questions.document_parts import Thing, WholeDocumentQuestion
-from llama_index_raganything.retrievers.evidence.requests import both
 from llama_index_raganything.retrievers.inventory import constraints as restrictions
 from llama_index_raganything.retrievers.inventory import items as holdings
 from llama_index_raganything.retrievers.inventory.items import INVENTORY_KEYS, Item, PageText, Row
+from llama_index_raganything.stores.metadata_filters import all_of, of_documents, one_of
 from llama_index_raganything.text.terms import content_tokens
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ class Look:
         self._pages_about: dict[tuple[str, int], str] | None = None
         self.is_partial = False
         self.documents: list[tuple[str, str]] = []
-        self._filters = both(filters, self._named_documents())
+        self._filters = all_of(filters, self._named_documents())
 
     def items(self, thing: Thing) -> list[Item]:
         """Return the things of one kind that the question asks for."""
@@ -175,7 +173,7 @@ class Look:
 
     def _rows(self, content_types: Sequence[str] | None, further: MetadataFilters | None = None) -> list[Row]:
         """Return metadata of nodes, of some content types or of all."""
-        where = both(self._filters, _types(content_types), further)
+        where = all_of(self._filters, _types(content_types), further)
         read = getattr(self._store, "read_metadata", None)
         if read is not None:
             rows: list[Row] = read(INVENTORY_KEYS, where)
@@ -199,7 +197,7 @@ class Look:
     def _search(self, words: str, content_types: Sequence[str] | None) -> list[BaseNode]:
         if not hasattr(self._store, "read_metadata"):
             wanted = set(content_tokens(words))
-            where = both(self._filters, _types(content_types)) or MetadataFilters(filters=[])
+            where = all_of(self._filters, _types(content_types)) or MetadataFilters(filters=[])
             return [
                 node
                 for node in self._store.get_nodes(filters=where)
@@ -216,7 +214,7 @@ class Look:
             query_str=words,
             mode=VectorStoreQueryMode.TEXT_SEARCH,
             similarity_top_k=limit,
-            filters=both(self._filters, _types(content_types)),
+            filters=all_of(self._filters, _types(content_types)),
             output_fields=output_fields,
         )
 
@@ -242,10 +240,10 @@ class Look:
             return None
         if scope.files and not scope.title and self._ledger is None:
             # The names as written need no list of all documents.
-            rows = self._rows(None, _one_of("file_name", scope.files))
+            rows = self._rows(None, one_of("file_name", scope.files))
             if rows:
                 self.documents = list({str(row["doc_id"]): str(row["file_name"]) for row in rows}.items())
-                return _one_of("doc_id", [doc_id for doc_id, _ in self.documents])
+                return of_documents(*(doc_id for doc_id, _ in self.documents))
         known = self._know_documents()
         files = {name.lower() for name in scope.files}
         title = set(content_tokens(" ".join(scope.title)))
@@ -257,7 +255,7 @@ class Look:
         if not named and not files:
             return None  # "In the printed report" may be said of any report.
         self.documents = named
-        return _one_of("doc_id", [doc_id for doc_id, _ in named])
+        return of_documents(*(doc_id for doc_id, _ in named))
 
     def _know_documents(self) -> dict[str, tuple[str, set[str]]]:
         """Return names and title words of all documents by id."""
@@ -278,11 +276,7 @@ class Look:
 
 
 def _types(content_types: Sequence[str] | None) -> MetadataFilters | None:
-    return None if content_types is None else _one_of("content_type", content_types)
-
-
-def _one_of(key: str, values: Sequence[str]) -> MetadataFilters:
-    return MetadataFilters(filters=[MetadataFilter(key=key, operator=FilterOperator.IN, value=list(values))])
+    return None if content_types is None else one_of("content_type", content_types)
 
 
 def _node_ids(item: Item) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.questions.question import understand
 from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
 from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory, Profile
-from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS, both, look_ups, mentions
+from llama_index_raganything.retrievers.evidence.requests import look_ups
 
 
 def only(key, value="x"):
@@ -21,21 +21,6 @@ def keys_of(filters):
             yield from keys_of(item)
         else:
             yield item.key
-
-
-def test_filters_join_so_that_all_hold():
-    assert both(None, None) is None
-    assert both(None, only("a"), MetadataFilters(filters=[])) == only("a")
-    joined = both(only("a"), only("b"))
-    assert joined.condition == FilterCondition.AND
-    assert list(keys_of(joined)) == ["a", "b"]
-
-
-def test_conditions_are_found_however_deep():
-    deep = MetadataFilters(filters=[only("a"), MetadataFilters(filters=[only("content_type")])])
-    assert mentions(deep, ELEMENT_KEYS)
-    assert not mentions(only("doc_id"), ELEMENT_KEYS)
-    assert not mentions(None, ELEMENT_KEYS)
 
 
 @pytest.mark.parametrize(
