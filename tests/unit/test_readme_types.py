@@ -1,14 +1,17 @@
-"""Type checkers accept the README's Python."""
+"""Type checkers accept the Python of the README and of the pages that it leads to."""
 
 import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import llama_index_raganything
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(llama_index_raganything.__file__).parent.parent
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("dashscope", "formats", "guide", "llamaindex", "models")))
+"""Those whose blocks stand alone; the blocks of the others run one after another."""
 GIVEN = {
     "my_llm": "from llama_index.core.llms import LLM\n\n\ndef given(my_llm: LLM) -> None:\n",
     "my_embedding": (
@@ -26,8 +29,11 @@ def written(block):
 
 
 def test_mypy_accepts_the_readme(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) > 4
+    readme, *others = (
+        re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL) for page in PAGES
+    )
+    assert len(readme) > 4
+    blocks = [*readme, *chain.from_iterable(others)]
     for place, block in enumerate(blocks, 1):
         (tmp_path / f"block{place}.py").write_text(written(block), encoding="utf-8")
     # As for a user, to whom the package is an installed one: its own files are checked elsewhere.
