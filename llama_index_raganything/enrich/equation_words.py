@@ -23,7 +23,7 @@ from pydantic import Field
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.describers.base import with_text
-from llama_index_raganything.node_parser.byte_limit import MAX_TEXT_BYTES, split_bytes
+from llama_index_raganything.node_parser.chunking import MAX_TEXT_BYTES, split_bytes
 from llama_index_raganything.nodes import NodeView
 
 MAX_LATEX_CHARS: Final = 4000

@@ -23,10 +23,7 @@ from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.extraction.triples import TripleExtractor
 from llama_index_raganything.ingestion.embedding import embedding_name
-from llama_index_raganything.ingestion.graph_layer import GraphWriter
-from llama_index_raganything.ingestion.image_layer import VisualWriter
-from llama_index_raganything.ingestion.layers import Layer
-from llama_index_raganything.ingestion.table_layer import TableWriter
+from llama_index_raganything.ingestion.layers import GraphLayer, ImageLayer, Layer, TableLayer
 from llama_index_raganything.models.defaults import resolve_embed_model
 from llama_index_raganything.models.named import named_llm
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
@@ -195,11 +192,11 @@ class Storage:
         """
         layers: list[Layer] = []
         if self.graph is not None:
-            layers.append(GraphWriter(self.graph, entity_linker, triple_extractor))
+            layers.append(GraphLayer(self.graph, entity_linker, triple_extractor))
         if self.tables is not None:
-            layers.append(TableWriter(self.tables))
+            layers.append(TableLayer(self.tables))
         if self.images is not None and image_embed_model is not None:
-            layers.append(VisualWriter(self.images, image_embed_model))
+            layers.append(ImageLayer(self.images, image_embed_model))
         return layers
 
     def close(self) -> None:

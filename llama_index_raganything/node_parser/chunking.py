@@ -1,27 +1,33 @@
-"""From elements to drafts of nodes: which text stands where, before LlamaIndex comes in. Pure functions of data."""
+"""From elements to chunks: which text stands where, before LlamaIndex comes in. Pure functions of data."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from llama_index_raganything.elements import Box, Element, content_id, is_atomic
-from llama_index_raganything.node_parser.byte_limit import page_pieces, split_bytes
-from llama_index_raganything.node_parser.sections import SectionPath, label_mentions
+from llama_index_raganything.elements import SECTION_SEPARATOR, Box, Element, content_id, is_atomic, labels_in
 from llama_index_raganything.node_parser.table_chunks import pack_lines, table_texts
+from llama_index_raganything.tables.read import is_rule
 from llama_index_raganything.text.sentences import sentences_of
 
+MAX_TEXT_BYTES: Final = 65_535
 """Bytes of UTF-8 that Milvus stores in one text field at most."""
 
+_HEADER_BYTES: Final = 4096
+"""Maximum bytes of a table's header that the next piece of its page repeats."""
+
 _NOTE_WORDS: Final = ("footnote", "note", "comment")
-_LINE_TYPES: Final = frozenset({"list"})
 _CAPTION_CHARS: Final = 600
+_HEADING_CHARS: Final = 120
+_SECTION_CHARS: Final = 480
+_MENTION_CHARS: Final = 400
+_MENTIONS: Final = 2
 
 
 @dataclass
-class Draft:
+class Chunk:
     """What one node will hold.
 
     Attributes:
@@ -61,7 +67,7 @@ class ChunkOptions:
         table_chunk_size: Tokens of a part of a table or of code.
         count: Counts the tokens of a text.
         split: Splits a text that is over ``chunk_size``.
-        page_nodes: Make one draft per page.
+        page_nodes: Make one chunk per page.
     """
 
     chunk_size: int
@@ -79,8 +85,8 @@ class _Run:
     size: int = 0
 
 
-class DraftBuilder:
-    """Turns the elements of one document into drafts, in reading order.
+class Chunker:
+    """Turns the elements of one document into chunks, in reading order.
 
     Args:
         elements: Elements of one document; the ``page`` element of a page may stand anywhere.
@@ -97,17 +103,17 @@ class DraftBuilder:
         self._run = _Run()
         self._last_text = ""
         self._seen: Counter[str] = Counter()
-        self._drafts: list[Draft] = []
+        self._chunks: list[Chunk] = []
 
-    def build(self) -> list[Draft]:
-        """Return the drafts, each page before the drafts of its elements."""
+    def build(self) -> list[Chunk]:
+        """Return the chunks, each page before the chunks of its elements."""
         for element in self._elements:
             self._take(element)
         self._flush()
         if self._headings:
             self._emit_text(self._take_headings(), "")
-        pages = page_drafts(self._elements) if self._options.page_nodes else []
-        return _with_pages(self._drafts, pages)
+        pages = page_chunks(self._elements) if self._options.page_nodes else []
+        return _with_pages(self._chunks, pages)
 
     def _take(self, element: Element) -> None:
         if element.type == "heading":
@@ -158,8 +164,8 @@ class DraftBuilder:
         place = body[0]
         boxes = [element.bbox for element in elements if element.page == place.page]
         for piece in split_bytes(text):
-            self._drafts.append(
-                Draft(
+            self._chunks.append(
+                Chunk(
                     content_type="text",
                     text=piece,
                     page=place.page,
@@ -184,8 +190,8 @@ class DraftBuilder:
             # An image's alternative text is often its caption as well.
             text = "\n\n".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
             for piece in split_bytes(text or _placeholder(element, section)):
-                self._drafts.append(
-                    Draft(
+                self._chunks.append(
+                    Chunk(
                         content_type=element.type,
                         text=piece,
                         page=element.page,
@@ -235,24 +241,24 @@ def page_labels(elements: Sequence[Element]) -> dict[int | None, str]:
     return labels
 
 
-def page_drafts(elements: Sequence[Element]) -> list[Draft]:
-    """Make the drafts of whole pages.
+def page_chunks(elements: Sequence[Element]) -> list[Chunk]:
+    """Make the chunks of whole pages.
 
     Returns:
-        One draft per page that has text or a picture, several where it is over the byte limit. A page without
+        One chunk per page that has text or a picture, several where it is over the byte limit. A page without
         a ``page`` element, as in a content list of MinerU, gets the joined text of its elements.
     """
-    drafts: list[Draft] = []
+    chunks: list[Chunk] = []
     by_page: dict[int, list[Element]] = {}
     for element in elements:
         if element.page is not None:
             by_page.setdefault(element.page, []).append(element)
     for page in sorted(by_page):
-        drafts.extend(_page_draft(page, by_page[page]))
-    return drafts
+        chunks.extend(_page_chunk(page, by_page[page]))
+    return chunks
 
 
-def _page_draft(page: int, elements: Sequence[Element]) -> Iterator[Draft]:
+def _page_chunk(page: int, elements: Sequence[Element]) -> Iterator[Chunk]:
     own = [element for element in elements if element.type == "page"]
     label = page_labels(elements).get(page)
     if own:
@@ -269,7 +275,7 @@ def _page_draft(page: int, elements: Sequence[Element]) -> Iterator[Draft]:
         # A page of which only the picture is known can still be found by what it shows.
         pieces = [f"Page {label or page}"]
     for piece in pieces:
-        yield Draft("page", piece, page=page, page_label=label, element_id=element_id, asset=asset)
+        yield Chunk("page", piece, page=page, page_label=label, element_id=element_id, asset=asset)
 
 
 def _page_part(element: Element) -> str:
@@ -277,15 +283,15 @@ def _page_part(element: Element) -> str:
     return "\n".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
-def _with_pages(drafts: list[Draft], pages: list[Draft]) -> list[Draft]:
-    """Put each page before the first draft of that page; pages without any other draft stay in page order."""
+def _with_pages(chunks: list[Chunk], pages: list[Chunk]) -> list[Chunk]:
+    """Put each page before the first chunk of that page; pages without any other chunk stay in page order."""
     waiting = list(pages)
-    sections = {draft.page: draft.section for draft in reversed(drafts)}
-    ordered: list[Draft] = []
-    for draft in drafts:
-        while waiting and draft.page is not None and (waiting[0].page or 0) <= draft.page:
+    sections = {chunk.page: chunk.section for chunk in reversed(chunks)}
+    ordered: list[Chunk] = []
+    for chunk in chunks:
+        while waiting and chunk.page is not None and (waiting[0].page or 0) <= chunk.page:
             ordered.append(waiting.pop(0))
-        ordered.append(draft)
+        ordered.append(chunk)
     ordered.extend(waiting)
     for page in pages:
         page.section = sections.get(page.page, "")
@@ -331,7 +337,7 @@ def _join(elements: Sequence[Element]) -> str:
     parts: list[str] = []
     for number, element in enumerate(elements):
         if number:
-            both_lines = element.type in _LINE_TYPES and elements[number - 1].type in _LINE_TYPES
+            both_lines = element.type == elements[number - 1].type == "list"
             parts.append("\n" if both_lines else "\n\n")
         parts.append(element.text.strip())
     return "".join(parts)
@@ -347,3 +353,123 @@ def _placeholder(element: Element, section: str) -> str:
     name = element.label or {"image": "Figure"}.get(element.type, element.type.capitalize())
     place = f" on page {element.page_label or element.page}" if element.page else ""
     return f"{name}{place}{f' in section {section}' if section else ''}"
+
+
+def page_pieces(text: str) -> list[str]:
+    """Cut the text of a page, such as a sheet of 5,000 rows, into pieces that fit a node.
+
+    Returns:
+        The pieces; one that begins inside a Markdown table repeats its header, without which cells say nothing.
+    """
+    if len(text.encode("utf-8", "replace")) <= MAX_TEXT_BYTES:
+        return split_bytes(text)
+    pieces = split_bytes(text, MAX_TEXT_BYTES - _HEADER_BYTES)
+    header = ""
+    for place, piece in enumerate(pieces):
+        lines = piece.split("\n")
+        rules = [line for line in range(1, len(lines)) if is_rule(lines[line]) and lines[line - 1].startswith("|")]
+        if header and lines[0].startswith("|") and 1 not in rules:
+            pieces[place] = f"{header}\n{piece}"
+        if rules:
+            header = "\n".join(lines[rules[-1] - 1 : rules[-1] + 1])
+            header = header if len(header.encode("utf-8", "replace")) < _HEADER_BYTES else ""
+    return pieces
+
+
+def places_of(texts: Sequence[str], pieces: Sequence[str]) -> list[int | None]:
+    """Find the piece of a page that each of its elements stands on.
+
+    Returns:
+        Per element the place of the piece that has most of its words, those that few elements share counting most;
+        None where no piece has half of them. The page of a sheet is cut somewhere, and rows below are on none.
+    """
+    if len(pieces) == 1:
+        return [0] * len(texts)
+    own = [set(text.split()) for text in texts]
+    known = [set(piece.split()) for piece in pieces]
+    shared = Counter(word for words in own for word in words)
+    found: list[int | None] = []
+    for words in own:
+        scores = [sum(1 / shared[word] for word in words & piece) for piece in known]
+        best = max(scores)
+        found.append(scores.index(best) if 2 * best >= sum(1 / shared[word] for word in words) else None)
+    return found
+
+
+def split_bytes(text: str, limit: int = MAX_TEXT_BYTES) -> list[str]:
+    """Cut a text into pieces that fit a byte limit, at line ends or blanks where there are any.
+
+    Args:
+        limit: Bytes of UTF-8 per piece.
+
+    Returns:
+        The pieces; empty when the text is blank.
+    """
+    if not text.strip():
+        return []
+    if len(text) * 4 <= limit or len(text.encode("utf-8", "replace")) <= limit:
+        return [text]
+    pieces: list[str] = []
+    rest = text
+    while rest:
+        head = rest.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
+        if len(head) < len(rest):
+            cut = max(head.rfind("\n"), head.rfind(" ") if head.rfind("\n") < len(head) // 2 else -1)
+            head = head[: cut + 1] if cut > len(head) // 2 else head
+        pieces.append(head.strip())
+        rest = rest[len(head) :]
+    return [piece for piece in pieces if piece]
+
+
+class SectionPath:
+    """The headings above the current position, outermost first."""
+
+    def __init__(self) -> None:
+        self._headings: list[tuple[int, str]] = []
+
+    def enter(self, heading: Element) -> None:
+        """Move below a heading.
+
+        Args:
+            heading: An element of type ``heading``.
+        """
+        level = heading.level or 1
+        text = " ".join(heading.text.split())
+        if not text:
+            return
+        self._headings = [known for known in self._headings if known[0] < level]
+        self._headings.append((level, text[:_HEADING_CHARS]))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The headings of the path, such as ``("3 Results", "3.1 Revenue")``."""
+        names = [text for _, text in self._headings]
+        # Inner headings say more than outer ones, so a long path loses its head.
+        while len(names) > 1 and len(SECTION_SEPARATOR.join(names)) > _SECTION_CHARS:
+            names.pop(0)
+        return tuple(names)
+
+    def __str__(self) -> str:
+        """Return the path, such as ``"3 Results > 3.1 Revenue"``."""
+        return SECTION_SEPARATOR.join(self.names)
+
+
+def label_mentions(elements: Iterable[Element]) -> dict[str, list[str]]:
+    """Find the sentences of running text that cite a labelled element.
+
+    Returns:
+        Up to two sentences for each label of an element that the text cites, in reading order.
+    """
+    kept = list(elements)
+    labels = {element.label for element in kept if element.label and element.type not in {"page", "heading"}}
+    found: dict[str, list[str]] = defaultdict(list)
+    if not labels:
+        return found
+    for element in kept:
+        if element.type not in {"text", "list"} or not labels.intersection(labels_in(element.text)):
+            continue
+        for sentence in sentences_of(element.text):
+            for label in labels.intersection(labels_in(sentence)):
+                if len(found[label]) < _MENTIONS and sentence not in found[label]:
+                    found[label].append(sentence[:_MENTION_CHARS])
+    return found

@@ -35,8 +35,7 @@ from llama_index_raganything.elements import (
     content_id,
 )
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError
-from llama_index_raganything.node_parser.byte_limit import places_of, split_bytes
-from llama_index_raganything.node_parser.chunking import ChunkOptions, Draft, DraftBuilder
+from llama_index_raganything.node_parser.chunking import Chunk, Chunker, ChunkOptions, places_of, split_bytes
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.common.assets import AssetStore
 from llama_index_raganything.text.sentences import split_sentences
@@ -151,74 +150,74 @@ class RAGAnythingNodeParser(NodeParser):
             split=self._sentence_splitter().split_text,
             page_nodes=self.page_nodes,
         )
-        drafts = DraftBuilder(contents.elements, options).build()
-        made = self._make_nodes(node, drafts, contents.metadata)
-        self._relate(made, drafts)
+        chunks = Chunker(contents.elements, options).build()
+        made = self._make_nodes(node, chunks, contents.metadata)
+        self._relate(made, chunks)
         return list(made)
 
     def _split_plain(self, node: BaseNode) -> list[BaseNode]:
         """Split a document that has no elements, as ``SentenceSplitter`` would."""
         text = NodeView(node).text
         pieces = [piece for part in split_bytes(text) for piece in self._sentence_splitter().split_text(part)]
-        drafts = [Draft("text", piece, element_id=content_id(piece)[:16]) for piece in pieces]
+        chunks = [Chunk("text", piece, element_id=content_id(piece)[:16]) for piece in pieces]
         built = build_nodes_from_splits(pieces, node, id_func=lambda index, _: str(index))
         position = 0
-        ids = self._ids(node, drafts)
-        for made, draft, node_id in zip(built, drafts, ids, strict=True):
+        ids = self._ids(node, chunks)
+        for made, chunk, node_id in zip(built, chunks, ids, strict=True):
             made.id_ = node_id
             made.embedding = None
             made.relationships = {NodeRelationship.SOURCE: _source_of(node)}
-            self._describe(made, node, draft, node.metadata)
+            self._describe(made, node, chunk, node.metadata)
             found = text.find(made.text, position)
             if found >= 0:
                 made.start_char_idx, made.end_char_idx, position = found, found + len(made.text), found + 1
-        self._relate(built, drafts)
+        self._relate(built, chunks)
         return list(built)
 
-    def _make_nodes(self, document: BaseNode, drafts: Sequence[Draft], metadata: dict[str, Any]) -> list[TextNode]:
+    def _make_nodes(self, document: BaseNode, chunks: Sequence[Chunk], metadata: dict[str, Any]) -> list[TextNode]:
         source = _source_of(document)
         made: list[TextNode] = []
-        for draft, node_id in zip(drafts, self._ids(document, drafts), strict=True):
-            image_path = self._image_path(draft.asset)
+        for chunk, node_id in zip(chunks, self._ids(document, chunks), strict=True):
+            image_path = self._image_path(chunk.asset)
             relationships: dict[NodeRelationship, Any] = {NodeRelationship.SOURCE: source}
             if image_path is None:
-                node = TextNode(id_=node_id, text=draft.text, relationships=relationships)
+                node = TextNode(id_=node_id, text=chunk.text, relationships=relationships)
             else:
-                node = ImageNode(id_=node_id, text=draft.text, image_path=image_path, relationships=relationships)
-            self._describe(node, document, draft, metadata)
+                node = ImageNode(id_=node_id, text=chunk.text, image_path=image_path, relationships=relationships)
+            self._describe(node, document, chunk, metadata)
             made.append(node)
         return made
 
-    def _ids(self, document: BaseNode, drafts: Sequence[Draft]) -> list[str]:
+    def _ids(self, document: BaseNode, chunks: Sequence[Chunk]) -> list[str]:
         if self.id_func is not None:
-            return [self.id_func(index, document) for index in range(len(drafts))]
+            return [self.id_func(index, document) for index in range(len(chunks))]
         seen: Counter[str] = Counter()
         ids: list[str] = []
-        for draft in drafts:
-            base = content_id(document.node_id, draft.content_type, draft.page, draft.bbox, draft.text)
+        for chunk in chunks:
+            base = content_id(document.node_id, chunk.content_type, chunk.page, chunk.bbox, chunk.text)
             # The same words at the same place, or without a place, are told apart by their order.
             ids.append(base if seen[base] == 0 else content_id(base, seen[base]))
             seen[base] += 1
         return ids
 
-    def _describe(self, node: TextNode, document: BaseNode, draft: Draft, metadata: dict[str, Any]) -> None:
+    def _describe(self, node: TextNode, document: BaseNode, chunk: Chunk, metadata: dict[str, Any]) -> None:
         own: dict[str, Any] = {
             "doc_id": document.node_id,
-            "content_type": draft.content_type,
-            "page": draft.page,
-            "page_label": draft.page_label,
-            "bbox": json.dumps(list(draft.bbox), separators=(",", ":")) if draft.bbox else None,
-            "section": draft.section,
-            "caption": draft.caption,
-            "label": draft.label,
-            "subtype": draft.subtype,
-            "element_id": draft.element_id,
-            "asset": draft.asset,
+            "content_type": chunk.content_type,
+            "page": chunk.page,
+            "page_label": chunk.page_label,
+            "bbox": json.dumps(list(chunk.bbox), separators=(",", ":")) if chunk.bbox else None,
+            "section": chunk.section,
+            "caption": chunk.caption,
+            "label": chunk.label,
+            "subtype": chunk.subtype,
+            "element_id": chunk.element_id,
+            "asset": chunk.asset,
         }
         inherited = inherited_metadata(metadata) if self.include_metadata else {}
         node.metadata = inherited | {key: value for key, value in own.items() if value not in (None, "")}
-        node.excluded_embed_metadata_keys = _union(EXCLUDED_EMBED_KEYS, document.excluded_embed_metadata_keys)
-        node.excluded_llm_metadata_keys = _union(EXCLUDED_LLM_KEYS, document.excluded_llm_metadata_keys)
+        node.excluded_embed_metadata_keys = joined_keys(EXCLUDED_EMBED_KEYS, document.excluded_embed_metadata_keys)
+        node.excluded_llm_metadata_keys = joined_keys(EXCLUDED_LLM_KEYS, document.excluded_llm_metadata_keys)
 
     def _image_path(self, asset: str | None) -> str | None:
         if asset is None or self.asset_root is None:
@@ -231,23 +230,23 @@ class RAGAnythingNodeParser(NodeParser):
             # A content list from elsewhere may name any path; the node then goes without its image.
             return None
 
-    def _relate(self, nodes: Sequence[TextNode], drafts: Sequence[Draft]) -> None:
+    def _relate(self, nodes: Sequence[TextNode], chunks: Sequence[Chunk]) -> None:
         """Chain pages with pages and elements with elements, and hang elements on their page."""
         for is_page in (True, False):
             chain = [
-                node for node, draft in zip(nodes, drafts, strict=True) if (draft.content_type == "page") is is_page
+                node for node, chunk in zip(nodes, chunks, strict=True) if (chunk.content_type == "page") is is_page
             ]
             if self.include_prev_next_rel:
                 _link(chain)
         pages: dict[int, list[TextNode]] = {}
-        for node, draft in zip(nodes, drafts, strict=True):
-            if draft.content_type == "page" and draft.page is not None:
-                pages.setdefault(draft.page, []).append(node)
+        for node, chunk in zip(nodes, chunks, strict=True):
+            if chunk.content_type == "page" and chunk.page is not None:
+                pages.setdefault(chunk.page, []).append(node)
         for number, pieces in pages.items():
             elements = [
                 node
-                for node, draft in zip(nodes, drafts, strict=True)
-                if draft.content_type != "page" and draft.page == number
+                for node, chunk in zip(nodes, chunks, strict=True)
+                if chunk.content_type != "page" and chunk.page == number
             ]
             _hang(elements, pieces)
 
@@ -327,5 +326,6 @@ def _link(chain: Sequence[TextNode]) -> None:
         second.relationships[NodeRelationship.PREVIOUS] = _related(first)
 
 
-def _union(first: Sequence[str], second: Sequence[str]) -> list[str]:
+def joined_keys(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Return the keys of both lists, each once."""
     return list(dict.fromkeys([*first, *second]))

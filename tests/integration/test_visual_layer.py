@@ -11,8 +11,7 @@ from reportlab.pdfgen import canvas
 
 from llama_index_raganything import RAGAnythingIndex
 from llama_index_raganything.errors import SchemaMismatchError
-from llama_index_raganything.ingestion.image_layer import VisualWriter
-from llama_index_raganything.ingestion.layers import Layer
+from llama_index_raganything.ingestion.layers import ImageLayer, Layer
 from llama_index_raganything.models.image_embedder import ImageEmbedder
 from llama_index_raganything.retrievers.visual import VisualRetriever
 from llama_index_raganything.stores.nodes.visual import MilvusVisualStore, visual_store_beside
@@ -53,7 +52,7 @@ def index(tmp_path):
     )
     store = visual_store_beside(index.node_store)
     index.model = ColorEmbedding()
-    index.ingestion.layers.append(VisualWriter(store, index.model))
+    index.ingestion.layers.append(ImageLayer(store, index.model))
     yield index
     store.close()
     index.close()
@@ -138,7 +137,7 @@ def alone(store, tmp_path):
     picture(tmp_path / "one.png", "red")
     metadata = {"doc_id": "doc", "content_type": "image"}
     node = ImageNode(id_="one", text="One", image_path=str(tmp_path / "one.png"), metadata=metadata)
-    layer = VisualWriter(store, ColorEmbedding())
+    layer = ImageLayer(store, ColorEmbedding())
     layer.write("doc", layer.read([node]))
     return layer, node
 
@@ -163,8 +162,8 @@ def test_another_model_is_another_setting(alone):
         ImageEmbedder(embed_model=ColorEmbedding()),
         ImageEmbedder(embed_model=ColorEmbedding(), content_types=("image", "page"), max_pixels=5000),
     ):
-        assert VisualWriter(layer.store, embedder).settings() != first
-    assert VisualWriter(layer.store, ColorEmbedding()).settings() == first
+        assert ImageLayer(layer.store, embedder).settings() != first
+    assert ImageLayer(layer.store, ColorEmbedding()).settings() == first
 
 
 def test_another_length_is_a_typed_error(alone):

@@ -34,7 +34,7 @@ from llama_index_raganything.enrich.describers.context import (
 )
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError, ErrorKind, Failure, NoAnswerError
 from llama_index_raganything.models.defaults import resolve_llm
-from llama_index_raganything.node_parser.byte_limit import MAX_TEXT_BYTES, split_bytes
+from llama_index_raganything.node_parser.chunking import MAX_TEXT_BYTES, split_bytes
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.retries import attempt
 

@@ -22,7 +22,7 @@ from llama_index_raganything.enrich.describers.base import model_name_of
 from llama_index_raganything.enrich.describers.media_models import scenes_of, transcribe
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError, MissingDependencyError, SourceError
 from llama_index_raganything.models.vision import supports_images
-from llama_index_raganything.node_parser.byte_limit import split_bytes
+from llama_index_raganything.node_parser.chunking import split_bytes
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.common.assets import AssetStore
 from llama_index_raganything.readers.media.recordings import readable_time

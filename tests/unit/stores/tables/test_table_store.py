@@ -13,7 +13,7 @@ import pytest
 from llama_index.core.schema import TextNode
 
 from llama_index_raganything.errors import ConfigurationError, SQLError, StoreUnavailableError, UnknownTableError
-from llama_index_raganything.ingestion.table_layer import TableWriter
+from llama_index_raganything.ingestion.layers import TableLayer
 from llama_index_raganything.stores.tables.store import TableStore
 from llama_index_raganything.tables.read import tables_of_nodes
 
@@ -382,7 +382,7 @@ def test_all_tables_can_be_taken_away_as_one_file(store, sales, tmp_path):
 
 
 def test_the_layer_follows_a_document(store):
-    layer = TableWriter(store)
+    layer = TableLayer(store)
     nodes = nodes_of("d", SALES, [("A", "B"), ("x", "1")])
     records = layer.read(nodes)
     assert (len(records.tables), records.failures, store.count()) == (2, [], 0)
