@@ -54,7 +54,7 @@ SourceError
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -340,16 +340,18 @@ class Failure:
     Attributes:
         reason: One line.
         kind: What it means for the other inputs.
+        error: The error itself; None for one of another process that may not pickle.
     """
 
     reason: str
     kind: ErrorKind = ErrorKind.INPUT
+    error: Exception | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
         """Describe an exception in one line; errors of this package carry their own text."""
         text = str(error) if isinstance(error, RAGAnythingError) else f"{type(error).__name__}: {error}"
-        return cls(" ".join(text.split()), failure_kind(error))
+        return cls(" ".join(text.split()), failure_kind(error), error if isinstance(error, Exception) else None)
 
 
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})

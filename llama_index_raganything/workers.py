@@ -1,4 +1,8 @@
-"""Run a function over many items in threads or in worker processes."""
+"""Run a function over many items: here, in worker processes or in threads.
+
+:func:`run_batch` drives everything that reads files, for the reader and for ingestion alike: it decides between this
+process and workers, and owns time limits, order, progress and cancelling.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,26 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from tqdm import tqdm
 
-from llama_index_raganything.errors import ConfigurationError, Failure
+from llama_index_raganything.errors import ConfigurationError, Failure, RAGAnythingError
 from llama_index_raganything.modalities import packed_modalities, unpack_modalities
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_AHEAD: Final = 8
+"""Items per worker process that are begun before the caller has taken the oldest result: results are held in memory."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +38,91 @@ class TimedOut(Failure):
     """An item took longer than it may."""
 
 
+@dataclass(frozen=True)
+class Outcome(Generic[Item, Result]):
+    """What became of one item of a batch.
+
+    Attributes:
+        item: The item.
+        result: What the function returned, or why it failed.
+        in_worker: Whether another process worked on it, whose events and logs this one has not seen.
+    """
+
+    item: Item
+    result: Result | Failure
+    in_worker: bool = False
+
+
+def run_batch(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int = 1,
+    timeout_s: float | None = None,
+    for_worker: Callable[[Item], bool] = lambda _: True,
+    prepare: Callable[[Item], Item] | None = None,
+    progress: str = "",
+    name: Callable[[Item], str] = str,
+) -> Generator[Outcome[Item, Result], None, None]:
+    """Apply a function to items and yield the outcomes in order; one that fails does not stop the others.
+
+    The work is done in worker processes where there are several workers and items, or a time limit: only a process
+    can be stopped. Closing the generator ends them and leaves all other items.
+
+    Args:
+        function: A function of one item; importable, for worker processes.
+        workers: Number of processes.
+        timeout_s: Maximum seconds per item.
+        for_worker: Whether an item may go to a worker process; others are done in this one.
+        prepare: Turns an item into one that can be pickled, just before it is sent to a worker process.
+        progress: Label of a progress bar; empty for none.
+        name: Name of an item in the progress bar.
+
+    Raises:
+        ConfigurationError: As :func:`map_in_processes`.
+    """
+    sent = [item for item in items if for_worker(item)]
+    in_workers = timeout_s is not None or (workers > 1 and len(sent) > 1)
+    results = map_in_processes(function, sent if in_workers else (), workers, time_limit_s=timeout_s, prepare=prepare)
+    bar = tqdm(total=len(items), desc=progress, disable=not progress)
+    with closing(results), bar:
+        for item in items:
+            bar.set_postfix_str(name(item)[:40])
+            if in_workers and for_worker(item):
+                result = next(results)
+                if isinstance(result, TimedOut):
+                    result = TimedOut(f"{result.reason} Raise parse_timeout_s to wait longer.")
+                yield Outcome(item, result, in_worker=True)
+            else:
+                try:
+                    outcome: Result | Failure = function(item)
+                except Exception as error:  # noqa: BLE001  # the caller reports the reason
+                    outcome = Failure.of(error)
+                yield Outcome(item, outcome)
+            bar.update()
+
+
 def map_in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int, *, time_limit_s: float | None = None
-) -> Iterator[Result | Failure]:
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    num_workers: int,
+    *,
+    time_limit_s: float | None = None,
+    prepare: Callable[[Item], Item] | None = None,
+) -> Generator[Result | Failure, None, None]:
     """Apply a function to items in worker processes and yield the outcomes in order.
 
     Workers are spawned, not forked, because Milvus Lite, OCR and pdfium hold threads and locks. Each has one item at
     a time, so a worker that dies (out of memory, a crash in native code) or takes too long costs that item alone.
+    No library does that: with pebble, what a stopped worker has started lives on, and so do the workers of a caller
+    that is killed; with loky, a worker that dies takes the whole batch with it.
 
     Args:
         function: An importable function of one picklable item.
         num_workers: Number of processes.
-        time_limit_s: Seconds that one item may take, without the start of its process; None for no limit. The worker
-            is ended then, with the processes that it has started.
+        time_limit_s: Maximum seconds per item, without the start of its process. The worker is ended then, with the
+            processes that it has started.
+        prepare: Turns an item into one that can be pickled, in this process.
 
     Yields:
         The result of each item, or its failure.
@@ -52,12 +133,7 @@ def map_in_processes(
     """
     if not items:
         return
-    if multiprocessing.current_process().daemon:
-        message = (
-            "This process is a worker of a pool, as those of SimpleDirectoryReader with num_workers are, and may not "
-            "start further ones; leave out parse_timeout_s and num_workers there, or read outside of the pool."
-        )
-        raise ConfigurationError(message)
+    _refuse_in_pool()
     count = min(num_workers, len(items))
     modalities = packed_modalities()
     workers = [_Worker(modalities) for _ in range(count)]
@@ -68,16 +144,24 @@ def map_in_processes(
     def run(item: Item) -> Result | Failure:
         worker = idle.get()
         try:
-            outcome: Result | Failure = worker.run(function, item, time_limit_s)
+            sent = item if prepare is None else prepare(item)
+            outcome: Result | Failure = worker.run(function, sent, time_limit_s)
             return outcome
+        except RAGAnythingError as error:
+            return Failure.of(error)
         finally:
             idle.put(worker)
 
     # A thread waits for each process, so that all have work while the caller does something with an outcome.
     threads = ThreadPoolExecutor(count, thread_name_prefix="raganything-worker")
+    begun: deque[Future[Result | Failure]] = deque()
     try:
-        for future in [threads.submit(run, item) for item in items]:
-            yield future.result()
+        for item in items:
+            begun.append(threads.submit(run, item))
+            if len(begun) == _AHEAD * count:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
@@ -110,6 +194,15 @@ def map_in_threads(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _refuse_in_pool() -> None:
+    if multiprocessing.current_process().daemon:
+        message = (
+            "This process is a worker of a pool, as those of SimpleDirectoryReader with num_workers are, and may not "
+            "start further ones; leave out parse_timeout_s and num_workers there, or read outside of the pool."
+        )
+        raise ConfigurationError(message)
 
 
 class _Worker:
@@ -198,14 +291,17 @@ def _serve(pipe: Connection, modalities: Any) -> None:
             return
         except Exception as error:  # noqa: BLE001  # the caller reports the reason
             pipe.send(None)
-            pipe.send(Failure.of(error))
+            pipe.send(_portable_failure(error))
             continue
         pipe.send(None)
-        outcome = _guarded(function, item)
+        try:
+            outcome = function(item)
+        except Exception as error:  # noqa: BLE001  # as above
+            outcome = _portable_failure(error)
         try:
             pipe.send(outcome)
         except Exception as error:  # noqa: BLE001  # a result that does not pickle
-            pipe.send(Failure.of(error))
+            pipe.send(_portable_failure(error))
 
 
 def _end_with_caller() -> None:
@@ -219,8 +315,7 @@ def _end_with_caller() -> None:
     os._exit(1)
 
 
-def _guarded(function: Callable[[Item], Result], item: Item) -> Result | Failure:
-    try:
-        return function(item)
-    except Exception as error:  # noqa: BLE001  # the caller reports the reason
-        return Failure.of(error)
+def _portable_failure(error: Exception) -> Failure:
+    """Describe an error; only those of the package are known to survive pickling."""
+    failure = Failure.of(error)
+    return failure if isinstance(error, RAGAnythingError) else replace(failure, error=None)

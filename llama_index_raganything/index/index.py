@@ -41,8 +41,7 @@ from llama_index_raganything.index.knowledge_base import (
 )
 from llama_index_raganything.index.options import check_options, refuse_beside, refuse_node_parsers
 from llama_index_raganything.index.queryable import Queryable
-from llama_index_raganything.ingestion.jobs import refuse_pages
-from llama_index_raganything.ingestion.pipeline import Ingestion, Patterns
+from llama_index_raganything.ingestion.pipeline import Ingestion, Patterns, refuse_pages
 from llama_index_raganything.ingestion.report import IngestionReport
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources.folders import FolderRules

@@ -3,23 +3,57 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+from llama_index.core.schema import Document
 
 from llama_index_raganything.documents.packing import document_id
 from llama_index_raganything.errors import BlockedSourceError, ParseError, SourceError
-from llama_index_raganything.ingestion.jobs import Job
 from llama_index_raganything.ingestion.report import IngestionReport
-from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.readers.sources.sources import FoundSources, Source, with_bytes
+from llama_index_raganything.readers.sources.sources import FoundSources, Source, with_hash
 from llama_index_raganything.stores.ledger import LedgerEntry
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """One document on its way in.
+
+    Attributes:
+        doc_id: Id of the document.
+        source: Path, URL or other name.
+        content_hash: Hash of its content; empty while unknown, as for a URL that is not fetched yet.
+        origin: What to read, or the document itself where it is loaded already.
+    """
+
+    doc_id: str
+    source: str
+    content_hash: str
+    origin: Source | Document
+
+    @classmethod
+    def of_source(cls, source: Source) -> Self:
+        """Make the job of reading a source."""
+        return cls(document_id(source.location), source.location, source.content_hash, source)
+
+    @classmethod
+    def of_document(cls, document: Document) -> Self:
+        """Make the job of a document that is loaded already."""
+        source = str(document.metadata.get("source") or document.metadata.get("file_path") or document.doc_id)
+        return cls(document.doc_id, source, document.hash, document)
+
+    @property
+    def needs_parser(self) -> bool:
+        """Whether a parser has to read it; a content list and a loaded document need none."""
+        return isinstance(self.origin, Source) and self.origin.kind != "content_list"
 
 
 def find_jobs(found: FoundSources, reader: RAGAnythingReader, report: IngestionReport) -> list[Job]:
@@ -93,18 +127,12 @@ def _check_any_left(found: FoundSources, unusable: Mapping[str, str]) -> None:
 
 
 def _job_of(source: Source, reader: RAGAnythingReader, report: IngestionReport) -> Job | None:
-    digest = ""
     try:
         with report.stage("hash"):
-            if source.kind == "file":
-                digest = file_hash(Path(source.target))
-            elif source.kind == "bytes":
-                source = with_bytes(source, reader.max_file_bytes)
-                digest = hashlib.sha256(source.target).hexdigest()
+            return Job.of_source(with_hash(source, reader.max_file_bytes))
     except (SourceError, ParseError) as error:
         report.failures.append((source.location, str(error)))
         return None
-    return Job.of_source(source, digest, reader)
 
 
 def find_moves(
@@ -162,7 +190,7 @@ def _newcomers(jobs: Iterable[Job], known: Mapping[str, LedgerEntry]) -> dict[st
     for job in jobs:
         entry = known.get(job.doc_id)
         is_in = entry is not None and entry.state == "ready" and entry.content_hash == job.content_hash
-        is_file = job.parsed is not None and job.parsed.kind == "file"
+        is_file = isinstance(job.origin, Source) and job.origin.kind == "file"
         if is_file and job.content_hash and not is_in:
             found[job.content_hash].append(job)
     return found

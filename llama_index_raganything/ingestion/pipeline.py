@@ -11,9 +11,12 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +24,16 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, Document, TransformComponent
 from llama_index_instrumentation import get_dispatcher
-from tqdm import tqdm
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.documents.packing import document_id
+from llama_index_raganything.documents.packing import document_contents, document_id
 from llama_index_raganything.elements import SCHEMA_VERSION
 from llama_index_raganything.enrich.base import ElementProcessor
-from llama_index_raganything.errors import ConfigurationError, ErrorKind, Failure, SourceError, failure_kind
-from llama_index_raganything.ingestion.discovery import find_jobs, find_moves
+from llama_index_raganything.errors import ConfigurationError, ErrorKind, Failure, SourceError
+from llama_index_raganything.ingestion.discovery import Job, find_jobs, find_moves
 from llama_index_raganything.ingestion.embedding import embed_nodes, embedding_name
-from llama_index_raganything.ingestion.jobs import Job, SplitDocument, load_and_split, refuse_pages, with_pictures
 from llama_index_raganything.ingestion.layers import Layer
-from llama_index_raganything.ingestion.removal import Removal
+from llama_index_raganything.ingestion.removal import UNFINISHED, Removal
 from llama_index_raganything.ingestion.report import (
     NOT_TRIED,
     DocumentIngestionEndEvent,
@@ -41,20 +42,58 @@ from llama_index_raganything.ingestion.report import (
     IngestionReport,
     IngestionStartEvent,
 )
-from llama_index_raganything.readers.embedded import EMBEDDED
+from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
+from llama_index_raganything.node_parser.placed_splitter import PlacedSplitter
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.readers.registry import named_parser
 from llama_index_raganything.readers.sources.folders import ExcludePatterns, FolderRules
-from llama_index_raganything.readers.sources.sources import FoundSources, SourceInput, expand_sources
+from llama_index_raganything.readers.sources.sources import SourceInput, expand_sources
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms, this_machine
 from llama_index_raganything.stores.milvus.connection import Address
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
+from llama_index_raganything.workers import run_batch
 
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
 
 Patterns = str | Iterable[str] | None
 """Patterns of paths to leave out: one, several, or none."""
+
+
+@dataclass
+class SplitDocument:
+    """A parsed and split document, as a worker process hands it back."""
+
+    nodes: list[BaseNode]
+    title: str
+    file_name: str
+    content_hash: str
+    parse_seconds: float
+    split_seconds: float
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run: its report, and what the ledger said when it began.
+
+    Attributes:
+        report: What the run did.
+        fingerprint: That of the pipeline.
+        known: Rows of the run's documents, by id.
+        moves: Rows of the paths at which files were before, by the ids of the documents that they are now.
+    """
+
+    report: IngestionReport
+    fingerprint: str
+    known: dict[str, LedgerEntry]
+    moves: dict[str, LedgerEntry]
+
+    def is_in(self, job: Job) -> bool:
+        """Whether the document is in already, as this pipeline would make it."""
+        entry = self.known.get(job.doc_id)
+        if entry is None or not job.content_hash:
+            return False
+        wanted = ("ready", job.content_hash, self.fingerprint)
+        return (entry.state, entry.content_hash, entry.fingerprint) == wanted
 
 
 @strict_arguments
@@ -92,7 +131,7 @@ class Ingestion:
         self.layers = list(layers)
         refuse_pages(reader.split)
         self.reader = reader
-        self.node_parser = with_pictures(node_parser, reader)
+        self.node_parser = _with_images(node_parser, reader)
         self.embed_model = embed_model
         self.node_store = node_store
         self.ledger = ledger
@@ -144,23 +183,19 @@ class Ingestion:
         """
         report = IngestionReport()
         with report.stage("total"):
-            self._add(
-                expand_sources(paths, rules=self._rules(exclude)),
-                report,
-                show_progress=show_progress,
-                num_workers=num_workers,
-            )
+            self._check(num_workers)
+            found = expand_sources(paths, rules=self._rules(exclude))
+            jobs = find_jobs(found, self.reader, report)
+            self._run(jobs, report, show_progress=show_progress, num_workers=num_workers)
         return report.finish(strict=strict)
 
-    def _add(self, found: FoundSources, report: IngestionReport, *, show_progress: bool, num_workers: int) -> None:
+    def _check(self, num_workers: int) -> None:
+        """Raise for what would fail once for every file, before anything is written."""
         if num_workers < 1:
             message = f"num_workers must be 1 or more, not {num_workers}."
             raise ConfigurationError(message)
         _check_writable(self.reader.working_dir)
-        if self.reader.parser not in EMBEDDED:
-            named_parser(self.reader.parser)  # Fails before anything is written, not once for every file.
-        jobs = find_jobs(found, self.reader, report)
-        self._run(jobs, report, show_progress=show_progress, num_workers=num_workers)
+        self.reader.check_parser()
 
     def _rules(self, exclude: Patterns) -> FolderRules:
         """Return what is read of folders, which is never the run's own data."""
@@ -224,8 +259,10 @@ class Ingestion:
             raise SourceError(message)
         report = IngestionReport()
         with report.stage("total"):
+            self._check(num_workers)
             found = expand_sources(root, rules=self._rules(exclude))
-            self._add(found, report, show_progress=show_progress, num_workers=num_workers)
+            jobs = find_jobs(found, self.reader, report)
+            self._run(jobs, report, show_progress=show_progress, num_workers=num_workers)
         present = {source.location for source in found.sources}
         # By id too: the ledger writes what is no Unicode in a file's name as "?".
         present_ids = {document_id(location) for location in present}
@@ -264,34 +301,29 @@ class Ingestion:
 
     def _run(self, jobs: list[Job], report: IngestionReport, *, show_progress: bool, num_workers: int) -> None:
         dispatcher.event(IngestionStartEvent(documents=len(jobs)))
-        fingerprint = self.fingerprint()
-        known = self.ledger.get_many([job.doc_id for job in jobs])
-        self._removal.clean_leftovers({job.doc_id for job in jobs})
-        todo = []
-        for job in jobs:
-            entry = known.get(job.doc_id)
-            if entry and _same(entry, job, fingerprint):
-                report.unchanged.append(job.source)
-            else:
-                todo.append(job)
-        is_lite = Address.parse(self.node_store.uri).is_local
-        moves = find_moves(jobs, known, self.ledger.list, None if is_lite else this_machine())
-        tried: set[str] = set()
-        progress = tqdm(total=len(todo), desc="Documents", unit="doc", disable=not show_progress)
-        with progress:
-            for job, outcome in load_and_split(todo, self.reader, self.node_parser, num_workers):
-                tried.add(job.doc_id)
-                progress.set_postfix_str(Path(job.source).name[:40])
-                try:
-                    self._commit(job, outcome, known.get(job.doc_id), fingerprint, report, moves.get(job.doc_id))
-                except Exception as error:
-                    if failure_kind(error) is not ErrorKind.FATAL:
-                        raise
+        run = self._begun(jobs, report)
+        report.unchanged += [job.source for job in jobs if run.is_in(job)]
+        todo = [job for job in jobs if not run.is_in(job)]
+        outcomes = run_batch(
+            partial(_read_and_split, self.reader, self.node_parser),
+            todo,
+            workers=num_workers,
+            timeout_s=self.reader.parse_timeout_s,
+            for_worker=lambda job: job.needs_parser,
+            progress="Documents" if show_progress else "",
+            name=lambda job: Path(job.source).name,
+        )
+        with closing(outcomes):
+            for place, outcome in enumerate(outcomes, start=1):
+                split = outcome.result
+                if isinstance(split, Failure) and split.error is not None and self.reader.lacks_parser(split.error):
+                    raise split.error
+                failure = self._commit(outcome.item, split, run)
+                if failure is not None and failure is not split and failure.kind is ErrorKind.FATAL:
                     # Every other document would fail for the same reason, each after a parse.
-                    report.ended_early = Failure.of(error).reason
-                    report.failures += [(later.source, NOT_TRIED) for later in todo if later.doc_id not in tried]
+                    report.ended_early = failure.reason
+                    report.failures += [(later.source, NOT_TRIED) for later in todo[place:]]
                     break
-                progress.update()
         if todo:
             with report.stage("write"):
                 self._flush()
@@ -307,61 +339,56 @@ class Ingestion:
             )
         )
 
-    @dispatcher.span
-    def _commit(
-        self,
-        job: Job,
-        outcome: SplitDocument | Failure,
-        known: LedgerEntry | None,
-        fingerprint: str,
-        report: IngestionReport,
-        moved_from: LedgerEntry | None,
-    ) -> None:
-        """Bring in one document; ``moved_from`` is the row of the path at which it was before."""
-        dispatcher.event(DocumentIngestionStartEvent(source=job.source, doc_id=job.doc_id))
-        before, failed = sum(report.nodes.values()), len(report.failures)
-        try:
-            self._bring_in(job, outcome, known, fingerprint, report, moved_from)
-        finally:
-            error = report.failures[-1][1] if len(report.failures) > failed else None
-            nodes = sum(report.nodes.values()) - before
-            dispatcher.event(DocumentIngestionEndEvent(source=job.source, doc_id=job.doc_id, nodes=nodes, error=error))
+    def _begun(self, jobs: list[Job], report: IngestionReport) -> _Run:
+        """Look up what is known of the documents of a run, and remove what a crash left of others."""
+        known = self.ledger.get_many([job.doc_id for job in jobs])
+        ids = {job.doc_id for job in jobs}
+        unfinished = [entry for entry in self.ledger.list(state=UNFINISHED) if entry.doc_id not in ids]
+        if unfinished:
+            self._removal.clean_leftovers(unfinished)
+        is_lite = Address.parse(self.node_store.uri).is_local
+        moves = find_moves(jobs, known, self.ledger.list, None if is_lite else this_machine())
+        return _Run(report, self.fingerprint(), known, moves)
 
-    def _bring_in(
-        self,
-        job: Job,
-        outcome: SplitDocument | Failure,
-        known: LedgerEntry | None,
-        fingerprint: str,
-        report: IngestionReport,
-        moved_from: LedgerEntry | None,
-    ) -> None:
-        if isinstance(outcome, Failure):
-            self._record_failure(job, known, fingerprint, outcome.reason, report)
-            return
-        report.seconds["parse"] += outcome.parse_seconds
-        report.seconds["split"] += outcome.split_seconds
-        job.content_hash = job.content_hash or outcome.content_hash
-        if known and _same(known, job, fingerprint):
-            report.unchanged.append(job.source)
-            return
+    @dispatcher.span
+    def _commit(self, job: Job, split: SplitDocument | Failure, run: _Run) -> Failure | None:
+        """Bring in one document; return why it failed, if it did."""
+        dispatcher.event(DocumentIngestionStartEvent(source=job.source, doc_id=job.doc_id))
+        before = sum(run.report.nodes.values())
+        failure = None
         try:
-            self._write(job, outcome, known, fingerprint, report)
-        except Exception as error:  # Embedding and storing may fail for one document alone.
-            self._record_failure(job, known, fingerprint, Failure.of(error).reason, report)
-            if failure_kind(error) is ErrorKind.FATAL:
-                raise
-            return
+            failure = split if isinstance(split, Failure) else self._bring_in(job, split, run)
+            if failure is not None:
+                self._record_failure(job, failure.reason, run)
+        finally:
+            error = failure.reason if failure is not None else None
+            nodes = sum(run.report.nodes.values()) - before
+            dispatcher.event(DocumentIngestionEndEvent(source=job.source, doc_id=job.doc_id, nodes=nodes, error=error))
+        return failure
+
+    def _bring_in(self, job: Job, split: SplitDocument, run: _Run) -> Failure | None:
+        report, known = run.report, run.known.get(job.doc_id)
+        report.seconds["parse"] += split.parse_seconds
+        report.seconds["split"] += split.split_seconds
+        job.content_hash = job.content_hash or split.content_hash
+        if run.is_in(job):
+            report.unchanged.append(job.source)
+            return None
+        try:
+            self._write(job, split, run)
+        except Exception as error:  # noqa: BLE001  # embedding and storing may fail for one document alone
+            return Failure.of(error)
+        moved_from = run.moves.get(job.doc_id)
         if moved_from is not None:
             # Last, so that a reader finds the document under its old path or its new one at any time.
             self._removal.delete_moved(moved_from)
             report.moved.append((moved_from.source, job.source))
         else:
             (report.updated if known and known.state == "ready" else report.added).append(job.source)
+        return None
 
-    def _write(
-        self, job: Job, split: SplitDocument, known: LedgerEntry | None, fingerprint: str, report: IngestionReport
-    ) -> None:
+    def _write(self, job: Job, split: SplitDocument, run: _Run) -> None:
+        report, known = run.report, run.known.get(job.doc_id)
         nodes, complete = self._enriched(job, split.nodes, report)
         with report.stage("embed"):
             nodes, refused = embed_nodes(self.embed_model, nodes)
@@ -381,7 +408,7 @@ class Ingestion:
             title=split.title,
             content_hash=job.content_hash,
             # Where a model gave no answer, the next run tries again.
-            fingerprint=fingerprint if complete else "",
+            fingerprint=run.fingerprint if complete else "",
             state="writing",
             node_counts=dict(counts),
             pages=len(pages) or None,
@@ -420,11 +447,10 @@ class Ingestion:
         for layer in self.layers:
             layer.flush()
 
-    def _record_failure(
-        self, job: Job, known: LedgerEntry | None, fingerprint: str, reason: str, report: IngestionReport
-    ) -> None:
-        report.failures.append((job.source, reason))
+    def _record_failure(self, job: Job, reason: str, run: _Run) -> None:
+        run.report.failures.append((job.source, reason))
         logger.warning("Failed: %s: %s", job.source, reason)
+        known = run.known.get(job.doc_id)
         if known is not None and known.state == "ready":
             return  # The last good version stays searchable until the file can be read again.
         self._removal.delete_nodes(job.doc_id)
@@ -433,17 +459,52 @@ class Ingestion:
             source=job.source,
             file_name=Path(job.source).name,
             content_hash=job.content_hash,
-            fingerprint=fingerprint,
+            fingerprint=run.fingerprint,
             state="failed",
             error=reason[:2000],
         )
         self.ledger.put(entry)
 
 
-def _same(entry: LedgerEntry, job: Job, fingerprint: str) -> bool:
-    """Tell whether the document is in already, as this pipeline would make it."""
-    wanted = ("ready", job.content_hash, fingerprint)
-    return bool(job.content_hash) and (entry.state, entry.content_hash, entry.fingerprint) == wanted
+def _read_and_split(reader: RAGAnythingReader, node_parser: NodeParser, job: Job) -> SplitDocument:
+    started = time.perf_counter()
+    document = job.origin if isinstance(job.origin, Document) else reader._read_source(job.origin, {})
+    parsed = time.perf_counter()
+    nodes = node_parser.get_nodes_from_documents([document])
+    return SplitDocument(
+        nodes=nodes,
+        # Not of its metadata: what was taken out of its text is not to stand in the ledger either.
+        title=str(document_contents(document).metadata.get("title", "")),
+        file_name=str(document.metadata.get("file_name", "")),
+        content_hash=str(document.metadata.get("content_hash", "")),
+        parse_seconds=parsed - started,
+        split_seconds=time.perf_counter() - parsed,
+    )
+
+
+def refuse_pages(split: str) -> None:
+    """Refuse a reader that splits files into pages.
+
+    Args:
+        split: The reader's ``split``.
+
+    Raises:
+        ConfigurationError: It is not "document".
+    """
+    if split != "document":
+        message = (
+            f"The reader's split={split!r} does not go with an index, where a file is one document and its nodes have "
+            "their pages anyway; leave it out."
+        )
+        raise ConfigurationError(message)
+
+
+def _with_images(node_parser: NodeParser, reader: RAGAnythingReader) -> NodeParser:
+    """Return a node parser whose nodes have images and places: one that knows nothing of places is wrapped."""
+    folder = str(reader.assets.root)
+    if not isinstance(node_parser, RAGAnythingNodeParser | PlacedSplitter):
+        return PlacedSplitter(node_parser, asset_root=folder)
+    return node_parser if node_parser.asset_root is not None else node_parser.model_copy(update={"asset_root": folder})
 
 
 def _check_writable(working_dir: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from llama_index.core.schema import BaseNode
 
@@ -19,6 +20,9 @@ from llama_index_raganything.stores.milvus.connection import Address
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 logger = logging.getLogger(__name__)
+
+UNFINISHED: Final = ("writing", "deleting")
+"""States of documents that a run is at work on, or has left."""
 
 _STALE_AFTER_MS = 60 * 60 * 1000
 """Age after which another process's unfinished row on a shared server counts as left by a crash."""
@@ -46,14 +50,14 @@ class Removal:
         self.reader = reader
         self._opened_at = now_ms()
 
-    def clean_leftovers(self, in_this_run: set[str]) -> None:
-        """Remove what a crash left of documents that this run does not bring in again.
+    def clean_leftovers(self, unfinished: Sequence[LedgerEntry]) -> None:
+        """Remove what a crash left of documents.
 
         Args:
-            in_this_run: Ids of the documents that it does.
+            unfinished: Rows in a state of :data:`UNFINISHED`; those of runs that still live are left.
         """
-        for entry in self.ledger.list(state=["writing", "deleting"]):
-            if entry.doc_id not in in_this_run and self._is_stale(entry):
+        for entry in unfinished:
+            if self._is_stale(entry):
                 logger.warning("Removing what an interrupted run left of %s", entry.source)
                 self.delete_entries([entry])
 

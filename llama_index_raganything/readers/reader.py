@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,30 +20,30 @@ from llama_index.core.readers.file.base import default_file_metadata_func
 from llama_index.core.schema import Document
 from llama_index_instrumentation import get_dispatcher
 from pydantic import Field, PrivateAttr, field_validator
-from tqdm import tqdm
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import DEFAULT_WORKING_DIR
 from llama_index_raganything.documents.packing import elements_to_document, page_documents
 from llama_index_raganything.elements import DATE_KEYS, SCHEMA_VERSION, content_id
-from llama_index_raganything.errors import (
-    CorruptFileError,
-    Failure,
-    MissingDependencyError,
-    ParseError,
-    RAGAnythingError,
-)
+from llama_index_raganything.errors import CorruptFileError, Failure, MissingDependencyError, ParseError
 from llama_index_raganything.modalities import modalities, modality_named
-from llama_index_raganything.readers.cache import READER_VERSION, ParseCache, file_hash, parse_key
+from llama_index_raganything.readers.cache import READER_VERSION, ParseCache, parse_key
 from llama_index_raganything.readers.common.assets import AssetStore
 from llama_index_raganything.readers.common.base import OcrMode, ParsedFile, ParseOptions, Profile
 from llama_index_raganything.readers.embedded import EMBEDDED, package_version
 from llama_index_raganything.readers.engines.content_list import content_list_to_elements, read_content_list_file
 from llama_index_raganything.readers.routing import parser_for, parser_id, run_parser
-from llama_index_raganything.readers.sources.formats import detect_format
-from llama_index_raganything.readers.sources.sources import Source, SourceInput, expand_sources, local_file, with_bytes
+from llama_index_raganything.readers.sources.formats import FileFormat, detect_format
+from llama_index_raganything.readers.sources.sources import (
+    Source,
+    SourceInput,
+    content_hash_of,
+    expand_sources,
+    local_file,
+    with_bytes,
+)
 from llama_index_raganything.readers.sources.urls import UrlPolicy
-from llama_index_raganything.workers import TimedOut, map_in_processes
+from llama_index_raganything.workers import Outcome, TimedOut, run_batch
 
 
 class ParseStartEvent(BaseEvent):
@@ -217,6 +218,24 @@ class RAGAnythingReader(BasePydanticReader):
     def _parse_cache(self) -> ParseCache:
         return ParseCache(self.parse_cache_root)
 
+    def check_parser(self) -> None:
+        """Check that the named parser is installed, before any file is touched: no file of a batch could be read.
+
+        Raises:
+            ConfigurationError: No parser has that name.
+            MissingDependencyError: It lacks its package or weights.
+        """
+        if self.parser not in EMBEDDED:
+            parser_for("pdf", self.parser)
+
+    def lacks_parser(self, error: Exception | None) -> bool:
+        """Tell whether an error says that the named parser is missing, which every other file would meet too.
+
+        Args:
+            error: An error of reading a file.
+        """
+        return isinstance(error, MissingDependencyError) and self.parser not in EMBEDDED
+
     def forget(self, content_hash: str) -> None:
         """Delete the cached parses of one content.
 
@@ -254,9 +273,7 @@ class RAGAnythingReader(BasePydanticReader):
             MissingDependencyError: The named parser lacks its package or weights.
             RAGAnythingError: A single source failed, or any with ``on_error="raise"``.
         """
-        if self.parser not in EMBEDDED:
-            # Checked before any file is touched, so that a whole batch does not fail file by file.
-            parser_for("pdf", self.parser)
+        self.check_parser()
         found = expand_sources(file_path, fs)
         skip = self.on_error == "skip" or (self.on_error is None and found.is_batch)
         self._failures = []
@@ -309,106 +326,88 @@ class RAGAnythingReader(BasePydanticReader):
         return await self.aload_data(file_path, extra_info, fs)
 
     def _documents(self, sources: list[Source], extra_info: dict[str, Any], *, skip: bool) -> Iterator[Document]:
-        outcomes = self._outcomes(sources, extra_info)
-        progress = tqdm(outcomes, "Reading files", len(sources), disable=not self.show_progress or len(sources) < 2)
-        for source, outcome in zip(sources, progress, strict=True):
-            if isinstance(outcome, Document):
-                yield from page_documents(outcome) if self.split == "page" else [outcome]
-            elif skip and not (isinstance(outcome, MissingDependencyError) and self.parser not in EMBEDDED):
-                self._failures.append((source.location, outcome))
-            else:
-                raise outcome
+        limit = self.max_file_bytes
+        outcomes = run_batch(
+            partial(_read_source, self, extra_info),
+            sources,
+            workers=self.num_workers,
+            timeout_s=self.parse_timeout_s,
+            for_worker=lambda source: source.kind != "content_list",
+            # A stream becomes its bytes.
+            prepare=lambda source: with_bytes(source, limit) if hasattr(source.target, "read") else source,
+            progress="Reading files" if self.show_progress and len(sources) > 1 else "",
+            name=lambda source: source.location,
+        )
+        with closing(outcomes):
+            for outcome in outcomes:
+                read = _document_or_error(outcome)
+                if outcome.in_worker:
+                    # Workers have dispatchers of their own, so the events are told again in this process.
+                    dispatcher.event(ParseStartEvent(source=outcome.item.location, parser=self.parser))
+                    dispatcher.event(_end_event(outcome.item, read))
+                if isinstance(read, Document):
+                    yield from page_documents(read) if self.split == "page" else [read]
+                elif skip and not self.lacks_parser(read):
+                    self._failures.append((outcome.item.location, read))
+                else:
+                    raise read
         for location, error in self._failures:
             logger.warning("Not read: %s: %s: %s", location, type(error).__name__, error)
 
-    def _outcomes(self, sources: list[Source], extra_info: dict[str, Any]) -> Iterator[Document | Exception]:
-        read = partial(_read_or_error, self, extra_info)
-        parses = any(source.kind != "content_list" for source in sources)
-        apart = self.parse_timeout_s is not None or (self.num_workers > 1 and len(sources) > 1)
-        if not (apart and parses):
-            yield from map(read, sources)
-            return
-        portable = [self._portable(source) for source in sources]
-        given = [source for source in portable if isinstance(source, Source)]
-        results = map_in_processes(read, given, self.num_workers, time_limit_s=self.parse_timeout_s)
-        for source in portable:
-            if isinstance(source, Exception):
-                yield source
-                continue
-            result = next(results)
-            outcome = self._failed(source, result) if isinstance(result, Failure) else result
-            # Workers have dispatchers of their own, so the events are told again in this process.
-            dispatcher.event(ParseStartEvent(source=source.location, parser=self.parser))
-            dispatcher.event(_end_event(source, outcome))
-            yield outcome
-
-    def _portable(self, source: Source) -> Source | RAGAnythingError:
-        """Return a source that can go to another process, a stream as its bytes, or why it cannot be read."""
-        try:
-            return with_bytes(source, self.max_file_bytes) if hasattr(source.target, "read") else source
-        except RAGAnythingError as error:
-            return error
-
-    def _failed(self, source: Source, failure: Failure) -> ParseError:
-        if isinstance(failure, TimedOut):
-            message = f"{source.location!r} could not be parsed: {failure.reason} Raise parse_timeout_s to wait longer."
-            return ParseError(message, source.location)
-        return CorruptFileError(f"{source.location!r} could not be parsed: {failure.reason}", source.location)
-
-    def read_source(self, source: Source, extra_info: dict[str, Any]) -> Document:
-        """Read one source in this process, without the limit of time and the split by pages.
-
-        Args:
-            source: What to read.
-            extra_info: Metadata copied into the document.
-
-        Returns:
-            The document of the whole source.
-
-        Raises:
-            RAGAnythingError: The source cannot be read or parsed.
-        """
+    def _read_source(self, source: Source, extra_info: dict[str, Any]) -> Document:
+        """Read one source in this process, without the time limit and the split by pages; ingestion calls it too."""
         dispatcher.event(ParseStartEvent(source=source.location, parser=self.parser))
+        parsed: ParsedFile | None
         try:
-            read = self._parse(source)
+            if source.kind == "content_list":
+                root = Path(self.asset_root) if self.asset_root else Path.cwd()
+                parsed = _with_pages(content_list_to_elements(source.target, assets=self.assets, asset_root=root))
+                file = _File("", content_id(source.location), FileFormat("content_list", ".json"))
+            else:
+                policy = UrlPolicy(self.allow_urls, self.allow_private_urls, self.url_timeout_s)
+                with local_file(source, policy=policy, max_bytes=self.max_file_bytes) as path:
+                    file = self._file(source, path)
+                    parsed = file.known
+                    if parsed is None:
+                        with _PARSE_LOCK:
+                            parsed = run_parser(path, file.file_format, self.parser, self.options, self.assets)
+                        if self.cache:
+                            self._parse_cache.put(file.content_hash, file.cache_key, parsed)
         except Exception as error:
             dispatcher.event(_end_event(source, error))
             raise
-        count = len(read.parsed.elements)
-        dispatcher.event(
-            ParseEndEvent(source=source.location, parser=read.parsed.parser, elements=count, cached=read.cached)
-        )
-        return _to_document(source, read, extra_info)
+        count, is_cached = len(parsed.elements), bool(file.cache_key) and file.known is not None
+        dispatcher.event(ParseEndEvent(source=source.location, parser=parsed.parser, elements=count, cached=is_cached))
+        return _to_document(source, file, parsed, extra_info)
 
-    def _parse(self, source: Source) -> _Read:
-        if source.kind == "content_list":
-            root = Path(self.asset_root) if self.asset_root else Path.cwd()
-            parsed = content_list_to_elements(source.target, assets=self.assets, asset_root=root)
-            return _Read(_with_pages(parsed), content_id(source.location))
-        policy = UrlPolicy(allow=self.allow_urls, allow_private=self.allow_private_urls, timeout_s=self.url_timeout_s)
-        with local_file(source, policy=policy, max_bytes=self.max_file_bytes) as path:
-            return self._parse_path(path)
-
-    def _parse_path(self, path: Path) -> _Read:
+    def _file(self, source: Source, path: Path) -> _File:
+        """Return what is known of a local file before it is parsed."""
         file_format = detect_format(path)
-        content_hash = file_hash(path)
+        content_hash = content_hash_of(source, path)
         if file_format.kind == "content_list":
             root = Path(self.asset_root) if self.asset_root else path.parent
             parsed = read_content_list_file(path, assets=self.assets, asset_root=root)
-            return _Read(_with_pages(parsed), content_hash, file_name=path.name)
+            return _File(path.name, content_hash, file_format, known=_with_pages(parsed))
         # The release is in the key because our own parsers may change with it.
         parser = f"{package_version('llama-index-raganything')} {parser_id(file_format.kind, self.parser)}"
         kind = modality_named(file_format.modality).id if file_format.modality else file_format.kind
         key = parse_key(f"{kind} {file_format.suffix}", parser, self.options)
-        store = self._parse_cache
-        cached = store.get(content_hash, key, self.assets) if self.cache else None
-        if cached is not None:
-            return _Read(cached, content_hash, cached=True, file_name=path.name)
-        with _PARSE_LOCK:
-            parsed = run_parser(path, file_format, self.parser, self.options, self.assets)
-        if self.cache:
-            store.put(content_hash, key, parsed)
-        return _Read(parsed, content_hash, file_name=path.name)
+        known = self._parse_cache.get(content_hash, key, self.assets) if self.cache else None
+        return _File(path.name, content_hash, file_format, key, known)
+
+
+def _read_source(reader: RAGAnythingReader, extra_info: dict[str, Any], source: Source) -> Document:
+    return reader._read_source(source, extra_info)
+
+
+def _document_or_error(outcome: Outcome[Source, Document]) -> Document | Exception:
+    failure, location = outcome.result, outcome.item.location
+    if not isinstance(failure, Failure):
+        return failure
+    message = f"{location!r} could not be parsed: {failure.reason}"
+    if isinstance(failure, TimedOut):
+        return ParseError(message, location)
+    return failure.error or CorruptFileError(message, location)
 
 
 def _end_event(source: Source, outcome: Document | Exception) -> ParseEndEvent:
@@ -419,13 +418,14 @@ def _end_event(source: Source, outcome: Document | Exception) -> ParseEndEvent:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A parsed source with what its document says about it."""
+class _File:
+    """A local file before it is parsed; ``known`` are its elements where it needs no parser."""
 
-    parsed: ParsedFile
+    name: str
     content_hash: str
-    cached: bool = False
-    file_name: str = ""
+    file_format: FileFormat
+    cache_key: str = ""
+    known: ParsedFile | None = None
 
 
 def _with_pages(parsed: ParsedFile) -> ParsedFile:
@@ -437,20 +437,20 @@ def _with_pages(parsed: ParsedFile) -> ParsedFile:
     return parsed
 
 
-def _to_document(source: Source, read: _Read, extra_info: dict[str, Any]) -> Document:
+def _to_document(source: Source, file: _File, parsed: ParsedFile, extra_info: dict[str, Any]) -> Document:
     location = source.location
     if source.kind == "content_list":
         location = str(extra_info.get("source") or location)
-    own = {"source": location, "content_hash": read.content_hash, "parser": read.parsed.parser}
+    own = {"source": location, "content_hash": file.content_hash, "parser": parsed.parser}
     if source.kind == "url":
         # A URL's last part may be empty or carry a query; the name it was stored under does not.
-        own["file_name"] = read.file_name
-    problems = read.parsed.warnings or ([] if read.parsed.elements else ["it has no text and no other content"])
+        own["file_name"] = file.name
+    problems = parsed.warnings or ([] if parsed.elements else ["it has no text and no other content"])
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         logger.warning("%s: %s%s", location, "; ".join(problems[:3]), more)
     return elements_to_document(
-        read.parsed.elements, source=location, metadata=_dates(source) | extra_info | own, title=read.parsed.title
+        parsed.elements, source=location, metadata=_dates(source) | extra_info | own, title=parsed.title
     )
 
 
@@ -463,10 +463,3 @@ def _dates(source: Source) -> dict[str, str]:
     except (OSError, ValueError):  # Gone since it was read, or of a name that the file system does not take.
         return {}
     return {key: str(known[key]) for key in DATE_KEYS if key in known}
-
-
-def _read_or_error(reader: RAGAnythingReader, extra_info: dict[str, Any], source: Source) -> Document | Exception:
-    try:
-        return reader.read_source(source, extra_info)
-    except RAGAnythingError as error:
-        return error

@@ -31,10 +31,10 @@ QUESTIONS = [
 class SleepingReader(RAGAnythingReader):
     """Stands for a parser that hangs on one file."""
 
-    def read_source(self, source, extra_info):
+    def _read_source(self, source, extra_info):
         if "slow" in source.location:
             time.sleep(120)
-        return super().read_source(source, extra_info)
+        return super()._read_source(source, extra_info)
 
 
 @pytest.fixture

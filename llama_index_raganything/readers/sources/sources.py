@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError, FileTooLargeError, SourceError
+from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.sources.folders import FolderRules, SkippedFiles, walk, why_skipped
 from llama_index_raganything.readers.sources.formats import FileFormat
 from llama_index_raganything.readers.sources.urls import UrlPolicy, fetch_url
@@ -36,11 +38,15 @@ class Source:
         kind: ``file`` (local), ``remote`` (another file system), ``url``, ``bytes`` or ``content_list``.
         location: Absolute path, URL, given name of bytes, or made-up name of a content list; goes to the metadata.
         target: The path, URL, bytes (or binary stream), or content list itself.
+        content_hash: SHA-256 of its content in hex, where :func:`with_hash` has taken it.
+        hashed_ns: Time of modification of the file that was hashed, in nanoseconds.
     """
 
     kind: Literal["file", "remote", "url", "bytes", "content_list"]
     location: str
     target: Any = field(repr=False)
+    content_hash: str = ""
+    hashed_ns: int = 0
 
 
 @dataclass
@@ -190,6 +196,49 @@ def with_bytes(source: Source, max_bytes: int | None) -> Source:
         message = f"{source.location!r} has over {max_bytes:,} bytes, the limit; raise max_file_bytes to read it."
         raise FileTooLargeError(message, source.location)
     return replace(source, target=bytes(data))
+
+
+def with_hash(source: Source, max_bytes: int | None) -> Source:
+    """Return a source with the hash of its content, where that needs neither network nor parser.
+
+    Args:
+        source: Any source; of bytes, a stream is read to its end.
+        max_bytes: Size limit in bytes for bytes; None for none.
+
+    Raises:
+        SourceError: The file or stream cannot be read.
+        FileTooLargeError: There are more bytes.
+    """
+    if source.kind == "file":
+        path = Path(source.target)
+        before = _modified_ns(path)  # A file that is changed while it is hashed counts as changed since.
+        return replace(source, content_hash=file_hash(path), hashed_ns=before)
+    if source.kind == "bytes":
+        source = with_bytes(source, max_bytes)
+        return replace(source, content_hash=hashlib.sha256(source.target).hexdigest())
+    return source
+
+
+def content_hash_of(source: Source, path: Path) -> str:
+    """Return the hash of a source's content: the one that it has, unless the file was changed since.
+
+    Args:
+        source: A source that is not a content list.
+        path: The local file that holds its content.
+
+    Raises:
+        SourceError: The file cannot be read.
+    """
+    if source.content_hash and (source.kind == "bytes" or source.hashed_ns == _modified_ns(path)):
+        return source.content_hash
+    return file_hash(path)
+
+
+def _modified_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except (OSError, ValueError):
+        return -1  # Reading it tells what is wrong.
 
 
 def named_bytes(name: Any, data: Any) -> tuple[Any, Any]:

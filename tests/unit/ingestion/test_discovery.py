@@ -7,15 +7,14 @@ import pytest
 
 from llama_index_raganything.documents.packing import document_id
 from llama_index_raganything.ingestion import discovery as module
-from llama_index_raganything.ingestion.discovery import find_moves
-from llama_index_raganything.ingestion.jobs import Job
+from llama_index_raganything.ingestion.discovery import Job, find_moves
 from llama_index_raganything.readers.sources.sources import Source
 from llama_index_raganything.stores.ledger import LedgerEntry, this_machine
 
 
 def job(path, content="c"):
     source = Source("file", str(path), path)
-    return Job(document_id(str(path)), str(path), content, load=lambda: None, parsed=source)
+    return Job(document_id(str(path)), str(path), content, source)
 
 
 def row(source, content="c", **values):

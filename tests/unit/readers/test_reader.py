@@ -384,18 +384,18 @@ def test_simple_directory_reader_with_worker_processes(reader: RAGAnythingReader
 class SlowReader(RAGAnythingReader):
     """Stands for a parser that takes its time."""
 
-    def read_source(self, source: Any, extra_info: dict[str, Any]) -> Any:
+    def _read_source(self, source: Any, extra_info: dict[str, Any]) -> Any:
         time.sleep(0.2)
-        return super().read_source(source, extra_info)
+        return super()._read_source(source, extra_info)
 
 
 class SleepingReader(RAGAnythingReader):
     """Stands for a parser that hangs on one file."""
 
-    def read_source(self, source: Any, extra_info: dict[str, Any]) -> Any:
+    def _read_source(self, source: Any, extra_info: dict[str, Any]) -> Any:
         if "note01" in source.location:
             time.sleep(60)
-        return super().read_source(source, extra_info)
+        return super()._read_source(source, extra_info)
 
 
 @pytest.mark.slow
