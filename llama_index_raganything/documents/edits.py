@@ -1,19 +1,22 @@
-"""What is left of a document's elements when somebody has changed its text: the text wins. Pure functions of data."""
+"""What is left of a document's elements when somebody has changed its text: the text wins. Pure functions of data.
+
+:func:`align` finds what became of each element's text, :class:`_Revision` makes elements of that, and
+:class:`RemovedWords` finds what the text never showed and what repeats a word that was taken out.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from difflib import SequenceMatcher
+from itertools import groupby, pairwise
 from typing import Final
 
-from llama_index_raganything.documents.alignment import Region, align
-from llama_index_raganything.documents.markdown import Written, changed_elements, written_elements
-from llama_index_raganything.documents.rendering import SEPARATOR, elements_to_text, readable_parts
+from llama_index_raganything.documents.markdown import Span, changed_elements, written_elements
 from llama_index_raganything.elements import Box, Element
 from llama_index_raganything.text.characters import CJK
 
@@ -27,9 +30,19 @@ _INSIDE: Final = 3
 """Letters from which a word is sought inside words that the text does not have: "Anna" in "Annas", "AnnaBerg"."""
 _BROKEN = re.compile(r"(?<=[^\W\d_])[-\u2010]\s*\n\s*(?=[^\W\d_])")
 _THOUSANDS = re.compile(r"(?<=\d)[,.'\u2019 \u00a0\u202f](?=\d{3}(?!\d))")
+_TAG = re.compile(r"<[^>]*>")
+_OVERLAP: Final = 0.1
+"""Share of the smaller box from which two boxes show the same; neighbours may overlap by a hair."""
+_LINE = re.compile(r"[^\s][^\n]*")
+_SHARE: Final = 0.3
+"""Share of words in common from which a changed line is taken for a line of the old part."""
+_PAIRED_SHARE: Final = 0.5
+"""Share of words in common from which the n-th changed line is taken for the n-th old one, if all are."""
+_GAP_WORDS: Final = 30_000
+"""Words of one changed stretch, old and new, above which its lines are not compared word by word: it takes seconds."""
 
 
-class TakenWords:
+class RemovedWords:
     """The words, and pairs of neighbouring words, that a text had before an edit and has no more.
 
     Pairs tell that "John Smith" is gone where "John Doe" and "Adam Smith" stay, and find words of scripts without
@@ -41,18 +54,18 @@ class TakenWords:
     """
 
     def __init__(self, before: str, after: str) -> None:
-        self._forms = [_TakenForm(form, before, after) for form in (_as_written, _plain)]
+        self._forms = [_RemovedForm(form, before, after) for form in (_as_written, _plain)]
 
-    def stand_in(self, texts: Iterable[str | None]) -> bool:
+    def are_in(self, texts: Iterable[str | None]) -> bool:
         """Tell whether any of some texts says what was taken out.
 
         Args:
             texts: Any texts; None says nothing.
         """
-        return any(form.stands_in(text) for text in texts if text for form in self._forms)
+        return any(form.is_in(text) for text in texts if text for form in self._forms)
 
 
-class _TakenForm:
+class _RemovedForm:
     """The words taken out, in one way to write words."""
 
     def __init__(self, words_of: Callable[[str], list[str]], before: str, after: str) -> None:
@@ -62,7 +75,7 @@ class _TakenForm:
         self._words = set(old) - self._left
         self._pairs = set(pairwise(old)) - set(pairwise(new))
 
-    def stands_in(self, text: str) -> bool:
+    def is_in(self, text: str) -> bool:
         words = self._words_of(text)
         if not self._words.isdisjoint(words) or not self._pairs.isdisjoint(pairwise(words)):
             return True
@@ -83,71 +96,30 @@ def _plain(text: str) -> list[str]:
     return _SAID.findall(_THOUSANDS.sub("", unicodedata.normalize("NFKC", bare)))
 
 
-Span = tuple[int, int] | None
-"""Where an element stands in a text: its first character, and behind its last one."""
-
-_WORD = re.compile(r"\S+")
-_TAG = re.compile(r"<[^>]*>")
-_OVERLAP: Final = 0.1
-"""Share of the smaller box from which two boxes show the same; neighbours may overlap by a hair."""
-
-
-@dataclass(frozen=True)
-class Agreed:
-    """The elements of a document that agree with its text.
-
-    Attributes:
-        elements: The elements, in the order of the text.
-        spans: Where each of them stands in the text; None for what the readable text leaves out.
-        taken: What was taken out of the text; None where nothing was changed.
-    """
-
-    elements: list[Element]
-    spans: list[Span]
-    taken: TakenWords | None = None
-
-
-def agree(elements: Sequence[Element], text: str) -> Agreed:
-    """Return the elements that agree with a text.
-
-    Args:
-        elements: The elements of a document, as they were read.
-        text: The document's text, as it is now.
-
-    Returns:
-        The same elements where no word was changed. Else those that are still in the text, those that were changed
-        with their new words, and what is new; together they say what the text says and nothing that it says no more.
-    """
-    parts = readable_parts(elements)
-    readable = SEPARATOR.join(part for part in parts if part)
-    if text == readable:
-        return Agreed(list(elements), _spans(parts))
-    words = list(_WORD.finditer(text))
-    if [word[0] for word in words] == readable.split():
-        return Agreed(list(elements), _spans_of_words(parts, words))
-    taken = TakenWords(readable, text)
-    revised = _Revision(elements, parts, text, taken).elements()
-    if elements_to_text(element for element, _ in revised).split() != text.split():
-        # Whatever went wrong: a text alone cannot say what it does not say.
-        revised = [_with_span(written) for written in written_elements(text, 0, len(text), None)]
-    return Agreed([element for element, _ in revised], [span for _, span in revised], taken)
-
-
-class _Revision:
-    """The elements of one document after an edit.
+def revised_elements(
+    elements: Sequence[Element], parts: Sequence[str], text: str, removed: RemovedWords
+) -> list[tuple[Element, Span | None]]:
+    """Return what an edit left of the elements of a document, and what it added.
 
     Args:
         elements: The elements before.
         parts: What each of them added to the readable text.
         text: The text now.
-        taken: What was taken out of it.
-    """
+        removed: What was taken out of it.
 
-    def __init__(self, elements: Sequence[Element], parts: Sequence[str], text: str, taken: TakenWords) -> None:
+    Returns:
+        The elements in the order of the text, each with its place there; None for what the text does not show, which
+        stands beside its neighbours.
+    """
+    return _Revision(elements, parts, text, removed).elements()
+
+
+class _Revision:
+    def __init__(self, elements: Sequence[Element], parts: Sequence[str], text: str, removed: RemovedWords) -> None:
         self._elements = elements
         self._parts = parts
         self._text = text
-        self._taken = taken
+        self._removed = removed
         self._regions = align(parts, text)
         present = {region.part for region in self._regions if region.part is not None}
         self._gone = {index for index, part in enumerate(parts) if part.strip() and index not in present}
@@ -157,46 +129,43 @@ class _Revision:
         self._changed: set[int] = set()
         self._touched: set[int | None] = set()
 
-    def elements(self) -> list[tuple[Element, Span]]:
-        """Return the elements in the order of the text, what it does not show beside its neighbours."""
+    def elements(self) -> list[tuple[Element, Span | None]]:
         shown = [list(self._shown(region, number)) for number, region in enumerate(self._regions)]
         self._touched |= {self._elements[index].page for index in self._changed | self._gone}
         hidden = self._hidden()
-        made: list[tuple[Element, Span]] = [(element, None) for element in hidden[None]]
+        made: list[tuple[Element, Span | None]] = [(element, None) for element in hidden[None]]
         for region, group in zip(self._regions, shown, strict=True):
-            for part, written in group:
-                element = written.element if part is None else self._intact(written.element)
-                made.append((self._without_names(element), (written.start, written.end)))
+            for part, element, span in group:
+                made.append((self._without_names(element if part is None else self._intact(element)), span))
                 made += [(element, None) for element in hidden[part] if part is not None]
             if region.part in self._changed:
                 made += [(element, None) for element in hidden[region.part]]
         return made
 
-    def _shown(self, region: Region, number: int) -> Iterator[tuple[int | None, Written]]:
+    def _shown(self, region: Region, number: int) -> Iterator[tuple[int | None, Element, Span]]:
         """Yield the elements of a region, with the old one's index where it is the old one."""
         if region.part is None:
             page = self._page_at(number)
-            for written in written_elements(self._text, region.start, region.end, page):
-                moved = self._moved(written)
+            for element, span in written_elements(self._text, region.start, region.end, page):
+                moved = self._moved(self._text[slice(*span)])
                 if moved is not None:
                     self._gone.discard(moved)
-                    yield moved, Written(self._elements[moved], written.start, written.end)
+                    yield moved, self._elements[moved], span
                 else:
                     self._touched.add(page)
-                    yield None, written
+                    yield None, element, span
             return
         old = self._elements[region.part]
         if self._text[region.start : region.end].split() == self._parts[region.part].split():
-            yield region.part, Written(old, region.start, region.end)
+            yield region.part, old, (region.start, region.end)
             return
         self._changed.add(region.part)
-        for written in changed_elements(old, self._text, region.start, region.end):
-            yield None, written
+        for element, span in changed_elements(old, self._text, region.start, region.end):
+            yield None, element, span
 
-    def _moved(self, written: Written) -> int | None:
-        """Return the element that is gone from its place and stands here now."""
-        same = self._gone_words.get(_squeezed(self._text[written.start : written.end]), [])
-        return next((index for index in same if index in self._gone), None)
+    def _moved(self, text: str) -> int | None:
+        """Return the element with these words that is gone from its place: it stands here now."""
+        return next((index for index in self._gone_words.get(_squeezed(text), []) if index in self._gone), None)
 
     def _page_at(self, number: int) -> int | None:
         """Return the page that a stretch of new text belongs to, where that is plain."""
@@ -214,7 +183,7 @@ class _Revision:
     def _intact(self, element: Element) -> Element:
         """Take from an element that is still in the text the cells and the picture that say what the text does not."""
         update: dict[str, None] = {}
-        if self._taken.stand_in(_cells_of(element)):
+        if self._removed.are_in(_cells_of(element)):
             update = {"html": None, "rows": None, "asset": None}
         elif element.asset and self._shows_change(element):
             update = {"asset": None}
@@ -223,7 +192,7 @@ class _Revision:
     def _without_names(self, element: Element) -> Element:
         """Take from an element names that the text need not show, as that of a sheet, where they say too much."""
         update = dict.fromkeys(
-            name for name in ("page_label", "label", "subtype") if self._taken.stand_in([getattr(element, name)])
+            name for name in ("page_label", "label", "subtype") if self._removed.are_in([getattr(element, name)])
         )
         return element.model_copy(update=update) if update else element
 
@@ -236,7 +205,7 @@ class _Revision:
         for index, (element, part) in enumerate(zip(self._elements, self._parts, strict=True)):
             if part.strip():
                 anchor = anchor if index in self._gone else index
-            elif element.page in pages - left or self._taken.stand_in(_words_of(element)):
+            elif element.page in pages - left or self._removed.are_in(_words_of(element)):
                 continue
             elif element.type == "page":
                 if element.page not in self._touched:
@@ -266,10 +235,6 @@ class _Revision:
         return any(other.page == element.page and _overlap(element.bbox, other.bbox) for other in others)
 
 
-def _with_span(written: Written) -> tuple[Element, Span]:
-    return written.element, (written.start, written.end)
-
-
 def _squeezed(text: str) -> str:
     return " ".join(text.split())
 
@@ -293,22 +258,136 @@ def _overlap(first: Box | None, second: Box | None) -> bool:
     return width > 0 and height > 0 and width * height > _OVERLAP * min(areas)
 
 
-def _spans(parts: Sequence[str]) -> list[Span]:
-    spans: list[Span] = []
-    position = 0
-    for part in parts:
-        spans.append((position, position + len(part)) if part else None)
-        position += len(part) + len(SEPARATOR) if part else 0
-    return spans
+@dataclass(frozen=True)
+class Region:
+    """A stretch of the new text.
+
+    Attributes:
+        part: Index of the old part that it continues; None for a stretch that is new.
+        start: Its first character.
+        end: Behind its last character.
+    """
+
+    part: int | None
+    start: int
+    end: int
 
 
-def _spans_of_words(parts: Sequence[str], words: Sequence[re.Match[str]]) -> list[Span]:
-    """Find parts in a text that has the same words with other white space."""
-    spans: list[Span] = []
-    position = 0
-    for part in parts:
-        count = len(part.split())
-        last = position + count
-        spans.append((words[position].start(), words[last - 1].end()) if count else None)
-        position = last
-    return spans
+@dataclass(frozen=True)
+class _Line:
+    text: str
+    part: int
+
+
+def align(parts: Sequence[str], text: str) -> list[Region]:
+    """Find what became of the parts of a text.
+
+    Args:
+        parts: The old text, part by part; parts without words have no region.
+        text: The new text.
+
+    Returns:
+        Regions in the order of the new text that together hold all its words. A part has one region at most.
+    """
+    old = [_Line(line, index) for index, part in enumerate(parts) for line in _lines(part)]
+    spans = [(match.start(), match.start() + len(match[0].rstrip())) for match in _LINE.finditer(text)]
+    new = [" ".join(text[start:end].split()) for start, end in spans]
+    owners: list[int | None] = []
+    for old_start, old_end, new_start, new_end in _blocks([line.text for line in old], new):
+        if old[old_start:old_end] and [line.text for line in old[old_start:old_end]] == new[new_start:new_end]:
+            owners += [line.part for line in old[old_start:old_end]]
+        else:
+            before = old[old_start - 1].part if old_start else None
+            after = old[old_end].part if old_end < len(old) else None
+            owners += _gap_owners(old[old_start:old_end], new[new_start:new_end], before, after)
+    owners = _filled(owners)
+    regions = []
+    for part, group in groupby(zip(owners, spans, strict=True), key=lambda pair: pair[0]):
+        places = [span for _, span in group]
+        regions.append(Region(part, places[0][0], places[-1][1]))
+    return regions
+
+
+def _lines(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.split("\n") if line.strip()]
+
+
+def _blocks(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield equal and unequal stretches of lines, in order, without the kind."""
+    shorter = min(len(old), len(new))
+    head = next((n for n in range(shorter) if old[n] != new[n]), shorter)
+    rest = shorter - head
+    tail = next((n for n in range(rest) if old[-1 - n] != new[-1 - n]), rest)
+    yield 0, head, 0, head
+    # What is the same at both ends is most of a text: comparing the middle alone is much faster.
+    matcher = SequenceMatcher(None, old[head : len(old) - tail], new[head : len(new) - tail])
+    for _, i1, i2, j1, j2 in matcher.get_opcodes():
+        yield head + i1, head + i2, head + j1, head + j2
+    yield len(old) - tail, len(old), len(new) - tail, len(new)
+
+
+def _gap_owners(old: Sequence[_Line], new: Sequence[str], before: int | None, after: int | None) -> list[int | None]:
+    """Say which part each changed or added line belongs to.
+
+    Args:
+        old: Lines that were there before.
+        new: Lines that are there now.
+        before: Part of the line before the gap.
+        after: Part of the line after it.
+
+    Returns:
+        A part for each new line, or None.
+    """
+    around = {before, after} - {None}
+    parts = {line.part for line in old}
+    # Within one part whatever is there now belongs to it, be its words the same or not.
+    inside = parts.pop() if len(parts) == 1 and parts <= around else None
+    if not old:
+        inside = before if before == after else None
+    owners = _paired_owners(old, new) or _matched_owners(old, new)
+    return [inside if owner is None else owner for owner in owners]
+
+
+def _paired_owners(old: Sequence[_Line], new: Sequence[str]) -> list[int | None]:
+    """Match lines one by one, as they are after a word was replaced in many; empty where they do not match so."""
+    if len(old) != len(new):
+        return []
+    for line, text in zip(old, new, strict=True):
+        before, after = line.text.split(), text.split()
+        common = (Counter(before) & Counter(after)).total()
+        if common < _PAIRED_SHARE * max(len(before), len(after)):
+            return []
+    return [line.part for line in old]
+
+
+def _matched_owners(old: Sequence[_Line], new: Sequence[str]) -> list[int | None]:
+    old_words = [(word, line.part) for line in old for word in line.text.split()]
+    new_words = [(word, number) for number, line in enumerate(new) for word in line.split()]
+    if not old_words or len(old_words) + len(new_words) > _GAP_WORDS:
+        return [None] * len(new)
+    sizes = Counter(part for _, part in old_words)
+    lengths = Counter(number for _, number in new_words)
+    shared: list[Counter[int]] = [Counter() for _ in new]
+    matcher = SequenceMatcher(None, [word for word, _ in old_words], [word for word, _ in new_words])
+    for first, second, size in matcher.get_matching_blocks():
+        for offset in range(size):
+            shared[new_words[second + offset][1]][old_words[first + offset][1]] += 1
+    owners: list[int | None] = []
+    for number, counts in enumerate(shared):
+        part, common = counts.most_common(1)[0] if counts else (None, 0)
+        enough = part is not None and common >= _SHARE * min(lengths[number], sizes[part])
+        owners.append(part if enough else None)
+    return owners
+
+
+def _filled(owners: Sequence[int | None]) -> list[int | None]:
+    """Give lines without a part that stand between two lines of one part to it."""
+    filled = list(owners)
+    last = None
+    for number, owner in enumerate(owners):
+        if owner is None:
+            continue
+        if last is not None and owners[last] == owner:
+            filled[last:number] = [owner] * (number - last)
+        last = number
+    return filled

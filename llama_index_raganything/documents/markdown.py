@@ -1,10 +1,9 @@
-"""Elements of text that no parser has seen: what somebody wrote into a document. Pure functions of data."""
+"""Elements of text that somebody wrote into a document, and that no parser has seen. Pure functions of data."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from llama_index_raganything.elements import Element, label_of
 
@@ -17,22 +16,11 @@ _PIPES = re.compile(r"^\s*\|.*$(?:\n\s*\|.*$)*", re.MULTILINE)
 _WORD = re.compile(r"\S+")
 
 
-@dataclass(frozen=True)
-class Written:
-    """An element made of text, and where the text stands.
-
-    Attributes:
-        element: The element.
-        start: First character.
-        end: Behind the last character.
-    """
-
-    element: Element
-    start: int
-    end: int
+Span = tuple[int, int]
+"""Where an element stands in a text: its first character, and behind its last one."""
 
 
-def written_elements(text: str, start: int, end: int, page: int | None) -> Iterator[Written]:
+def written_elements(text: str, start: int, end: int, page: int | None) -> Iterator[tuple[Element, Span]]:
     """Make elements of a stretch of readable text.
 
     Args:
@@ -51,15 +39,15 @@ def written_elements(text: str, start: int, end: int, page: int | None) -> Itera
                 break
             title = heading[2].rstrip()
             element = Element(type="heading", text=title, level=len(heading[1]), page=page)
-            yield Written(element, at, heading.start(2) + len(title))
+            yield element, (at, heading.start(2) + len(title))
             at = heading.end()
         if at < last:
             body = text[at:last]
             kind = "table" if _TABLE.match(body) else "text"
-            yield Written(Element(type=kind, text=body, page=page), at, last)
+            yield Element(type=kind, text=body, page=page), (at, last)
 
 
-def changed_elements(old: Element, text: str, start: int, end: int) -> Iterator[Written]:
+def changed_elements(old: Element, text: str, start: int, end: int) -> Iterator[tuple[Element, Span]]:
     """Make elements of the stretch of text that an element became.
 
     Args:
@@ -78,8 +66,8 @@ def changed_elements(old: Element, text: str, start: int, end: int) -> Iterator[
     if old.type == "page":
         element = Element(type="page", text=body, **place)
     elif old.type in {"text", "list"}:
-        made = list(written_elements(text, start, end, old.page))
-        if len(made) == 1 and made[0].element.type == "text":
+        made = [new for new, _ in written_elements(text, start, end, old.page)]
+        if len(made) == 1 and made[0].type == "text":
             element = Element(type=old.type, text=body, **place)
     elif old.type == "equation":
         match = _EQUATION.fullmatch(body)
@@ -92,7 +80,7 @@ def changed_elements(old: Element, text: str, start: int, end: int) -> Iterator[
     elif old.type != "heading":
         element = _changed_unit(old, body)
     if element is not None:
-        yield Written(element, start, end)
+        yield element, (start, end)
     else:
         yield from written_elements(text, start, end, old.page)
 

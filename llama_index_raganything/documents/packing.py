@@ -1,24 +1,29 @@
-"""Elements into a ``Document``, and out of it again as its text allows."""
+"""Elements into a ``Document`` and out of it again, and as readable text."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
 from llama_index.core.schema import Document, NodeRelationship, RelatedNodeInfo
 from pydantic import ValidationError
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.documents.edits import Span, agree
-from llama_index_raganything.documents.rendering import elements_to_text
+from llama_index_raganything.documents.edits import RemovedWords, revised_elements
+from llama_index_raganything.documents.markdown import Span, written_elements
 from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, Element, content_id
 from llama_index_raganything.errors import ParseError
 from llama_index_raganything.nodes import NodeView
 
-_ELEMENT_KEY = "element"
-_READ_KEYS = ("title", "page_label")
+SEPARATOR: Final = "\n\n"
+"""What stands between two elements in readable text."""
+
+_ELEMENT_KEY: Final = "element"
+_WORD = re.compile(r"\S+")
+_READ_KEYS: Final = ("title", "page_label")
 """Metadata that the reader takes from what a file says; names of files and the caller's own keys are not."""
 
 
@@ -100,7 +105,7 @@ class Contents:
 
     text: str
     elements: list[Element]
-    spans: list[Span]
+    spans: list[Span | None]
     metadata: dict[str, Any]
 
 
@@ -114,15 +119,45 @@ def document_contents(document: Document) -> Contents:
         ParseError: The document holds elements of another schema.
     """
     text = NodeView(document).text
-    packed = _packed_elements(document)
-    if not packed:
+    elements = _packed_elements(document)
+    parts = readable_parts(elements)
+    readable = SEPARATOR.join(part for part in parts if part)
+    if not elements:
         return Contents(text, [], [], document.metadata)
-    agreed = agree(packed, text)
-    metadata = document.metadata
-    if agreed.taken is not None:
-        said = {key for key in _READ_KEYS if key in metadata and agreed.taken.stand_in([str(metadata[key])])}
-        metadata = {key: value for key, value in metadata.items() if key != "content_hash" and key not in said}
-    return Contents(text, agreed.elements, agreed.spans, metadata)
+    if text == readable:
+        return Contents(text, elements, _spans(parts), document.metadata)
+    words = list(_WORD.finditer(text))
+    if [word[0] for word in words] == readable.split():
+        return Contents(text, elements, _spans_of_words(parts, words), document.metadata)
+    removed = RemovedWords(readable, text)
+    revised = revised_elements(elements, parts, text, removed)
+    if elements_to_text(element for element, _ in revised).split() != text.split():
+        # Whatever went wrong: a text alone cannot say what it does not say.
+        revised = list(written_elements(text, 0, len(text), None))
+    said = {key for key in _READ_KEYS if key in document.metadata and removed.are_in([str(document.metadata[key])])}
+    metadata = {key: value for key, value in document.metadata.items() if key not in {"content_hash", *said}}
+    return Contents(text, [element for element, _ in revised], [span for _, span in revised], metadata)
+
+
+def _spans(parts: Sequence[str]) -> list[Span | None]:
+    spans: list[Span | None] = []
+    position = 0
+    for part in parts:
+        spans.append((position, position + len(part)) if part else None)
+        position += len(part) + len(SEPARATOR) if part else 0
+    return spans
+
+
+def _spans_of_words(parts: Sequence[str], words: Sequence[re.Match[str]]) -> list[Span | None]:
+    """Find parts in a text that has the same words with other white space."""
+    spans: list[Span | None] = []
+    position = 0
+    for part in parts:
+        count = len(part.split())
+        last = position + count
+        spans.append((words[position].start(), words[last - 1].end()) if count else None)
+        position = last
+    return spans
 
 
 @strict_arguments
@@ -249,3 +284,44 @@ def _page_document(document: Document, contents: Contents, page: int, elements: 
     made.excluded_embed_metadata_keys = list(document.excluded_embed_metadata_keys)
     made.excluded_llm_metadata_keys = list(document.excluded_llm_metadata_keys)
     return made
+
+
+def elements_to_text(elements: Iterable[Element]) -> str:
+    """Render elements as readable text, page furniture left out.
+
+    Args:
+        elements: Elements in reading order.
+
+    Returns:
+        Markdown-like text. Page elements are used only where a page has no other element.
+    """
+    return SEPARATOR.join(part for part in readable_parts(list(elements)) if part)
+
+
+def readable_parts(elements: Sequence[Element]) -> list[str]:
+    """Render elements one by one.
+
+    Args:
+        elements: Elements in reading order.
+
+    Returns:
+        What each element adds to the readable text: nothing for furniture, for a page that other elements cover, and
+        for a picture without words.
+    """
+    covered = {element.page for element in elements if element.type not in {"page", "furniture"}}
+    return [
+        "" if element.type == "furniture" or (element.type == "page" and element.page in covered) else _render(element)
+        for element in elements
+    ]
+
+
+def _render(element: Element) -> str:
+    if element.type == "heading":
+        return f"{'#' * min(element.level or 1, 6)} {element.text}".strip()
+    if element.type == "equation" and element.text:
+        return f"$$\n{element.text}\n$$"
+    if element.type == "code":
+        body = f"```{element.subtype or ''}\n{element.text}\n```" if element.text else ""
+        return "\n".join(part for part in (element.caption, body) if part)
+    # An image's alternative text is often its caption as well.
+    return "\n".join(dict.fromkeys(part for part in (element.caption, element.text, element.footnote) if part))

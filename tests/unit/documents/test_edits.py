@@ -12,8 +12,7 @@ from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.schema import Document, ImageNode, MediaResource, MetadataMode, TransformComponent
 
 from llama_index_raganything import RAGAnythingNodeParser, RAGAnythingReader, document_elements, elements_to_document
-from llama_index_raganything.documents.packing import document_contents
-from llama_index_raganything.documents.rendering import elements_to_text
+from llama_index_raganything.documents.packing import document_contents, elements_to_text
 from llama_index_raganything.elements import Element
 from llama_index_raganything.query_engine.context.node_images import ImageFiles
 

@@ -7,8 +7,7 @@ import pytest
 from llama_index.core.schema import Document, ImageDocument, ImageNode, NodeRelationship, ObjectType, TextNode
 from PIL import Image
 
-from llama_index_raganything.documents.packing import elements_to_document
-from llama_index_raganything.documents.rendering import elements_to_text
+from llama_index_raganything.documents.packing import elements_to_document, elements_to_text
 from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, Element, label_of
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
