@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.node_parser.placed_splitter import PlacedSplitter
     from llama_index_raganything.query_engine.chat.engine import RAGAnythingChatEngine
     from llama_index_raganything.query_engine.citations import Citation
-    from llama_index_raganything.query_engine.context.multimodal_context import MultimodalContextPostprocessor
+    from llama_index_raganything.query_engine.context.images import MultimodalContextPostprocessor
     from llama_index_raganything.query_engine.context.page_context import PageContextPostprocessor
     from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
     from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
@@ -160,7 +160,7 @@ _HOMES = {
     "MilvusNodeStore": "stores.nodes.store",
     "MilvusPropertyGraphStore": "stores.graph.property_graph",
     "MilvusVisualStore": "stores.nodes.visual",
-    "MultimodalContextPostprocessor": "query_engine.context.multimodal_context",
+    "MultimodalContextPostprocessor": "query_engine.context.images",
     "NodeRetriever": "retrievers.evidence.nodes",
     "PageContextPostprocessor": "query_engine.context.page_context",
     "PlacedSplitter": "node_parser.placed_splitter",

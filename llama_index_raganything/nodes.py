@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeRelationship, RelatedNodeInfo
+from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeRelationship, RelatedNodeInfo
 
-from llama_index_raganything.elements import SECTION_SEPARATOR
+from llama_index_raganything.elements import ELEMENTS_KEY, SECTION_SEPARATOR
 
 _PAGE_KEYS: Final = ("page", "page_number", "page_label")
 
@@ -100,6 +100,25 @@ class NodeView:
         if not self.is_page or not isinstance(children, list):
             return ()
         return tuple(child.node_id for child in children)
+
+    @property
+    def has_image(self) -> bool:
+        """Whether the node is one with an image, which may be a file that is gone."""
+        return isinstance(self.node, ImageNode) or (
+            isinstance(self.node, Node) and self.node.image_resource is not None
+        )
+
+    @property
+    def best_elements(self) -> list[dict[str, Any]]:
+        """What a retrieved page says of its best elements, at most three, best first; see :data:`ELEMENTS_KEY`."""
+        found = self._json(ELEMENTS_KEY)
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+    def _json(self, key: str) -> Any:
+        try:
+            return json.loads(self.node.metadata.get(key) or "null")
+        except (TypeError, ValueError):
+            return None
 
     def _string(self, key: str) -> str:
         return str(self.node.metadata.get(key) or "")

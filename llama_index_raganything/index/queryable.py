@@ -20,8 +20,7 @@ from llama_index_raganything._arguments import argument_names, refuse_unknown, s
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.index.knowledge_base import ChosenModels
 from llama_index_raganything.models.defaults import resolve_llm
-from llama_index_raganything.query_engine.chat.engine import RAGAnythingChatEngine, simple_chat_engine
-from llama_index_raganything.query_engine.chat.options import ALIASES
+from llama_index_raganything.query_engine.chat.engine import ALIASES, RAGAnythingChatEngine, simple_chat_engine
 from llama_index_raganything.query_engine.context.page_context import (
     DEFAULT_CONTEXT_TOKENS,
     PageContextPostprocessor,

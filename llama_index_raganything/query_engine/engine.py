@@ -27,12 +27,17 @@ from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.query_engine import prompts
-from llama_index_raganything.query_engine.context.multimodal_context import DEFAULT_MAX_IMAGES
-from llama_index_raganything.query_engine.context.node_images import ImageFiles
+from llama_index_raganything.query_engine.context.images import DEFAULT_MAX_IMAGES, ImageFiles
 from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.question_images import AttachmentReader, StoredImages, with_certain_hits
 from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
-from llama_index_raganything.query_engine.synthesis.factory import SightedSynthesizer, citing_synthesizer, context_for
+from llama_index_raganything.query_engine.synthesis.vision_routing import (
+    AnsweringLLM,
+    VisionRoutingSynthesizer,
+    answering_synthesizer,
+    context_for,
+    seeing_llms,
+)
 from llama_index_raganything.retrievers.evidence.base import store_of
 
 _UNKNOWN: Final = object()
@@ -42,26 +47,23 @@ _UNKNOWN: Final = object()
 class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
     """Answer questions with citations that lead to document, page and box.
 
-    A multimodal LLM gets each retrieved figure's caption and image, a text LLM gets the text, and without an
-    LLM the answer quotes sentences, table cells and figures. ``response.metadata["citations"]`` lists what
+    A multimodal LLM gets each retrieved image with its caption, a text LLM gets the text, and without an
+    LLM the answer quotes sentences, table cells and images. ``response.metadata["citations"]`` lists what
     each ``[n]`` leads to (see :func:`~llama_index_raganything.query_engine.citations.citation`);
     ``response.metadata["answered"]`` is False when the documents hold no answer, and
     ``response.metadata["images"]`` lists the images to show beside it.
 
-    A question may carry images, tables and formulas. Their telling words join the question for retrieval: those of
-    tables, of formulas and of what an image says (recognised, or described by an LLM with
-    ``describe_attachments=True``). An LLM reads tables and formulas in full, a multimodal one looks at the images.
-    A stored element that an attached image *is* comes first, whatever else is found.
+    A question may carry images, tables and formulas. Their content words join the question for retrieval; for an
+    image these are recognised, or those of an LLM's description with ``describe_attachments=True``. An LLM reads
+    tables and formulas in full, a multimodal one sees the images. A stored element that an attached image *is* comes
+    first, whatever else is found.
 
     >>> engine.query("Is this the same curve?", attachments=["curve.png"])  # doctest: +SKIP
 
     Args:
-        retriever: Finds the nodes.
         response_synthesizer: Writes the answer; one of LlamaIndex's is made to cite. Extractive by default.
-        node_postprocessors: Applied to the retrieved nodes.
-        callback_manager: LlamaIndex callbacks.
-        attachment_reader: Says what attached images show; recognises their words by default.
-        stored_images: Finds the stored elements that an attached image is; None finds them among the retrieved only.
+        attachment_reader: Reads attached images; recognises their words by default.
+        stored_images: Finds the stored elements that an attached image is; None finds them among the results only.
         asset_root: Folder of the assets, for nodes whose ``image_path`` is gone.
     """
 
@@ -77,7 +79,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         asset_root: str | None = None,
     ) -> None:
         synthesizer = response_synthesizer or ExtractiveSynthesizer(callback_manager=callback_manager)
-        if not isinstance(synthesizer, (CitingSynthesizer, ExtractiveSynthesizer, SightedSynthesizer)):
+        if not isinstance(synthesizer, (CitingSynthesizer, ExtractiveSynthesizer, VisionRoutingSynthesizer)):
             synthesizer = CitingSynthesizer(synthesizer)
         super().__init__(
             retriever=retriever,
@@ -123,13 +125,10 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         """Make an engine.
 
         Args:
-            retriever: Finds the nodes.
             llm: Writes the answer. None means the LLM set on ``Settings``, else DashScope's where there is a key for
                 it, else quotes; LlamaIndex's own default is never used.
             response_synthesizer: Used instead of one made from the arguments below.
-            node_postprocessors: Applied to the retrieved nodes, in order.
-            callback_manager: LlamaIndex callbacks.
-            response_mode: One of LlamaIndex's response modes, or its name; without an LLM all of them quote.
+            response_mode: Without an LLM all of LlamaIndex's modes quote.
             text_qa_template: Prompt for a text LLM, with ``context_str`` and ``query_str``.
             refine_template: Prompt that improves an answer, with ``existing_answer`` and ``context_msg`` too.
             summary_template: Prompt of ``tree_summarize``.
@@ -138,28 +137,23 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
             chat_content_refine_template: Prompt that improves an answer, for a multimodal LLM.
             output_cls: Pydantic class of a structured answer.
             use_async: Let LlamaIndex call the LLM concurrently.
-            streaming: Return a stream.
-            verbose: Let LlamaIndex print what it does.
             multimodal: Send images to the LLM; None decides by what the LLM is.
             asset_root: Folder of the assets, for nodes whose ``image_path`` is gone.
             max_images: Images sent for one question.
             max_pixels: Pixels of an image; larger ones are scaled down.
-            page_store: Vector store or docstore that holds all nodes; by default that of a retriever of ours. An LLM
-                then reads elements with the text of their page; without an LLM the other elements of the page may be
-                quoted too.
+            page_store: Vector store or docstore that holds all nodes; by default that of a retriever of ours. With it
+                an LLM reads elements with the text of their page; without an LLM the other elements of the page may
+                be quoted too.
             context_tokens: Tokens of all sources together, as the LLM reads them: whole pages while they fit, then the
                 passages that matter. By default half of what the LLM's window leaves, at most 6,000.
             describe_attachments: Let a multimodal LLM describe each attached image before retrieval, one call per
-                image that it has not seen; otherwise the words in it are recognised.
+                new image; otherwise the words in it are recognised.
             vision_llm: Answers in place of an ``llm`` that sees no images where the question or a source has one, and
-                describes attachments; without an ``llm`` it has no use.
+                describes attachments; ignored without an ``llm``.
             settings: Settings in place of those read from the environment, where ``llm`` is None.
-            filters: What stored images must pass to be found by their content. ``"retriever"`` and None take the
+            filters: Filters under which stored images are found by their content. ``"retriever"`` and None take the
                 retriever's; where these are not known, None means that there are none, and with ``"retriever"``
                 such images are found among its results only.
-
-        Returns:
-            The engine.
 
         Raises:
             ConfigurationError: There is no such ``response_mode``; ``multimodal=True`` with an LLM that is no chat
@@ -169,11 +163,10 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         callback_manager = callback_manager or Settings.callback_manager
         page_store = store_of(retriever) if page_store is None else page_store
         chosen = resolve_llm(llm, settings)
-        sees = chosen is not None and (supports_images(chosen) if multimodal is None else multimodal)
-        viewer = vision_llm if chosen is not None and not sees and multimodal is None else None
-        reader = (
-            _attachment_reader(viewer or chosen, multimodal, max_pixels) if describe_attachments else AttachmentReader()
-        )
+        llms = [] if chosen is None else seeing_llms(chosen, vision_llm, multimodal)
+        reader = AttachmentReader()
+        if describe_attachments:
+            reader = _describing_reader(llms[-1][0] if llms else None, multimodal, max_pixels)
         if response_synthesizer is None and chosen is None:
             response_synthesizer = ExtractiveSynthesizer(
                 streaming=streaming,
@@ -182,7 +175,6 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
                 asset_root=asset_root,
             )
         elif response_synthesizer is None:
-            assert chosen is not None
             of_inner = {
                 "text_qa_template": text_qa_template or prompts.CITATION_QA_PROMPT,
                 "refine_template": refine_template or prompts.CITATION_REFINE_PROMPT,
@@ -205,11 +197,8 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
                 "asset_root": asset_root,
             }
             of_context = of_citing | {"context_tokens": context_tokens}
-            citing = citing_synthesizer(chosen, sees, of_inner, of_citing, context_for(chosen, sees, **of_context))
-            response_synthesizer = citing
-            if viewer is not None:
-                looking = citing_synthesizer(viewer, True, of_inner, of_citing, context_for(viewer, True, **of_context))
-                response_synthesizer = SightedSynthesizer(citing, looking)
+            answering = [AnsweringLLM(each, sees, tuple(context_for(each, sees, **of_context))) for each, sees in llms]
+            response_synthesizer = answering_synthesizer(answering, of_inner, of_citing)
         return cls(
             retriever=retriever,
             response_synthesizer=response_synthesizer,
@@ -221,11 +210,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         )
 
     def with_retriever(self, retriever: BaseRetriever) -> RAGAnythingQueryEngine:
-        """Return an engine with another retriever and everything else the same.
-
-        Args:
-            retriever: The other retriever; stored images are found by their content under its filters.
-        """
+        """Return an engine with another retriever, under whose filters stored images are found."""
         store = self._stored_images.store if self._stored_images is not None else None
         return type(self)(
             retriever=retriever,
@@ -281,17 +266,17 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         return await super()._aquery(await self._aprepared(query_bundle))
 
     def _prepared(self, query_bundle: QueryBundle) -> QueryBundle:
-        """Return a question with all that is to be known of its images; a second time nothing is left to do."""
+        """Return a question with what its images say and which stored elements they are; done once."""
         query = _with_image(query_bundle)
-        return self._attachment_reader.read(self._compared(query)) if isinstance(query, AttachedQuery) else query
+        return self._attachment_reader.read(self._with_stored(query)) if isinstance(query, AttachedQuery) else query
 
     async def _aprepared(self, query_bundle: QueryBundle) -> QueryBundle:
         query = _with_image(query_bundle)
         if not isinstance(query, AttachedQuery):
             return query
-        return await self._attachment_reader.aread(await asyncio.to_thread(self._compared, query))
+        return await self._attachment_reader.aread(await asyncio.to_thread(self._with_stored, query))
 
-    def _compared(self, query: AttachedQuery) -> AttachedQuery:
+    def _with_stored(self, query: AttachedQuery) -> AttachedQuery:
         """Return a question with the stored elements that its images are."""
         images = query.image_attachments
         if query.same is not None or not images:
@@ -304,7 +289,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
 
 
 def _response_mode(given: ResponseMode | str) -> ResponseMode:
-    """Return a response mode by its name, also where there is no LLM to follow it: a typo is one there too."""
+    """Return a response mode by its name; a typo is refused without an LLM too, where the mode has no effect."""
     try:
         return ResponseMode(given)
     except ValueError:
@@ -313,7 +298,7 @@ def _response_mode(given: ResponseMode | str) -> ResponseMode:
 
 
 def _question(question: QueryType | ChatMessage, attachments: Any) -> QueryType:
-    """Return a question that carries nothing as it is."""
+    """Return a question with what it carries; one that carries nothing as it is."""
     if attachments is None and not isinstance(question, ChatMessage):
         return question if isinstance(question, str) else _with_image(question)
     return AttachedQuery.of(question, attachments)
@@ -323,11 +308,11 @@ def _with_image(query: QueryBundle) -> QueryBundle:
     return AttachedQuery.of(query) if query.image_path and not isinstance(query, AttachedQuery) else query
 
 
-def _attachment_reader(llm: LLM | None, multimodal: bool | None, max_pixels: int) -> AttachmentReader:
+def _describing_reader(llm: LLM | None, multimodal: bool | None, max_pixels: int) -> AttachmentReader:
     if llm is None or not (supports_images(llm) if multimodal is None else multimodal):
         message = (
-            "describe_attachments=True needs an LLM that sees images; pass a multimodal chat LLM, or leave it out and "
-            "the words in attached images are recognised."
+            "describe_attachments=True needs an LLM that sees images; pass a multimodal chat LLM, or leave it out to "
+            "have the words in attached images recognised."
         )
         raise ConfigurationError(message)
     return AttachmentReader(llm, max_pixels=max_pixels)
@@ -336,7 +321,7 @@ def _attachment_reader(llm: LLM | None, multimodal: bool | None, max_pixels: int
 def _stored_images(
     store: Any, retriever: BaseRetriever, filters: MetadataFilters | Literal["retriever"] | None = "retriever"
 ) -> StoredImages | None:
-    """Return the look-up of stored images under the retriever's filters, or none where these are not known.
+    """Return the look-up of stored images under the retriever's filters, or None where these are not known.
 
     Filters are the tenant boundary: an image must not find what the retriever would not.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 from collections import OrderedDict
@@ -21,10 +20,10 @@ from llama_index_raganything.elements import EVIDENCE_KEY
 from llama_index_raganything.errors import MissingDependencyError, RAGAnythingError
 from llama_index_raganything.images import image_digest, open_upright
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.query_engine.context.node_images import ImageFiles, has_image
-from llama_index_raganything.query_engine.extractive.quotes import without_markers
+from llama_index_raganything.query_engine.citations import without_markers
+from llama_index_raganything.query_engine.context.images import ImageFiles
 from llama_index_raganything.query_engine.prompts import not_found_answer
-from llama_index_raganything.ranking.evidence_ranker import annotated_copy
+from llama_index_raganything.ranking.evidence_ranker import annotated_copy, read_evidence
 from llama_index_raganything.readers.common.layout import paragraphs
 from llama_index_raganything.readers.common.ocr import recognise
 from llama_index_raganything.readers.pdf.crops import has_ink
@@ -62,7 +61,7 @@ class AttachmentReader:
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Neither the lock nor what images were seen to show, which is read again.
+        # Neither the lock nor the cache of readings.
         return {name: value for name, value in self.__dict__.items() if name not in {"_known", "_lock"}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -71,12 +70,9 @@ class AttachmentReader:
         self._lock = threading.Lock()
 
     def read(self, query: AttachedQuery) -> AttachedQuery:
-        """Return the question with what its images say; each image is read once and remembered by its content.
+        """Return the question with what its images say, or the same object when there is nothing to read.
 
-        An image that is a stored element says what is stored of it.
-
-        Returns:
-            The question with ``readings``; the same object when there is nothing to read.
+        Each image is read once and remembered by its content. One that is a stored element says what is stored of it.
 
         Raises:
             RAGAnythingError: An image cannot be read at all.
@@ -140,13 +136,13 @@ class AttachmentReader:
 
 
 class StoredImages:
-    """Find the stored elements that an attached image is, byte for byte: no model is needed for these.
+    """Find the stored elements that have the same image as an attached one, byte for byte.
 
-    The reader stores images under a name made of their content, so one look-up by name finds them.
+    No model is needed: the reader names stored images by a digest of their content.
 
     Args:
         store: Vector store with ``get_nodes(filters=...)``.
-        filters: What every node must pass; the same that the retriever has, because they are the tenant boundary.
+        filters: Filters of the retriever, because they are the tenant boundary.
     """
 
     def __init__(self, store: Any, filters: MetadataFilters | None = None) -> None:
@@ -154,14 +150,7 @@ class StoredImages:
         self.filters = filters
 
     def find(self, images: Sequence[ImageAttachment]) -> list[BaseNode]:
-        """Return the stored elements that are among the images.
-
-        Args:
-            images: Attached images.
-
-        Returns:
-            Nodes, at most three per image; none where the store cannot tell.
-        """
+        """Return the stored elements with one of the images, at most three per image; none where the store fails."""
         found: dict[str, BaseNode] = {}
         for image in images:
             try:
@@ -169,7 +158,7 @@ class StoredImages:
             except RAGAnythingError:
                 raise
             except Exception as error:  # noqa: BLE001  # Any store may fail in its own way.
-                logger.warning("Stored images cannot be compared with the attached one: %s", error)
+                logger.warning("The attached image cannot be looked up among the stored ones: %s", error)
                 continue
             found.update((node.node_id, node) for node in nodes)
         return list(found.values())
@@ -182,16 +171,12 @@ class StoredImages:
 def with_certain_hits(
     nodes: Sequence[NodeWithScore], stored: Sequence[BaseNode], images: Sequence[ImageAttachment], files: ImageFiles
 ) -> list[NodeWithScore]:
-    """Put the elements that an attached image is before everything else.
+    """Put the elements that an attached image is before everything else, with a score of at least 1.
 
     Args:
-        nodes: What was retrieved, best first.
+        nodes: Results, best first.
         stored: Elements found by the content of an image.
-        images: The attached images.
-        files: Where the images of retrieved nodes may be read from.
-
-    Returns:
-        The elements with a score of at least 1, above all others, and then the rest.
+        files: Where the images of results are read from.
     """
     same = {node.node_id: node for node in stored}
     contents = {image.digest: len(image.read()) for image in images}
@@ -205,31 +190,18 @@ def with_certain_hits(
     return [*first, *(each for each in nodes if each.node.node_id not in same)]
 
 
-def is_certain_hit(scored: NodeWithScore) -> bool:
-    """Tell whether a result is an element that an attached image is."""
-    try:
-        evidence = json.loads(scored.node.metadata.get(EVIDENCE_KEY) or "{}")
-    except (TypeError, ValueError):
-        return False
-    return isinstance(evidence, dict) and SAME_IMAGE in evidence
-
-
 def same_image_quotes(question: str, nodes: Sequence[NodeWithScore]) -> list[tuple[int, str, str]]:
-    """Return what can be said without a model of the elements that an attached image is.
+    """Return, for each source that an attached image is, its number, a quote and a sentence for the answer.
 
     Args:
         question: The question; a Chinese one gets Chinese sentences.
         nodes: Source nodes, the first being ``[1]``.
-
-    Returns:
-        For each such element its number, the words it is quoted with and the sentence of the answer.
     """
     found: list[tuple[int, str, str]] = []
     for number, scored in enumerate(nodes, 1):
-        if is_certain_hit(scored):
-            metadata = scored.node.metadata
-            text = NodeView(scored.node).text.strip()
-            quote = without_markers(str(metadata.get("caption") or metadata.get("label") or text.partition("\n")[0]))
+        if SAME_IMAGE in read_evidence(scored.node):
+            view = NodeView(scored.node)
+            quote = without_markers(view.caption or view.label or view.text.strip().partition("\n")[0])
             chinese = not_found_answer(question) != not_found_answer("")
             lead = "所附图片就是：" if chinese else "The attached image is: "
             found.append((number, quote, f"{lead}{quote} [{number}]\n"))
@@ -237,10 +209,10 @@ def same_image_quotes(question: str, nodes: Sequence[NodeWithScore]) -> list[tup
 
 
 def _is_among(node: BaseNode, contents: dict[str, int], files: ImageFiles) -> bool:
-    """Tell whether a node's image has one of the contents, by its asset's name or else by its bytes."""
-    if not has_image(node):
+    """Return whether a node's image has one of the contents, by the name of its asset or else by its bytes."""
+    if not NodeView(node).has_image:
         return False
-    if _stem(node.metadata.get("asset")) in contents:
+    if _stem(NodeView(node).asset) in contents:
         return True
     try:
         source = files.source_of(node)
@@ -252,13 +224,13 @@ def _is_among(node: BaseNode, contents: dict[str, int], files: ImageFiles) -> bo
         return False
 
 
-def _stem(asset: Any) -> str:
-    return str(asset or "").rpartition("/")[2].partition(".")[0]
+def _stem(asset: str) -> str:
+    return asset.rpartition("/")[2].partition(".")[0]
 
 
 def _stored_texts(query: AttachedQuery) -> dict[str, str]:
-    """Return the texts of the stored elements that attached images are, by the image's content."""
-    texts = ((_stem(n.metadata.get("asset")), NodeView(n).text) for n in query.same or ())
+    """Return the texts of the stored elements that attached images are, by the digest of the image."""
+    texts = ((_stem(view.asset), view.text) for view in map(NodeView, query.same or ()))
     return {digest: text for digest, text in texts if digest and text.strip()}
 
 

@@ -8,6 +8,7 @@ date), at kinds of elements ("which chart") or at kinds of answers (an e-mail ad
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -129,6 +130,12 @@ _COUNTED = re.compile(
     r"(?:多少|几)[个张幅]?(?P<han>表|图|附录)",
     re.IGNORECASE,
 )
+_ASKS_MOST = re.compile(
+    r"\b(?:highest|largest|most|maximum|max|biggest|greatest|fastest|longest|best|top)\b|最[高大多长快]", re.I
+)
+_ASKS_LEAST = re.compile(
+    r"\b(?:lowest|smallest|least|minimum|min|fewest|shortest|slowest|worst)\b|最[低小少短慢]", re.I
+)
 _ANSWERS: Final = (
     ("email", re.compile(r"\be-?mails?\b|邮箱|邮件地址", re.IGNORECASE)),
     (
@@ -138,6 +145,11 @@ _ANSWERS: Final = (
     ("phone", re.compile(r"\b(?:(?:tele)?phone|fax|mobile|hotline|tel\.?)\b|电话|传真", re.IGNORECASE)),
 )
 _HAN = re.compile(rf"[{HAN}]")
+_WORD = re.compile(r"[^\W\d_]+")
+_NAME = re.compile(r"(?<=[\w,] )[^\W\d_]{2,}")
+_MOST_NAMES: Final = 0.5
+_LEAST_STEM: Final = 5
+_MOST_ENDING: Final = 3
 _HAN_FUNCTION_WORDS = re.compile(
     r"什么|哪[些个里儿年位种]?|多少|几[个位种年]?|如何|怎[么样]+|为什么|为何|请问|何时|是否|有没有|是不是|能否|可否|分别"
     r"|[谁吗呢么是的了在有和与及或为被把对从到]"
@@ -243,6 +255,59 @@ def without_places(text: str) -> str:
     for pattern in _PLACES:
         text = pattern.sub(" ", text)
     return text
+
+
+def superlatives_in(question: str) -> list[str]:
+    """Return the words of a question that ask for the highest or lowest."""
+    return [*_ASKS_MOST.findall(question), *_ASKS_LEAST.findall(question)]
+
+
+def wants_most(question: str) -> bool | None:
+    """Return True for a question for the highest, False for one for the lowest, and None for any other."""
+    if _ASKS_MOST.search(question):
+        return True
+    return False if _ASKS_LEAST.search(question) else None
+
+
+def names_in(question: str) -> frozenset[str]:
+    """Return the stems of the names in an English question: words with a capital that begin no sentence.
+
+    There are none where most words have a capital, as in a title.
+    """
+    found = [match for match in _NAME.finditer(question) if match[0][0].isupper()]
+    names = [m[0] for m in found if not question[m.start() - 2].isupper() and m[0].lower() not in LABEL_KINDS]
+    if len(names) > _MOST_NAMES * len(_WORD.findall(question)):
+        return frozenset()
+    return frozenset(content_tokens(" ".join(names)))
+
+
+def in_words_of(terms: Iterable[str], vocabulary: Iterable[str]) -> tuple[str, ...]:
+    """Replace the terms of a question that no passage has by words of the passages with another ending.
+
+    Stemming keeps "depart" and "departure" apart ("depart", "departur"); a table has one where the question has the
+    other.
+
+    Args:
+        terms: Stemmed words of the question.
+        vocabulary: Stemmed words of the passages.
+
+    Returns:
+        The terms in order; one that is missing becomes the shortest word that begins with it, or that it begins
+        with, when they share five letters or more and differ by three at most.
+    """
+    words = set(vocabulary)
+    return tuple(term if term in words or len(term) < _LEAST_STEM else _nearest(term, words) for term in terms)
+
+
+def _nearest(term: str, words: set[str]) -> str:
+    near = [
+        word
+        for word in words
+        if len(word) >= _LEAST_STEM
+        and abs(len(word) - len(term)) <= _MOST_ENDING
+        and (word.startswith(term) or term.startswith(word))
+    ]
+    return min(near, key=lambda word: (abs(len(word) - len(term)), word), default=term)
 
 
 def _number(word: str) -> int:

@@ -19,7 +19,7 @@ from llama_index_raganything import (
     RAGAnythingQueryEngine,
     citations_of,
 )
-from llama_index_raganything.query_engine.context.node_images import attached_elements
+from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.context.page_context import PageContextPostprocessor
 from llama_index_raganything.testing import ScriptedTextLLM
 
@@ -134,7 +134,7 @@ def page_with_the_table(results):
 def test_a_page_tells_its_best_elements_with_their_boxes(index):
     page = page_with_the_table(index.as_retriever().retrieve(ELVAS))
     assert (page.metadata["content_type"], page.metadata["page"]) == ("page", 2)
-    first = attached_elements(page)[0]
+    first = NodeView(page).best_elements[0]
     assert (first["content_type"], first["label"]) == ("table", "Table 1")
     element = page_with_the_table(index.as_retriever(returns="elements").retrieve(ELVAS))
     assert (element.node_id, element.metadata["bbox"]) == (first["node_id"], first["bbox"])

@@ -1,8 +1,8 @@
-"""Who answers a turn of a conversation, and from which prompts."""
+"""The synthesizer of one turn of a conversation, and its answer as a chat response."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,72 +10,27 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageR
 from llama_index.core.base.response.schema import RESPONSE_TYPE, AsyncStreamingResponse, StreamingResponse
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.chat_engine.types import AgentChatResponse, StreamingAgentChatResponse
-from llama_index.core.llms import LLM
-from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import ToolOutput
 
-from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.query_engine.chat.prompts import Conversation, ConversationPrompt
-from llama_index_raganything.query_engine.synthesis.factory import SightedSynthesizer, citing_synthesizer, context_for
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """An LLM and what it reads.
-
-    Attributes:
-        llm: The LLM.
-        sees: Whether it is sent pictures.
-        context: What turns sources into what it reads.
-    """
-
-    llm: LLM
-    sees: bool
-    context: tuple[BaseNodePostprocessor, ...]
-
-
-def voices_of(
-    llm: LLM,
-    multimodal: bool | None,
-    vision_llm: LLM | None,
-    context_postprocessors: Sequence[BaseNodePostprocessor] | None,
-    of_context: Mapping[str, Any],
-) -> tuple[Voice, ...]:
-    """Return who answers: an LLM, and after it the one that answers in its place where there are pictures.
-
-    Args:
-        multimodal: Whether it is sent pictures; None decides by what it is.
-        vision_llm: Answers where there are pictures, if ``llm`` sees none and nobody said that it does.
-        context_postprocessors: What turns sources into what both read; None makes it for each.
-        of_context: Arguments of :func:`~.synthesizers.context_for`.
-    """
-    sees = supports_images(llm) if multimodal is None else multimodal
-    speakers = [(llm, sees)]
-    if vision_llm is not None and not sees and multimodal is None:
-        speakers.append((vision_llm, True))
-    given = context_postprocessors
-    return tuple(
-        Voice(speaker, looks, tuple(context_for(speaker, looks, **of_context) if given is None else given))
-        for speaker, looks in speakers
-    )
+from llama_index_raganything.query_engine.synthesis.vision_routing import AnsweringLLM, answering_synthesizer
 
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """Makes the synthesizer of one turn.
+    """Make the synthesizer of one turn.
 
     Attributes:
-        voices: The LLM that answers, and the one that answers where there are pictures, if that is another.
+        llms: The LLM that answers, and the one that answers where there are images, if that is another.
         prompts: Prompts by the names of ``get_response_synthesizer``.
-        conversation: What stands before every question.
+        conversation: What comes before every question, without the history.
         of_citing: Arguments of ``CitingSynthesizer``.
-        callback_manager: LlamaIndex callbacks.
     """
 
-    voices: tuple[Voice, ...]
+    llms: tuple[AnsweringLLM, ...]
     prompts: dict[str, BasePromptTemplate]
     conversation: Conversation
     of_citing: dict[str, Any] = field(default_factory=dict)
@@ -86,8 +41,7 @@ class Answerer:
 
         Args:
             history: Messages before the question.
-            question: The question as it stands alone, by which sources are cut to what matters.
-            streaming: Return a stream.
+            question: The question without need of the history, by which sources are shortened.
         """
         conversation = replace(self.conversation, history=tuple(history))
         of_inner = {
@@ -97,8 +51,7 @@ class Answerer:
             "streaming": streaming,
         }
         of_citing = self.of_citing | {"context_query": QueryBundle(question)}
-        made = [citing_synthesizer(each.llm, each.sees, of_inner, of_citing, each.context) for each in self.voices]
-        return made[0] if len(made) == 1 else SightedSynthesizer(*made)
+        return answering_synthesizer(self.llms, of_inner, of_citing)
 
 
 @dataclass
@@ -106,18 +59,14 @@ class CitingStreamingChatResponse(StreamingAgentChatResponse):
     """LlamaIndex's streaming chat response with the metadata that its other responses have.
 
     Attributes:
-        metadata: As of :class:`~.synthesis.CitingSynthesizer`; complete when the stream has ended.
+        metadata: See :class:`~.synthesis.citing.CitingSynthesizer`; complete when the stream has ended.
     """
 
     metadata: dict[str, Any] | None = None
 
 
 def whole_response(response: RESPONSE_TYPE, source: ToolOutput) -> AgentChatResponse:
-    """Return a chat response with the metadata of an answer.
-
-    Args:
-        source: Where it comes from.
-    """
+    """Return an answer as a chat response, with its metadata."""
     return AgentChatResponse(
         response=str(response), sources=[source], source_nodes=response.source_nodes, metadata=response.metadata
     )
@@ -128,7 +77,7 @@ def _piece(text: str, delta: str) -> ChatResponse:
 
 
 def growing_answer(response: RESPONSE_TYPE) -> Generator[ChatResponse, None, None]:
-    """Yield an answer as chat models do; a synthesizer may give a whole one where it was asked for a stream."""
+    """Yield an answer as chat models do; a synthesizer may return a whole one where streaming is on."""
     pieces = response.response_gen if isinstance(response, StreamingResponse) else [str(response)]
     text = ""
     for delta in pieces:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -36,27 +36,36 @@ from llama_index_raganything.query_engine.chat.answers import (
     CitingStreamingChatResponse,
     agrowing_answer,
     growing_answer,
-    voices_of,
     whole_response,
 )
-from llama_index_raganything.query_engine.chat.options import ALIASES, named_options, retrieving_mode
 from llama_index_raganything.query_engine.chat.prompts import Conversation, question_prompts, without_numbers
-from llama_index_raganything.query_engine.context.multimodal_context import DEFAULT_MAX_IMAGES
+from llama_index_raganything.query_engine.context.images import DEFAULT_MAX_IMAGES
+from llama_index_raganything.query_engine.synthesis.vision_routing import AnsweringLLM, context_for, seeing_llms
 from llama_index_raganything.retrievers.evidence.base import store_of
 
 logger = logging.getLogger(__name__)
+
+_RETRIEVING_MODES: Final = (ChatMode.CONDENSE_PLUS_CONTEXT, ChatMode.CONTEXT, ChatMode.CONDENSE_QUESTION)
+"""Chat modes of :class:`RAGAnythingChatEngine`."""
+
+ALIASES: Final = {
+    "context_template": "context_prompt",
+    "context_refine_template": "context_refine_prompt",
+    "condense_question_prompt": "condense_prompt",
+}
+"""Our names of arguments by those of LlamaIndex's engines of other modes."""
 
 
 @strict_arguments
 class RAGAnythingChatEngine(BaseChatEngine):
     """Chat over a retriever; answers cite as those of :class:`RAGAnythingQueryEngine` do.
 
-    Sources are numbered, markers that lead nowhere are dropped (from a stream too, as it comes), and
-    ``response.metadata`` has ``citations``, ``answered``, ``dropped_markers`` and ``images``; of a stream they are
+    Sources are numbered, markers that lead nowhere are dropped (from a stream too, as it arrives), and
+    ``response.metadata`` has ``citations``, ``answered``, ``dropped_markers`` and ``images``; those of a stream are
     complete when it has ended. :func:`~.responses.citations_of` returns the citations typed.
 
-    The history keeps answers as the user has seen them, with their ``[n]``. The LLM sees former answers without,
-    because they numbered other sources.
+    The history keeps answers as the user has seen them, with their ``[n]``. The LLM gets earlier answers without
+    these, because they numbered other sources.
 
     =========================  =====================================  =========================================
     ``chat_mode``              retrieves by                           answers
@@ -71,15 +80,11 @@ class RAGAnythingChatEngine(BaseChatEngine):
     >>> citations_of(response)[0].page  # doctest: +SKIP
 
     Args:
-        retriever: Finds the nodes.
         llm: Rewrites messages.
-        memory: Keeps the conversation.
-        answerer: Makes the synthesizer of a turn; :meth:`from_defaults` knows how.
+        answerer: Makes the synthesizer of a turn; :meth:`from_defaults` makes one.
         chat_mode: One of the modes above; ``best`` is the first.
         condense_prompt: Prompt that rewrites a message, with ``chat_history`` and ``question``.
         skip_condense: Do not rewrite messages.
-        node_postprocessors: Applied to the retrieved nodes, in order.
-        callback_manager: LlamaIndex callbacks.
         verbose: Print rewritten messages.
     """
 
@@ -97,7 +102,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
-        self._mode = retrieving_mode(chat_mode)
+        self._mode = _retrieving_mode(chat_mode)
         condense_prompt = condense_prompt or DEFAULT_CONDENSE_PROMPT_TEMPLATE
         self._condense_prompt = PromptTemplate(condense_prompt) if isinstance(condense_prompt, str) else condense_prompt
         self._retriever = retriever
@@ -143,7 +148,6 @@ class RAGAnythingChatEngine(BaseChatEngine):
         """Make an engine.
 
         Args:
-            retriever: Finds the nodes.
             llm: Answers. None means the LLM set on ``Settings``, else DashScope's where there is a key for it;
                 LlamaIndex's own default is never used.
             chat_history: Earlier messages.
@@ -152,46 +156,40 @@ class RAGAnythingChatEngine(BaseChatEngine):
             system_prompt: Added to the rules for answers with citations.
             prefix_messages: Messages before the conversation.
             context_prompt: Used in place of those rules, with ``context_str``: it becomes the system's message, or the
-                user's where it has ``query_str`` too. The sources stand between ``Source [n]:`` and ``End of
-                source [n]``; let it ask for ``[n]``.
+                user's where it has ``query_str`` too. Each source is between ``Source [n]:`` and ``End of
+                source [n]``; let the prompt ask for ``[n]``.
             context_refine_prompt: The same for sources that take several calls, with ``context_msg`` and
                 ``existing_answer``.
             condense_prompt: Prompt that rewrites a message, with ``chat_history`` and ``question``.
             skip_condense: Do not rewrite messages.
-            node_postprocessors: Applied to the retrieved nodes, in order.
             verbose: Print rewritten messages.
             chat_mode: ``best``, ``condense_plus_context``, ``context`` or ``condense_question``.
-            context_postprocessors: Applied last, just before the sources are numbered, in place of the text of their
-                pages and of their pictures; see :class:`~.synthesis.CitingSynthesizer`.
-            multimodal: Send pictures to the LLM; None decides by what the LLM is.
-            vision_llm: Answers in place of an ``llm`` that sees no pictures where a source has one.
-            page_store: Vector store or docstore that holds all nodes; by default that of a retriever of ours. The LLM
-                reads elements with the text of their page, and citations lead to the box of the element that holds the
-                claim.
+            context_postprocessors: Applied last, just before the sources are numbered, in place of those that add the
+                text of their pages and their images; see :class:`~.synthesis.citing.CitingSynthesizer`.
+            multimodal: Send images to the LLM; None decides by what the LLM is.
+            vision_llm: Answers in place of an ``llm`` that sees no images where a source has one.
+            page_store: Vector store or docstore that holds all nodes; by default that of a retriever of ours. With it
+                the LLM reads elements with the text of their page, and citations lead to the box of the element that
+                holds the claim.
             context_tokens: Tokens of all sources together; half of the LLM's window, at most 6,000, by default.
-            max_images: Pictures sent for one question.
-            max_pixels: Pixels of a picture; larger ones are scaled down.
+            max_images: Images sent for one question.
+            max_pixels: Pixels of an image; larger ones are scaled down.
             asset_root: Folder of the assets, for nodes whose ``image_path`` is gone.
-            callback_manager: LlamaIndex callbacks.
             settings: Settings in place of those read from the environment, where ``llm`` is None.
             **options: LlamaIndex's other names of these: ``context_template``, ``context_refine_template``,
                 ``condense_question_prompt``.
-
-        Returns:
-            The engine.
 
         Raises:
             ConfigurationError: There is no LLM, the mode is none of these, an argument is not known or has no effect
                 in the mode, or a prompt has no place for the sources.
         """
-        given = named_options(
+        given = _with_our_names(
             options,
-            CHAT_OPTIONS,
             context_prompt=context_prompt,
             context_refine_prompt=context_refine_prompt,
             condense_prompt=condense_prompt,
         )
-        mode = retrieving_mode(chat_mode)
+        mode = _retrieving_mode(chat_mode)
         if memory is not None and chat_history is not None:
             message = (
                 "Pass memory or chat_history: a memory holds a history of its own, memory.set(messages) replaces it."
@@ -211,14 +209,14 @@ class RAGAnythingChatEngine(BaseChatEngine):
             "max_pixels": max_pixels,
             "asset_root": asset_root,
         }
+        answering = []
+        for each, sees in seeing_llms(chosen, vision_llm, multimodal):
+            context = context_postprocessors
+            if context is None:
+                context = context_for(each, sees, **of_citing, context_tokens=context_tokens)
+            answering.append(AnsweringLLM(each, sees, tuple(context)))
         answerer = Answerer(
-            voices_of(
-                chosen,
-                multimodal,
-                vision_llm,
-                context_postprocessors,
-                of_citing | {"context_tokens": context_tokens},
-            ),
+            tuple(answering),
             question_prompts(given["context_prompt"], given["context_refine_prompt"]),
             Conversation(
                 system_prompt=(system_prompt or "").strip(),
@@ -333,7 +331,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
         return response, self._source(question, nodes, response)
 
     def _request(self, history: Sequence[ChatMessage], message: str) -> str:
-        """Return what asks the LLM to rewrite a message; nothing where it is taken as it is."""
+        """Return the prompt that asks for a rewritten message; empty where the message is taken as it is."""
         if not self._condenses or not history:
             return ""
         return self._condense_prompt.format(chat_history=messages_to_history_str(history), question=message)
@@ -362,15 +360,62 @@ class RAGAnythingChatEngine(BaseChatEngine):
         return ToolOutput("query_engine", content=content, raw_input={"query": question}, raw_output=response)
 
 
+def _retrieving_mode(chat_mode: ChatMode | str) -> ChatMode:
+    """Return a chat mode by its name.
+
+    Raises:
+        ConfigurationError: There is none of this name, or it retrieves nothing.
+    """
+    known = ", ".join(repr(mode.value) for mode in (ChatMode.BEST, *_RETRIEVING_MODES))
+    try:
+        mode = ChatMode(chat_mode)
+    except ValueError:
+        message = f"chat_mode={chat_mode!r} is not known; the modes are {known} and 'simple'."
+        raise ConfigurationError(message) from None
+    if mode in (ChatMode.REACT, ChatMode.OPENAI):
+        message = (
+            f"chat_mode={mode.value!r} was removed from LlamaIndex: give index.as_tools() to a ReActAgent or "
+            f"FunctionAgent of llama_index.core.agent.workflow. The modes here are {known} and 'simple'."
+        )
+        raise ConfigurationError(message)
+    if mode == ChatMode.SIMPLE:
+        message = (
+            f"chat_mode='simple' retrieves nothing: use LlamaIndex's SimpleChatEngine. The modes here are {known}."
+        )
+        raise ConfigurationError(message)
+    return ChatMode.CONDENSE_PLUS_CONTEXT if mode == ChatMode.BEST else mode
+
+
+def _with_our_names(options: Mapping[str, Any], **own: Any) -> dict[str, Any]:
+    """Return arguments under our names.
+
+    Args:
+        options: Arguments under LlamaIndex's other names.
+        **own: The arguments under our names; None where they were not given.
+
+    Raises:
+        UnknownArgumentError: An argument is not known.
+        ConfigurationError: One was given under both names.
+    """
+    given = dict(own)
+    refuse_unknown("A chat engine", options, {*CHAT_OPTIONS, *ALIASES})
+    for name, value in options.items():
+        ours = ALIASES[name]
+        if given[ours] is not None and value is not None:
+            message = f"{name} and {ours} are the same; pass one of them."
+            raise ConfigurationError(message)
+        given[ours] = value if value is not None else given[ours]
+    return given
+
+
 def simple_chat_engine(llm: LLM, chat_history: list[ChatMessage] | None, options: dict[str, Any]) -> SimpleChatEngine:
     """Make LlamaIndex's engine that talks to the LLM alone.
 
     Args:
-        chat_history: Earlier messages.
         options: Its arguments: ``memory``, ``memory_cls``, ``system_prompt``, ``prefix_messages``.
 
     Raises:
-        ConfigurationError: An argument is another one: nothing is retrieved, so it would have no effect.
+        ConfigurationError: There is another argument, which would have no effect as nothing is retrieved.
     """
     known = ("memory", "memory_cls", "system_prompt", "prefix_messages")
     for name in options:
@@ -392,4 +437,4 @@ CHAT_OPTIONS: Final = tuple(
     for name in inspect.signature(RAGAnythingChatEngine.from_defaults).parameters
     if name not in {"retriever", "options"}
 )
-"""Arguments of :meth:`RAGAnythingChatEngine.from_defaults` but for the retriever."""
+"""Arguments of :meth:`RAGAnythingChatEngine.from_defaults`, the retriever aside."""

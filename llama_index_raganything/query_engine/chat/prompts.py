@@ -1,4 +1,4 @@
-"""Prompts of a conversation: what was said before stands between the rules and the question. Pure."""
+"""Prompts of a conversation: its messages come between the rules and the question. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SOURCES: Final = "context_messages"
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What stands before a question.
+    """What comes before a question.
 
     Attributes:
         history: Earlier messages.
-        system_prompt: What the caller adds to the rules.
+        system_prompt: Added to the rules by the caller.
         prefix: Messages between the rules and the history.
-        system_role: Role of the rules; some models have none for them.
+        system_role: Role of the rules; some models have no role for them.
     """
 
     history: tuple[ChatMessage, ...] = ()
@@ -40,9 +40,6 @@ class Conversation:
         """Return the messages of a prompt with the conversation after its rules.
 
         Nothing of the conversation is read as a template: braces in it stay braces.
-
-        Args:
-            messages: The messages of a prompt.
         """
         count = next((n for n, each in enumerate(messages) if each.role != MessageRole.SYSTEM), len(messages))
         blocks: list[ContentBlock] = [block for message in messages[:count] for block in message.blocks]
@@ -71,12 +68,7 @@ class _MessagesPrompt(BasePromptTemplate):  # type: ignore[no-redef]  # pydantic
 
 
 class ConversationPrompt(_MessagesPrompt):  # type: ignore[no-redef]  # pydantic's plugin and core's field "kwargs"
-    """Any prompt with a conversation in it.
-
-    Args:
-        inner: The prompt of one question.
-        conversation: What stands before it.
-    """
+    """The prompt of one question with a conversation before it."""
 
     inner: BasePromptTemplate
     conversation: Conversation
@@ -104,12 +96,12 @@ class ConversationPrompt(_MessagesPrompt):  # type: ignore[no-redef]  # pydantic
         return self.inner.get_template(llm)
 
 
-class SightedPrompt(_MessagesPrompt):  # type: ignore[no-redef]  # pydantic's plugin and core's field "kwargs"
-    """A text prompt of the caller's for an LLM that sees: texts and pictures stand where its variable is.
+class VisionPrompt(_MessagesPrompt):  # type: ignore[no-redef]  # pydantic's plugin and core's field "kwargs"
+    """A caller's text prompt for an LLM that sees images: the texts and images of the sources replace its variable.
 
     Args:
         template: Text with the variable.
-        variable: Name of the variable that the sources take the place of.
+        variable: Name of the variable.
     """
 
     template: str
@@ -126,9 +118,9 @@ class SightedPrompt(_MessagesPrompt):  # type: ignore[no-redef]  # pydantic's pl
             output_parser=None,
         )
 
-    def partial_format(self, **kwargs: Any) -> SightedPrompt:
+    def partial_format(self, **kwargs: Any) -> VisionPrompt:
         """Return the prompt with some variables filled in."""
-        return SightedPrompt(self.template, self.variable, **(self.kwargs | kwargs))
+        return VisionPrompt(self.template, self.variable, **(self.kwargs | kwargs))
 
     def format_messages(self, llm: BaseLLM | None = None, **kwargs: Any) -> list[ChatMessage]:  # noqa: ARG002  # core's signature
         """Return the prompt as one message of the user's."""
@@ -157,7 +149,7 @@ def question_prompts(
         context_refine_prompt: The caller's own, with ``{context_msg}`` and ``{existing_answer}``, or None.
 
     Returns:
-        Prompts by the names of ``get_response_synthesizer``, for LLMs that see and such that do not.
+        Prompts by the names of ``get_response_synthesizer``, for LLMs with and without vision.
 
     Raises:
         ConfigurationError: A prompt has no place for the sources.
@@ -175,11 +167,7 @@ def question_prompts(
 
 
 def without_numbers(history: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Return a conversation without the ``[n]`` of former answers, which numbered other sources.
-
-    Args:
-        history: Messages; they are not changed.
-    """
+    """Return a copy of a conversation without the ``[n]`` of earlier answers, which numbered other sources."""
     cleaned = []
     for message in history:
         if message.role == MessageRole.ASSISTANT:
@@ -196,18 +184,18 @@ def without_numbers(history: Sequence[ChatMessage]) -> list[ChatMessage]:
 def _both(
     name: str, prompt: str | BasePromptTemplate | None, variable: str
 ) -> tuple[BasePromptTemplate, BasePromptTemplate] | None:
-    """Return a prompt of the caller's for LLMs that do not see and such that do."""
+    """Return a caller's prompt for LLMs without vision, and for those with."""
     if prompt is None:
         return None
     template = PromptTemplate(prompt) if isinstance(prompt, str) else prompt
     names = set(template.template_vars) | set(template.template_var_mappings or ())
     if not names & {variable, _SOURCES}:
-        message = f"{name} has no place for the sources: put {{{variable}}} where they are to stand."
+        message = f"{name} has no place for the sources: put {{{variable}}} where they belong."
         raise ConfigurationError(message)
     if not isinstance(template, PromptTemplate):
         return template, template
     if _QUESTION in names:
-        return template, SightedPrompt(template.template, variable, **template.kwargs)
+        return template, VisionPrompt(template.template, variable, **template.kwargs)
     text = ChatPromptTemplate(
         [
             ChatMessage(content=template.template, role=MessageRole.SYSTEM),
@@ -216,4 +204,4 @@ def _both(
         function_mappings=template.function_mappings,
         template_var_mappings=template.template_var_mappings,
     ).partial_format(**template.kwargs)
-    return text, SightedPrompt(template.template, variable, **template.kwargs)
+    return text, VisionPrompt(template.template, variable, **template.kwargs)

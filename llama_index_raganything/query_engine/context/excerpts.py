@@ -1,8 +1,8 @@
-"""What of its sources an LLM reads, within a budget: whole texts while they fit, then the passages that matter.
+"""Shorten sources to a budget of tokens: whole texts while they fit, then the passages that matter.
 
 Sources go in whole, in rank order, up to half of the budget; what is left goes to the passages of the others that share
-the question's words, those of better-ranked sources first. Nothing is cut inside a passage, and what is left out
-between two passages is marked. Pure functions.
+the question's words, those of better-ranked sources first. Nothing is cut inside a passage, and gaps between passages
+are marked. Pure functions.
 
 Measured on real PDFs (``benchmarks.context``): at 6,000 characters the context has the answer of .56 of the questions,
 where whole pages in rank order have .49 and chunks in rank order .45; at 24,000 it is .68, .68 and .62.
@@ -23,18 +23,18 @@ from llama_index_raganything.text.sentences import split_sentences
 from llama_index_raganything.text.terms import BM25_B, BM25_K1, content_tokens
 
 GAP: Final = "…"
-"""Stands where passages were left out."""
+"""Marks passages that were left out."""
 
 _WHOLE_SHARE: Final = 0.5
 _READ_TIMES: Final = 2.5
-"""Sources are read until their texts take so many times the budget."""
+"""Sources are read until their texts fill the budget this many times."""
 
 _LEAST_READ: Final = 5
 _PASSAGES_PER_BUDGET: Final = 40
 _LEAST_PASSAGE_CHARS: Final = 200
 _MOST_PASSAGE_CHARS: Final = 800
 _ENDLESS: Final = 4
-"""A sentence of so many passages is none: a log, a list without stops, encoded data."""
+"""A sentence as long as this many passages is none: a log, a list without stops, encoded data."""
 
 _NEIGHBOUR_SHARE: Final = 0.5
 _RANK_DECAY: Final = 0.85
@@ -49,9 +49,8 @@ class Passage:
     Attributes:
         source: Place of its source.
         place: Its place in the source.
-        text: Its text.
         head: Caption and header of the table that its rows belong to; empty where it has none.
-        rows: How many rows of a table it holds.
+        rows: Number of table rows in it.
     """
 
     source: int
@@ -68,13 +67,13 @@ def excerpts(
     count: Callable[[str], int] = len,
     heads: Sequence[int] | None = None,
 ) -> list[str | None]:
-    """Return what of each source an LLM is to read.
+    """Return what an LLM is to read of each source.
 
     Args:
         texts: The texts of the sources, best first.
         budget: Tokens of all excerpts together.
         count: Counts the tokens of a text; characters by default.
-        heads: Tokens that each source takes beside its text, where any of it goes in; none by default.
+        heads: Tokens that each source takes beside its text, if any of it goes in; none by default.
 
     Returns:
         One excerpt per source: its whole text, its passages with ``…`` between them, or None where nothing of it
@@ -126,7 +125,7 @@ def split_passages(text: str, size: int, source: int = 0) -> list[Passage]:
         source: Place of its source.
 
     Returns:
-        The passages, in order; rows of a Markdown table know its caption and header. A blank text, as of a picture,
+        The passages, in order; rows of a Markdown table know its caption and header. A blank text, as of an image,
         is one empty passage.
     """
     lines = [line for line in text.split("\n") if line.strip()]
@@ -183,7 +182,7 @@ def _of_lines(lines: Sequence[str], size: int, source: int, place: int) -> list[
 
 
 def _sentences(line: str, size: int) -> list[str]:
-    """Return the sentences of a line; what has no end of a sentence far and wide is cut between words."""
+    """Return the sentences of a line; one that is endless is cut between words."""
     return [
         part
         for sentence in split_sentences(line)
@@ -207,7 +206,7 @@ def _words(text: str, size: int) -> list[str]:
 
 
 class _Choice:
-    """What goes in of some passages, until the budget is spent."""
+    """The passages that go in, until the budget is spent."""
 
     def __init__(
         self, passages: Sequence[Passage], budget: int, count: Callable[[str], int], heads: Sequence[int]
@@ -223,7 +222,7 @@ class _Choice:
         self.whole: set[int] = set()
 
     def make(self, question: str, sizes: Sequence[int]) -> None:
-        """Take whole sources in order, then passages by what they are worth.
+        """Take whole sources in order, then passages by their value.
 
         Args:
             sizes: Tokens of each source, its head included.
@@ -246,7 +245,7 @@ class _Choice:
         return {self._passages[place] for place in self._taken}
 
     def take_back(self) -> bool:
-        """Take back the passage that was taken last; tell whether there was one."""
+        """Take back the passage that was taken last; return whether there was one."""
         if self._taken:
             self._taken.pop()
             return True
@@ -268,7 +267,7 @@ class _Choice:
 
 
 def _values(question: str, passages: Sequence[Passage]) -> list[float]:
-    """Return what each passage is worth: its words and those beside it, and the rank of its source."""
+    """Return the value of each passage: by its words, by those beside it, and by the rank of its source."""
     # A row says little without the words of its header and caption.
     scores = passage_scores(question, [f"{passage.head}\n{passage.text}" for passage in passages])
     values: list[float] = []
@@ -310,18 +309,14 @@ def passage_scores(question: str, texts: Sequence[str]) -> list[float]:
 def _given(
     text: str, passages: Sequence[Passage], chosen: Collection[Passage], count: Callable[[str], int]
 ) -> str | None:
-    """Return what goes in of one source: the text as it is where nothing is left out and it costs no more."""
+    """Return the excerpt of one source: the text as it is where nothing is left out and it costs no more."""
     printed = _printed(passages, chosen)
     complete = printed is not None and all(passage in chosen for passage in passages)
     return text if complete and count(text) <= count(printed or "") else printed
 
 
 def _printed(passages: Sequence[Passage], chosen: Collection[Passage]) -> str | None:
-    """Return the chosen passages of one source as one text, None where there are none.
-
-    Args:
-        chosen: Those that go in, of all sources.
-    """
+    """Return those passages of one source that are chosen as one text, None where there are none."""
     printed: list[str] = []
     heads: set[str] = set()
     left_out: list[Passage] = []
@@ -340,7 +335,7 @@ def _printed(passages: Sequence[Passage], chosen: Collection[Passage]) -> str | 
 
 
 def _gap(left_out: Sequence[Passage], heads: Collection[str]) -> list[str]:
-    """Return the mark of a gap; one inside a table whose header is printed tells the number of rows."""
+    """Return the mark of a gap; one inside a table whose header is printed gives the number of rows."""
     if not left_out:
         return []
     rows = sum(passage.rows for passage in left_out if passage.head in heads)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Any, Final
 
 from llama_index.core.llms import LLM
@@ -16,12 +17,12 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import SECTION_SEPARATOR
 from llama_index_raganything.node_parser.table_chunks import join_table_parts
 from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.query_engine.citations import SOURCE_FRAME
 from llama_index_raganything.query_engine.context.excerpts import GAP, excerpts
-from llama_index_raganything.query_engine.context.neighbours import fetch_nodes, fetch_pages, own_page_id
-from llama_index_raganything.query_engine.context.node_images import attached_elements, has_image
-from llama_index_raganything.query_engine.context.page_text import page_text
-from llama_index_raganything.query_engine.synthesis.citing import SOURCE_FRAME
+from llama_index_raganything.query_engine.context.page_elements import fetch_nodes, fetch_pages, own_page_id
 from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K
+from llama_index_raganything.tables.read import is_rule
+from llama_index_raganything.text.terms import content_tokens, tokenize
 
 DEFAULT_CONTEXT_TOKENS: Final = 6000
 """Tokens of all sources together, where the LLM's window takes twice as many: about nine pages of real PDFs."""
@@ -35,22 +36,27 @@ _MOST_ELEMENTS: Final = 100
 """Elements read of a page at most; a spreadsheet "page" may have thousands."""
 
 _MENTION_CHARS: Final = 200
+_NEW_SHARE: Final = 0.3
+_NEW_WORDS: Final = 4
+_LEAST_ROWS: Final = 2
+_FAR: Final = 4
+"""Lines of a page that may lie between two rows of one table, such as a row that wraps."""
+
+_LONG_CELL: Final = 20
+"""Characters from which equal neighbouring cells are taken for one merged cell, and not for equal values."""
+
 _SHOWN_PAGE: Final = "page number"
 _SHOWN_SECTION: Final = "heading"
 
 
 def default_context_tokens(llm: LLM) -> int:
     """Return how many tokens of sources an LLM is given by default: half of what its window leaves to the prompt."""
-    told = llm.metadata
-    return max(_LEAST_TOKENS, min(DEFAULT_CONTEXT_TOKENS, (told.context_window - max(0, told.num_output)) // 2))
+    prompt = llm.metadata.context_window - max(0, llm.metadata.num_output)
+    return max(_LEAST_TOKENS, min(DEFAULT_CONTEXT_TOKENS, prompt // 2))
 
 
 def results_to_read(tokens: int) -> int:
-    """Return how many results to retrieve for a context: the default, and more where that would leave it half empty.
-
-    Args:
-        tokens: Tokens of all sources together.
-    """
+    """Return how many results to retrieve for a context of so many tokens: the default, or enough to fill it."""
     return max(DEFAULT_TOP_K, min(_MOST_PAGES, tokens // _TOKENS_PER_PAGE))
 
 
@@ -63,21 +69,21 @@ def _callable_or_none(value: Any) -> Any:
 class PageContextPostprocessor(BaseNodePostprocessor):
     """Give an LLM whole pages while they fit, then the passages that matter, within a budget of tokens.
 
-    A retrieved page, or an element that stands on one, becomes the text of its page, with what only the page's
-    elements say (recognised text, descriptions) after it, and the table that was found as Markdown in place of the
-    lines that flatten it. Each page is given once, to the node that is ranked first; of a further element on it the
-    caption or the first words are given. Nodes without a page stay whole as long as they fit.
-    What does not fit is chosen by :func:`~.excerpts.excerpts`; nodes of which
-    nothing fits are left out. Ids, scores and order stay, so that the results can be cited as what was retrieved. One
-    page number is shown: the printed one, with the physical one where they differ.
+    A retrieved page or element becomes the text of its page. What only the page's elements say (recognised text,
+    descriptions) follows it, and the table that was found takes the place of the lines that flatten it. Each page is
+    given once, to the node that is ranked first; a further element on it is represented by its caption or first words.
+    Nodes without a page stay whole as long as they fit. What does not fit is shortened by
+    :func:`~.excerpts.excerpts`, and nodes of which nothing fits are left out. Ids, scores and order stay, so that the
+    results can be cited as what was retrieved. One page number is shown: the printed one, with the physical one where
+    they differ.
 
     Without a store the nodes are taken as they are. Use it as the last postprocessor but for
     :class:`MultimodalContextPostprocessor`.
 
     Args:
-        store: Where pages and elements are: a vector store with ``get_nodes(node_ids=...)`` or a docstore.
+        store: A vector store with ``get_nodes(node_ids=...)`` or a docstore that holds pages and elements.
         max_tokens: Tokens of all nodes together, as the LLM reads them.
-        tokenizer: Turns a text into tokens, of which only the number counts; LlamaIndex's by default.
+        tokenizer: Splits a text into tokens, of which only the number counts; LlamaIndex's by default.
     """
 
     store: Any = Field(default=None, exclude=True, description="Vector store or docstore with pages and elements.")
@@ -94,8 +100,8 @@ class PageContextPostprocessor(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        told = [scored for scored in nodes if _tells_anything(scored.node)]
-        sources = _placed(_sources(told, fetch_pages(self.store, told), self._elements))
+        kept = [scored for scored in nodes if not _is_blank(scored.node)]
+        sources = _placed(_sources(kept, fetch_pages(self.store, kept), self._elements))
         frame = self._count(SOURCE_FRAME)
         heads = [
             frame + self._count(f"{source.node.get_metadata_str(mode=MetadataMode.LLM)}\n\n") for source in sources
@@ -152,14 +158,15 @@ def _sources(
     return sources
 
 
-def _tells_anything(node: BaseNode) -> bool:
-    return has_image(node) or bool(node.get_content(metadata_mode=MetadataMode.LLM).strip())
+def _is_blank(node: BaseNode) -> bool:
+    return not NodeView(node).has_image and not node.get_content(metadata_mode=MetadataMode.LLM).strip()
 
 
 def _best_first(scores: Sequence[float | None]) -> list[int]:
-    """Return places of sources, best first: as they stand, but for those with the best at both ends.
+    """Return places of sources, best first.
 
-    ``LongContextReorder`` puts them so, as LLMs read the ends best. Other orders, such as by date, are meant.
+    The order is kept, as one by date is meant, but for that of ``LongContextReorder``, which puts the best at both
+    ends because LLMs read the ends best.
     """
     known = [score for score in scores if score is not None]
     places = list(range(len(scores)))
@@ -170,9 +177,10 @@ def _best_first(scores: Sequence[float | None]) -> list[int]:
 
 
 def _mention(node: BaseNode, text: str) -> str:
-    """Return what tells an element whose page is given already: its caption, or its first words."""
-    told = str(node.metadata.get("caption") or node.metadata.get("label") or "") or " ".join(text.split())
-    return told if len(told) <= _MENTION_CHARS else f"{told[:_MENTION_CHARS].rsplit(' ', 1)[0]} {GAP}"
+    """Return the caption or the first words of an element whose page is given already."""
+    view = NodeView(node)
+    mention = view.caption or view.label or " ".join(text.split())
+    return mention if len(mention) <= _MENTION_CHARS else f"{mention[:_MENTION_CHARS].rsplit(' ', 1)[0]} {GAP}"
 
 
 def _text_of(page: BaseNode, found: BaseNode, elements: Mapping[str, BaseNode]) -> str:
@@ -184,29 +192,25 @@ def _text_of(page: BaseNode, found: BaseNode, elements: Mapping[str, BaseNode]) 
 
 
 def _tables(found: BaseNode, elements: Sequence[BaseNode]) -> list[str]:
-    """Return the table that was found, itself or as the best element of its page; none where that is another thing."""
+    """Return the table that was found, itself or as the best element of its page; none where that is no table."""
     by_id = {node.node_id: node for node in elements}
-    best = by_id.get(_best_element(found)) if NodeView(found).is_page else by_id.get(found.node_id)
-    if best is None or best.metadata.get("content_type") != "table":
+    ids = [str(each.get("node_id")) for each in NodeView(found).best_elements[:1]]
+    best = by_id.get(next(iter(ids), "") if NodeView(found).is_page else found.node_id)
+    if best is None or NodeView(best).kind != "table":
         return []
     key = best.metadata.get("element_id")
     parts = [node for node in elements if node is best or (key and node.metadata.get("element_id") == key)]
     return [join_table_parts([NodeView(part).text for part in parts])]
 
 
-def _best_element(page: BaseNode) -> str:
-    best = attached_elements(page)[:1]
-    return str(best[0].get("node_id")) if best else ""
-
-
 def _placed(sources: Sequence[_Source]) -> list[_Source]:
-    """Return sources that tell an LLM their place briefly: one page number, title and section where they change."""
-    told: dict[str, BaseNode] = {}
+    """Return sources that name their place briefly: one page number, title and section where they change."""
+    latest: dict[str, BaseNode] = {}
     placed = []
     for source in sources:
-        name = str(source.node.metadata.get("doc_id") or source.node.ref_doc_id or source.node.node_id)
-        placed.append(replace(source, node=_with_place(source.node, told.get(name))))
-        told[name] = source.node
+        document = NodeView(source.node).document_id or source.node.node_id
+        placed.append(replace(source, node=_with_place(source.node, latest.get(document))))
+        latest[document] = source.node
     return placed
 
 
@@ -249,3 +253,94 @@ def _new_headings(section: str, before: str) -> str:
 
 def _with_text(node: BaseNode, text: str) -> BaseNode:
     return node.model_copy(update={"text": text}) if isinstance(node, TextNode) and text != node.text else node
+
+
+# -- the text of one page ----------------------------------------------------------------------------------------------
+
+
+def page_text(page: str, elements: Sequence[str], tables: Sequence[str] = ()) -> str:
+    """Join the text of a page and those of its elements without repeating what both say.
+
+    Of real documents 16 % of the characters were repeated where an element and its page were both given.
+
+    Args:
+        page: The page's own text.
+        elements: Texts of its elements, in reading order. Those of which the page has nearly every word add nothing;
+            the recognised text or description of an image is added at the end.
+        tables: Tables on the page that are asked for; each takes the place of the lines that flatten it. One without
+            rows in Markdown, which a parser did not understand, says no more than the page and is left out.
+    """
+    text = page
+    for table in tables:
+        if _has_rows(table):
+            text = with_table(text, _without_spread_cells(table))
+    have = set(content_tokens(text))
+    added = [text] if text.strip() else []
+    for element in elements:
+        words = set(content_tokens(element))
+        new = words - have
+        if len(new) >= max(_NEW_WORDS, _NEW_SHARE * len(words)):
+            added.append(element)
+            have |= words
+    return "\n\n".join(added)
+
+
+def with_table(page: str, table: str) -> str:
+    """Put a Markdown table in place of the lines of a page that flatten it, or after the page where none do.
+
+    A line is dropped only where the table has all its numbers and words, so that nothing is lost.
+
+    Args:
+        table: The table, with caption and notes.
+    """
+    lines = page.split("\n")
+    cells = set(tokenize(table))
+    rows = [place for place, line in enumerate(lines) if _is_row(line, cells)]
+    start, stop = _densest(rows)
+    inside = set(rows[start:stop])
+    if len(inside) < _LEAST_ROWS:
+        return f"{page}\n\n{table}" if page.strip() else table
+    first = min(inside)
+    kept: list[str] = []
+    for place, line in enumerate(lines):
+        if place == first:
+            kept += ["", table, ""]
+        if place not in inside:
+            kept.append(line)
+    return "\n".join(kept).strip("\n")
+
+
+def _has_rows(table: str) -> bool:
+    """Return whether a text has a Markdown table in it: a line of cells with a rule under it."""
+    return any(line.startswith("|") and is_rule(below) for line, below in pairwise(table.split("\n")))
+
+
+def _without_spread_cells(table: str) -> str:
+    """Keep a long text that fills neighbouring cells, as parsers spread merged ones, in the first of them alone."""
+    return "\n".join(_merged(line) if line.startswith("|") else line for line in table.split("\n"))
+
+
+def _merged(row: str) -> str:
+    cells = row.split("|")
+    kept = [
+        "  " if place and len(cell) >= _LONG_CELL and cell == cells[place - 1] else cell
+        for place, cell in enumerate(cells)
+    ]
+    return "|".join(kept)
+
+
+def _is_row(line: str, cells: Collection[str]) -> bool:
+    tokens = tokenize(line)
+    return bool(tokens) and all(token in cells for token in tokens)
+
+
+def _densest(places: Sequence[int]) -> tuple[int, int]:
+    """Return the longest run of places of which each is near the next; a page may have the words elsewhere too."""
+    best = (0, 0)
+    start = 0
+    for index in range(1, len(places) + 1):
+        if index == len(places) or places[index] - places[index - 1] > _FAR:
+            if index - start > best[1] - best[0]:
+                best = (start, index)
+            start = index
+    return best

@@ -1,11 +1,11 @@
-"""Numbers, years, codes and acronyms of a question that its sources do not have: then they do not answer it.
+"""Find numbers, years, codes and acronyms of a question that its sources lack: then they do not answer it.
 
 Other words are paraphrased, these are not. What only says how to answer ("round to 2 decimals", "in 30 words") or
-where to look ("page 14", "Figure 3") is no fact, and numbers of one digit stand everywhere.
+where to look ("page 14", "Figure 3") is no fact, and numbers of one digit are everywhere.
 
 Measured on 191 questions over 31 PDFs with the answers that are quoted without a model: of 70 right answers, inside
 the document or over all of them, it refuses none; of 80 questions with such a fact asked of a document that does not
-answer them, 58. Quoting by itself refuses most of those too, since names that stand nowhere keep their weight there.
+answer them, 58. Quoting by itself refuses most of those too, since names that no source has keep their weight there.
 """
 
 from __future__ import annotations
@@ -79,17 +79,14 @@ class _Fact(NamedTuple):
 
 
 def missing_facts(question: str, texts: Sequence[str]) -> list[str]:
-    """Return the numbers, years, codes and acronyms of a question that stand in none of some texts.
+    """Return the numbers, years, codes and acronyms of a question that are in none of some texts, in order.
 
     A number may be written otherwise (1,250 as 1250 or "1.25 thousand", 12 as "twelve"), a year may lie within a range
     or be short ("2019-2021", "2019/20", "FY19"), an acronym may be spelled out ("gross domestic product"), and case
     does not matter.
 
     Args:
-        texts: All that is known: texts of sources, their titles, captions and names of files.
-
-    Returns:
-        Them as written, in order; empty where there are none, or all of them stand somewhere.
+        texts: Texts of the sources, their titles, captions and file names.
     """
     facts = sorted(set(_facts(_bare(question))))
     if not facts:
@@ -107,7 +104,7 @@ def _bare(question: str) -> str:
 
 
 def _facts(asked: str) -> Iterator[_Fact]:
-    """Yield what is found, each kind out of what the kinds before have left."""
+    """Yield facts, kind by kind; what one kind has matched is hidden from the next."""
     shouted = asked.isupper()
     for pattern in (_FISCAL_YEAR, _DATE, _YEARS):
         for match in pattern.finditer(asked):
@@ -131,7 +128,7 @@ def _blank(match: re.Match[str]) -> str:
 
 
 class _Known:
-    """What stands in some texts, in the forms that facts are compared in."""
+    """The facts in some texts, in the forms in which they are compared."""
 
     def __init__(self, text: str) -> None:
         self._text = text if text.isascii() else unicodedata.normalize("NFKC", text)
@@ -203,6 +200,6 @@ def _numbers_in(text: str) -> Iterator[float]:
 
 
 def _values(written: str) -> set[float]:
-    """Return what a number may mean: a point or comma parts thousands in one language and decimals in another."""
+    """Return what a number may mean: a point or comma separates thousands in one language, decimals in another."""
     readings = [re.sub(rf"[^\d{kept}]", "", written).replace(",", ".") for kept in (".", ",", "")]
     return {float(reading) for reading in readings if re.fullmatch(r"\d{1,15}(?:\.\d+)?", reading)}

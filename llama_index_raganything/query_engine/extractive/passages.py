@@ -1,4 +1,4 @@
-"""What can be quoted: source nodes cut into sentences, lists, table rows and figures. Pure functions of nodes."""
+"""Cut source nodes into what can be quoted: sentences, lists, table rows, images. Pure functions of nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llama_index_raganything.text.characters import CJK_AND_PUNCTUATION
 from llama_index_raganything.text.sentences import sentences_of
 from llama_index_raganything.text.terms import content_tokens
 
-Kind = Literal["sentence", "list", "row", "figure", "block", "heading"]
+Kind = Literal["sentence", "list", "row", "image", "block", "heading"]
 
 _ABOVE: Final = 0.9
 _ABOVE_FAR: Final = 0.6
@@ -25,7 +25,7 @@ _BEFORE: Final = 0.4
 _TITLE: Final = 0.4
 _ELSEWHERE: Final = 0.3
 _CONTEXT_KEYS: Final = (("title", _TITLE), ("section", _SECTION), ("caption", _SECTION))
-_FIGURE_TYPES: Final = frozenset({"image", "audio", "video"})
+_MEDIA_TYPES: Final = frozenset({"image", "audio", "video"})
 _BLOCK_TYPES: Final = frozenset({"equation", "code"})
 _BLOCK_CHARS: Final = 600
 _LIST_ITEMS: Final = 10
@@ -51,12 +51,11 @@ class Passage:
 
     Attributes:
         number: Number of the source node, from 1.
-        kind: Sentence, list, table row, figure, heading, or block of code or formula.
+        kind: "image" for images, sound and videos; "block" for code and formulas.
         text: Words to quote.
         tokens: Its content words, in order.
-        context: Words near it (heading or question above, sentence before) and how much each counts.
-        shared: Words around all passages of its source (caption, section, title), the same way.
-        is_page: It comes from a page node, which has no box.
+        context: Words near it (heading or question above, sentence before), each with its weight.
+        shared: Words around all passages of its source (caption, section, title), each with its weight.
         header: Header cells of the table (rows only).
         cells: Cells of the row (rows only).
         position: Place among the rows of its table (rows only).
@@ -70,7 +69,6 @@ class Passage:
     tokens: list[str]
     context: dict[str, float] = field(default_factory=dict)
     shared: Mapping[str, float] = field(default_factory=dict)
-    is_page: bool = False
     header: Sequence[str] = ()
     cells: Sequence[str] = ()
     position: int = 0
@@ -78,51 +76,37 @@ class Passage:
     rank: int = 0
 
     def held(self, term: str) -> float:
-        """Return how much a word counts that stands around the passage and not in it.
-
-        Args:
-            term: A content word as a token.
-        """
+        """Return the weight of a content word that is around the passage and not in it."""
         return max(self.context.get(term, 0.0), self.shared.get(term, 0.0))
 
 
 def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
-    """Cut one source node into passages.
-
-    Args:
-        number: Number of the source, from 1.
-
-    Returns:
-        Its passages in reading order.
-    """
-    node = source.node
-    metadata = node.metadata
-    text = NodeView(node).text
-    content_type = str(metadata.get("content_type", "text"))
+    """Cut a source node into passages, in reading order."""
+    view = NodeView(source.node)
+    text, content_type = view.text, str(source.node.metadata.get("content_type", "text"))
     context = dict.fromkeys(content_tokens(text), _ELSEWHERE)
-    for token, weight in _metadata_context(metadata).items():
+    for token, weight in _metadata_context(source.node.metadata).items():
         context[token] = max(context.get(token, 0.0), weight)
-    if content_type in _FIGURE_TYPES:
-        said = _figure_text(text, str(metadata.get("caption") or ""), str(metadata.get("label") or ""))
-        # The sentences that cite a figure help to find it, but are quoted from where they stand.
-        return [Passage(number, "figure", said, content_tokens(text), shared=context)]
+    if content_type in _MEDIA_TYPES:
+        words = _image_words(text, view.caption, view.label)
+        # The sentences that cite an image help to find it, but are quoted from their own place.
+        return [Passage(number, "image", words, content_tokens(text), shared=context)]
     if content_type in _BLOCK_TYPES:
         return [_whole(number, "block", text.strip()[:_BLOCK_CHARS], context)]
-    walker = _Walker(number, context, is_page=content_type == "page")
+    splitter = _Splitter(number, context)
     for paragraph in re.split(r"\n\s*\n", text):
-        walker.take(paragraph)
-    walker.finish()
-    return walker.passages
+        splitter.take(paragraph)
+    splitter.finish()
+    return splitter.passages
 
 
-class _Walker:
-    """Walks the paragraphs of one node and remembers what stands above the current one."""
+class _Splitter:
+    """Splits the paragraphs of one node and remembers the heading or question above the current one."""
 
-    def __init__(self, number: int, context: dict[str, float], *, is_page: bool) -> None:
+    def __init__(self, number: int, context: dict[str, float]) -> None:
         self.passages: list[Passage] = []
         self._number = number
         self._context = context
-        self._is_page = is_page
         self._above: list[str] = []
         self._distance = 0
         self._before: list[str] = []
@@ -176,7 +160,7 @@ class _Walker:
                 waiting = ""
                 continue
             gap = "" if _CJK_EDGE.search(waiting) else " "
-            sentence = f"{waiting}{gap}{sentence}".strip()  # noqa: PLW2901  # "Yes." says nothing without what follows.
+            sentence = f"{waiting}{gap}{sentence}".strip()  # noqa: PLW2901  # "Yes." means nothing without what follows.
             waiting = sentence if _is_short(sentence) else ""
             if not waiting:
                 self._add("sentence", sentence)
@@ -232,7 +216,7 @@ class _Walker:
             for token in tokens:
                 context[token] = max(context.get(token, 0.0), value)
         tokens = content_tokens(text)
-        passage = Passage(self._number, kind, text, tokens, context, self._context, is_page=self._is_page)
+        passage = Passage(self._number, kind, text, tokens, context, self._context)
         self.passages.append(passage)
         if kind != "row":
             self._before = tokens
@@ -269,11 +253,7 @@ def blocks_of(paragraph: str) -> Iterator[str]:
 
 
 def is_heading(block: str) -> bool:
-    """Tell whether a block looks like a heading: short, no final mark, not a list item or a row of numbers.
-
-    Args:
-        block: One block of :func:`blocks_of`.
-    """
+    """Return whether a block looks like a heading: short, no final mark, not a list item or a row of numbers."""
     if _FINAL.search(block) or _BULLET.match(block) or printed_row(block) is not None:
         return False
     return len(block.split()) <= _HEADING_WORDS and len(block) <= 100
@@ -301,7 +281,7 @@ def printed_row(line: str) -> list[str] | None:
 
 
 def _is_short(sentence: str) -> bool:
-    """Tell whether a sentence is too short to say something by itself ("Yes.", "不支持。")."""
+    """Return whether a sentence is too short to mean something by itself ("Yes.", "不支持。")."""
     if _CJK_EDGE.search(sentence):
         return len(sentence) <= _SHORT_CHARACTERS
     return len(sentence.split()) < _SHORT_WORDS
@@ -316,7 +296,7 @@ def _is_open(block: str) -> bool:
 
 
 def _continues(previous: str, line: str, longest: int) -> bool:
-    """Tell whether a line goes on with the sentence of the line before."""
+    """Return whether a line continues the sentence of the line before."""
     if _BULLET.match(line) or _is_number_row(line) or _is_number_row(previous):
         return False
     if line[0].islower():
@@ -343,8 +323,8 @@ def _glue(block: str, line: str) -> str:
     return f"{block} {line}"
 
 
-def _figure_text(text: str, caption: str, label: str) -> str:
-    """Return what a figure says: caption and words, without axis numbers and the sentences that cite it."""
+def _image_words(text: str, caption: str, label: str) -> str:
+    """Return the caption of an image and the words in it, without axis numbers and the sentences that cite it."""
     parts = [" ".join(line.split()) for line in text.splitlines()]
     words = [part for part in parts if any(char.isalpha() for char in part)]
     own = [part for part in words if part == caption or not label or label not in labels_in(part)]
@@ -357,7 +337,7 @@ def _whole(number: int, kind: Kind, text: str, context: dict[str, float]) -> Pas
 
 def _metadata_context(metadata: dict[str, Any]) -> dict[str, float]:
     context: dict[str, float] = {}
-    # The hexadecimal digits of a hashed file name are no words that a question could mean.
+    # No question means the hexadecimal digits of a hashed file name.
     names = " ".join(_WORD.findall(str(metadata.get("file_name") or "").replace("_", " ")))
     texts = ((names, _TITLE), *((str(metadata.get(key) or ""), weight) for key, weight in _CONTEXT_KEYS))
     for text, weight in texts:

@@ -1,35 +1,42 @@
-"""Which passages answer a question: lexical scoring of sentences and table cells, without a model.
+"""Choose the sentences, table cells and images that answer a question, without a model.
 
 A passage is scored by how much of the question it covers with its own words and with the words around it
 (heading, question above, caption), each word weighted by its inverse document frequency among all passages;
 by word order and nearness (Metzler and Croft, 2005); by the kind of answer the question asks for; and by the
 rank that retrieval gave its node. Rows of tables are matched by row and column names, where the share of
-the *name* that the question covers counts squared, which tells "Total sales" from "Total sales and marketing".
+the *name* that the question covers counts squared, which separates "Total sales" from "Total sales and marketing".
+Where a first quote leaves the question open, a node that is linked to its own by a name may answer the rest.
 
 The weights are round. On 89 questions over 12 PDFs (MMDocIR; eight nodes by BM25; a hit is the whole answer inside
-the quotes; many answers there are counts or need looking) all signals give 21 hits; without own words or nearness 19,
+the quotes; many answers there are counts or must be seen) all signals give 21 hits; without own words or nearness 19,
 without word order 20; the other signals change nothing there by more than one and are held up by the unit tests.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from llama_index.core.schema import NodeWithScore
 
+from llama_index_raganything.elements import GRAPH_PATH_KEY
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.query_engine.citations import MARKER
 from llama_index_raganything.query_engine.extractive.passages import Passage, passages_of
-from llama_index_raganything.query_engine.extractive.second_hop import further_passages
-from llama_index_raganything.query_engine.extractive.superlatives import extreme_rows, superlatives_in
-from llama_index_raganything.query_engine.extractive.vocabulary import in_words_of, names_in, names_kind
-from llama_index_raganything.questions.question import Question, understand, without_function_words
+from llama_index_raganything.questions.question import (
+    Question,
+    in_words_of,
+    names_in,
+    superlatives_in,
+    understand,
+    wants_most,
+    without_function_words,
+)
 from llama_index_raganything.text.terms import PAIR_WINDOW, content_tokens, window_pairs
 
 ENOUGH_COVERAGE: Final = 0.5
@@ -80,7 +87,13 @@ _HAS_DATE = re.compile(
 _DEFINITION = re.compile(
     r"^\s*what (?:is|are|does) (?:an? |the )?(?P<what>[^?]{2,60}?)(?: mean| stand for)?\s*\?", re.I
 )
+_SUMMARY_ROW = re.compile(r"\b(?:total|sum|average|mean|overall|all)\b|合计|总计|平均|小计", re.I)
+_CELL_NUMBER = re.compile(r"\(?-?[$€£¥]?\s?\d[\d,]*(?:\.\d+)?")
+_NUMERIC_SHARE: Final = 0.6
 _SHORT_ANSWER = re.compile(r"\b(?:short|brief|concise|one[- ]sentence)\b|\bbriefly\b|简短|简要|一句话", re.I)
+
+_JOINED_BY_NAME: Final = frozenset({"mentions", "mentioned by", "shares"})
+"""Relations of a ``graph_path`` that go over a name; the structure of a document joins without one."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +103,8 @@ class Quote:
     Attributes:
         number: Number of the source, from 1.
         text: Words to quote, or a table row with its header cells and caption.
-        kind: Kind of passage it comes from.
-        score: How well it answers, for comparison within one question.
+        kind: Kind of the passage; see :class:`Passage`.
+        score: For comparison within one question.
     """
 
     number: int
@@ -128,11 +141,11 @@ def find_quotes(question: str, sources: Sequence[NodeWithScore], ranks: Sequence
     most = 1 if _SHORT_ANSWER.search(question) else _QUOTES
     chosen = _choose(ranked, scorer, most)
     quoted = [passage for _, passage in chosen]
-    # A second hop never turns "not found" into an answer, nor leads away from a name that stands nowhere.
+    # A second hop never turns "not found" into an answer, nor leads away from a name that no source has.
     if scorer.coverage(quoted) < ENOUGH_COVERAGE:
         return []
     if not missing:
-        further = further_passages(quoted, passages, sources, scorer.weights, most)
+        further = _further_passages(quoted, passages, sources, scorer.weights, most)
         chosen.extend((scorer.score(passage), passage) for passage in further)
     return [_with_caption(_cite_element(_quote(score, passage, scorer), sources), sources) for score, passage in chosen]
 
@@ -171,7 +184,7 @@ class _Scorer:
         self._row_tokens: dict[tuple[int, int, int], list[str]] = {}
         self._gains: dict[str, float] = {}
         self._superlatives = superlatives_in(question.text)
-        self._extremes = extreme_rows(passages, question.text, self._gain)
+        self._extremes = _extreme_rows(passages, question.text, self._gain)
         definition = _DEFINITION.match(question.text)
         self._defined = content_tokens(definition["what"]) if definition else []
 
@@ -189,7 +202,7 @@ class _Scorer:
         return score - _WRONG_LENGTH * _has_wrong_length(passage)
 
     def coverage(self, passages: Sequence[Passage]) -> float:
-        """Return the share of the question that some passages cover together with what stands around them."""
+        """Return the share of the question that some passages cover together with the words around them."""
         own = [set(self._tokens(passage)) for passage in passages]
         held = {
             term: max(
@@ -229,7 +242,7 @@ class _Scorer:
         return sum(weight * held.get(term, 0.0) for term, weight in self.weights.items()) / self._total
 
     def _gain(self, name: str) -> float:
-        """Return how much of the question one cell covers; the same cells come again and again."""
+        """Return how much of the question one cell covers, cached because cells repeat."""
         if name not in self._gains:
             self._gains[name] = sum(self.weights.get(token, 0.0) for token in set(content_tokens(name)))
         return self._gains[name]
@@ -256,8 +269,8 @@ class _Scorer:
         text, asked = passage.text, self.question.text
         bonus = 0.0
         if _IS_YES_NO.match(asked) or _IS_YES_NO_CJK.search(asked):
-            # The words in a picture neither affirm nor deny.
-            bonus += _YES_NO * (bool(_SAYS_YES_NO.match(text)) - (passage.kind == "figure"))
+            # The words in an image neither affirm nor deny.
+            bonus += _YES_NO * (bool(_SAYS_YES_NO.match(text)) - (passage.kind == "image"))
         if _WANTS_DATE.search(asked):
             bonus += _ANSWER_TYPE * bool(_HAS_DATE.search(text))
         elif _WANTS_NUMBER.search(asked):
@@ -267,7 +280,7 @@ class _Scorer:
         return bonus
 
     def _opens_with_subject(self, tokens: Sequence[str]) -> bool:
-        """Tell whether a passage opens with what the question asks about ("X is ...", "Unit 14: ...")."""
+        """Return whether a passage begins with what the question asks about ("X is ...", "Unit 14: ...")."""
         terms = list(self.question.terms)
         subjects = [self._defined, *(terms[-size:] for size in (2, 3) if len(terms) > size)]
         return any(
@@ -275,17 +288,17 @@ class _Scorer:
         )
 
     def _named(self, passage: Passage) -> float:
-        """Return a bonus for passages of the figure, table or page that the question names."""
-        metadata = self._sources[passage.number - 1].node.metadata
-        label = str(metadata.get("label") or "").casefold()
+        """Return a bonus for passages of the image, table or page that the question names."""
+        source = NodeView(self._sources[passage.number - 1].node)
+        label = source.label.casefold()
         bonus = 0.0
         if label and any(
-            label.endswith(f" {number.casefold()}") and names_kind(label, kind) for kind, number in self.question.labels
+            label.endswith(f" {number.casefold()}") and _has_kind(label, kind) for kind, number in self.question.labels
         ):
             bonus += _LABEL
-        if metadata.get("page") in self.question.pages:
+        if source.page in self.question.pages:
             bonus += _LABEL / 2
-        if metadata.get("content_type") in self.question.kinds:
+        if source.kind in self.question.kinds:
             bonus += _ANSWER_TYPE
         return bonus
 
@@ -307,7 +320,7 @@ def term_weights(
 
     Args:
         terms: Content words of the question.
-        missing: Names that stand nowhere; unlike other words, they are not paraphrased, so they keep their weight.
+        missing: Names that no passage has; unlike other words, they are not paraphrased, so they keep their weight.
 
     Returns:
         ln(1 + (N - df + .5) / (df + .5)) for each word, where a word that one passage or none has counts like
@@ -353,8 +366,8 @@ def _shortened(text: str, size: int) -> str:
 
 
 def _with_caption(quote: Quote, sources: Sequence[NodeWithScore]) -> Quote:
-    """Add the caption of its table to a row, because units and what the numbers count often stand only there."""
-    caption = " ".join(str(sources[quote.number - 1].node.metadata.get("caption") or "").split())
+    """Add the caption of its table to a row, because often only that names the units and what the numbers count."""
+    caption = " ".join(NodeView(sources[quote.number - 1].node).caption.split())
     if quote.kind != "row" or not caption:
         return quote
     return replace(quote, text=f"{quote.text} ({_shortened(caption, _CAPTION_CHARS)})")
@@ -368,25 +381,16 @@ def _row_text(passage: Passage, columns: Sequence[int]) -> str:
 
 def _cite_element(quote: Quote, sources: Sequence[NodeWithScore]) -> Quote:
     """Move a quote from a page to a retrieved element of that page that holds it, because elements have boxes."""
-    own = sources[quote.number - 1].node.metadata
-    if own.get("content_type") != "page":
+    own = NodeView(sources[quote.number - 1].node)
+    if not own.is_page:
         return quote
     wanted = _letters(quote.text)
     for number, source in enumerate(sources, 1):
-        metadata = source.node.metadata
-        same_page = metadata.get("doc_id") == own.get("doc_id") and metadata.get("page") == own.get("page")
-        if same_page and metadata.get("bbox") and wanted in _letters(NodeView(source.node).text):
+        other = NodeView(source.node)
+        same_page = (other.document_id, other.page) == (own.document_id, own.page)
+        if same_page and other.box and wanted in _letters(other.text):
             return replace(quote, number=number)
     return quote
-
-
-def without_markers(text: str) -> str:
-    """Write the bracketed numbers of a source, such as its own references, with round brackets.
-
-    Returns:
-        The words, in which no ``[3]`` can be mistaken for a citation of the answer.
-    """
-    return MARKER.sub(lambda match: f"{match['space']}({match['list']})", text)
 
 
 def _has_wrong_length(passage: Passage) -> bool:
@@ -395,3 +399,197 @@ def _has_wrong_length(passage: Passage) -> bool:
 
 def _letters(text: str) -> str:
     return "".join(char for char in text.casefold() if char.isalnum())
+
+
+def _has_kind(label: str, kind: str) -> bool:
+    """Return whether a label in lower case ("figure 4", "图 4") is of a kind that a question names ("figure")."""
+    names = {"figure": ("figure", "图", "chart"), "table": ("table", "表"), "equation": ("equation", "式", "公式")}
+    return label.startswith(names.get(kind, (kind,)))
+
+
+# -- the highest and the lowest ---------------------------------------------------------------------------------------
+
+
+def is_summary(label: str) -> bool:
+    """Return whether a label is that of a row or column that sums up others, such as one of totals or averages."""
+    return _SUMMARY_ROW.search(label) is not None
+
+
+def _extreme_rows(
+    passages: Sequence[Passage], question: str, gain: Callable[[str], float]
+) -> set[tuple[int, int, int]]:
+    """Find, in each table, the row with the largest or smallest number of the column that a question names.
+
+    Rows of totals and averages do not take part.
+
+    Args:
+        question: The question; only one with a superlative has such rows.
+        gain: How much of the question a column's name covers.
+
+    Returns:
+        ``(*table, position)`` of each row.
+    """
+    most = wants_most(question)
+    if most is None:
+        return set()
+    pick = max if most else min
+    tables: dict[tuple[int, int], list[Passage]] = {}
+    for passage in passages:
+        if passage.kind == "row":
+            tables.setdefault(passage.table, []).append(passage)
+    found: set[tuple[int, int, int]] = set()
+    for rows in tables.values():
+        column = _numeric_column(rows, gain)
+        if column is not None:
+            numbers = [(number, row) for row in rows if (number := _number(row, column)) is not None]
+            _, row = pick(numbers, key=lambda pair: pair[0])
+            found.add((*row.table, row.position))
+    return found
+
+
+def _numeric_column(rows: Sequence[Passage], gain: Callable[[str], float]) -> int | None:
+    """Return the numeric column that the question names, or the only one there is."""
+    needed = max(2, _NUMERIC_SHARE * len(rows))
+    width = max(len(row.cells) for row in rows)
+    numeric = [column for column in range(1, width) if sum(_number(row, column) is not None for row in rows) >= needed]
+    header = rows[0].header
+    gains = {column: gain(header[column]) for column in numeric if column < len(header)}
+    named = max(gains, key=gains.__getitem__, default=None)
+    if named is not None and gains[named] > 0:
+        return named
+    return numeric[0] if len(numeric) == 1 else None
+
+
+def _number(row: Passage, column: int) -> float | None:
+    if column >= len(row.cells) or _SUMMARY_ROW.search(row.cells[0]):
+        return None
+    match = _CELL_NUMBER.match(row.cells[column].strip())
+    if match is None:
+        return None
+    digits = re.sub(r"[^\d.]", "", match.group())
+    return -float(digits) if match.group().startswith(("(", "-")) else float(digits)
+
+
+# -- the second hop ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A name that leads from one source to another.
+
+    Attributes:
+        origin: Number of the source it starts from, from 1.
+        number: Number of the source it leads to.
+        name: Content words of the name, as tokens.
+        title: Content words of the title of the source it leads to.
+    """
+
+    origin: int
+    number: int
+    name: tuple[str, ...]
+    title: frozenset[str]
+
+
+def links_from(number: int, sources: Sequence[NodeWithScore]) -> list[Link]:
+    """Return the links over names that lead away from one source, nearest first and each other source once.
+
+    Damaged paths have none.
+    """
+    numbers = {source.node.node_id: place for place, source in enumerate(sources, 1)}
+    steps = list(_steps(sources[number - 1].node.metadata.get(GRAPH_PATH_KEY)))
+    found: list[Link] = []
+    reached = [number]
+    for origin in reached:
+        for step in steps:
+            for near, far in (("source", "target"), ("target", "source")):
+                place = numbers.get(str(step.get(far)))
+                if numbers.get(str(step.get(near))) != origin or place is None or place in reached:
+                    continue
+                name = tuple(content_tokens(str(step.get("name") or "")))
+                if name:
+                    reached.append(place)
+                    title = frozenset(content_tokens(str(step.get(f"{far}_title") or "")))
+                    found.append(Link(origin, place, name, title))
+    return found
+
+
+def _further_passages(
+    chosen: Sequence[Passage],
+    passages: Sequence[Passage],
+    sources: Sequence[NodeWithScore],
+    weights: Mapping[str, float],
+    most: int,
+) -> list[Passage]:
+    """Choose what nodes linked to the first quote say where the quotes leave the question open.
+
+    A retriever writes over which name a node was reached (``graph_path``). A name that the question does not have
+    ("the town where she was born") is what the question goes through, and the node about it is quoted for the words
+    that neither the first quote nor its node has.
+
+    Args:
+        chosen: Passages already quoted, best first.
+        weights: Words of the question and their weights.
+        most: Maximum passages to quote in all.
+
+    Returns:
+        Passages to quote after the chosen ones; none where the quoted nodes have all words of the question.
+    """
+    if not chosen:
+        return []
+    quoted = list(chosen)
+    for link in links_from(chosen[0].number, sources):
+        left = _open_terms(quoted, weights)
+        if not left or len(quoted) >= most:
+            break
+        # A name of the question leads to more about what was asked for, not to what was asked about it.
+        if set(link.name) <= weights.keys() or link.number in {passage.number for passage in quoted}:
+            continue
+        quoted.extend(_over_link(link, quoted, passages, weights, left)[: most - len(quoted)])
+    return quoted[len(chosen) :]
+
+
+def _over_link(
+    link: Link, quoted: Sequence[Passage], passages: Sequence[Passage], weights: Mapping[str, float], left: Set[str]
+) -> list[Passage]:
+    """Return the passage that a link leads to, after the one that names it where no quote does."""
+    linked = [p for p in passages if p.number == link.number and p.kind == "sentence"]
+    named = any(_has_name(passage, link.name) for passage in quoted)
+    best = _covering(link, linked, weights, left)
+    if best is None:
+        return []
+    if named:
+        return [best]
+    naming = (p for p in passages if p.number == link.origin and p.kind == "sentence" and _has_name(p, link.name))
+    bridge = next(naming, None)
+    return [bridge, best] if bridge is not None else []
+
+
+def _covering(link: Link, linked: Sequence[Passage], weights: Mapping[str, float], left: Set[str]) -> Passage | None:
+    """Return the sentence that has most of the words that are open, by weight, if it has enough and is on the name."""
+    about = set(link.name) <= link.title
+    gains = [
+        (sum(weights[term] for term in left & set(passage.tokens)), -place, passage)
+        for place, passage in enumerate(linked)
+        if about or _has_name(passage, link.name)
+    ]
+    gain, _, best = max(gains, key=lambda item: item[:2], default=(0.0, 0, None))
+    return best if gain >= _GAIN * sum(weights.values()) else None
+
+
+def _open_terms(quoted: Sequence[Passage], weights: Mapping[str, float]) -> set[str]:
+    return {term for term in weights if not any(term in p.tokens or p.held(term) > 0 for p in quoted)}
+
+
+def _has_name(passage: Passage, name: Sequence[str]) -> bool:
+    size = len(name)
+    return any(tuple(passage.tokens[at : at + size]) == tuple(name) for at in range(len(passage.tokens) - size + 1))
+
+
+def _steps(path: Any) -> Iterator[dict[str, Any]]:
+    try:
+        steps = json.loads(path) if isinstance(path, str) and path else []
+    except ValueError:
+        return
+    for step in steps if isinstance(steps, list) else []:
+        if isinstance(step, dict) and step.get("relation") in _JOINED_BY_NAME:
+            yield step

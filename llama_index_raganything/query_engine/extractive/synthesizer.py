@@ -1,9 +1,9 @@
-"""Answers without an LLM: quotes that cite."""
+"""``ExtractiveSynthesizer``: answers without an LLM, which quote and cite."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,24 +18,30 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments.query import AttachedQuery
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.query_engine.citations import citation
-from llama_index_raganything.query_engine.context.neighbours import elements_beside, fetch_nodes
-from llama_index_raganything.query_engine.context.node_images import ImageFiles, attached_elements, evidence_images
+from llama_index_raganything.query_engine.citations import carriers, carry, citation, without_markers
+from llama_index_raganything.query_engine.context.images import ImageFiles, evidence_images
+from llama_index_raganything.query_engine.context.page_elements import elements_beside, fetch_nodes
 from llama_index_raganything.query_engine.extractive.inventory_answers import inventory_answer
 from llama_index_raganything.query_engine.extractive.missing_facts import missing_facts
-from llama_index_raganything.query_engine.extractive.quotes import Quote, find_quotes, without_markers
+from llama_index_raganything.query_engine.extractive.quotes import Quote, find_quotes
 from llama_index_raganything.query_engine.prompts import not_found_answer
-from llama_index_raganything.query_engine.question_images import same_image_quotes
-from llama_index_raganything.query_engine.responses import carriers, carry
-from llama_index_raganything.query_engine.synthesis.base import EventedSynthesizer, as_bundle
+from llama_index_raganything.query_engine.question_images import SAME_IMAGE, same_image_quotes
+from llama_index_raganything.query_engine.synthesis.base import (
+    SynthesizerBase,
+    as_bundle,
+    awhole_response,
+    whole_response,
+)
+from llama_index_raganything.questions.document_parts import INVENTORY_TYPE
+from llama_index_raganything.ranking.evidence_ranker import read_evidence
 from llama_index_raganything.text.terms import simple_tokens
 
 _NAMING_KEYS: Final = ("file_name", "title", "section", "label", "caption")
 
 
 @strict_arguments
-class ExtractiveSynthesizer(EventedSynthesizer):
-    """Answer without an LLM: quote the sentences, table cells and figures that cover the question, with ``[n]``.
+class ExtractiveSynthesizer(SynthesizerBase):
+    """Answer without an LLM: quote the sentences, table cells and images that cover the question, with ``[n]``.
 
     Args:
         streaming: Return the answer piece by piece.
@@ -103,12 +109,12 @@ class ExtractiveSynthesizer(EventedSynthesizer):
             **response_kwargs: Ignored.
 
         Returns:
-            The response; ``metadata["citations"]`` tells what each ``[n]`` leads to.
+            The response; ``metadata["citations"]`` says what each ``[n]`` leads to.
         """
         query = as_bundle(query)
         with self._events(query) as made:
             pieces, sources, metadata = self._answer(query, nodes, additional_source_nodes)
-            made.append(self._whole(pieces, sources, metadata))
+            made.append(whole_response(pieces, sources, metadata, streaming=self._streaming))
         return made[0]
 
     async def asynthesize(
@@ -122,19 +128,16 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         query = as_bundle(query)
         with self._events(query) as made:
             pieces, sources, metadata = await asyncio.to_thread(self._answer, query, nodes, additional_source_nodes)
-            made.append(self._awhole(pieces, sources, metadata))
+            made.append(awhole_response(pieces, sources, metadata, streaming=self._streaming))
         return made[0]
 
     def _answer(
         self, query: QueryBundle, nodes: Sequence[NodeWithScore], additional: Sequence[NodeWithScore] | None
     ) -> tuple[list[str], list[NodeWithScore], dict[str, Any]]:
-        counted = inventory_answer(nodes)
-        if counted is not None:
-            pieces, found = counted
-            images = evidence_images(nodes, self._files)
-            metadata = self._metadata([*nodes, *(additional or [])])
-            metadata |= {"citations": found, "answered": True, "images": images}
-            return pieces, _carrying(nodes, found, pieces, additional), metadata
+        listed = any(NodeView(source.node).kind == INVENTORY_TYPE for source in nodes)
+        inventory = inventory_answer(nodes) if listed else None
+        if inventory is not None:
+            return self._answered(inventory[0], nodes, inventory[1], additional)
         pages = nodes
         nodes = best_elements_of(nodes, self._page_store)
         around = elements_beside(self._page_store, nodes)
@@ -142,33 +145,46 @@ class ExtractiveSynthesizer(EventedSynthesizer):
         ranks = [*range(len(nodes)), *(index for index, _ in around)]
         question = query.question if isinstance(query, AttachedQuery) else query.query_str
         quotes, sources = _keep_sources(_quotes_for(query, known, ranks, pages), known, len(nodes))
-        same = same_image_quotes(question, nodes)
+        shown = any(SAME_IMAGE in read_evidence(source.node) for source in nodes)
+        same = same_image_quotes(question, nodes) if shown else []
         quoted = {number: text for number, text, _ in same}
         for quote in quotes:
             quoted.setdefault(quote.number, quote.text)
-        citations = [citation(n, sources[n - 1], text) for n, text in quoted.items()]
-        images = evidence_images(sources, self._files)
+        pieces = [*(sentence for _, _, sentence in same), *(_pieces(question, quotes) if quotes or not same else [])]
+        return self._answered(
+            pieces, sources, [citation(n, sources[n - 1], text) for n, text in quoted.items()], additional
+        )
+
+    def _answered(
+        self,
+        pieces: list[str],
+        sources: Sequence[NodeWithScore],
+        citations: list[dict[str, Any]],
+        additional: Sequence[NodeWithScore] | None,
+    ) -> tuple[list[str], list[NodeWithScore], dict[str, Any]]:
+        """Return the pieces of an answer, its sources, each cited one with its citation, and its metadata."""
         metadata = self._metadata([*sources, *(additional or [])])
-        metadata["citations"] = citations
-        metadata["answered"] = bool(quoted)
-        metadata["images"] = images
-        said = [sentence for _, _, sentence in same]
-        pieces = [*said, *(_pieces(question, quotes) if quotes or not same else [])]
-        return pieces, _carrying(sources, citations, pieces, additional), metadata
+        metadata |= {"citations": citations, "answered": bool(citations), "images": self._images(sources)}
+        carrying = carriers(sources)
+        carry(carrying, citations, "".join(pieces))
+        return pieces, [*carrying, *(additional or [])], metadata
+
+    def _images(self, sources: Sequence[NodeWithScore]) -> list[dict[str, Any]]:
+        views = [NodeView(source.node) for source in sources]
+        return evidence_images(sources, self._files) if any(v.has_image or v.best_elements for v in views) else []
 
 
 def best_elements_of(nodes: Sequence[NodeWithScore], store: Any) -> list[NodeWithScore]:
-    """Put the best element of each page that was retrieved in its place, which has a box to cite.
+    """Replace each retrieved page by its best element, which has a box to cite; pages without a known one stay.
 
     Args:
         nodes: Retrieved nodes.
         store: Vector store or docstore that holds the elements; without one the pages stay.
-
-    Returns:
-        As many nodes; pages whose best element is not known stay.
     """
     best = {
-        scored.node.node_id: str(told[0].get("node_id")) for scored in nodes if (told := attached_elements(scored.node))
+        scored.node.node_id: str(found[0].get("node_id"))
+        for scored in nodes
+        if (found := NodeView(scored.node).best_elements)
     }
     elements = fetch_nodes(store, list(best.values()))
     return [
@@ -177,30 +193,18 @@ def best_elements_of(nodes: Sequence[NodeWithScore], store: Any) -> list[NodeWit
     ]
 
 
-def _carrying(
-    sources: Sequence[NodeWithScore],
-    citations: Sequence[Mapping[str, Any]],
-    pieces: Sequence[str],
-    additional: Sequence[NodeWithScore] | None,
-) -> list[NodeWithScore]:
-    """Return the sources of a response, each cited one with its citation."""
-    carrying = carriers(sources)
-    carry(carrying, citations, "".join(pieces))
-    return [*carrying, *(additional or [])]
-
-
 def _quotes_for(
     query: QueryBundle,
     known: Sequence[NodeWithScore],
     ranks: Sequence[int] | None = None,
     pages: Sequence[NodeWithScore] = (),
 ) -> list[Quote]:
-    """Quote for the question with what it carries; where nothing answers to all of that, for the question alone.
+    """Quote for the question with its attachments and, where nothing answers that, for the question alone.
 
-    Nothing is quoted where a fact of the question stands neither in what may be quoted nor on the pages around it.
+    Nothing is quoted where a fact of the question is neither in what may be quoted nor on the pages around it.
     """
     if isinstance(query, AttachedQuery):
-        # What it carries may hold the numbers that it names.
+        # Its attachments may hold the numbers that it names.
         return find_quotes(query.query_str, known, ranks) or find_quotes(query.question, known, ranks)
     if missing_facts(query.query_str, [_all_text(source) for source in (*known, *pages)]):
         return []
@@ -208,7 +212,7 @@ def _quotes_for(
 
 
 def _all_text(source: NodeWithScore) -> str:
-    """Return the text of a source and what stands above it."""
+    """Return the text of a source and the names above it."""
     metadata = source.node.metadata
     return "\n".join([*(str(metadata[key]) for key in _NAMING_KEYS if metadata.get(key)), NodeView(source.node).text])
 

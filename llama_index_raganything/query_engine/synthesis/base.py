@@ -1,4 +1,4 @@
-"""What every synthesizer of ours shares: LlamaIndex's events around an answer, and answers known beforehand."""
+"""The base of the synthesizers: LlamaIndex's events around an answer, and responses whose text is known."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ dispatcher = get_dispatcher(__name__)
 
 
 @strict_arguments
-class EventedSynthesizer(BaseSynthesizer):
-    """What both synthesizers share: the events around an answer and the answer when there is nothing to say."""
+class SynthesizerBase(BaseSynthesizer):
+    """Emit LlamaIndex's events around an answer."""
 
     @contextmanager
     def _events(self, query: QueryBundle) -> Iterator[list[RESPONSE_TYPE]]:
-        """Emit LlamaIndex's events around the making of a response, which is put into the list."""
+        """Emit LlamaIndex's events around the making of a response, which the caller puts into the list."""
         dispatcher.event(SynthesizeStartEvent(query=query))
         made: list[RESPONSE_TYPE] = []
         payload: dict[str, Any] = {EventPayload.QUERY_STR: query.query_str}
@@ -38,33 +38,31 @@ class EventedSynthesizer(BaseSynthesizer):
             event.on_end(payload={EventPayload.RESPONSE: made[0]})
         dispatcher.event(SynthesizeEndEvent(query=query, response=made[0]))
 
-    def _whole(
-        self, pieces: Sequence[str], sources: Sequence[NodeWithScore], metadata: dict[str, Any]
-    ) -> RESPONSE_TYPE:
-        """Return a response whose text is known, as a stream if streaming was asked for."""
-        text = "".join(pieces)
-        if not self._streaming:
-            return Response(text, source_nodes=list(sources), metadata=metadata)
-        return StreamingResponse((piece for piece in pieces), source_nodes=list(sources), metadata=metadata)
-
-    def _awhole(
-        self, pieces: Sequence[str], sources: Sequence[NodeWithScore], metadata: dict[str, Any]
-    ) -> RESPONSE_TYPE:
-        if not self._streaming:
-            return self._whole(pieces, sources, metadata)
-        return AsyncStreamingResponse(_each(pieces), source_nodes=list(sources), metadata=metadata)
-
     def _metadata(self, sources: Sequence[NodeWithScore]) -> dict[str, Any]:
         return self._get_metadata_for_response([source.node for source in sources]) or {}
 
 
 def as_bundle(query: QueryType) -> QueryBundle:
-    """Return a question as a ``QueryBundle``.
-
-    Args:
-        query: The question, as text or already as a bundle.
-    """
+    """Return a question as a ``QueryBundle``."""
     return QueryBundle(query_str=query) if isinstance(query, str) else query
+
+
+def whole_response(
+    pieces: Sequence[str], sources: Sequence[NodeWithScore], metadata: dict[str, Any], *, streaming: bool
+) -> RESPONSE_TYPE:
+    """Return a response whose text is known."""
+    if not streaming:
+        return Response("".join(pieces), source_nodes=list(sources), metadata=metadata)
+    return StreamingResponse((piece for piece in pieces), source_nodes=list(sources), metadata=metadata)
+
+
+def awhole_response(
+    pieces: Sequence[str], sources: Sequence[NodeWithScore], metadata: dict[str, Any], *, streaming: bool
+) -> RESPONSE_TYPE:
+    """Return a response whose text is known, with an asynchronous stream."""
+    if not streaming:
+        return whole_response(pieces, sources, metadata, streaming=False)
+    return AsyncStreamingResponse(_each(pieces), source_nodes=list(sources), metadata=metadata)
 
 
 async def _each(pieces: Sequence[str]) -> AsyncGenerator[str, None]:

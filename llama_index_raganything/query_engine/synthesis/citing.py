@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import re
 from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llama_index.core.base.llms.types import ChatMessage, ContentBlock, ImageBlock, TextBlock
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.base.response.schema import (
     RESPONSE_TYPE,
     AsyncStreamingResponse,
@@ -30,24 +29,33 @@ from llama_index_raganything.attachments.types import MAX_PROMPT_CHARS
 from llama_index_raganything.images import MAX_BYTES, MAX_PIXELS
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.citations import (
+    SOURCE_NUMBER_KEY,
     MarkerFilter,
     answer_citations,
+    carriers,
+    carry,
     citation,
     cited_numbers,
+    number_messages,
+    number_texts,
     supporting_numbers,
 )
-from llama_index_raganything.query_engine.context.multimodal_context import DEFAULT_MAX_IMAGES
-from llama_index_raganything.query_engine.context.neighbours import elements_on_pages
-from llama_index_raganything.query_engine.context.node_images import (
+from llama_index_raganything.query_engine.context.images import (
+    DEFAULT_MAX_IMAGES,
+    MAX_SENT_BYTES,
     ImageFiles,
     attached_record,
     evidence_images,
     reading_order,
 )
-from llama_index_raganything.query_engine.extractive.quotes import without_markers
-from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, not_found_answer, says_not_found
-from llama_index_raganything.query_engine.responses import carriers, carry
-from llama_index_raganything.query_engine.synthesis.base import EventedSynthesizer, as_bundle
+from llama_index_raganything.query_engine.context.page_elements import elements_on_pages
+from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, inert, not_found_answer, says_not_found
+from llama_index_raganything.query_engine.synthesis.base import (
+    SynthesizerBase,
+    as_bundle,
+    awhole_response,
+    whole_response,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,26 +63,12 @@ _UNGROUNDED: Final = (Generation, NoText)
 """Synthesizers that do not read the sources, so that citing one would be a guess."""
 
 _IMAGE_TOKENS: Final = 2125
-"""What LlamaIndex counts for an image (``ImageBlock.estimate_tokens``, core 0.14.25)."""
-
-_MAX_TOTAL_BYTES: Final = 12_000_000
-"""Bytes of all images of a question."""
-
-_BEGINNING: Final = "Source [{}]:"
-_END: Final = "End of source [{}]"
-SOURCE_FRAME: Final = f"{_BEGINNING.format(10)}\n\n{_END.format(10)}\n\n"
-"""What numbering adds to a source."""
-
-_FRAMING: Final = re.compile(r"(?P<word>\bsource[^\w:;,.()\n]{0,4})[\[【［](?=\W{0,3}\d)", re.IGNORECASE)
-"""Begins as a frame does. What follows may be no citation, as "[0001]", and an LLM may still read it as one."""
-
-_NUMBER: Final = "source_number"
-"""Where a message keeps the number of its source; 0 for what is no source."""
+"""Tokens that LlamaIndex counts for an image (``ImageBlock.estimate_tokens``, core 0.14.25)."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question as an LLM is asked it: its text, what else the prompt takes, and the images that go with it."""
+class _Prompted:
+    """A question as it is put to an LLM: its text, what else the prompt takes, and the images that go with it."""
 
     text: str
     options: dict[str, Any]
@@ -82,11 +76,11 @@ class _Asked:
     messages: list[ChatMessage] = field(default_factory=list)
 
 
-class CitingSynthesizer(EventedSynthesizer):
-    """Let any of LlamaIndex's synthesizers cite: number its sources, check its markers, say where they lead.
+class CitingSynthesizer(SynthesizerBase):
+    """Let any of LlamaIndex's synthesizers cite: number its sources, check its markers, find where these lead.
 
     Args:
-        inner: The synthesizer that talks to the LLM.
+        inner: The synthesizer that calls the LLM.
         context_postprocessors: Applied to the sources just before the LLM reads them; they must keep ids and order
             of the nodes and may leave some out. The response's ``source_nodes`` are those that were read, as they
             were retrieved.
@@ -95,8 +89,8 @@ class CitingSynthesizer(EventedSynthesizer):
         max_images: Images of a question that are sent.
         max_pixels: Pixels of an image of a question; larger ones are scaled down.
         asset_root: Folder of the assets, for the list of images beside the answer.
-        context_query: What the context postprocessors take for the question, where it is another one than the LLM is
-            asked: a chat's follow-up says little without the messages before.
+        context_query: The question for the context postprocessors, where it differs from the one the LLM is asked: a
+            chat's follow-up says little without the messages before.
     """
 
     def __init__(
@@ -109,6 +103,7 @@ class CitingSynthesizer(EventedSynthesizer):
         asset_root: str | None = None,
         context_query: QueryBundle | None = None,
     ) -> None:
+        self._inner = inner
         super().__init__(
             llm=inner._llm,
             callback_manager=inner.callback_manager,
@@ -118,7 +113,6 @@ class CitingSynthesizer(EventedSynthesizer):
             output_cls=inner._output_cls,
             multimodal=inner._multimodal,
         )
-        self._inner = inner
         self._context_postprocessors = list(context_postprocessors)
         self._page_store = page_store
         self._max_images = max_images
@@ -128,8 +122,17 @@ class CitingSynthesizer(EventedSynthesizer):
 
     @property
     def inner(self) -> BaseSynthesizer:
-        """The synthesizer that talks to the LLM."""
+        """The synthesizer that calls the LLM."""
         return self._inner
+
+    @property
+    def _streaming(self) -> bool:
+        """Whether answers are streams; ``CondenseQuestionChatEngine`` switches it."""
+        return self._inner._streaming
+
+    @_streaming.setter
+    def _streaming(self, streaming: bool) -> None:
+        self._inner._streaming = streaming
 
     def _get_prompts(self) -> PromptDictType:
         return self._inner._get_prompts()
@@ -176,32 +179,29 @@ class CitingSynthesizer(EventedSynthesizer):
             **response_kwargs: Passed on to the LLM.
 
         Returns:
-            The response. ``metadata["citations"]`` tells what each ``[n]`` leads to, ``metadata["answered"]``
-            whether the sources held an answer, ``metadata["dropped_markers"]`` which numbers led nowhere.
-            While a stream is open they are empty; they are filled when it ends. ``metadata["images"]`` lists the
-            images of the question and of the sources, to be shown beside the answer, and which of them were sent;
-            see :func:`~llama_index_raganything.query_engine.context.node_images.image_record`.
+            The response. ``metadata["citations"]`` says what each ``[n]`` leads to, ``metadata["answered"]``
+            whether the sources held an answer, ``metadata["dropped_markers"]`` which numbers led nowhere;
+            those of a stream are filled in when it ends. ``metadata["images"]`` lists the images of the question and
+            of the sources, to be shown beside the answer, and which of them were sent; see
+            :func:`~llama_index_raganything.query_engine.context.images.image_record`.
         """
         query = as_bundle(query)
-        # ``CondenseQuestionChatEngine`` switches it on the synthesizer that it sees.
-        self._inner._streaming = self._streaming
         with self._events(query) as made:
             context: list[NodeWithScore] = list(nodes)
             for postprocessor in self._context_postprocessors if nodes else ():
                 context = postprocessor.postprocess_nodes(context, query_bundle=self._context_query or query)
             if self._lacks_sources(nodes, context):
-                made.append(self._whole([not_found_answer(query.query_str)], [], _nothing()))
-                return made[0]
-            asked = self._asked(query, response_kwargs)
-            if self._multimodal:
-                text = self.get_response_from_messages(
-                    asked.text, [*_messages(context), *asked.messages], **asked.options
+                made.append(
+                    whole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
                 )
+                return made[0]
+            asked = self._prompted(query, response_kwargs)
+            if self._multimodal:
+                messages = [*_messages(context), *asked.messages]
+                text = self.get_response_from_messages(asked.text, messages, **asked.options)
             else:
                 text = self.get_response(asked.text, _texts(context), **asked.options)
-            read = _read_of(nodes, context)
-            images = [*asked.records, *self._images(read, context)]
-            made.append(self._finish(text, read, additional_source_nodes, images))
+            made.append(self._response(text, nodes, context, additional_source_nodes, asked.records))
         return made[0]
 
     async def asynthesize(
@@ -213,88 +213,94 @@ class CitingSynthesizer(EventedSynthesizer):
     ) -> RESPONSE_TYPE:
         """Answer a question from nodes; see :meth:`synthesize`."""
         query = as_bundle(query)
-        # ``CondenseQuestionChatEngine`` switches it on the synthesizer that it sees.
-        self._inner._streaming = self._streaming
         with self._events(query) as made:
             context: list[NodeWithScore] = list(nodes)
             for postprocessor in self._context_postprocessors if nodes else ():
                 context = await postprocessor.apostprocess_nodes(context, query_bundle=self._context_query or query)
             if self._lacks_sources(nodes, context):
-                made.append(self._awhole([not_found_answer(query.query_str)], [], _nothing()))
-                return made[0]
-            asked = await asyncio.to_thread(self._asked, query, response_kwargs)
-            if self._multimodal:
-                text = await self.aget_response_from_messages(
-                    asked.text, [*_messages(context), *asked.messages], **asked.options
+                made.append(
+                    awhole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
                 )
+                return made[0]
+            asked = await asyncio.to_thread(self._prompted, query, response_kwargs)
+            if self._multimodal:
+                messages = [*_messages(context), *asked.messages]
+                text = await self.aget_response_from_messages(asked.text, messages, **asked.options)
             else:
                 text = await self.aget_response(asked.text, _texts(context), **asked.options)
-            read = _read_of(nodes, context)
-            images = [*asked.records, *await asyncio.to_thread(self._images, read, context)]
-            made.append(await asyncio.to_thread(self._finish, text, read, additional_source_nodes, images))
+            made.append(
+                await asyncio.to_thread(self._response, text, nodes, context, additional_source_nodes, asked.records)
+            )
         return made[0]
 
     def _lacks_sources(self, nodes: Sequence[NodeWithScore], context: Sequence[NodeWithScore]) -> bool:
-        """Tell whether there is nothing to answer from: an LLM that is asked all the same makes something up."""
+        """Return whether there is nothing to answer from: an LLM that is asked all the same makes something up."""
         if context or isinstance(self._inner, _UNGROUNDED):
             return False
         if nodes:
-            logger.warning("Nothing of %d sources is left to answer from; a larger context may take them.", len(nodes))
+            logger.warning("Nothing of %d sources fits into the context; raise context_tokens.", len(nodes))
         return True
 
-    def _asked(self, query: QueryBundle, options: dict[str, Any]) -> _Asked:
-        """Return what the LLM is asked, with the question's images where it can look at them."""
+    def _prompted(self, query: QueryBundle, options: dict[str, Any]) -> _Prompted:
+        """Return what the LLM is asked, with the question's images where it sees images."""
         if not isinstance(query, AttachedQuery):
-            return _Asked(query.query_str, options)
+            return _Prompted(query.query_str, options)
         # Half a character per token leaves most of a small window to the sources.
         room = min(MAX_PROMPT_CHARS, self._llm.metadata.context_window // 2)
-        text = _inert(query.prompt(room))
+        text = inert(query.prompt(room))
         images = query.image_attachments if self._multimodal else []
         most = min(self._max_images, max(1, self._llm.metadata.context_window // 2 // _IMAGE_TOKENS))
-        share = min(MAX_BYTES, _MAX_TOTAL_BYTES // max(1, min(most, len(images))))
+        share = min(MAX_BYTES, MAX_SENT_BYTES // max(1, min(most, len(images))))
         fitted = [image.fit(max_pixels=self._max_pixels, max_bytes=share) for image in images[:most]]
         shown = [*fitted, *[None] * (len(images) - len(fitted))]
         records = [attached_record(image.source, sent) for image, sent in zip(images, shown, strict=True)]
         if not fitted:
-            return _Asked(text, options, records)
+            return _Prompted(text, options, records)
         if self._prompts_show_attachments():
             urls = [f"data:{image.mimetype};base64,{base64.b64encode(image.data).decode()}" for image in fitted]
-            return _Asked(text, options | {ATTACHED_IMAGES: urls}, records)
-        looks = [ImageBlock(image=image.data, image_mimetype=image.mimetype) for image in fitted]
-        blocks = [TextBlock(text="Attached to the question, which is no source:"), *looks]
-        return _Asked(text, options, records, [ChatMessage(blocks=blocks, additional_kwargs={_NUMBER: 0})])
+            return _Prompted(text, options | {ATTACHED_IMAGES: urls}, records)
+        shown_images = [ImageBlock(image=image.data, image_mimetype=image.mimetype) for image in fitted]
+        blocks = [TextBlock(text="Attached to the question, which is no source:"), *shown_images]
+        return _Prompted(text, options, records, [ChatMessage(blocks=blocks, additional_kwargs={SOURCE_NUMBER_KEY: 0})])
 
     def _prompts_show_attachments(self) -> bool:
-        """Tell whether the prompts have a place for attached images; a prompt of the user's own may have none."""
+        """Return whether the prompts have a place for attached images; a caller's own prompt may have none."""
         rich = [each for each in self._inner._get_prompts().values() if isinstance(each, RichPromptTemplate)]
         return all(ATTACHED_IMAGES in each.template_str for each in rich)
 
-    def _images(self, nodes: Sequence[NodeWithScore], context: Sequence[NodeWithScore]) -> list[dict[str, Any]]:
-        """Return the images of the sources, in reading order, and which of them the LLM has seen."""
+    def _response(
+        self,
+        text: RESPONSE_TEXT_TYPE,
+        nodes: Sequence[NodeWithScore],
+        context: Sequence[NodeWithScore],
+        additional: Sequence[NodeWithScore] | None,
+        attached: list[dict[str, Any]],
+    ) -> RESPONSE_TYPE:
+        """Make the response from what the LLM said.
+
+        Args:
+            text: What it said.
+            nodes: The sources as they were retrieved.
+            context: The sources as the LLM has read them, in the order of their numbers.
+            additional: Nodes to list after the sources.
+            attached: Records of the question's images.
+        """
+        retrieved = {scored.node.node_id: scored for scored in nodes}
+        read = [retrieved.get(scored.node.node_id, scored) for scored in context]
         seen = {
             index: scored.node.image_resource
             for index, scored in enumerate(context)
             if self._multimodal and isinstance(scored.node, Node) and scored.node.image_resource is not None
         }
-        return evidence_images(nodes, self._files, seen)
-
-    def _finish(
-        self,
-        text: RESPONSE_TEXT_TYPE,
-        nodes: Sequence[NodeWithScore],
-        additional: Sequence[NodeWithScore] | None,
-        images: list[dict[str, Any]],
-    ) -> RESPONSE_TYPE:
-        """Make the response from what the LLM said of the sources that it has read."""
-        carrying = carriers(nodes)
+        images = [*attached, *evidence_images(read, self._files, seen)]
+        carrying = carriers(read)
         sources = [*carrying, *(additional or [])]
-        metadata = self._metadata([*nodes, *(additional or [])]) | _nothing() | {"images": images}
+        metadata = self._metadata([*read, *(additional or [])]) | _nothing() | {"images": images}
         if isinstance(text, Generator):
             return StreamingResponse(self._stream(text, carrying, metadata), source_nodes=sources, metadata=metadata)
         if isinstance(text, AsyncGenerator):
-            return AsyncStreamingResponse(
-                self._astream(text, carrying, metadata), source_nodes=sources, metadata=metadata
-            )
+            stream = self._astream(text, carrying, metadata)
+            return AsyncStreamingResponse(stream, source_nodes=sources, metadata=metadata)
         if isinstance(text, str) and self._output_cls is None:
             markers = MarkerFilter(len(carrying))
             answer = markers.feed(text) + markers.close()
@@ -346,72 +352,15 @@ class CitingSynthesizer(EventedSynthesizer):
         return added
 
 
-def number_texts(chunks: Sequence[str]) -> list[str]:
-    """Put ``Source [n]:`` before each text and its end after it, and round brackets around its own bracketed numbers.
-
-    So no text can pass for another source, nor for what follows the sources.
-
-    Args:
-        chunks: Texts, the first being source 1.
-    """
-    return [
-        f"{_BEGINNING.format(number)}\n{_unframed(chunk)}\n{_END.format(number)}"
-        for number, chunk in enumerate(chunks, 1)
-    ]
-
-
-def number_messages(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Put ``Source [n]:`` before the blocks of each message and its end after them; see :func:`number_texts`.
-
-    Args:
-        messages: Messages with text and media blocks. One that was told its number keeps it, and 0 is no
-            source; of the others the first is source 1.
-    """
-    numbered: list[ChatMessage] = []
-    for place, message in enumerate(messages, 1):
-        number = message.additional_kwargs.get(_NUMBER, place)
-        if not number:
-            numbered.append(ChatMessage(role=message.role, blocks=message.blocks))
-            continue
-        blocks: list[ContentBlock] = [
-            TextBlock(text=_inert(_unframed(block.text))) if isinstance(block, TextBlock) else block
-            for block in message.blocks
-        ]
-        # LlamaIndex (core 0.14.25) joins text blocks by spaces, which puts a table's rows on the lines of the frame.
-        first, last = f"{_BEGINNING.format(number)}\n", f"\n{_END.format(number)}\n"
-        begins = blocks[0] if blocks else None
-        if isinstance(begins, TextBlock):
-            first, blocks = f"{first}{begins.text}", blocks[1:]
-        framed = [TextBlock(text=first), *blocks, TextBlock(text=last)] if blocks else [TextBlock(text=first + last)]
-        numbered.append(ChatMessage(role=message.role, blocks=framed))
-    return numbered
-
-
-def _unframed(text: str) -> str:
-    """Write the brackets of a source round where they could pass for a citation or for the frame of a source."""
-    return _FRAMING.sub(r"\g<word>(", without_markers(text))
-
-
-def _inert(text: str) -> str:
-    # Releases of banks (RichPromptTemplate's engine) without sentinels read this tag of a source as an image to send.
-    return text.replace("<content_block", "< content_block")
-
-
 def _messages(context: Sequence[NodeWithScore]) -> list[ChatMessage]:
     """Return one message per source in reading order, each with the number that its rank gave it."""
     return [
         ChatMessage(
             blocks=context[index].node.get_content_blocks(metadata_mode=MetadataMode.LLM),
-            additional_kwargs={_NUMBER: index + 1},
+            additional_kwargs={SOURCE_NUMBER_KEY: index + 1},
         )
         for index in reading_order(context)
     ]
-
-
-def _read_of(nodes: Sequence[NodeWithScore], context: Sequence[NodeWithScore]) -> list[NodeWithScore]:
-    """Return the retrieved nodes that the LLM has read, in the order in which they are numbered."""
-    retrieved = {scored.node.node_id: scored for scored in nodes}
-    return [retrieved.get(scored.node.node_id, scored) for scored in context]
 
 
 def _texts(context: Sequence[NodeWithScore]) -> list[str]:

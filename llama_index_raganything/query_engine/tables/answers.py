@@ -1,4 +1,4 @@
-"""What ``TableQueryEngine`` answers with: the tables that nodes hold, cells, metadata and citations."""
+"""The sources, texts and metadata that ``TableQueryEngine`` answers with."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ from llama_index.core.schema import BaseNode, NodeWithScore, TextNode
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from llama_index_raganything.nodes import NodeView, box_of
-from llama_index_raganything.query_engine.citations import citation
-from llama_index_raganything.query_engine.extractive.quotes import without_markers
+from llama_index_raganything.query_engine.citations import carriers, carry, citation, without_markers
 from llama_index_raganything.query_engine.prompts import not_found_answer
-from llama_index_raganything.query_engine.responses import carriers, carry
-from llama_index_raganything.query_engine.tables.cells import CellAnswer
-from llama_index_raganything.query_engine.tables.operations import look_up
-from llama_index_raganything.query_engine.tables.sql import Outcome, result_text, table_text
+from llama_index_raganything.query_engine.tables.lookup import CellAnswer, look_up
+from llama_index_raganything.query_engine.tables.sql import SQLAttempts, result_text, table_text
 from llama_index_raganything.stores.tables.store import SQLResult, TableStore
 from llama_index_raganything.tables.model import TableRecord
 from llama_index_raganything.tables.read import tables_of_nodes
@@ -29,26 +26,15 @@ Source = tuple[TableRecord, NodeWithScore]
 
 @dataclass(frozen=True, slots=True)
 class FoundTable:
-    """A table and the retrieved nodes that hold it.
-
-    Attributes:
-        record: The table.
-        nodes: Nodes with it or a part of it, best first.
-    """
+    """A table and the retrieved nodes that hold it or a part of it, best first."""
 
     record: TableRecord
     nodes: tuple[NodeWithScore, ...]
 
 
 @dataclass(slots=True)
-class Answered:
-    """An answer whose text is known.
-
-    Attributes:
-        pieces: Its text in pieces.
-        sources: Source nodes; the first is ``[1]``.
-        metadata: Metadata of the response.
-    """
+class CellsAnswered:
+    """An answer in pieces; the first of its sources is ``[1]``."""
 
     pieces: list[str]
     sources: list[NodeWithScore]
@@ -56,14 +42,11 @@ class Answered:
 
 
 def found_tables(nodes: Sequence[NodeWithScore], store: TableStore | None) -> list[FoundTable]:
-    """Return the tables that nodes hold.
+    """Return the tables that nodes hold, in the order of their first nodes.
 
     Args:
         nodes: Nodes, best first.
         store: Knows tables whole; without it, or where it does not know a node, tables are read from the nodes.
-
-    Returns:
-        Tables in the order of their first nodes.
     """
     held: dict[str, tuple[TableRecord, list[NodeWithScore]]] = {}
     for node in nodes:
@@ -74,23 +57,13 @@ def found_tables(nodes: Sequence[NodeWithScore], store: TableStore | None) -> li
 
 
 def statement_sources(result: SQLResult, found: Sequence[FoundTable]) -> list[Source]:
-    """Return the tables that a statement reads, each with a node that holds it.
-
-    Args:
-        result: What the statement returned.
-        found: The tables that it was allowed to read.
-    """
+    """Return the tables that a statement read, of those that it might read, each with a node that holds it."""
     nodes = {table.record.table_id: table.nodes[0] for table in found}
     return [(record, nodes[record.table_id]) for record in result.sources]
 
 
 def context_nodes(result: SQLResult, sources: Sequence[Source]) -> list[NodeWithScore]:
-    """Return what an LLM answers from: the result under the first table, and what the others are.
-
-    Args:
-        result: What a statement returned.
-        sources: The tables that it reads.
-    """
+    """Return what an LLM answers from: the result under the first table, and what the others are."""
     context = []
     for place, (record, scored) in enumerate(sources):
         text = table_text(record) if place else result_text(result, record)
@@ -101,16 +74,11 @@ def context_nodes(result: SQLResult, sources: Sequence[Source]) -> list[NodeWith
     return context
 
 
-def result_metadata(outcome: Outcome, result: SQLResult, sources: Sequence[Source], max_rows: int) -> dict[str, Any]:
-    """Return what the metadata of a response tell of a statement.
-
-    Args:
-        outcome: The attempts.
-        result: What the last one returned.
-        sources: The tables that it reads.
-        max_rows: Rows to tell.
-    """
-    return tried(outcome) | {
+def result_metadata(
+    attempts: SQLAttempts, result: SQLResult, sources: Sequence[Source], max_rows: int
+) -> dict[str, Any]:
+    """Return what the metadata of a response say of a statement and its result."""
+    return attempts.metadata | {
         "sql": result.sql,
         "columns": list(result.columns),
         "rows": [[_plain(value) for value in row] for row in result.rows[:max_rows]],
@@ -120,37 +88,25 @@ def result_metadata(outcome: Outcome, result: SQLResult, sources: Sequence[Sourc
     }
 
 
-def tried(outcome: Outcome) -> dict[str, Any]:
-    """Return what the metadata of a response tell of the attempts at a statement.
-
-    Args:
-        outcome: The attempts.
-    """
-    return {"statements": list(outcome.statements), "sql_errors": list(outcome.errors)}
-
-
 def answer_from_cells(
     question: str,
     nodes: Sequence[NodeWithScore],
     found: Sequence[FoundTable],
     node_store: Any = None,
     filters: MetadataFilters | None = None,
-) -> Answered:
-    """Look cells up and cite the node that holds them.
+) -> CellsAnswered:
+    """Look cells up and cite the node that holds them; where none answers, the fixed answer says so.
 
     Args:
         nodes: The retrieved nodes.
         found: The tables that they hold.
         node_store: Where the other parts of a long table are, or None.
-        filters: What they must pass.
-
-    Returns:
-        The answer; the fixed one when no cell answers.
+        filters: Filters on these parts.
     """
     sources = list(nodes)
     answer = look_up(question, [table.record for table in found]) if found else None
     if answer is None:
-        return Answered([not_found_answer(question)], sources, _nothing())
+        return CellsAnswered([not_found_answer(question)], sources, _nothing())
     holder = _holder(found[answer.place], answer, node_store, filters)
     if all(node.node.node_id != holder.node.node_id for node in sources):
         sources.append(holder)
@@ -167,11 +123,13 @@ def answer_from_cells(
     }
     carrying = carriers(sources)
     carry(carrying, metadata["citations"], "\n".join(pieces))
-    return Answered([piece if not place else f"\n{piece}" for place, piece in enumerate(pieces)], carrying, metadata)
+    return CellsAnswered(
+        [piece if not place else f"\n{piece}" for place, piece in enumerate(pieces)], carrying, metadata
+    )
 
 
 def _holder(table: FoundTable, answer: CellAnswer, node_store: Any, filters: MetadataFilters | None) -> NodeWithScore:
-    """Return the node that holds the row of an answer: a long table is several."""
+    """Return the node that holds the row of an answer; a long table has several nodes."""
     cells = [cell for cell in answer.record.rows[answer.cells[0][0]] if cell]
     own = {node.node.node_id for node in table.nodes}
     others = [node_id for node_id in table.record.node_ids if node_id not in own]
@@ -186,12 +144,12 @@ def _holder(table: FoundTable, answer: CellAnswer, node_store: Any, filters: Met
 
 
 def _place(record: TableRecord, node: BaseNode) -> dict[str, Any]:
-    metadata = node.metadata
+    box = NodeView(node).box or box_of(record.bbox)
     return {
         "name": record.name,
         "node_id": node.node_id,
-        "page": metadata.get("page", record.page),
-        "bbox": list(box) if (box := box_of(metadata.get("bbox") or record.bbox)) else None,
+        "page": node.metadata.get("page", record.page),
+        "bbox": list(box) if box else None,
         "file_name": record.file_name,
         "caption": record.caption,
     }
@@ -209,7 +167,7 @@ def _holds(node: BaseNode, cells: Sequence[str]) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of SQL as JSON knows it."""
+    """Return an SQL value as JSON has it."""
     if isinstance(value, Decimal):
         return float(value)
     return str(value) if isinstance(value, datetime.date | datetime.time | datetime.timedelta | bytes) else value

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.base.response.schema import (
-    RESPONSE_TYPE,
-    AsyncStreamingResponse,
-    Response,
-    StreamingResponse,
-)
+from llama_index.core.base.response.schema import RESPONSE_TYPE
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.indices.struct_store.sql_retriever import NLSQLRetriever
@@ -31,11 +26,12 @@ from llama_index_raganything.attachments.query import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError, SQLError
 from llama_index_raganything.models.defaults import resolve_llm
+from llama_index_raganything.query_engine.citations import carriers
 from llama_index_raganything.query_engine.prompts import CITATION_REFINE_PROMPT
-from llama_index_raganything.query_engine.responses import carriers
+from llama_index_raganything.query_engine.synthesis.base import awhole_response, whole_response
 from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
 from llama_index_raganything.query_engine.tables.answers import (
-    Answered,
+    CellsAnswered,
     FoundTable,
     Source,
     answer_from_cells,
@@ -43,18 +39,15 @@ from llama_index_raganything.query_engine.tables.answers import (
     found_tables,
     result_metadata,
     statement_sources,
-    tried,
 )
 from llama_index_raganything.query_engine.tables.sql import (
     SQL_RETRY_PROMPT,
     TABLE_ANSWER_PROMPT,
     TEXT_TO_SQL_PROMPT,
-    Outcome,
+    SQLAttempts,
     TableSQLDatabase,
-    Write,
-    attempts,
 )
-from llama_index_raganything.stores.tables.store import SQLResult, TableStore
+from llama_index_raganything.stores.tables.store import TableStore
 
 _PROMPTS: Final = ("text_to_sql_prompt", "sql_retry_prompt", "response_synthesis_prompt")
 _ASKED_CHARS: Final = 4_000
@@ -65,8 +58,8 @@ class TableQueryEngine(BaseQueryEngine):
     """Answer questions from the tables of documents, with citations that lead to the table's page and box.
 
     With an LLM and a :class:`TableStore`, LlamaIndex's text-to-SQL has the LLM write a statement over the retrieved
-    tables only; :meth:`TableStore.query_sql` runs it with all its limits, and the LLM answers from the rows. A
-    statement that fails, is refused or finds nothing is written once more, with what was wrong.
+    tables only; :meth:`TableStore.query_sql` runs it with all its limits, and the LLM answers from the rows. If a
+    statement fails, is refused or finds nothing, the LLM writes another one, knowing what was wrong.
 
     When that fails too, and without an LLM, cells are looked up: the row whose label and the column whose header the
     question names, extremes, sums, averages and changes over them. The answer has the cells as printed, with label,
@@ -78,21 +71,18 @@ class TableQueryEngine(BaseQueryEngine):
     (what was computed), ``statements`` and ``sql_errors`` (all attempts).
 
     Args:
-        retriever: Finds nodes with tables, such as a :class:`TableRetriever`; nodes without tables are passed over.
+        retriever: Finds nodes with tables, such as a :class:`TableRetriever`; nodes without tables are ignored.
         llm: Writes statements and answers. None means the LLM set on ``Settings``, or cells when none is set there.
         tables: Knows the tables whole and runs SQL; by default the retriever's. Without it tables are read from the
             retrieved nodes, and cells are looked up.
-        node_store: Vector store with all nodes, for citing that part of a long table which holds the row; by default
+        node_store: Vector store with all nodes, for citing the part of a long table that holds the row; by default
             the retriever's.
-        node_postprocessors: Applied to the retrieved nodes.
         text_to_sql_prompt: Has ``dialect``, ``schema`` and ``query_str``.
         sql_retry_prompt: The same and ``sql_query`` and ``sql_error``.
         response_synthesis_prompt: Has ``sql_query``, ``context_str`` and ``query_str``.
         max_rows: Rows of a result that the LLM and the metadata get.
         timeout: Seconds that a statement may take.
-        streaming: Return a stream.
         settings: Settings in place of those read from the environment, where ``llm`` is None.
-        callback_manager: LlamaIndex callbacks.
 
     Raises:
         ConfigurationError: A limit is not positive.
@@ -174,24 +164,18 @@ class TableQueryEngine(BaseQueryEngine):
         Args:
             nodes: Nodes with tables, best first.
             additional_source_nodes: Nodes to list after the sources.
-
-        Returns:
-            The response.
         """
         found = found_tables(nodes, self._tables)
-        outcome = self._ask_sql(query_bundle, found)
-        if outcome.result is not None:
-            sources = statement_sources(outcome.result, found)
-            texts = context_nodes(outcome.result, sources)
-            response = self._synthesizer(outcome.result.sql).synthesize(query_bundle, texts)
-            return self._with_result(response, outcome, sources, [*nodes, *(additional_source_nodes or [])])
+        attempts = self._ask_sql(query_bundle, found)
+        if attempts.result is not None:
+            sources = statement_sources(attempts.result, found)
+            texts = context_nodes(attempts.result, sources)
+            response = self._synthesizer(attempts.result.sql).synthesize(query_bundle, texts)
+            return self._with_result(response, attempts, sources, [*nodes, *(additional_source_nodes or [])])
         answered = self._from_cells(query_bundle, nodes, found)
         answered.sources.extend(additional_source_nodes or [])
-        answered.metadata |= tried(outcome)
-        if self._streaming:
-            stream = (piece for piece in answered.pieces)
-            return StreamingResponse(stream, source_nodes=answered.sources, metadata=answered.metadata)
-        return Response("".join(answered.pieces), source_nodes=answered.sources, metadata=answered.metadata)
+        answered.metadata |= attempts.metadata
+        return whole_response(answered.pieces, answered.sources, answered.metadata, streaming=self._streaming)
 
     async def asynthesize(
         self,
@@ -201,19 +185,16 @@ class TableQueryEngine(BaseQueryEngine):
     ) -> RESPONSE_TYPE:
         """Answer from nodes; see :meth:`synthesize`."""
         found = await asyncio.to_thread(found_tables, nodes, self._tables)
-        outcome = await self._aask_sql(query_bundle, found)
-        if outcome.result is not None:
-            sources = statement_sources(outcome.result, found)
-            texts = context_nodes(outcome.result, sources)
-            response = await self._synthesizer(outcome.result.sql).asynthesize(query_bundle, texts)
-            return self._with_result(response, outcome, sources, [*nodes, *(additional_source_nodes or [])])
+        attempts = await self._aask_sql(query_bundle, found)
+        if attempts.result is not None:
+            sources = statement_sources(attempts.result, found)
+            texts = context_nodes(attempts.result, sources)
+            response = await self._synthesizer(attempts.result.sql).asynthesize(query_bundle, texts)
+            return self._with_result(response, attempts, sources, [*nodes, *(additional_source_nodes or [])])
         answered = await asyncio.to_thread(self._from_cells, query_bundle, nodes, found)
         answered.sources.extend(additional_source_nodes or [])
-        answered.metadata |= tried(outcome)
-        if self._streaming:
-            stream = _each(answered.pieces)
-            return AsyncStreamingResponse(stream, source_nodes=answered.sources, metadata=answered.metadata)
-        return Response("".join(answered.pieces), source_nodes=answered.sources, metadata=answered.metadata)
+        answered.metadata |= attempts.metadata
+        return awhole_response(answered.pieces, answered.sources, answered.metadata, streaming=self._streaming)
 
     def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
         with self._event(query_bundle) as made:
@@ -235,54 +216,34 @@ class TableQueryEngine(BaseQueryEngine):
 
     # -- SQL -------------------------------------------------------------------------------------------------------
 
-    def _ask_sql(self, query: QueryBundle, found: Sequence[FoundTable]) -> Outcome:
+    def _ask_sql(self, query: QueryBundle, found: Sequence[FoundTable]) -> SQLAttempts:
+        attempts = SQLAttempts(self._text_to_sql_prompt, self._sql_retry_prompt)
         database = self._database(query, found)
-        if database is None:
-            return Outcome(None)
-        steps = attempts(self._text_to_sql_prompt, self._sql_retry_prompt)
         asked = QueryBundle(query.query_str[:_ASKED_CHARS])
-        request = next(steps)
-        while True:
-            answer: str | SQLResult | SQLError
-            if isinstance(request, Write):
-                _, told = self._writer(database, request.prompt).retrieve_with_metadata(asked)
-                answer = str(told["sql_query"])
-            else:
-                try:
-                    answer = self._store().query_sql(request.sql, **self._limits(database))
-                except SQLError as error:
-                    answer = error
+        while database is not None and attempts.open:
+            _, written = self._writer(database, attempts.prompt).retrieve_with_metadata(asked)
+            sql = str(written["sql_query"])
             try:
-                request = steps.send(answer)
-            except StopIteration as stop:
-                outcome: Outcome = stop.value
-                return outcome
+                attempts.add(sql, self._store().query_sql(sql, **self._limits(database)))
+            except SQLError as error:
+                attempts.add(sql, error)
+        return attempts
 
-    async def _aask_sql(self, query: QueryBundle, found: Sequence[FoundTable]) -> Outcome:
+    async def _aask_sql(self, query: QueryBundle, found: Sequence[FoundTable]) -> SQLAttempts:
+        attempts = SQLAttempts(self._text_to_sql_prompt, self._sql_retry_prompt)
         database = self._database(query, found)
-        if database is None:
-            return Outcome(None)
-        steps = attempts(self._text_to_sql_prompt, self._sql_retry_prompt)
         asked = QueryBundle(query.query_str[:_ASKED_CHARS])
-        request = next(steps)
-        while True:
-            answer: str | SQLResult | SQLError
-            if isinstance(request, Write):
-                _, told = await self._writer(database, request.prompt).aretrieve_with_metadata(asked)
-                answer = str(told["sql_query"])
-            else:
-                try:
-                    answer = await self._store().aquery_sql(request.sql, **self._limits(database))
-                except SQLError as error:
-                    answer = error
+        while database is not None and attempts.open:
+            _, written = await self._writer(database, attempts.prompt).aretrieve_with_metadata(asked)
+            sql = str(written["sql_query"])
             try:
-                request = steps.send(answer)
-            except StopIteration as stop:
-                outcome: Outcome = stop.value
-                return outcome
+                attempts.add(sql, await self._store().aquery_sql(sql, **self._limits(database)))
+            except SQLError as error:
+                attempts.add(sql, error)
+        return attempts
 
     def _database(self, query: QueryBundle, found: Sequence[FoundTable]) -> TableSQLDatabase | None:
-        """Return the retrieved tables as a database, or None where nothing is to be asked of an LLM."""
+        """Return the retrieved tables as a database, or None where no LLM is to be asked."""
         if self._llm is None or self._tables is None or not found or not query.query_str.strip():
             return None
         records = [table.record for table in found]
@@ -319,10 +280,10 @@ class TableQueryEngine(BaseQueryEngine):
         )
 
     def _with_result(
-        self, response: RESPONSE_TYPE, outcome: Outcome, sources: Sequence[Source], others: Sequence[NodeWithScore]
+        self, response: RESPONSE_TYPE, attempts: SQLAttempts, sources: Sequence[Source], others: Sequence[NodeWithScore]
     ) -> RESPONSE_TYPE:
-        """Put what was asked and found into a response; a stream fills in its citations when it ends."""
-        assert outcome.result is not None  # Only called with one.
+        """Add the statement, its result and its tables to a response; a stream fills in its citations when it ends."""
+        assert attempts.result is not None  # Only called with one.
         # What the LLM read of a table is cited; a stream writes its citation into these metadata when it ends.
         used = [
             NodeWithScore(node=each.node.model_copy(update={"metadata": read.node.metadata}), score=each.score)
@@ -332,18 +293,15 @@ class TableQueryEngine(BaseQueryEngine):
         response.source_nodes = [*used, *(node for node in others if node.node.node_id not in ids)]
         # A stream holds on to this dictionary.
         metadata = response.metadata if response.metadata is not None else {}
-        metadata |= result_metadata(outcome, outcome.result, sources, self._max_rows)
+        metadata |= result_metadata(attempts, attempts.result, sources, self._max_rows)
         response.metadata = metadata
         return response
 
-    def _from_cells(self, query: QueryBundle, nodes: Sequence[NodeWithScore], found: Sequence[FoundTable]) -> Answered:
+    def _from_cells(
+        self, query: QueryBundle, nodes: Sequence[NodeWithScore], found: Sequence[FoundTable]
+    ) -> CellsAnswered:
         question = query.question if isinstance(query, AttachedQuery) else query.query_str
         filters = getattr(self._retriever, "filters", None)
         answered = answer_from_cells(question[:_ASKED_CHARS], nodes, found, self._node_store, filters)
         answered.metadata |= {node.node.node_id: node.node.metadata for node in answered.sources}
         return answered
-
-
-async def _each(pieces: Sequence[str]) -> AsyncGenerator[str, None]:
-    for piece in pieces:
-        yield piece

@@ -1,9 +1,8 @@
-"""Tables as LlamaIndex's text-to-SQL sees a database, and the attempts at a statement that answers a question."""
+"""Tables as a database for LlamaIndex's text-to-SQL, and the statements tried to answer a question."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
@@ -20,10 +19,10 @@ from llama_index_raganything.tables.model import TableRecord
 from llama_index_raganything.tables.profile import profile
 
 ATTEMPTS: Final = 2
-"""Statements that an LLM may write for one question; the second after being shown what was wrong with the first."""
+"""Statements that an LLM may write for one question; the second with what was wrong with the first."""
 
 DESCRIBED_CHARS: Final = 3_000
-"""Characters that describe one table to the LLM."""
+"""Maximum characters that describe one table to the LLM."""
 
 _SHOWN_WORDS: Final = 300
 _RULES: Final = (
@@ -73,7 +72,6 @@ class TableSQLDatabase(SQLDatabase):
     Args:
         store: Where the tables are.
         tables: Those that statements may read; None for all.
-        max_rows: Rows to return at most.
         timeout: Seconds that a statement may take.
     """
 
@@ -118,9 +116,6 @@ class TableSQLDatabase(SQLDatabase):
     def get_table_columns(self, table_name: str) -> list[Any]:
         """Return the columns of a relation as dictionaries with ``name``, ``type`` and ``comment``.
 
-        Args:
-            table_name: Name of the relation.
-
         Raises:
             ConfigurationError: There is none of this name.
         """
@@ -130,9 +125,6 @@ class TableSQLDatabase(SQLDatabase):
     def get_single_table_info(self, table_name: str) -> str:
         """Return what an LLM needs to know of a relation: what it is, its columns and the labels of its rows.
 
-        Args:
-            table_name: Name of the relation.
-
         Raises:
             ConfigurationError: There is none of this name.
         """
@@ -141,18 +133,11 @@ class TableSQLDatabase(SQLDatabase):
         return "\n".join([*about, *(f"  {line}" for line in profile(record).text.splitlines())])[:DESCRIBED_CHARS]
 
     def insert_into_table(self, table_name: str, data: dict[str, Any]) -> None:  # noqa: ARG002  # core's signature
-        """Raise: tables of documents are not written to.
-
-        Args:
-            table_name: Name of a relation.
-        """
+        """Raise: tables of documents are not written to."""
         raise _unsupported("cannot be written to")
 
     def run_sql(self, command: str) -> tuple[str, dict[str, Any]]:
-        """Run a statement.
-
-        Args:
-            command: One SELECT.
+        """Run one SELECT.
 
         Returns:
             The rows as a Markdown table, and a dictionary with ``result``, ``col_keys`` and ``tables``.
@@ -171,81 +156,50 @@ class TableSQLDatabase(SQLDatabase):
         return self._records[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """A request to have a statement written.
-
-    Attributes:
-        prompt: The prompt, with ``dialect``, ``schema`` and ``query_str`` to fill in.
-    """
-
-    prompt: BasePromptTemplate
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A request to run a statement.
-
-    Attributes:
-        sql: The statement.
-    """
-
-    sql: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of the attempts.
-
-    Attributes:
-        result: What the last statement returned, if it returned something.
-        statements: The statements tried.
-        errors: What was wrong with each of them that did not work.
-    """
-
-    result: SQLResult | None
-    statements: tuple[str, ...] = ()
-    errors: tuple[str, ...] = ()
-
-
-Attempts = Generator[Write | Run, str | SQLResult | SQLError, Outcome]
-
-
-def attempts(prompt: BasePromptTemplate, retry_prompt: BasePromptTemplate) -> Attempts:
-    """Have a statement written and run; once more, with what was wrong, when it does not work.
+class SQLAttempts:
+    """The statements tried for one question: a second one is asked for, with what was wrong, when the first fails.
 
     Args:
-        prompt: The first prompt.
+        prompt: The first prompt, with ``dialect``, ``schema`` and ``query_str``.
         retry_prompt: The second, with ``sql_query`` and ``sql_error`` too.
 
-    Yields:
-        Requests: :class:`Write` is answered by a statement, :class:`Run` by its result or error.
-
-    Returns:
-        What came of it.
+    Attributes:
+        prompt: The prompt of the next statement.
+        result: What a statement has returned, once one has worked.
+        statements: The statements tried.
+        errors: What was wrong with each that did not work.
     """
-    statements: list[str] = []
-    errors: list[str] = []
-    asked = prompt
-    for _ in range(ATTEMPTS):
-        sql = str((yield Write(asked)))
-        statements.append(sql)
-        answer = yield Run(sql)
+
+    def __init__(self, prompt: BasePromptTemplate, retry_prompt: BasePromptTemplate) -> None:
+        self.prompt = prompt
+        self.result: SQLResult | None = None
+        self.statements: list[str] = []
+        self.errors: list[str] = []
+        self._retry_prompt = retry_prompt
+
+    @property
+    def open(self) -> bool:
+        """Whether another statement is to be tried."""
+        return self.result is None and len(self.statements) < ATTEMPTS
+
+    def add(self, sql: str, answer: SQLResult | SQLError) -> None:
+        """Take a statement and its result or error."""
+        self.statements.append(sql)
         wrong = _what_is_wrong(answer)
         if isinstance(answer, SQLResult) and not wrong:
-            return Outcome(answer, tuple(statements), tuple(errors))
-        errors.append(wrong)
-        asked = retry_prompt.partial_format(sql_query=sql, sql_error=wrong)
-    return Outcome(None, tuple(statements), tuple(errors))
+            self.result = answer
+            return
+        self.errors.append(wrong)
+        self.prompt = self._retry_prompt.partial_format(sql_query=sql, sql_error=wrong)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the metadata of a response say of the attempts."""
+        return {"statements": list(self.statements), "sql_errors": list(self.errors)}
 
 
 def result_text(result: SQLResult, record: TableRecord) -> str:
-    """Return the source that an LLM answers from: the rows, and what the first of their tables is.
-
-    Args:
-        result: What a statement returned.
-        record: The first table that it reads.
-    """
+    """Return the source that an LLM answers from: the rows, and what the first table that they come from is."""
     more = "\n(There are more rows.)" if result.truncated else ""
     return f"{table_text(record)}\nResult:\n{result}{more}"
 
@@ -257,10 +211,10 @@ def table_text(record: TableRecord) -> str:
     return "\n".join([*about, *([f"units: {', '.join(units)}"] if units else [])])[:DESCRIBED_CHARS]
 
 
-def _what_is_wrong(answer: str | SQLResult | SQLError) -> str:
+def _what_is_wrong(answer: SQLResult | SQLError) -> str:
     if isinstance(answer, SQLError):
         return str(answer)
-    if not isinstance(answer, SQLResult) or not answer.sources:
+    if not answer.sources:
         return "It reads none of the tables."
     if not any(value is not None for row in answer.rows for value in row):
         return "It returns no rows, or nothing but NULL. Compare texts with the words that the rows have."

@@ -14,7 +14,7 @@ from llama_index.core.schema import Document, ImageNode, MediaResource, Metadata
 from llama_index_raganything import RAGAnythingNodeParser, RAGAnythingReader, document_elements, elements_to_document
 from llama_index_raganything.documents.packing import document_contents, elements_to_text
 from llama_index_raganything.elements import Element
-from llama_index_raganything.query_engine.context.node_images import ImageFiles
+from llama_index_raganything.query_engine.context.images import ImageFiles
 
 DEMO = Path(__file__).parents[3] / "llama_index_raganything" / "demo_files" / "annual_report.pdf"
 

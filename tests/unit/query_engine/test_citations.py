@@ -9,8 +9,8 @@ from llama_index_raganything.query_engine.citations import (
     answer_citations,
     cited_numbers,
     supporting_numbers,
+    without_markers,
 )
-from llama_index_raganything.query_engine.extractive.quotes import without_markers
 
 
 def sources(*texts: str) -> list[NodeWithScore]:

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from llama_index_raganything.attachments.query import AttachedQuery
 from llama_index_raganything.attachments.types import EquationAttachment, ImageAttachment, TableAttachment
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.query_engine.context.node_images import ImageFiles, reading_order
+from llama_index_raganything.query_engine.context.images import ImageFiles, reading_order
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine, _stored_images
 from llama_index_raganything.query_engine.question_images import AttachmentReader, StoredImages
 from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer

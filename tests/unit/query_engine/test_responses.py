@@ -5,8 +5,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from llama_index_raganything import citations_of
 from llama_index_raganything.elements import CITED_KEY
-from llama_index_raganything.query_engine.citations import citation
-from llama_index_raganything.query_engine.responses import carriers, carry
+from llama_index_raganything.query_engine.citations import carriers, carry, citation
 
 
 def test_what_a_former_answer_cited_is_not_taken_for_cited_by_the_next():

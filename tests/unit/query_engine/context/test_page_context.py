@@ -30,11 +30,12 @@ from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.vision import supports_images
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
-from llama_index_raganything.query_engine.context.multimodal_context import MultimodalContextPostprocessor
+from llama_index_raganything.query_engine.citations import number_texts
+from llama_index_raganything.query_engine.context.images import MultimodalContextPostprocessor
 from llama_index_raganything.query_engine.context.page_context import PageContextPostprocessor
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
-from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer, number_texts
+from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.testing import ScriptedChatLLM, ScriptedTextLLM
 

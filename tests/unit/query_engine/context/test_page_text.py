@@ -1,6 +1,6 @@
 """The text of a page as an LLM reads it: each thing once, and the table that is asked for as a table."""
 
-from llama_index_raganything.query_engine.context.page_text import page_text, with_table
+from llama_index_raganything.query_engine.context.page_context import page_text, with_table
 
 TABLE = (
     "Table 1: Income\n\n| Plant | 2031 | 2032 |\n| --- | --- | --- |\n| Arvika | 61.7 | 64.2 |\n| Corvo | 7.9 | 8.8 |"

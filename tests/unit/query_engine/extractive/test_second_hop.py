@@ -5,8 +5,7 @@ import json
 import pytest
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from llama_index_raganything.query_engine.extractive.quotes import find_quotes
-from llama_index_raganything.query_engine.extractive.second_hop import links_from
+from llama_index_raganything.query_engine.extractive.quotes import find_quotes, links_from
 
 PAINTER = "Sigrid Aasen was born in Tromsø. She painted harbours."
 TOWN = "Tromsø is a city in the north. The mayor of Tromsø is Nils Berg. A bridge leads to Tromsø."

@@ -3,7 +3,7 @@
 import pytest
 from llama_index.core.schema import TextNode
 
-from llama_index_raganything.query_engine.tables.operations import look_up
+from llama_index_raganything.query_engine.tables.lookup import look_up
 from llama_index_raganything.tables.read import tables_of_nodes
 
 SEGMENTS = """| Segment | Revenue ($ million) | Change | Founded |

@@ -1,4 +1,4 @@
-"""The elements on the pages of results, read from the store beside them."""
+"""The pages that results are on, and the other elements on these, read from the store."""
 
 from __future__ import annotations
 
@@ -13,20 +13,17 @@ from llama_index_raganything.nodes import NodeView
 logger = logging.getLogger(__name__)
 
 _MAX_ELEMENTS: Final = 200
-"""Elements fetched of a page at most; a spreadsheet "page" may have thousands."""
+"""Maximum elements fetched of a page; a spreadsheet "page" may have thousands."""
 
 _MAX_PAGES: Final = 3
-"""Pages around which further elements are looked at for one question."""
+"""Pages whose further elements are looked at for one question."""
 
 
 def fetch_nodes(store: Any, node_ids: list[str]) -> dict[str, BaseNode]:
-    """Fetch nodes by id; context is a nicety, so that a store that fails costs a warning and not the answer.
+    """Return the nodes of some ids that a store has; a store that fails costs a warning and not the answer.
 
     Args:
         store: A vector store or docstore with ``get_nodes(node_ids=...)``, or None.
-
-    Returns:
-        The nodes that were found, by id.
     """
     if store is None or not node_ids:
         return {}
@@ -39,21 +36,16 @@ def fetch_nodes(store: Any, node_ids: list[str]) -> dict[str, BaseNode]:
 
 
 def fetch_pages(store: Any, results: Iterable[NodeWithScore]) -> dict[str, BaseNode]:
-    """Return the pages that results are or stand on, by id.
-
-    Args:
-        store: Where the pages are; see :func:`fetch_nodes`.
-        results: Results; pages among them are not fetched.
-    """
+    """Return the pages that results are or are on, by id; those among the results are not fetched."""
     nodes = [scored.node for scored in results]
     own = {node.node_id: node for node in nodes if NodeView(node).is_page}
     fetched = fetch_nodes(store, sorted({own_page_id(node) for node in nodes} - own.keys() - {""}))
-    # What cuts nodes once more gives them parents that are no pages.
+    # Nodes that were split once more have parents that are no pages.
     return own | {node_id: node for node_id, node in fetched.items() if NodeView(node).is_page}
 
 
 def own_page_id(node: BaseNode) -> str:
-    """Return the id of the page that a node is or, if its parent is a page, stands on; empty where there is none."""
+    """Return the id of the page that a node is or, if its parent is a page, is on; empty where there is none."""
     if NodeView(node).is_page:
         return node.node_id
     return node.parent_node.node_id if node.parent_node is not None else ""
@@ -63,13 +55,13 @@ def elements_on_pages(store: Any, cited: Mapping[int, NodeWithScore]) -> dict[in
     """Fetch the elements on the pages of cited sources, so that a citation can lead to the box of one of them.
 
     Args:
-        store: Where the nodes are; see :func:`fetch_nodes`.
-        cited: Source nodes by their number: pages, or elements that stand on one.
+        store: See :func:`fetch_nodes`.
+        cited: Source nodes by their number: pages, or elements on one.
 
     Returns:
-        Nodes by the number of the source: all elements of a page; beside an element the others of its page, but for
-        those that are cited by a number of their own. A page without elements, as in a fast parse, stands for itself
-        beside what was found on it.
+        Nodes by the number of the source: all elements of a page; for an element the others of its page, but for
+        those that are cited by a number of their own. A page without elements, as in a fast parse, counts as its own
+        only element.
     """
     own = {scored.node.node_id for scored in cited.values()}
     pages = fetch_pages(store, cited.values())
@@ -85,19 +77,15 @@ def elements_on_pages(store: Any, cited: Mapping[int, NodeWithScore]) -> dict[in
 
 
 def elements_beside(store: Any, nodes: Sequence[NodeWithScore]) -> list[tuple[int, BaseNode]]:
-    """Fetch the other elements of the first pages that results are or stand on.
-
-    Args:
-        store: Where the nodes are; see :func:`fetch_nodes`.
-        nodes: Results, best first.
+    """Fetch the other elements on the pages of the best results.
 
     Returns:
-        Nodes that are not among the results, each with the index of the result that led to its page first.
+        Nodes that are not among the results, each with the index of the first result on its page.
     """
-    led: dict[str, int] = {}
+    first: dict[str, int] = {}
     for index, scored in enumerate(nodes):
         if page := own_page_id(scored.node):
-            led.setdefault(page, index)
-    found = elements_on_pages(store, {index: nodes[index] for index in list(led.values())[:_MAX_PAGES]})
+            first.setdefault(page, index)
+    found = elements_on_pages(store, {index: nodes[index] for index in list(first.values())[:_MAX_PAGES]})
     present = {scored.node.node_id for scored in nodes}
     return [(index, node) for index, near in found.items() for node in near if node.node_id not in present]

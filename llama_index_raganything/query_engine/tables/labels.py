@@ -1,7 +1,7 @@
-"""How well the words of a question name the rows and columns of tables. Pure functions of table records.
+"""How well a question names the rows and columns of tables. Pure functions of table records.
 
 A label is scored by the share of *its* words that the question has, squared, times the share of the question that it
-covers, as :mod:`~.ranking.passage_features` scores labels of tables: that tells "Total sales" from
+covers, as :mod:`~.ranking.passage_features` scores labels of tables: that separates "Total sales" from
 "Total sales and marketing".
 """
 
@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
-from llama_index_raganything.query_engine.extractive.vocabulary import in_words_of, names_in
-from llama_index_raganything.questions.question import without_function_words
+from llama_index_raganything.questions.question import in_words_of, names_in, without_function_words
 from llama_index_raganything.ranking.passage_features import question_words
 from llama_index_raganything.tables.columns import is_spanning
 from llama_index_raganything.tables.model import TableRecord
@@ -24,10 +23,10 @@ from llama_index_raganything.tables.values import Number, read_number
 from llama_index_raganything.text.terms import content_tokens, tokenize
 
 MAX_ROWS: Final = 5_000
-"""Rows of a table that are looked at."""
+"""Maximum rows of a table that are looked at."""
 
 _UNKNOWN: Final = 0.5
-"""A word of which nothing is known weighs half of the rarest."""
+"""A word that no table has weighs half of the rarest."""
 
 _OPERATION: Final = 0.3
 _MISSING_NAME: Final = 2.0
@@ -37,17 +36,22 @@ _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _YEAR_WORDS: Final = frozenset({"年", "年度", "fy", "fiscal", "end", "year"})
 _FOOTNOTE_MARK = re.compile(r"\(\d{1,2}\)|\[\d{1,2}\]")
 _NOTE = re.compile(r"[(（].*[)）]$")
-"""A row such as "(in thousands)" says something of all rows and heads none."""
+"""A row such as "(in thousands)" applies to all rows and heads none."""
+
+MOSTLY: Final = 0.5
+"""Share of a label, by weight, that the question must have for the label to be meant."""
+
+WHOLLY: Final = 0.99
+
+_ROW_BONUS: Final = 0.3
+_COLUMN_BONUS: Final = 0.1
+_PER_PLACE: Final = 0.03
 
 Terms = frozenset[str]
 
 
 def years_in(text: str) -> frozenset[str]:
-    """Return the years in a text.
-
-    Args:
-        text: Any text, such as ``"FY2019"`` or ``"December 31, 2019"``.
-    """
+    """Return the years in a text such as ``"FY2019"`` or ``"December 31, 2019"``."""
     return frozenset(_YEAR.findall(text))
 
 
@@ -63,7 +67,7 @@ class Row:
 
     Attributes:
         place: Its place among the body rows.
-        label: What names it, with the row above that heads it.
+        label: Its name, after that of the row that heads it.
         forms: Words of the label, alone and with its heading.
         cells: Words of its other cells, by column.
         years: Years in its label.
@@ -83,9 +87,7 @@ class TableWords:
     """The words of one table.
 
     Attributes:
-        record: The table.
         label_column: The column whose cells name the rows.
-        rows: Its rows.
         headers: Words of the header of each column.
         years: Years in the header of each column.
         around: Words of caption, section, title, notes, file name and units.
@@ -112,18 +114,13 @@ class TableWords:
         )
 
     def number(self, row: int, column: int) -> Number | None:
-        """Return the number in a cell, or None.
-
-        Args:
-            row: Place of a body row.
-            column: Place of a column.
-        """
+        """Return the number in a cell, or None."""
         return read_number(self.record.rows[row][column], self.record.columns[column].notation or ".")
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How well a label fits.
+    """How well a question names a label.
 
     Attributes:
         share: Share of the label, by weight, that the question has.
@@ -140,16 +137,14 @@ NO_MATCH: Final = Match()
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The words of a question, weighed by how telling they are among the labels of some tables.
+class QuestionWords:
+    """The words of a question, each weighted by how few labels of some tables have it.
 
     Attributes:
         text: The question.
         terms: Its content words without years.
         operations: Those that say what to compute.
-        years: Its years.
-        weights: Weight of each word.
-        unknown: Weight of a word of which nothing is known.
+        unknown: Weight of a word that no table has.
     """
 
     text: str
@@ -160,12 +155,8 @@ class Asked:
     unknown: float = 1.0
 
     @classmethod
-    def over(cls, question: str, tables: Sequence[TableWords]) -> Asked:
-        """Read a question over tables.
-
-        Args:
-            tables: The tables that may answer it.
-        """
+    def over(cls, question: str, tables: Sequence[TableWords]) -> QuestionWords:
+        """Read a question that some tables may answer."""
         words = question_words(without_function_words(question))
         operations = {term for term, says in zip(words.terms, words.operations, strict=True) if says}
         labels = list(_labels(tables))
@@ -191,7 +182,7 @@ class Asked:
         return cls(question, tuple(dict.fromkeys(terms)), frozenset(renamed), years, weights, unknown)
 
     def match(self, label: Terms) -> Match:
-        """Return how well a label fits."""
+        """Return how well the question names a label."""
         shared = label & self.weights.keys()
         if not shared:
             return NO_MATCH
@@ -201,13 +192,96 @@ class Asked:
         return Match(share, share * share * self.coverage(shared), frozenset(shared))
 
     def coverage(self, terms: Iterable[str]) -> float:
-        """Return the share of the question, by weight, that some words cover.
-
-        Args:
-            terms: Words and years.
-        """
+        """Return the share of the question, by weight, that some words and years cover."""
         total = sum(self.weights.values())
         return sum(self.weights.get(term, 0.0) for term in set(terms)) / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """How well a question names the rows and columns of one table.
+
+    Attributes:
+        place: Place of the table among those looked at.
+        rows: Match of each row's best form.
+        columns: Match of each column's header.
+    """
+
+    table: TableWords
+    place: int
+    rows: tuple[Match, ...]
+    columns: tuple[Match, ...]
+
+    @classmethod
+    def of(cls, asked: QuestionWords, table: TableWords, place: int) -> Labels:
+        """Match the labels of a table."""
+        rows = tuple(_row_match(asked, row) for row in table.rows)
+        return cls(table, place, rows, tuple(asked.match(header) for header in table.headers))
+
+    def best_row(self) -> tuple[int, Match]:
+        """Return the place of the row that fits best, and how well it fits."""
+        place = max(range(len(self.rows)), key=lambda n: self.rows[n].score, default=-1)
+        return place, (self.rows[place] if place >= 0 else NO_MATCH)
+
+    def value_columns(self, asked: QuestionWords) -> list[int]:
+        """Return the columns with values: those of the years that are asked for, where columns are years."""
+        own = [n for n in range(len(self.table.headers)) if n != self.table.label_column]
+        if not asked.years:
+            return own
+        dated = [n for n in own if self.table.years[n] & asked.years]
+        if dated:
+            return dated
+        elsewhere = self.table.around | {year for row in self.table.rows for year in row.years}
+        yearly = any(self.table.years[n] for n in own)
+        return [] if yearly and not asked.years & elsewhere else own
+
+    def named_columns(self, asked: QuestionWords, used: Terms) -> list[int]:
+        """Return the value columns whose headers the question names beside a row's label, best first."""
+        pool = [n for n in self.value_columns(asked) if self.columns[n].terms - used]
+        if not pool:
+            return []
+        best = max(self.columns[n].score for n in pool)
+        chosen = [n for n in pool if self.columns[n].score >= WHOLLY * best]
+        covered = used.union(*(self.columns[n].terms for n in chosen))
+        for n in pool:
+            if n not in chosen and self.columns[n].share >= WHOLLY and self.columns[n].terms - covered:
+                chosen.append(n)
+        return chosen
+
+    def coverage(
+        self, asked: QuestionWords, rows: Sequence[int], columns: Sequence[int], also: Terms = frozenset()
+    ) -> float:
+        """Return the share of the question that rows, columns and the words around the table cover.
+
+        Args:
+            rows: Places of rows.
+            columns: Places of columns.
+            also: Further words that are covered.
+        """
+        table = self.table
+        words: set[str] = {*table.around, *table.headers[table.label_column], *also}
+        for row in rows:
+            words |= self.rows[row].terms | table.rows[row].years
+        for column in columns:
+            words |= self.columns[column].terms | table.years[column]
+        return asked.coverage(words)
+
+    def score(self, coverage: float, row: Match, columns: Sequence[int]) -> float:
+        """Return how well an answer fits, for comparison among tables."""
+        named = max((self.columns[n].share for n in columns), default=0.0)
+        return coverage + _ROW_BONUS * row.share + _COLUMN_BONUS * named - _PER_PLACE * self.place
+
+
+def _row_match(asked: QuestionWords, row: Row) -> Match:
+    if row.heads or (row.years and asked.years and not row.years & asked.years):
+        return NO_MATCH
+    best = max((asked.match(form) for form in row.forms), key=lambda match: match.score, default=NO_MATCH)
+    if row.years & asked.years:
+        named = row.years & asked.years
+        return Match(
+            max(best.share, MOSTLY) if best.terms else 1.0, best.score + asked.coverage(named), best.terms | named
+        )
+    return best
 
 
 def _labels(tables: Sequence[TableWords]) -> Iterator[Terms]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llama_index_raganything.query_engine.extractive.vocabulary import in_words_of, names_in
+from llama_index_raganything.questions.question import in_words_of, names_in
 
 
 def test_a_missing_word_becomes_the_nearest_longer_or_shorter_one():
