@@ -21,8 +21,7 @@ from benchmarks._harness import mean
 from llama_index_raganything.readers.engines.docvortex_blocks import blocks_to_elements
 from llama_index_raganything.readers.pdf.structure import analyse_pages
 from llama_index_raganything.readers.pdf.text import open_pdf, read_page
-from llama_index_raganything.readers.pdf.unruled_tables.merge import COLUMNS
-from llama_index_raganything.readers.pdf.unruled_tables.page_tables import page_tables
+from llama_index_raganything.readers.pdf.unruled_tables.finder import COLUMNS, page_tables
 
 PROSE_PAGES = 60
 MIN_CHARACTERS = 1000

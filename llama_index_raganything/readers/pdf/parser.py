@@ -26,8 +26,7 @@ from llama_index_raganything.readers.pdf.page_labels import page_labels
 from llama_index_raganything.readers.pdf.pages import PageParser
 from llama_index_raganything.readers.pdf.structure import analyse_pages
 from llama_index_raganything.readers.pdf.text import PDFIUM_LOCK, PageText, open_pdf, read_page
-from llama_index_raganything.readers.pdf.unruled_tables.merge import caption_tables, merge_tables
-from llama_index_raganything.readers.pdf.unruled_tables.page_tables import page_tables
+from llama_index_raganything.readers.pdf.unruled_tables.finder import caption_tables, merge_tables, page_tables
 
 MAX_PAGES: Final = 20_000
 """Pages read of one file; damaged files claim billions."""

@@ -24,11 +24,14 @@ from llama_index_raganything.readers.common.assets import AssetStore
 from llama_index_raganything.readers.common.base import ParseOptions
 from llama_index_raganything.readers.pdf.parser import parse_pdf
 from llama_index_raganything.readers.pdf.text import open_pdf, read_page
-from llama_index_raganything.readers.pdf.unruled_tables.finder import find_tables
-from llama_index_raganything.readers.pdf.unruled_tables.merge import caption_tables, merge_tables, numbers_in
-from llama_index_raganything.readers.pdf.unruled_tables.numbers import is_figure
-from llama_index_raganything.readers.pdf.unruled_tables.page_tables import page_tables
-from llama_index_raganything.readers.pdf.unruled_tables.words import MAX_CHARACTERS, Glyph
+from llama_index_raganything.readers.pdf.unruled_tables.finder import (
+    caption_tables,
+    find_tables,
+    merge_tables,
+    numbers_in,
+    page_tables,
+)
+from llama_index_raganything.readers.pdf.unruled_tables.words import MAX_CHARACTERS, Glyph, is_figure
 
 
 def tables_of(path, pages=300):
