@@ -29,8 +29,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks._harness import Result, percentile, run
-from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
-from llama_index_raganything.models.dashscope.embedding.text import DashScopeTextEmbedding
+from llama_index_raganything.models.dashscope.embedding import DashScopeMultiModalEmbedding, DashScopeTextEmbedding
 from llama_index_raganything.testing import DashScopeServer
 
 TEXTS_PER_REQUEST = {"tongyi-embedding-vision-plus": 20, "text-embedding-v4": 10}

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.enrich.describers.media import MediaDescriber
     from llama_index_raganything.enrich.describers.table import TableDescriber
     from llama_index_raganything.enrich.equation_words import EquationWords
+    from llama_index_raganything.enrich.image_embedder import ImageEmbedder
     from llama_index_raganything.enrich.image_ocr import ImageOCR
     from llama_index_raganything.enrich.registry import ProcessorOptions, register_modality, register_processor
     from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
@@ -79,8 +80,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.index.index import RAGAnythingIndex
     from llama_index_raganything.ingestion.pipeline import Ingestion
     from llama_index_raganything.ingestion.report import IngestionReport
-    from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
-    from llama_index_raganything.models.dashscope.embedding.text import DashScopeTextEmbedding
+    from llama_index_raganything.models.dashscope.embedding import DashScopeMultiModalEmbedding, DashScopeTextEmbedding
     from llama_index_raganything.models.dashscope.models import (
         DashScopeModels,
         dashscope_llm,
@@ -88,7 +88,6 @@ if TYPE_CHECKING:
         dashscope_vlm,
     )
     from llama_index_raganything.models.dashscope.rerank import DashScopeRerank
-    from llama_index_raganything.models.image_embedder import ImageEmbedder
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
     from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
     from llama_index_raganything.node_parser.placed_splitter import PlacedSplitter
@@ -125,9 +124,9 @@ _HOMES = {
     "AttachedQuery": "attachments.query",
     "Citation": "query_engine.citations",
     "DashScopeModels": "models.dashscope.models",
-    "DashScopeMultiModalEmbedding": "models.dashscope.embedding.multimodal",
+    "DashScopeMultiModalEmbedding": "models.dashscope.embedding",
     "DashScopeRerank": "models.dashscope.rerank",
-    "DashScopeTextEmbedding": "models.dashscope.embedding.text",
+    "DashScopeTextEmbedding": "models.dashscope.embedding",
     "Element": "elements",
     "ElementDescriber": "enrich.describers.base",
     "ElementProcessor": "enrich.base",
@@ -145,7 +144,7 @@ _HOMES = {
     "GraphRetriever": "retrievers.evidence.graph",
     "ImageAttachment": "attachments.types",
     "ImageDescriber": "enrich.describers.image",
-    "ImageEmbedder": "models.image_embedder",
+    "ImageEmbedder": "enrich.image_embedder",
     "ImageOCR": "enrich.image_ocr",
     "Ingestion": "ingestion.pipeline",
     "IngestionReport": "ingestion.report",

@@ -160,7 +160,7 @@ def named_models(arguments: argparse.Namespace, settings: RAGAnythingSettings) -
         ConfigurationError: A name cannot be used.
         MissingDependencyError: The extra ``[openai]`` is not installed.
     """
-    from llama_index_raganything.models.named import named_embed_model, named_llm
+    from llama_index_raganything.models.defaults import named_embed_model, named_llm
 
     chosen: dict[str, Any] = {}
     if arguments.llm is not None:

@@ -16,8 +16,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
-from llama_index_raganything.enrich.describers.base import described_text, with_text
-from llama_index_raganything.enrich.describers.cache import AnswerCache
+from llama_index_raganything.enrich.describers.base import AnswerCache, described_text, with_text
 from llama_index_raganything.enrich.describers.image import image_source, joined_repeats
 from llama_index_raganything.images import image_bytes, image_digest, open_upright
 from llama_index_raganything.nodes import NodeView

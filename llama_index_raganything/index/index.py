@@ -22,8 +22,7 @@ from llama_index_raganything._arguments import argument_names, refuse_unknown, s
 from llama_index_raganything._pickling import PickledWithoutSecrets
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.enrich.base import ElementProcessor
-from llama_index_raganything.enrich.config import reader_options_from_config
-from llama_index_raganything.enrich.registry import ProcessorOptions
+from llama_index_raganything.enrich.registry import ProcessorOptions, reader_options_from_config
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.extraction.triples import TripleExtractor
 from llama_index_raganything.index.knowledge_base import (

@@ -15,17 +15,20 @@ from llama_index.core.llms import LLM
 from llama_index_raganything.config import DEFAULT_WORKING_DIR, RAGAnythingSettings
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementProcessor
-from llama_index_raganything.enrich.config import processors_from_config
 from llama_index_raganything.enrich.equation_words import EquationWords
 from llama_index_raganything.enrich.image_ocr import ImageOCR
-from llama_index_raganything.enrich.registry import ProcessorOptions, make_processors, registered_content_types
+from llama_index_raganything.enrich.registry import (
+    ProcessorOptions,
+    make_processors,
+    processors_from_config,
+    registered_content_types,
+)
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.extraction.triples import TripleExtractor
 from llama_index_raganything.ingestion.embedding import embedding_name
 from llama_index_raganything.ingestion.layers import GraphLayer, ImageLayer, Layer, TableLayer
-from llama_index_raganything.models.defaults import resolve_embed_model
-from llama_index_raganything.models.named import named_llm
+from llama_index_raganything.models.defaults import named_llm, resolve_embed_model
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
 from llama_index_raganything.readers.sources.folders import FolderRules
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph

@@ -17,6 +17,7 @@ from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.graph_stores.types import EntityNode, Relation
 from llama_index.core.schema import BaseNode
 
+from llama_index_raganything.enrich.image_embedder import ImageEmbedder, model_name
 from llama_index_raganything.errors import SchemaMismatchError
 from llama_index_raganything.graph.extraction.described_entities import (
     belonging,
@@ -28,7 +29,6 @@ from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.extraction.merging import ExtractedTriples
 from llama_index_raganything.graph.extraction.triples import TripleExtractor
 from llama_index_raganything.graph.facts import NodeFacts
-from llama_index_raganything.models.image_embedder import ImageEmbedder, model_name
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.metadata_filters import of_documents
 from llama_index_raganything.stores.nodes.visual import MilvusVisualStore

@@ -25,7 +25,7 @@ from llama_index_raganything.attachments.query import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
-from llama_index_raganything.models.vision import supports_images
+from llama_index_raganything.models.model_names import supports_images
 from llama_index_raganything.query_engine import prompts
 from llama_index_raganything.query_engine.context.images import DEFAULT_MAX_IMAGES, ImageFiles
 from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer

@@ -23,9 +23,9 @@ from llama_index.core.vector_stores.types import (
 )
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.enrich.image_embedder import model_name, vector_problem
 from llama_index_raganything.errors import ConfigurationError, NodeValueError, SchemaMismatchError
-from llama_index_raganything.models.image_embedder import model_name, vector_problem
-from llama_index_raganything.models.image_sources import Fetch, ImageSource, model_input, source_of_value
+from llama_index_raganything.images import Fetch, ImageSource, model_input, source_of_value
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.questions.question import understand
 from llama_index_raganything.retrievers.fusion import RRF_K, fuse_by_rank

@@ -20,6 +20,7 @@ from retriever_suite import RetrieverSuite, corpus_nodes, found, only
 
 from llama_index_raganything.attachments.query import AttachedQuery
 from llama_index_raganything.attachments.types import ImageAttachment
+from llama_index_raganything.enrich.image_embedder import ImageEmbedder
 from llama_index_raganything.errors import (
     BlockedSourceError,
     ConfigurationError,
@@ -29,7 +30,6 @@ from llama_index_raganything.errors import (
     SchemaMismatchError,
     SourceError,
 )
-from llama_index_raganything.models.image_embedder import ImageEmbedder
 from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
 from llama_index_raganything.retrievers.fusion import FusionRetriever
 from llama_index_raganything.retrievers.visual import VISUAL_ROUTES_KEY, VisualRetriever, asks_for_picture

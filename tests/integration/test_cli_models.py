@@ -133,7 +133,7 @@ def test_an_empty_name_of_a_model_is_refused(cli, folder):
 
 
 def test_the_dimension_is_asked_and_kept(tmp_path, server, folder):
-    from llama_index_raganything.models.named import named_embed_model
+    from llama_index_raganything.models.defaults import named_embed_model
 
     embed_model = named_embed_model(f"openai-like:my-embed@{server.url}")
     options = {"uri": str(tmp_path / "d.db"), "working_dir": tmp_path / "d", "embed_model": embed_model}

@@ -9,7 +9,7 @@ import llama_index_raganything
 from llama_index_raganything import RAGAnythingIndex, RAGAnythingSettings
 from llama_index_raganything.cli import commands, main
 from llama_index_raganything.errors import ConfigurationError, DashScopeAuthenticationError
-from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
+from llama_index_raganything.models.dashscope.embedding import DashScopeMultiModalEmbedding
 from llama_index_raganything.models.dashscope.models import dashscope_vlm
 from llama_index_raganything.testing import DashScopeServer, Fault, HashEmbedding, ScriptedTextLLM
 

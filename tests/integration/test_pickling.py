@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from llama_index_raganything import ConfigurationError, RAGAnythingIndex, RAGAnythingSettings, StoreLockedError
-from llama_index_raganything.models.named import named_llm
+from llama_index_raganything.models.defaults import named_llm
 from llama_index_raganything.testing import ColorEmbedding, HashEmbedding, ScriptedChatLLM
 
 SECRET = "sk-very-secret-0123456789"

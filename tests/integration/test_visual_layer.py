@@ -10,9 +10,9 @@ from PIL import Image
 from reportlab.pdfgen import canvas
 
 from llama_index_raganything import RAGAnythingIndex
+from llama_index_raganything.enrich.image_embedder import ImageEmbedder
 from llama_index_raganything.errors import SchemaMismatchError
 from llama_index_raganything.ingestion.layers import ImageLayer, Layer
-from llama_index_raganything.models.image_embedder import ImageEmbedder
 from llama_index_raganything.retrievers.visual import VisualRetriever
 from llama_index_raganything.stores.nodes.visual import MilvusVisualStore, visual_store_beside
 from llama_index_raganything.testing import ColorEmbedding, HashEmbedding

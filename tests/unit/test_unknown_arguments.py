@@ -19,7 +19,7 @@ from llama_index_raganything import (
 )
 from llama_index_raganything._arguments import argument_names
 from llama_index_raganything.cli import main
-from llama_index_raganything.models.dashscope.chat.llm import DashScopeLLM
+from llama_index_raganything.models.dashscope.chat import DashScopeLLM
 
 ROOT = package.__name__
 PIPELINE = "LlamaIndex's own method: it hands the arguments of a pipeline to all transformations"

@@ -22,10 +22,9 @@ from llama_index_raganything.errors import (
     SourceError,
     UnsupportedFormatError,
 )
-from llama_index_raganything.images import MAX_PIXELS, fit_image, image_digest
+from llama_index_raganything.images import MAX_PIXELS, fit_image, image_digest, source_of_node
 from llama_index_raganything.models.defaults import resolve_vision_llm
-from llama_index_raganything.models.image_sources import source_of_node
-from llama_index_raganything.models.vision import supports_images
+from llama_index_raganything.models.model_names import supports_images
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.tables.read import pipe_tables
 

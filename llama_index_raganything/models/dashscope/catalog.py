@@ -10,6 +10,7 @@ Names that are not known get the most careful limits; every one of them can be o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar
@@ -181,3 +182,37 @@ def _found(name: str, models: Mapping[str, _Model]) -> _Model | None:
 _CHATS: Final = _by_name(_CHAT_MODELS)
 _EMBEDDINGS: Final = _by_name(_EMBEDDING_MODELS)
 _RERANKS: Final = _by_name(_RERANK_MODELS)
+
+_PIECE: Final = re.compile(r"[A-Za-z]{1,20}|\s+|.", re.DOTALL)
+_LETTERS_PER_TOKEN: Final = 4
+
+
+def estimate_tokens(text: str) -> int:
+    """Return an upper estimate of a text's tokens."""
+    return sum(_tokens_of(piece.group()) for piece in _PIECE.finditer(text))
+
+
+def cut_to_tokens(text: str, limit: int) -> str:
+    """Return the beginning of a text that surely has no more tokens than a limit.
+
+    Returns:
+        The text itself where it fits; else it ends before a word.
+    """
+    if len(text.encode("utf-8", "replace")) <= limit:
+        return text  # No tokenizer makes more tokens than bytes.
+    count = 0
+    for piece in _PIECE.finditer(text):
+        count += _tokens_of(piece.group())
+        if count > limit:
+            return text[: piece.start()]
+    return text
+
+
+def _tokens_of(piece: str) -> int:
+    if piece.isspace():
+        # One blank goes with the word behind it; runs of others have tokens of their own.
+        return 0 if piece == " " else 1
+    if piece.isascii():
+        return -(-len(piece) // _LETTERS_PER_TOKEN)
+    # Letters beyond Chinese, such as emoji, may be made of bytes.
+    return 1 if "\u0080" <= piece <= "\u9fff" else 3

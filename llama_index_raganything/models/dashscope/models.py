@@ -11,14 +11,14 @@ from llama_index.core.llms import LLM
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.models.dashscope.api.client import MULTIMODAL_EMBEDDING_PATH, TEXT_EMBEDDING_PATH
-from llama_index_raganything.models.dashscope.api.credentials import resolve_api_key
-from llama_index_raganything.models.dashscope.api.endpoints import (
+from llama_index_raganything.models.dashscope.catalog import chat_model, embedding_model, is_known_chat_model
+from llama_index_raganything.models.dashscope.client import MULTIMODAL_EMBEDDING_PATH, TEXT_EMBEDDING_PATH
+from llama_index_raganything.models.dashscope.endpoints import (
     Endpoints,
     announce_correction,
     announce_unused_region,
+    resolve_api_key,
 )
-from llama_index_raganything.models.dashscope.catalog import chat_model, embedding_model, is_known_chat_model
 
 if TYPE_CHECKING:
     from llama_index.llms.openai_like import OpenAILike
@@ -30,14 +30,14 @@ def dashscope_llm(model: str = "qwen-max", **kwargs: Any) -> OpenAILike:
     """Return a chat model of DashScope.
 
     Args:
-        **kwargs: Those of :class:`~llama_index_raganything.models.dashscope.chat.llm.DashScopeLLM`.
+        **kwargs: Those of :class:`~llama_index_raganything.models.dashscope.chat.DashScopeLLM`.
 
     Raises:
         MissingDependencyError: The extra ``[dashscope]`` is not installed.
         ConfigurationError: An argument is wrong.
         DashScopeAuthenticationError: There is no key.
     """
-    from llama_index_raganything.models.dashscope.chat.llm import DashScopeLLM
+    from llama_index_raganything.models.dashscope.chat import DashScopeLLM
 
     return DashScopeLLM(model=model, **kwargs)
 
@@ -47,14 +47,14 @@ def dashscope_vlm(model: str = "qwen-vl-max", **kwargs: Any) -> OpenAILike:
 
     Args:
         model: Its name; one that is not known is believed to see.
-        **kwargs: Those of :class:`~llama_index_raganything.models.dashscope.chat.llm.DashScopeLLM`.
+        **kwargs: Those of :class:`~llama_index_raganything.models.dashscope.chat.DashScopeLLM`.
 
     Raises:
         MissingDependencyError: The extra ``[dashscope]`` is not installed.
         ConfigurationError: The model is known to see nothing, or an argument is wrong.
         DashScopeAuthenticationError: There is no key.
     """
-    from llama_index_raganything.models.dashscope.chat.llm import DashScopeLLM
+    from llama_index_raganything.models.dashscope.chat import DashScopeLLM
 
     known = chat_model(model)
     if is_known_chat_model(model) and not known.vision and kwargs.get("supports_images") is None:
@@ -128,8 +128,7 @@ def make_vision_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
 
 def make_embed_model(settings: RAGAnythingSettings) -> BaseEmbedding:
     """Make the embedding model of the settings, of the class that its name asks for."""
-    from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
-    from llama_index_raganything.models.dashscope.embedding.text import DashScopeTextEmbedding
+    from llama_index_raganything.models.dashscope.embedding import DashScopeMultiModalEmbedding, DashScopeTextEmbedding
 
     multimodal = embedding_model(settings.embed_model).multimodal
     if settings.aliyun_embed_url:

@@ -25,13 +25,11 @@ from llama_index_raganything.errors import (
     DashScopeError,
     DashScopePermissionError,
 )
-from llama_index_raganything.models.dashscope.api.client import FLAT_RERANK_PATH, RERANK_PATH, DashScopeConnection
-from llama_index_raganything.models.dashscope.api.credentials import resolve_api_key
-from llama_index_raganything.models.dashscope.api.endpoints import COMPATIBLE_API, Endpoints
-from llama_index_raganything.models.dashscope.api.failures import protocol_error
-from llama_index_raganything.models.dashscope.catalog import rerank_model
-from llama_index_raganything.models.dashscope.embedding.base import BLANK_TEXT
-from llama_index_raganything.models.dashscope.tokens import cut_to_tokens, estimate_tokens
+from llama_index_raganything.models.dashscope.catalog import cut_to_tokens, estimate_tokens, rerank_model
+from llama_index_raganything.models.dashscope.client import FLAT_RERANK_PATH, RERANK_PATH, DashScopeConnection
+from llama_index_raganything.models.dashscope.embedding import BLANK_TEXT
+from llama_index_raganything.models.dashscope.endpoints import COMPATIBLE_API, Endpoints, resolve_api_key
+from llama_index_raganything.models.dashscope.failures import protocol_error
 from llama_index_raganything.workers import map_in_threads
 
 logger = logging.getLogger(__name__)

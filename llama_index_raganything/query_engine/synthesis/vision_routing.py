@@ -20,7 +20,7 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from llama_index_raganything.attachments.query import AttachedQuery
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.images import MAX_PIXELS
-from llama_index_raganything.models.vision import supports_images
+from llama_index_raganything.models.model_names import supports_images
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.context.images import DEFAULT_MAX_IMAGES, MultimodalContextPostprocessor
 from llama_index_raganything.query_engine.context.page_context import PageContextPostprocessor, default_context_tokens

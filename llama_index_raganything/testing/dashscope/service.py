@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llama_index_raganything.testing.dashscope import replies
-from llama_index_raganything.testing.dashscope.answers import default_reply, relevance
-from llama_index_raganything.testing.dashscope.chat_checks import check_compatible_chat, check_native_chat
 from llama_index_raganything.testing.dashscope.checks import (
+    check_compatible_chat,
     check_compatible_embedding,
     check_multimodal_embedding,
+    check_native_chat,
     check_rerank,
     check_text_embedding,
     is_fused,
 )
 from llama_index_raganything.testing.dashscope.errors import algorithm_refusal
-from llama_index_raganything.testing.dashscope.replies import Reply, tokens_of
+from llama_index_raganything.testing.dashscope.replies import Reply, default_reply, relevance, tokens_of
 from llama_index_raganything.testing.dashscope.vectors import Vector, image_vector, mixed_vector, text_vector
 
 NATIVE_BASE: Final = "/api/v1"

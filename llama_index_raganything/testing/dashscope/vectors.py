@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from llama_index_raganything.testing.vectors import COLOURS, colour_words, colours_of, sample
+from llama_index_raganything.testing.embeddings import COLOURS, colour_words, colours_of, sample
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,7 +8,6 @@ from llama_index.core.schema import TextNode
 
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.enrich.base import ElementProcessor
-from llama_index_raganything.enrich.config import processors_from_config, reader_options_from_config
 from llama_index_raganything.enrich.describers.base import ElementDescriber
 from llama_index_raganything.enrich.describers.equation import EquationDescriber
 from llama_index_raganything.enrich.describers.image import ImageDescriber
@@ -16,6 +15,8 @@ from llama_index_raganything.enrich.describers.table import TableDescriber
 from llama_index_raganything.enrich.registry import (
     ProcessorOptions,
     make_processors,
+    processors_from_config,
+    reader_options_from_config,
     register_processor,
     registered_content_types,
     unregister_processor,

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from llama_index_raganything.enrich.describers.cache import AnswerCache
+from llama_index_raganything.enrich.describers.base import AnswerCache
 
 KEY = "0f" * 16
 

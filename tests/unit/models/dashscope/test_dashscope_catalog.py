@@ -2,8 +2,13 @@
 
 import pytest
 
-from llama_index_raganything.models.dashscope.catalog import chat_model, embedding_model, rerank_model
-from llama_index_raganything.models.dashscope.tokens import cut_to_tokens, estimate_tokens
+from llama_index_raganything.models.dashscope.catalog import (
+    chat_model,
+    cut_to_tokens,
+    embedding_model,
+    estimate_tokens,
+    rerank_model,
+)
 
 
 def names_of(models):

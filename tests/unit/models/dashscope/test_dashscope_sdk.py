@@ -6,8 +6,7 @@ import io
 import pytest
 from PIL import Image
 
-from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
-from llama_index_raganything.models.dashscope.embedding.text import DashScopeTextEmbedding
+from llama_index_raganything.models.dashscope.embedding import DashScopeMultiModalEmbedding, DashScopeTextEmbedding
 
 dashscope = pytest.importorskip("dashscope")
 

@@ -10,9 +10,8 @@ from pydantic import SecretStr
 
 from llama_index_raganything import RAGAnythingSettings, errors
 from llama_index_raganything.models import defaults
-from llama_index_raganything.models.dashscope.api import endpoints
-from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
-from llama_index_raganything.models.dashscope.embedding.text import DashScopeTextEmbedding
+from llama_index_raganything.models.dashscope import endpoints
+from llama_index_raganything.models.dashscope.embedding import DashScopeMultiModalEmbedding, DashScopeTextEmbedding
 from llama_index_raganything.models.dashscope.models import (
     dashscope_models,
     make_embed_model,
@@ -119,7 +118,7 @@ def test_a_missing_extra_is_said_and_answers_are_quotes(seed, monkeypatch, caplo
     import sys
 
     monkeypatch.setitem(sys.modules, "llama_index.llms.openai_like", None)
-    monkeypatch.delitem(sys.modules, "llama_index_raganything.models.dashscope.chat.llm", raising=False)
+    monkeypatch.delitem(sys.modules, "llama_index_raganything.models.dashscope.chat", raising=False)
     with caplog.at_level(logging.WARNING):
         assert resolve_llm(None, seed) is None
     assert "llama-index-raganything[dashscope]" in caplog.text

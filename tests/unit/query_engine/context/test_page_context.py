@@ -28,7 +28,7 @@ from reportlab.pdfgen.canvas import Canvas
 from llama_index_raganything.documents.packing import elements_to_document
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.models.vision import supports_images
+from llama_index_raganything.models.model_names import supports_images
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
 from llama_index_raganything.query_engine.citations import number_texts
 from llama_index_raganything.query_engine.context.images import MultimodalContextPostprocessor

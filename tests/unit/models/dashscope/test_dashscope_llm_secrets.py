@@ -10,7 +10,7 @@ from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from pydantic import SecretStr
 
 from llama_index_raganything.errors import DashScopeAuthenticationError
-from llama_index_raganything.models.dashscope.chat.llm import DashScopeLLM
+from llama_index_raganything.models.dashscope.chat import DashScopeLLM
 from llama_index_raganything.models.dashscope.models import dashscope_llm, dashscope_vlm
 from llama_index_raganything.testing import DashScopeServer
 

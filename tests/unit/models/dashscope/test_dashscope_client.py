@@ -13,10 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from llama_index_raganything import errors
-from llama_index_raganything.models.dashscope.api import retry
-from llama_index_raganything.models.dashscope.api.client import TEXT_EMBEDDING_PATH, DashScopeClient
-from llama_index_raganything.models.dashscope.api.endpoints import Endpoints
-from llama_index_raganything.models.dashscope.api.retry import RetryPolicy
+from llama_index_raganything.models.dashscope import client as client_module
+from llama_index_raganything.models.dashscope.client import TEXT_EMBEDDING_PATH, DashScopeClient, RetryPolicy
+from llama_index_raganything.models.dashscope.endpoints import Endpoints
 from llama_index_raganything.testing import Fault
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
@@ -145,7 +144,7 @@ def test_a_wrong_key_is_an_authentication_error(server):
 
 def test_waits_grow_are_spread_and_obey_the_service(server, monkeypatch):
     waits = []
-    monkeypatch.setattr(retry, "time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr(client_module, "time", SimpleNamespace(sleep=waits.append))
     for _ in range(20):
         server.fail(Fault(status=503, code="ModelUnavailable"), times=4, route=ROUTE)
         client_of(server, max_retries=4).post(TEXT_EMBEDDING_PATH, BODY)

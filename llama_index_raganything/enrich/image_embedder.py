@@ -28,7 +28,7 @@ from llama_index_raganything.errors import (
     PartialEmbeddingError,
     RAGAnythingError,
 )
-from llama_index_raganything.models.image_sources import (
+from llama_index_raganything.images import (
     MAX_EMBED_BYTES,
     MAX_EMBED_PIXELS,
     Fetch,

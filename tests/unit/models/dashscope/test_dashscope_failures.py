@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from llama_index_raganything import errors
-from llama_index_raganything.models.dashscope.api.failures import (
+from llama_index_raganything.models.dashscope.failures import (
     error_from_exception,
     error_from_response,
     is_transient,

@@ -14,8 +14,8 @@ from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.schema import ImageDocument, ImageNode, MediaResource, Node, TextNode
 from PIL import Image
 
+from llama_index_raganything.enrich.image_embedder import ImageEmbedder
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.models.image_embedder import ImageEmbedder
 from llama_index_raganything.testing import ColorEmbedding
 
 RED, GREEN, BLUE = (220, 30, 30), (40, 160, 60), (40, 70, 210)

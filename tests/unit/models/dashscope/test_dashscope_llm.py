@@ -25,10 +25,9 @@ from llama_index_raganything.errors import (
     MissingDependencyError,
     SourceError,
 )
-from llama_index_raganything.models.dashscope.chat.llm import DashScopeLLM
-from llama_index_raganything.models.dashscope.chat.messages import documented_tools
+from llama_index_raganything.models.dashscope.chat import DashScopeLLM, documented_tools
 from llama_index_raganything.models.dashscope.models import dashscope_llm, dashscope_vlm
-from llama_index_raganything.models.vision import supports_images
+from llama_index_raganything.models.model_names import supports_images
 from llama_index_raganything.testing import DashScopeServer, Fault
 
 HOSTILE = [

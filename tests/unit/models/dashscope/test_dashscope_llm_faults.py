@@ -10,7 +10,7 @@ import traceback
 import pytest
 
 from llama_index_raganything import errors
-from llama_index_raganything.models.dashscope.chat.llm import DashScopeLLM
+from llama_index_raganything.models.dashscope.chat import DashScopeLLM
 from llama_index_raganything.models.dashscope.models import dashscope_llm
 from llama_index_raganything.testing import Fault
 
@@ -27,7 +27,7 @@ def server(server):
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     """Full jitter waits up to half a second; the length of the waits is tested with the retry layer."""
-    monkeypatch.setattr("llama_index_raganything.models.dashscope.api.retry.random.uniform", lambda low, high: low)
+    monkeypatch.setattr("llama_index_raganything.models.dashscope.client.random.uniform", lambda low, high: low)
 
 
 def made(server, **options):

@@ -16,10 +16,12 @@ from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaRes
 from PIL import Image
 
 from llama_index_raganything import errors
-from llama_index_raganything.models.dashscope.embedding import batches
-from llama_index_raganything.models.dashscope.embedding.multimodal import DashScopeMultiModalEmbedding
-from llama_index_raganything.models.dashscope.embedding.text import DashScopeTextEmbedding
-from llama_index_raganything.models.image_embedder import ImageEmbedder
+from llama_index_raganything.enrich.image_embedder import ImageEmbedder
+from llama_index_raganything.models.dashscope import embedding_batches as batches
+from llama_index_raganything.models.dashscope.embedding import (
+    DashScopeMultiModalEmbedding,
+    DashScopeTextEmbedding,
+)
 from llama_index_raganything.testing import DashScopeServer, Fault
 
 pytestmark = pytest.mark.usefixtures("quick_retries")

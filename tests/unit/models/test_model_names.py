@@ -6,9 +6,14 @@ import sys
 import pytest
 
 from llama_index_raganything import ConfigurationError, MissingDependencyError, RAGAnythingSettings
-from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm, resolve_vision_llm
+from llama_index_raganything.models.defaults import (
+    named_embed_model,
+    named_llm,
+    resolve_embed_model,
+    resolve_llm,
+    resolve_vision_llm,
+)
 from llama_index_raganything.models.model_names import ModelName, address_of
-from llama_index_raganything.models.named import named_embed_model, named_llm
 
 SECRET = "sk-secret-0123456789"
 

@@ -1,4 +1,4 @@
-"""Which inputs go into which request, and what becomes of them. Pure: nothing is sent from here.
+"""Which inputs go into which request, the requests several at a time, and what becomes of each input.
 
 Workers, threads or tasks, take inputs from one :class:`EmbeddingBatch` until there are none left. A request is filled
 until the model's limit of inputs or of bytes is met; what was too much goes back for the next one, so that no request
@@ -7,6 +7,7 @@ is sent that a fuller one would have saved.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import threading
@@ -25,7 +26,9 @@ from llama_index_raganything.errors import (
     PartialEmbeddingError,
     RAGAnythingError,
 )
-from llama_index_raganything.models.dashscope.api.failures import protocol_error
+from llama_index_raganything.models.dashscope.client import DashScopeClient
+from llama_index_raganything.models.dashscope.failures import protocol_error
+from llama_index_raganything.workers import map_in_threads
 
 MAX_REQUEST_BYTES: Final = 6_000_000
 """Bytes of the inputs of a request: the gateway takes 6,291,456 for all of it ("Exceeded limit on max bytes to
@@ -357,3 +360,85 @@ def _check_lengths(vectors: dict[int, Embedding], wanted: int, request_id: str) 
 def _reason(error: RAGAnythingError) -> tuple[type[RAGAnythingError], str]:
     """Return what equal failures of several requests share; the request's id is not among it."""
     return type(error), error.code or error.message if isinstance(error, DashScopeError) else str(error)
+
+
+_READ_AHEAD: Final = 2
+"""Requests whose images are made ready while others are on their way."""
+
+
+class EmbeddingSender:
+    """Sends calls with a bounded number of requests at the same time, over all calls.
+
+    Args:
+        client: Posts requests; its limit is kept.
+    """
+
+    def __init__(self, client: DashScopeClient) -> None:
+        self.client = client
+
+    def run(self, call: EmbeddingCall) -> list[Embedding]:
+        """Embed the inputs of a call, and block until all vectors are there.
+
+        Returns:
+            One vector per input, in order.
+
+        Raises:
+            PartialEmbeddingError: Some inputs failed.
+            RAGAnythingError: All inputs failed.
+        """
+        batch = EmbeddingBatch(call)
+        workers = self._workers(call)
+        if workers == 1:
+            self._work(batch)
+        else:
+            map_in_threads(self._work, [batch] * workers, workers)
+        return batch.result()
+
+    async def arun(self, call: EmbeddingCall) -> list[Embedding]:
+        """Embed the inputs of a call without blocking the event loop; see :meth:`run`.
+
+        Returns:
+            One vector per input, in order.
+        """
+        batch = EmbeddingBatch(call)
+        tasks = [asyncio.create_task(self._awork(batch)) for _ in range(self._workers(call))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            # gather() leaves the others running when one raises what is no failure of a request.
+            for task in tasks:
+                task.cancel()
+        return batch.result()
+
+    def _work(self, batch: EmbeddingBatch) -> None:
+        while request := batch.next_request():
+            with self.client.limit.threads:
+                if batch.ended:
+                    return
+                try:
+                    answer = self.client.post(batch.call.path, request.body)
+                except DashScopeError as error:
+                    batch.fail(request, error)
+                    continue
+            batch.succeed(request, answer)
+
+    async def _awork(self, batch: EmbeddingBatch) -> None:
+        while request := await self._next_request(batch):
+            async with self.client.limit.tasks:
+                if batch.ended:
+                    return
+                try:
+                    answer = await self.client.apost(batch.call.path, request.body)
+                except DashScopeError as error:
+                    batch.fail(request, error)
+                    continue
+            batch.succeed(request, answer)
+
+    async def _next_request(self, batch: EmbeddingBatch) -> EmbeddingRequest | None:
+        if batch.call.reads_files:
+            return await asyncio.to_thread(batch.next_request)
+        return batch.next_request()
+
+    def _workers(self, call: EmbeddingCall) -> int:
+        ahead = _READ_AHEAD if call.reads_files else 0
+        return min(self.client.limit.max_concurrency + ahead, call.requests)

@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 
-from llama_index_raganything.models.dashscope.api.http import ConcurrencyLimit
+from llama_index_raganything.models.dashscope.client import ConcurrencyLimit
 
 
 class Crowd:

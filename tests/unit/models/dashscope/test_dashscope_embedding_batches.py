@@ -3,8 +3,8 @@
 import pytest
 
 from llama_index_raganything import errors
-from llama_index_raganything.models.dashscope.embedding import batches
-from llama_index_raganything.models.dashscope.embedding.batches import (
+from llama_index_raganything.models.dashscope import embedding_batches as batches
+from llama_index_raganything.models.dashscope.embedding_batches import (
     EmbeddingBatch,
     EmbeddingCall,
     blames_an_input,

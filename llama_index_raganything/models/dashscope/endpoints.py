@@ -1,19 +1,23 @@
-"""Where DashScope is: the bases of its native and its OpenAI-compatible protocol, from whatever the user has.
+"""Where DashScope is, and the key: hosts, the bases of its two protocols, and where its API key comes from.
 
-People hold full routes (``.../compatible-mode/v1/chat/completions``), bases, or hosts. Each model has its own route,
-so what is taken of a URL is where the service is; the route follows from the model.
+Users have full routes (``.../compatible-mode/v1/chat/completions``), bases, or hosts. Each model has its own route, so
+only the place of the service is taken from a URL; the route follows from the model.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from llama_index_raganything.errors import ConfigurationError
+from pydantic import SecretStr
+
+from llama_index_raganything.errors import ConfigurationError, DashScopeAuthenticationError
 
 logger = logging.getLogger(__name__)
 _announced: set[tuple[str, str]] = set()
@@ -180,3 +184,56 @@ def _host_of(region: str, workspace: str | None) -> str:
         )
         raise ConfigurationError(message)
     return _HOSTS[region]
+
+
+API_KEY_VARIABLE: Final = "DASHSCOPE_API_KEY"
+
+_FILE_VARIABLE: Final = "DASHSCOPE_API_KEY_FILE_PATH"
+_PLACEHOLDER: Final = re.compile(r"(?:sk-)?(?:your[ _-].*key|<.*>|[x.*_-]{3,}$|change_?me)", re.IGNORECASE)
+
+
+def resolve_api_key(api_key: str | SecretStr | None = None) -> SecretStr:
+    """Return the API key to use.
+
+    Args:
+        api_key: The caller's; else ``DASHSCOPE_API_KEY``, else the key file of the ``dashscope`` SDK
+            (``DASHSCOPE_API_KEY_FILE_PATH`` or ``~/.dashscope/api_key``).
+
+    Returns:
+        The key.
+
+    Raises:
+        DashScopeAuthenticationError: There is none, or it is the placeholder of an example.
+    """
+    given = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    key = (given or os.environ.get(API_KEY_VARIABLE) or _key_of_file()).strip().strip("'\"").strip()
+    if not key or is_placeholder(key):
+        found = "is the placeholder of an example" if key else "was not found"
+        message = (
+            f"DashScope's API key {found}; put your key into {API_KEY_VARIABLE}, or pass api_key. Keys are made in "
+            "Alibaba Cloud Model Studio and work in one region only."
+        )
+        raise DashScopeAuthenticationError(message)
+    if not key.isascii() or not key.isprintable() or " " in key:
+        message = f"DashScope's API key holds blanks or signs that no key has; check {API_KEY_VARIABLE}."
+        raise DashScopeAuthenticationError(message)
+    return SecretStr(key)
+
+
+def is_placeholder(key: str) -> bool:
+    """Return whether a key is what examples write in place of one, such as ``your_api_key_here``.
+
+    Args:
+        key: The key as written.
+    """
+    return bool(_PLACEHOLDER.match(key))
+
+
+def _key_of_file() -> str:
+    """Return the key that the SDK's command line has stored, without importing the SDK, which takes seconds."""
+    named = os.environ.get(_FILE_VARIABLE)
+    path = Path(named).expanduser() if named else Path.home() / ".dashscope" / "api_key"
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError, RuntimeError):  # Path.home() raises RuntimeError where there is none.
+        return ""

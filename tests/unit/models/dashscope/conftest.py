@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from llama_index_raganything.models.dashscope.api import retry
+from llama_index_raganything.models.dashscope import client
 from llama_index_raganything.testing import DashScopeServer
 
 
@@ -28,5 +28,7 @@ def quick_retries(monkeypatch):
     """Wait a hundredth of what the policy says."""
     # The module's names, not the functions: the server sleeps too.
     sleep, asleep = time.sleep, asyncio.sleep
-    monkeypatch.setattr(retry, "time", SimpleNamespace(sleep=lambda seconds: sleep(seconds / 100)))
-    monkeypatch.setattr(retry, "asyncio", SimpleNamespace(sleep=lambda seconds: asleep(seconds / 100)))
+    monkeypatch.setattr(client, "time", SimpleNamespace(sleep=lambda seconds: sleep(seconds / 100)))
+    monkeypatch.setattr(
+        client, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": lambda seconds: asleep(seconds / 100)})
+    )

@@ -7,9 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from llama_index_raganything.errors import ConfigurationError, DashScopeAuthenticationError
-from llama_index_raganything.models.dashscope.api import endpoints
-from llama_index_raganything.models.dashscope.api.credentials import resolve_api_key
-from llama_index_raganything.models.dashscope.api.endpoints import Endpoints
+from llama_index_raganything.models.dashscope import endpoints
+from llama_index_raganything.models.dashscope.endpoints import Endpoints, resolve_api_key
 
 BEIJING = Endpoints("https://dashscope.aliyuncs.com/api/v1", "https://dashscope.aliyuncs.com/compatible-mode/v1")
 

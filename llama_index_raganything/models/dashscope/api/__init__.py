@@ -1,1 +1,0 @@
-"""DashScope's HTTP service: endpoints, credentials, clients, failures."""

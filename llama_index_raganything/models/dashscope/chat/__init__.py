@@ -1,1 +1,0 @@
-"""Chat with DashScope's models, over its OpenAI-compatible protocol."""

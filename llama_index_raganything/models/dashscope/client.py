@@ -1,0 +1,482 @@
+"""HTTP clients that retry, and calls of DashScope's native protocol: embeddings and rerank.
+
+Only 429 (unless the quota is used up) and 5xx are sent again, before anything of the answer has been handed on. A
+broken connection or a time-out is not: the service may have done the work, and charges for it. Retrying lives in
+``send``, below the OpenAI client and LlamaIndex, so that theirs can be off and nothing multiplies. The clients are
+subclasses of httpx's and not transports, because httpx ignores the proxies of the environment when it is given a
+transport.
+
+The ``dashscope`` SDK is not used: its base URL is one for the whole process, it returns errors as objects that callers
+forget to check, it does not retry, it uploads local images to a storage of Alibaba Cloud, and importing it takes over
+a second (dashscope 2.0.2). Tests compare the requests with those that the SDK sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import random
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+import httpx
+from llama_index.core.callbacks import CallbackManager
+from pydantic import BaseModel, Field, PrivateAttr, SecretStr
+from pydantic_core import from_json
+
+from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.models.dashscope.endpoints import Endpoints, resolve_api_key
+from llama_index_raganything.models.dashscope.failures import (
+    error_from_exception,
+    error_from_response,
+    is_transient,
+    protocol_error,
+    redirect_error,
+    retry_after_seconds,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When and after how long a request is sent again.
+
+    Attributes:
+        max_retries: Requests after the first one.
+        base_seconds: Longest wait before the first retry after 5xx; it doubles with each ("full jitter",
+            https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+        rate_limit_seconds: The same after 429: limits count by the second and by the minute.
+        max_seconds: Longest wait of all. A service that asks for more gets no further request.
+    """
+
+    max_retries: int = 2
+    base_seconds: float = 0.5
+    rate_limit_seconds: float = 2.0
+    max_seconds: float = 20.0
+
+    def seconds_before_retry(self, attempt: int, response: httpx.Response) -> float | None:
+        """Return how long to wait before the next request.
+
+        Args:
+            attempt: How many requests were sent again already.
+            response: An answer whose body has been read.
+
+        Returns:
+            Seconds; None when the answer is final.
+        """
+        if response.status_code < 400 or attempt >= self.max_retries:
+            return None
+        if not is_transient(error_from_response(response.status_code, response.content, response.headers)):
+            return None
+        asked = retry_after_seconds(response.headers)
+        if asked is not None:
+            # A little later than asked, and not all at the same moment.
+            return asked * random.uniform(1, 1.1) if asked <= self.max_seconds else None  # noqa: S311  # as below
+        base = self.rate_limit_seconds if response.status_code == 429 else self.base_seconds
+        return random.uniform(0, min(self.max_seconds, base * 2**attempt))  # noqa: S311  # spreads, protects nothing
+
+
+class RetryingClient(httpx.Client):
+    """An httpx client that retries as a policy says.
+
+    Args:
+        retry: The policy.
+        **options: Those of ``httpx.Client``.
+    """
+
+    def __init__(self, *, retry: RetryPolicy | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.retry = retry or RetryPolicy()
+
+    def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+        """Send a request, and again where that may help.
+
+        Args:
+            stream: Leave the body of a good answer unread.
+            **options: Those of ``httpx.Client.send``.
+
+        Returns:
+            The last answer; the body of an error has been read.
+        """
+        try:
+            attempt = 0
+            while True:
+                response = super().send(request, stream=stream, **options)
+                if response.status_code >= 400:
+                    response.read()
+                wait = self.retry.seconds_before_retry(attempt, response)
+                if wait is None:
+                    return response
+                response.close()
+                attempt += 1
+                _log(request, response, attempt, self.retry.max_retries, wait)
+                time.sleep(wait)
+        finally:
+            _forget_key(request)
+
+
+class AsyncRetryingClient(httpx.AsyncClient):
+    """The async twin of :class:`RetryingClient`.
+
+    Args:
+        retry: The policy.
+        **options: Those of ``httpx.AsyncClient``.
+    """
+
+    def __init__(self, *, retry: RetryPolicy | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.retry = retry or RetryPolicy()
+
+    async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+        """Send a request, and again where that may help; see :meth:`RetryingClient.send`.
+
+        Args:
+            stream: Leave the body of a good answer unread.
+            **options: Those of ``httpx.AsyncClient.send``.
+
+        Returns:
+            The last answer; the body of an error has been read.
+        """
+        try:
+            attempt = 0
+            while True:
+                response = await super().send(request, stream=stream, **options)
+                if response.status_code >= 400:
+                    await response.aread()
+                wait = self.retry.seconds_before_retry(attempt, response)
+                if wait is None:
+                    return response
+                await response.aclose()
+                attempt += 1
+                _log(request, response, attempt, self.retry.max_retries, wait)
+                await asyncio.sleep(wait)
+        finally:
+            _forget_key(request)
+
+
+def _forget_key(request: httpx.Request) -> None:
+    # Errors and answers hold on to their request, and trackers of errors look into both.
+    request.headers.pop("authorization", None)
+
+
+def _log(request: httpx.Request, response: httpx.Response, attempt: int, max_retries: int, wait: float) -> None:
+    place = f"{request.url.host}{request.url.path}"
+    logger.info("%s answered %d; retry %d of %d in %.1f s", place, response.status_code, attempt, max_retries, wait)
+
+
+class ConcurrencyLimit:
+    """Bounds the requests at the same time; a copy made by pickling counts anew.
+
+    Args:
+        max_concurrency: Requests at the same time, of all threads, and of all tasks of one event loop.
+    """
+
+    _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+
+    def __init__(self, max_concurrency: int) -> None:
+        self.max_concurrency = max_concurrency
+        self._open()
+
+    @property
+    def threads(self) -> threading.BoundedSemaphore:
+        """What a thread holds while its request is on its way."""
+        return self._threads
+
+    @property
+    def tasks(self) -> asyncio.Semaphore:
+        """What a task of the running event loop holds while its request is on its way."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            # Semaphores know the loop that they waited in, so that one that has ended would stay for their sake.
+            for ended in [known for known in self._asynchronous if known.is_closed()]:
+                del self._asynchronous[ended]
+            return self._asynchronous.setdefault(loop, asyncio.Semaphore(self.max_concurrency))
+
+    def _open(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = threading.BoundedSemaphore(self.max_concurrency)
+        self._asynchronous = WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"max_concurrency": self.max_concurrency}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+
+_CONNECT_SECONDS = 10.0
+
+
+class HTTPClients:
+    """Opens clients when they are first needed; a copy made by pickling opens its own.
+
+    Args:
+        timeout: Seconds without a sign from the service after which a call fails.
+        max_retries: Requests that are sent again after 429 and 5xx.
+        max_concurrency: Connections that are kept open between calls.
+    """
+
+    _sync: RetryingClient | None
+    _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncRetryingClient]
+
+    def __init__(self, timeout: float = 60.0, max_retries: int = 2, max_concurrency: int = 8) -> None:
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self.max_concurrency = max_concurrency
+        self._forget()
+
+    def sync(self) -> RetryingClient:
+        """Return the client for calls that block; threads share it."""
+        with self._lock:
+            if self._sync is None or self._sync.is_closed:
+                self._sync = RetryingClient(**self._options())
+            return self._sync
+
+    def asynchronous(self) -> AsyncRetryingClient:
+        """Return the client of the running event loop: connections belong to the loop that opened them."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            # Connections know their loop, so that a loop that has ended would stay for the sake of its own client.
+            for ended in [known for known in self._asynchronous if known.is_closed()]:
+                del self._asynchronous[ended]
+            client = self._asynchronous.get(loop)
+            if client is None or client.is_closed:
+                client = self._asynchronous[loop] = AsyncRetryingClient(**self._options())
+            return client
+
+    def close(self) -> None:
+        """Close the blocking client; those of event loops end with their loops, or with :meth:`aclose`."""
+        with self._lock:
+            client, self._sync = self._sync, None
+        if client is not None:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the client of the running event loop."""
+        with self._lock:
+            client = self._asynchronous.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "timeout": self.timeout,
+            "max_retries": self.max_retries,
+            "max_concurrency": self.max_concurrency,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._sync = None
+        self._asynchronous = WeakKeyDictionary()
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "verify": _certificates(),
+            "retry": RetryPolicy(max_retries=self.max_retries),
+            # Waiting for a free connection is no sign of a slow service, so it has no limit.
+            "timeout": httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_SECONDS), pool=None),
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=max(1, self.max_concurrency)),
+        }
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Return what servers are checked against: reading it takes longer than an answer, so all clients share it."""
+    return httpx.create_ssl_context()
+
+
+TEXT_EMBEDDING_PATH = "/services/embeddings/text-embedding/text-embedding"
+MULTIMODAL_EMBEDDING_PATH = "/services/embeddings/multimodal-embedding/multimodal-embedding"
+RERANK_PATH = "/services/rerank/text-rerank/text-rerank"
+FLAT_RERANK_PATH = "/reranks"
+
+
+class DashScopeClient:
+    """Posts JSON to DashScope's native protocol and returns JSON, or raises a typed error.
+
+    Args:
+        endpoints: Where the service is.
+        timeout: Seconds without a sign from the service after which a call fails.
+        max_retries: Requests that are sent again after 429 and 5xx.
+        max_concurrency: Requests at the same time; callers keep to it through :attr:`limit`.
+    """
+
+    def __init__(
+        self,
+        api_key: SecretStr,
+        endpoints: Endpoints,
+        timeout: float = 60.0,
+        max_retries: int = 2,
+        max_concurrency: int = 8,
+    ) -> None:
+        self.endpoints = endpoints
+        self._api_key = api_key
+        self.limit = ConcurrencyLimit(max_concurrency)
+        self._clients = HTTPClients(timeout, max_retries, max_concurrency)
+
+    def url(self, path: str, base: str = "") -> str:
+        """Return the URL of a route.
+
+        Args:
+            path: The route below the base, with a slash in front.
+            base: Path of another base than the native one.
+        """
+        return (self.endpoints.beside(base) if base else self.endpoints.native) + path
+
+    def post(self, path: str, body: Mapping[str, Any], *, base: str = "") -> dict[str, Any]:
+        """Post a request.
+
+        Args:
+            path: The route below the base.
+            base: Path of another base than the native one.
+
+        Returns:
+            The answer.
+
+        Raises:
+            DashScopeError: It failed, after the retries; the subclass says why.
+        """
+        url = self.url(path, base)
+        try:
+            response = self._clients.sync().post(url, content=encoded(body), headers=self._headers())
+        except httpx.HTTPError as error:
+            raise error_from_exception(error, url) from error
+        return _answer(response)
+
+    async def apost(self, path: str, body: Mapping[str, Any], *, base: str = "") -> dict[str, Any]:
+        """Post a request without blocking the event loop; see :meth:`post`.
+
+        Args:
+            path: The route below the base.
+            base: Path of another base than the native one.
+
+        Returns:
+            The answer.
+        """
+        url = self.url(path, base)
+        try:
+            response = await self._clients.asynchronous().post(url, content=encoded(body), headers=self._headers())
+        except httpx.HTTPError as error:
+            raise error_from_exception(error, url) from error
+        return _answer(response)
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        self._clients.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        await self._clients.aclose()
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "authorization": f"Bearer {self._api_key.get_secret_value()}",
+            "content-type": "application/json",
+            "accept": "application/json",
+        }
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """Return a request as it is sent; what is no Unicode is sent as "?"."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    if response.status_code >= 400:
+        raise error_from_response(response.status_code, response.content, response.headers)
+    if response.status_code >= 300:
+        raise redirect_error(response.status_code, response.headers, str(response.request.url))
+    place = urlsplit(str(response.request.url)).path
+    try:
+        value = from_json(response.content)  # Three times as fast on vectors as the standard library.
+    except ValueError as error:
+        kind = response.headers.get("content-type", "no content type")
+        problem = f"{place} answered {response.status_code} without JSON ({kind})"
+        raise protocol_error(problem) from error
+    if not isinstance(value, dict):
+        problem = f"{place} answered with a {type(value).__name__} and not with an object"
+        raise protocol_error(problem)
+    if value.get("code") and not value.get("output"):
+        raise error_from_response(response.status_code, response.content, response.headers)
+    return value
+
+
+_connecting = threading.Lock()
+"""Held while a model opens its connection: threads that do it together would each count their own requests."""
+
+
+@strict_arguments
+class DashScopeConnection(BaseModel):
+    """Fields and connection of a model, to be mixed into one of LlamaIndex's components.
+
+    Args:
+        api_key: DashScope's key. Never shown, pickled or written.
+        api_base: Host, base or full route of the service; by default that of ``region`` and ``workspace``.
+        region: Region of the key; Beijing by default.
+        workspace: Workspace with an address of its own.
+        timeout: Seconds without a sign from the service after which a call fails.
+        max_retries: Requests that are sent again after 429 and 5xx.
+        max_concurrency: Requests at the same time, over all calls.
+    """
+
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="DashScope's API key.")
+    api_base: str | None = Field(default=None, description="Host, base or full route of the service.")
+    region: str | None = Field(default=None, description="Region of the key.")
+    workspace: str | None = Field(default=None, description="Workspace with an address of its own.")
+    timeout: float = Field(default=60.0, gt=0, description="Seconds to wait for a sign from the service.")
+    max_retries: int = Field(default=2, ge=0, description="Requests sent again after 429 and 5xx.")
+    max_concurrency: int = Field(default=4, ge=1, description="Requests at the same time.")
+
+    _client: DashScopeClient | None = PrivateAttr(default=None)
+
+    def close(self) -> None:
+        """Close the connections of blocking calls; the next call opens new ones."""
+        if self._client is not None:
+            self._client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _connected(self) -> DashScopeClient:
+        with _connecting:
+            if self._client is None:
+                self._client = DashScopeClient(
+                    # A copy made by pickling has none, and takes that of its environment.
+                    resolve_api_key(self.api_key),
+                    Endpoints.resolve(self.api_base, self.region, self.workspace),
+                    self.timeout,
+                    self.max_retries,
+                    self.max_concurrency,
+                )
+            return self._client
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: neither the key nor connections, nor who listens.
+
+        LlamaIndex's own form takes what it cannot pickle from the object itself (llama-index-core 0.14).
+        """
+        state = cast(dict[str, Any], BaseModel.__getstate__(self))
+        state["__dict__"] = {**state["__dict__"], "api_key": None, "callback_manager": CallbackManager([])}
+        state["__pydantic_private__"] = {**(state["__pydantic_private__"] or {}), "_client": None}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore it as it was; the key comes from the environment with the first call."""
+        BaseModel.__setstate__(self, state)

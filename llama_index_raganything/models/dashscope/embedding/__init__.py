@@ -1,1 +1,0 @@
-"""Text and multimodal embeddings of DashScope."""
