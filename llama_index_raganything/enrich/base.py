@@ -14,6 +14,7 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from llama_index.core.async_utils import run_jobs
@@ -30,17 +31,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Processed:
-    """What became of nodes.
+    """The outcome of processing nodes.
 
     Attributes:
         nodes: The nodes in their order; those of elements that were processed are new objects.
-        failures: Ids of the first nodes of elements that could not be processed, each with the reason.
-        unanswered: How many of them failed because a model gave no answer, so that a later run may do better.
+        changed: The new objects among them.
+        failures: Ids of nodes whose element could not be processed, each with the reason; of an element of several
+            nodes that of the first.
+        unanswered: Ids of those for which a model gave no answer, so that a later run may do better.
+        fatal: The error that ended the run, because every further element would have met it too.
     """
 
     nodes: list[BaseNode]
+    changed: list[BaseNode] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
-    unanswered: int = 0
+    unanswered: list[str] = field(default_factory=list)
+    fatal: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,10 @@ class ElementNodes:
     def content_type(self) -> str:
         """Its content type."""
         return NodeView(self.first).kind
+
+
+Outcome = Sequence[BaseNode] | Failure
+"""The new nodes of an element, or why there are none."""
 
 
 @strict_arguments
@@ -121,8 +131,8 @@ class ElementProcessor(TransformComponent):
         """
         elements = self._elements(nodes)
         progress = self._progress_text() if show_progress else ""
-        outcomes = map_in_threads(self._guarded, elements, self.max_workers, progress)
-        return _joined(nodes, elements, outcomes)
+        outcomes = map_in_threads(self._process_batch, self._batches(elements), self.max_workers, progress)
+        return self._joined(nodes, elements, outcomes)
 
     async def aprocess(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> Processed:
         """Process the elements among nodes; see :meth:`process`.
@@ -137,11 +147,11 @@ class ElementProcessor(TransformComponent):
         elements = self._elements(nodes)
         if not elements:
             return Processed(list(nodes))
-        jobs = [self._aguarded(element) for element in elements]
+        jobs = [self._aprocess_batch(batch) for batch in self._batches(elements)]
         outcomes = await run_jobs(
             jobs, show_progress=show_progress, workers=self.max_workers, desc=self._progress_text()
         )
-        return _joined(nodes, elements, outcomes)
+        return self._joined(nodes, elements, outcomes)
 
     def __call__(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> Sequence[BaseNode]:
         """Process the elements among nodes and log those that failed.
@@ -166,17 +176,46 @@ class ElementProcessor(TransformComponent):
         """Return what is processed, one after the other; a subclass may leave out or join some."""
         return elements_of(nodes, self.content_types)
 
-    def _guarded(self, element: ElementNodes) -> Sequence[BaseNode] | Failure:
+    def _batches(self, elements: Sequence[ElementNodes]) -> list[Sequence[ElementNodes]]:
+        """Return what is handed over at once; each element alone unless a subclass knows better."""
+        return [[element] for element in elements]
+
+    def _process_batch(self, batch: Sequence[ElementNodes]) -> list[Outcome]:
+        """Return the outcome of each element of a batch."""
+        return [self._guarded(element) for element in batch]
+
+    async def _aprocess_batch(self, batch: Sequence[ElementNodes]) -> list[Outcome]:
+        return [await self._aguarded(element) for element in batch]
+
+    def _guarded(self, element: ElementNodes) -> Outcome:
         try:
             return self._process_element(element)
         except Exception as error:  # noqa: BLE001  # clients of models and decoders raise anything; it is reported
             return Failure.of(error)
 
-    async def _aguarded(self, element: ElementNodes) -> Sequence[BaseNode] | Failure:
+    async def _aguarded(self, element: ElementNodes) -> Outcome:
         try:
             return await self._aprocess_element(element)
         except Exception as error:  # noqa: BLE001  # clients of models and decoders raise anything; it is reported
             return Failure.of(error)
+
+    def _joined(
+        self, nodes: Sequence[BaseNode], elements: Sequence[ElementNodes], outcomes: Sequence[Sequence[Outcome]]
+    ) -> Processed:
+        """Return the nodes with the outcome of each batch in them."""
+        result = Processed([])
+        made: dict[int, list[BaseNode]] = {}
+        for element, outcome in zip(elements, chain.from_iterable(outcomes), strict=True):
+            if isinstance(outcome, Failure):
+                ids = [element.parts[start].node_id for start in element.starts]
+                result.failures += [(node_id, outcome.reason) for node_id in ids]
+                result.unanswered += ids if outcome.kind is ErrorKind.TRANSIENT else []
+            else:
+                made.update(_placed(element.parts, list(outcome)))
+        for node in nodes:
+            result.nodes += made.get(id(node), [node])
+            result.changed += made.get(id(node), [])
+        return result
 
     def _logged(self, processed: Processed) -> list[BaseNode]:
         for node_id, reason in processed.failures:
@@ -232,21 +271,6 @@ def _is_next_part(parts: Sequence[BaseNode], node: BaseNode) -> bool:
     if not element_id or element_id != first.metadata.get("element_id"):
         return False
     return NodeView(node).kind == NodeView(first).kind and NodeView(node).text != NodeView(first).text
-
-
-def _joined(
-    nodes: Sequence[BaseNode], elements: Sequence[ElementNodes], outcomes: Sequence[Sequence[BaseNode] | Failure]
-) -> Processed:
-    failures: list[tuple[str, str]] = []
-    unanswered = 0
-    made: dict[int, list[BaseNode]] = {}
-    for element, outcome in zip(elements, outcomes, strict=True):
-        if isinstance(outcome, Failure):
-            failures.append((element.first.node_id, outcome.reason))
-            unanswered += outcome.kind is ErrorKind.TRANSIENT
-        else:
-            made.update(_placed(element.parts, list(outcome)))
-    return Processed([new for node in nodes for new in made.get(id(node), [node])], failures, unanswered)
 
 
 def _placed(parts: Sequence[BaseNode], made: list[BaseNode]) -> dict[int, list[BaseNode]]:

@@ -301,12 +301,12 @@ class ImageLayer:
 
         Raises:
             SchemaMismatchError: The model's vectors have another length than the stored ones.
-            RAGAnythingError: Every further image would fail for the same reason.
+            Exception: Every further image would fail for the same reason.
         """
         result = self.embedder.process(nodes)
-        if result.final is not None:
-            raise result.final
-        for node in result.embedded[:1]:
+        if result.fatal is not None:
+            raise result.fatal
+        for node in result.changed[:1]:
             length = len(node.embedding or ())
             if self.store.dim is not None and length != self.store.dim:
                 message = (
@@ -315,7 +315,7 @@ class ImageLayer:
                     "made with, or overwrite the collection."
                 )
                 raise SchemaMismatchError(message)
-        return ImageRecords(result.embedded, result.failures, result.unanswered)
+        return ImageRecords(result.changed, result.failures, result.unanswered)
 
     def write(self, doc_id: str, records: ImageRecords, *, again: bool = False) -> None:
         """Write the vectors of a document.

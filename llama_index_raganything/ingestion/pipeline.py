@@ -436,7 +436,7 @@ class Ingestion:
                 if isinstance(transformation, ElementProcessor):
                     processed = transformation.process(nodes)
                     nodes = processed.nodes
-                    unanswered += processed.unanswered
+                    unanswered += len(processed.unanswered)
                     report.warnings += [(job.source, f"node {node}: {reason}") for node, reason in processed.failures]
                 else:
                     nodes = transformation(nodes)

@@ -167,7 +167,7 @@ def chart_nodes(charts):
 
 def filled(uri, name, nodes):
     store = MilvusVisualStore(uri, name, overwrite=True)
-    store.add(ImageEmbedder(embed_model=ColorEmbedding()).process(nodes).embedded)
+    store.add(ImageEmbedder(embed_model=ColorEmbedding()).process(nodes).changed)
     return store
 
 
@@ -294,7 +294,7 @@ def test_filters_bound_words_and_pictures(store, charts, filters, wanted):
 
 
 def test_tenants_see_their_own_pictures(uri, chart_nodes):
-    embedded = ImageEmbedder(embed_model=ColorEmbedding()).process(chart_nodes).embedded
+    embedded = ImageEmbedder(embed_model=ColorEmbedding()).process(chart_nodes).changed
     with (
         MilvusVisualStore(uri, "of_tenants", tenant="a", overwrite=True) as a,
         MilvusVisualStore(uri, "of_tenants", tenant="b") as b,
@@ -469,7 +469,7 @@ def many(uri, tmp_path_factory):
         node.embedding = model.get_text_embedding(node.text)
     text_store.add([*texts, *nodes])
     visual = visual_store_beside(text_store, overwrite=True)
-    visual.add(ImageEmbedder(embed_model=ColorEmbedding()).process(nodes).embedded)
+    visual.add(ImageEmbedder(embed_model=ColorEmbedding()).process(nodes).changed)
     yield text_store, visual
     text_store.close()
     visual.close()

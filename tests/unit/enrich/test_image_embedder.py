@@ -89,7 +89,7 @@ async def test_images_get_vectors_and_other_nodes_pass(tmp_path):
     ]
     result = await both_ways(ImageEmbedder(embed_model=ColorEmbedding()), nodes)
     assert [node.node_id for node in result.nodes] == [node.node_id for node in nodes]
-    assert [colour_of(node) for node in result.embedded] == ["red", "blue"]
+    assert [colour_of(node) for node in result.changed] == ["red", "blue"]
     assert result.nodes[1] is nodes[1]
     assert result.failures == []
     assert all(node.embedding is None for node in nodes)
@@ -121,7 +121,7 @@ async def test_equal_images_are_embedded_once_in_bounded_batches(tmp_path):
     result = ImageEmbedder(embed_model=model, max_workers=2).process([node_of(p) for p in [*paths, *copies, *paths]])
     assert sorted(model.batches) == [1, 2, 2, 2, 2]
     assert model.running[1] <= 2
-    assert len(result.embedded) == 27
+    assert len(result.changed) == 27
     first = {node.node_id: node.embedding for node in result.nodes[:9]}
     assert all(node.embedding == first[node.node_id] for node in result.nodes[18:])
     assert result.nodes[0].embedding is not result.nodes[9].embedding
@@ -172,7 +172,7 @@ async def test_images_that_cannot_be_read_are_reported_and_never_stop_the_others
     nodes = [node_of(good[0]), *(node_of(tmp_path / name) for name in bad), node_of(good[1])]
     nodes.append(ImageNode(id_="broken", image="not base64!"))
     result = await both_ways(ImageEmbedder(embed_model=ColorEmbedding()), nodes)
-    assert [colour_of(node) for node in result.embedded] == ["red", "blue"]
+    assert [colour_of(node) for node in result.changed] == ["red", "blue"]
     reasons = dict(result.failures)
     assert set(reasons) == {"broken", *(f"n-{name}" for name in bad)}
     assert "SVG" in reasons["n-drawing.svg"]
@@ -195,7 +195,7 @@ async def test_an_image_that_the_model_refuses_costs_itself_alone(tmp_path):
     # A stream that the batch has read to its end must be read again.
     nodes[2] = node_of(picture(tmp_path / "moving.gif", GREEN))
     result = await both_ways(ImageEmbedder(embed_model=Picky()), nodes)
-    assert [colour_of(node) for node in result.embedded] == ["blue", "green"]
+    assert [colour_of(node) for node in result.changed] == ["blue", "green"]
     assert result.failures == [("n-1.png", "RuntimeError: DataInspectionFailed")]
 
 
@@ -210,7 +210,7 @@ async def test_what_is_no_vector_is_reported(tmp_path, answer):
 
     nodes = [node_of(picture(tmp_path / "red.png"))]
     result = await both_ways(ImageEmbedder(embed_model=Empty()), nodes)
-    assert result.embedded == []
+    assert result.changed == []
     assert "no usable vector" in result.failures[0][1]
 
 
@@ -224,7 +224,7 @@ async def test_a_model_that_loses_count_is_asked_one_by_one(tmp_path):
 
     nodes = [node_of(picture(tmp_path / f"{n}.png", colour)) for n, colour in enumerate((BLUE, RED))]
     result = await both_ways(ImageEmbedder(embed_model=Losing()), nodes)
-    assert [colour_of(node) for node in result.embedded] == ["blue", "red"]
+    assert [colour_of(node) for node in result.changed] == ["blue", "red"]
 
 
 async def test_a_wrong_length_is_an_error_that_names_the_model_and_both_lengths(tmp_path):
@@ -251,12 +251,12 @@ async def test_remote_images_are_fetched_only_when_asked(tmp_path, url):
     as_path = ImageNode(id_="remote", text="remote", image_path=url)
     assert "not fetched" in ImageEmbedder(embed_model=ColorEmbedding()).process([as_path]).failures[0][1]
     result = await both_ways(ImageEmbedder(embed_model=ColorEmbedding()), [node])
-    assert result.embedded == []
+    assert result.changed == []
     assert "not fetched" in result.failures[0][1]
     data = picture(tmp_path / "red.png").read_bytes()
     asked = []
     embedder = ImageEmbedder(embed_model=ColorEmbedding(), fetch=lambda address: asked.append(address) or data)
-    assert colour_of(embedder.process([node, node]).embedded[0]) == "red"
+    assert colour_of(embedder.process([node, node]).changed[0]) == "red"
     assert asked == [url]
     failing = ImageEmbedder(embed_model=ColorEmbedding(), fetch=lambda address: 1 / 0)
     assert "ZeroDivisionError" in failing.process([node]).failures[0][1]
@@ -286,7 +286,7 @@ def test_it_can_be_pickled_and_written_down(tmp_path):
     embedder = ImageEmbedder(embed_model=ColorEmbedding(), content_types=("image",), max_workers=2)
     copy = pickle.loads(pickle.dumps(embedder))
     assert copy.content_types == ("image",)
-    assert copy.process([node_of(picture(tmp_path / "red.png"), content_type="image")]).embedded
+    assert copy.process([node_of(picture(tmp_path / "red.png"), content_type="image")]).changed
     assert embedder.to_dict()["embed_model"]["model_name"] == "unknown"
     assert "fetch" not in embedder.to_dict()
 

@@ -757,7 +757,7 @@ async def test_the_image_embedder_sends_full_requests(server, tmp_path, name, si
     nodes = image_nodes(tmp_path, 20)
     requests, result = await both(server, lambda: embedder.process(nodes), lambda: embedder.aprocess(nodes))
     assert len(requests) == -(-20 // min(model.max_images, model.max_contents))
-    assert len(result.embedded) == 20
+    assert len(result.changed) == 20
 
 
 @pytest.mark.parametrize("way", ["process", "aprocess"])
@@ -769,7 +769,7 @@ async def test_the_image_embedder_keeps_what_succeeded_and_asks_once(server, tmp
     result = await processed(embedder, nodes, way)
     assert [node_id for node_id, _ in result.failures] == ["9"]
     assert "DataInspectionFailed" in result.failures[0][1]
-    assert len(result.embedded) == 19
+    assert len(result.changed) == 19
     assert len(server.requests) == 3 + 2 * 3
 
 
