@@ -42,6 +42,11 @@ class PickledWithoutSecrets:
 class PickledWithoutKey:
     """Base, before one of LlamaIndex's models, of those whose constructor takes the key from the environment."""
 
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return cls.__name__
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: no key, which the environment has, and no connections."""
         # LlamaIndex takes what cannot be pickled out of the object itself, so it gets another one.

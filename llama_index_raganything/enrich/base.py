@@ -94,6 +94,11 @@ class ElementProcessor(TransformComponent):
     content_types: tuple[str, ...] = Field(default=(), description="Content types that are processed.")
     max_workers: int = Field(default=4, ge=1, description="Elements processed at the same time.")
 
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return cls.__name__
+
     def __eq__(self, other: object) -> bool:
         """Compare the settings; what was kept of earlier calls makes no difference."""
         if type(self) is not type(other) or not isinstance(other, ElementProcessor):

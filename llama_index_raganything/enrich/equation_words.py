@@ -124,11 +124,6 @@ class EquationWords(ElementProcessor):
 
     content_types: tuple[str, ...] = Field(default=("equation",), description="Content types that are processed.")
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "EquationWords"
-
     def _process_element(self, element: ElementNodes) -> Sequence[BaseNode]:
         return [_with_words(part) for part in element.parts]
 

@@ -71,11 +71,6 @@ class ImageEmbedder(ElementProcessor):
     max_workers: int = Field(default=4, ge=1, description="Batches embedded at the same time.")
     fetch: Fetch | None = Field(default=None, exclude=True, description="Gets images that are at a URL.")
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "ImageEmbedder"
-
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
         """Return one element per different image, of whatever documents."""
         groups: dict[str, list[BaseNode]] = defaultdict(list)

@@ -58,11 +58,6 @@ class ImageOCR(ElementProcessor):
     def _accept_path(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "ImageOCR"
-
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
         self._cache = self._cache or AnswerCache(self.cache_folder)
         return joined_repeats(super()._elements(nodes))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from threading import RLock
 from typing import Any, Final, Literal
@@ -83,18 +83,8 @@ class ProcessorOptions:
 
     def describer_settings(self) -> dict[str, Any]:
         """Return the keyword arguments that all describers share, without the model."""
-        return {
-            "cache_folder": self.cache_folder,
-            "language": self.language,
-            "prompts": self.prompts,
-            "max_workers": self.max_workers,
-            "context_window": self.context_window,
-            "context_mode": self.context_mode,
-            "max_context_tokens": self.max_context_tokens,
-            "include_headers": self.include_headers,
-            "include_captions": self.include_captions,
-            "context_filter_content_types": self.context_filter_content_types,
-        }
+        names = [each.name for each in fields(self) if each.name not in {"llm", "vision_llm"}]
+        return {name: getattr(self, name) for name in names}
 
 
 ProcessorFactory = Callable[[ProcessorOptions], ElementProcessor | None]

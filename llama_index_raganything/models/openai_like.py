@@ -58,11 +58,6 @@ class CompatibleLLM(PickledWithoutKey, OpenAILike):
             kwargs["api_key"] = api_key_of(kwargs.get("provider", "openai-like"), settings, settings.rag_llm_api_key)
         super().__init__(**{"is_chat_model": True, "timeout": _TIMEOUT, **kwargs})
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name under which it is serialised."""
-        return "CompatibleLLM"
-
     def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         with expecting_protocol(self.api_base):
             response: ChatResponse = super()._chat(messages, **kwargs)

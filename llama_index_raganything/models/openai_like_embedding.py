@@ -34,11 +34,6 @@ class CompatibleEmbedding(PickledWithoutKey, OpenAILikeEmbedding):
             kwargs["api_key"] = api_key_of(kwargs.get("provider", "openai-like"), settings, settings.rag_embed_api_key)
         super().__init__(**{"embed_batch_size": _BATCH, "max_retries": _RETRIES, "timeout": _TIMEOUT, **kwargs})
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name under which it is serialised."""
-        return "CompatibleEmbedding"
-
     def _get_query_embedding(self, query: str) -> list[float]:
         with expecting_protocol(self.api_base):
             return super()._get_query_embedding(query)

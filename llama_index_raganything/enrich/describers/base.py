@@ -7,13 +7,13 @@ import base64
 import json
 import logging
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal
 
+from cachetools import LRUCache
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -454,11 +454,6 @@ class ElementDescriber(Describer):
     content_types: tuple[str, ...] = Field(default=("code",), description="Content types that are processed.")
     max_content_chars: int = Field(default=32_000, gt=0, description="Characters of an element that are sent.")
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "ElementDescriber"
-
     def _processor_name(self) -> str:
         return "GenericModalProcessor"
 
@@ -490,7 +485,7 @@ class AnswerCache:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder) if folder is not None else None
-        self._memory: OrderedDict[str, str] = OrderedDict()
+        self._memory: LRUCache[str, str] = LRUCache(_MAX_IN_MEMORY)
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -507,8 +502,6 @@ class AnswerCache:
         """
         if self.folder is None:
             with self._lock:
-                if key in self._memory:
-                    self._memory.move_to_end(key)
                 return self._memory.get(key)
         try:
             data = json.loads(self._path(key).read_text(encoding="utf-8"))
@@ -527,9 +520,6 @@ class AnswerCache:
         if self.folder is None:
             with self._lock:
                 self._memory[key] = answer
-                self._memory.move_to_end(key)
-                while len(self._memory) > _MAX_IN_MEMORY:
-                    self._memory.popitem(last=False)
             return
         try:
             content = json.dumps({"version": _VERSION, "model": model, "answer": answer}, ensure_ascii=False)

@@ -25,11 +25,6 @@ class EquationDescriber(Describer):
 
     content_types: tuple[str, ...] = Field(default=("equation",), description="Content types that are processed.")
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "EquationDescriber"
-
     def _processor_name(self) -> str:
         return "EquationModalProcessor"
 

@@ -67,11 +67,6 @@ class ImageDescriber(Describer):
         if llm is not None:
             self._check_sight(llm)
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "ImageDescriber"
-
     def _processor_name(self) -> str:
         return "ImageModalProcessor"
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from types import SimpleNamespace
 from typing import Any, Final
 
 from llama_index.core.llms import LLM, ChatMessage, ImageBlock, TextBlock
@@ -24,7 +23,7 @@ from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.describers.base import model_name_of
-from llama_index_raganything.enrich.describers.upstream import load
+from llama_index_raganything.enrich.describers.upstream import lightrag_stub, load
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError, MissingDependencyError, SourceError
 from llama_index_raganything.models.model_names import supports_images
 from llama_index_raganything.node_parser.chunking import split_bytes
@@ -91,7 +90,7 @@ async def scenes_of(path: Path, llm: LLM, model: str | None, language: str | Non
 
     listener = _audio_processor(model, language)
     _load_weights(listener)
-    processor = VideoModalProcessor(_stub(), look, audio_processor=listener)
+    processor = VideoModalProcessor(lightrag_stub(), look, audio_processor=listener)
     item = {"video_path": str(path)}
     spans: list[Mapping[str, Any]] = []
     # Upstream tells the seconds of a window only where there are several, so they are kept here.
@@ -115,7 +114,7 @@ def _audio_processor(model: str | None, language: str | None) -> Any:
     load()
     with guarded_import():
         from raganything.modalprocessors_audio import AudioModalProcessor
-    return AudioModalProcessor(_stub(), None, whisper_model=model, language=language)
+    return AudioModalProcessor(lightrag_stub(), None, whisper_model=model, language=language)
 
 
 def _load_weights(processor: Any) -> None:
@@ -130,15 +129,6 @@ def _load_weights(processor: Any) -> None:
             "folder that holds them, or a transcriber of your own."
         )
         raise MissingDependencyError(message) from error
-
-
-def _stub() -> SimpleNamespace:
-    """Return what these processors read of LightRAG."""
-    names = ("text_chunks", "chunks_vdb", "entities_vdb", "relationships_vdb", "chunk_entity_relation_graph")
-    models = ("embedding_func", "llm_model_func", "llm_response_cache")
-    return SimpleNamespace(
-        **dict.fromkeys((*names, *models)), tokenizer=None, max_parallel_insert=2, _build_global_config=dict
-    )
 
 
 _MEDIA: Final = ("audio", "video")
@@ -214,11 +204,6 @@ class MediaDescriber(ElementProcessor):
             )
             raise ConfigurationError(message)
         self._transcriber, self._llm = transcriber, llm
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "MediaDescriber"
 
     def __eq__(self, other: object) -> bool:
         """Compare the settings, the transcriber and the model."""

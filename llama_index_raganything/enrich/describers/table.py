@@ -34,11 +34,6 @@ class TableDescriber(Describer):
     content_types: tuple[str, ...] = Field(default=("table",), description="Content types that are processed.")
     max_table_tokens: int = Field(default=8000, gt=0, description="Tokens of a table that are sent.")
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "TableDescriber"
-
     def _processor_name(self) -> str:
         return "TableModalProcessor"
 

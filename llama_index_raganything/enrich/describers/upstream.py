@@ -333,26 +333,19 @@ def _processor(kind: str | type, request: Request, exchange: _Exchange) -> Any:
     base = getattr(module, kind) if isinstance(kind, str) else kind
     config = module.ContextConfig(**request.context_config)
     extractor = module.ContextExtractor(config, request.tokenizer)
-    processor = _repaired(base)(_stub(request.tokenizer), exchange, extractor)
+    processor = _repaired(base)(lightrag_stub(request.tokenizer), exchange, extractor)
     processor.encoded_image = request.image
     # set_content_source() would write a line of log per element.
     processor.content_source, processor.content_format = request.content_list, "minerU"
     return processor
 
 
-def _stub(tokenizer: Any) -> SimpleNamespace:
+def lightrag_stub(tokenizer: Any = None) -> SimpleNamespace:
     """Return what processors read of LightRAG: all they need to describe is the tokenizer."""
+    stores = ("text_chunks", "chunks_vdb", "entities_vdb", "relationships_vdb", "chunk_entity_relation_graph")
+    unused = (*stores, "embedding_func", "llm_model_func", "llm_response_cache")
     return SimpleNamespace(
-        text_chunks=None,
-        chunks_vdb=None,
-        entities_vdb=None,
-        relationships_vdb=None,
-        chunk_entity_relation_graph=None,
-        embedding_func=None,
-        llm_model_func=None,
-        llm_response_cache=None,
-        tokenizer=tokenizer,
-        _build_global_config=dict,
+        **dict.fromkeys(unused), tokenizer=tokenizer, max_parallel_insert=2, _build_global_config=dict
     )
 
 

@@ -133,11 +133,6 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
         )
         self._http = HTTPClients(timeout=timeout, max_retries=max_retries)
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name under which it is serialised."""
-        return "DashScopeLLM"
-
     @property
     def metadata(self) -> LLMMetadata:
         """What prompts may hold: half of the context at least is left to the question."""

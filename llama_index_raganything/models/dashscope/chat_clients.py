@@ -282,8 +282,8 @@ def _raise_told_error(answer: ChatCompletion | ChatCompletionChunk) -> None:
 _USER_AGENT = "llama-index-raganything"
 
 
-class ChatClient(openai.OpenAI):
-    """A client of the OpenAI-compatible route that raises ``DashScopeError`` only.
+class _Shared:
+    """What both clients have in common.
 
     Args:
         api_key: DashScope's key.
@@ -293,10 +293,19 @@ class ChatClient(openai.OpenAI):
     """
 
     def __init__(
-        self, api_key: SecretStr, base_url: str, http_client: httpx.Client, headers: Mapping[str, str] | None = None
+        self, api_key: SecretStr, base_url: str, http_client: Any, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(**_options(api_key, base_url, http_client))
-        self._own_headers = _headers(api_key, headers)
+        key = api_key.get_secret_value()
+        super().__init__(  # type: ignore[call-arg]  # those of the OpenAI client
+            api_key=key, base_url=base_url, http_client=http_client, timeout=http_client.timeout, max_retries=0
+        )
+        self._own_headers = {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": _USER_AGENT,
+            **(headers or {}),
+            "Authorization": f"Bearer {key}",
+        }
 
     @property
     def default_headers(self) -> dict[str, Any]:
@@ -304,7 +313,11 @@ class ChatClient(openai.OpenAI):
         return self._own_headers
 
     def _make_sse_decoder(self) -> Any:
-        return _EventsWithData(super()._make_sse_decoder())
+        return _EventsWithData(super()._make_sse_decoder())  # type: ignore[misc]  # the OpenAI client's
+
+
+class ChatClient(_Shared, openai.OpenAI):
+    """A client of the OpenAI-compatible route that raises ``DashScopeError`` only."""
 
     def close(self) -> None:
         """Do nothing: the HTTP client belongs to the LLM."""
@@ -322,13 +335,9 @@ class ChatClient(openai.OpenAI):
             DashScopeError: It failed.
         """
         url = f"{self.base_url}".rstrip("/") + options.url
-        options.json_data = _documented(options.json_data)
+        options.json_data = _encodable(_documented(options.json_data))
         try:
-            try:
-                answer = super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
-            except UnicodeEncodeError:
-                options.json_data = _encodable(options.json_data)
-                answer = super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
+            answer = super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
             if not stream:
                 return checked_completion(answer, url)
             response = answer.response
@@ -342,33 +351,8 @@ class ChatClient(openai.OpenAI):
         return _chunks(answer, url)
 
 
-class AsyncChatClient(openai.AsyncOpenAI):
-    """The async twin of :class:`ChatClient`.
-
-    Args:
-        api_key: DashScope's key.
-        base_url: Base of the compatible protocol.
-        http_client: Sends and retries; it stays open when this client is closed.
-        headers: Headers to add to every request.
-    """
-
-    def __init__(
-        self,
-        api_key: SecretStr,
-        base_url: str,
-        http_client: httpx.AsyncClient,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(**_options(api_key, base_url, http_client))
-        self._own_headers = _headers(api_key, headers)
-
-    @property
-    def default_headers(self) -> dict[str, Any]:
-        """Headers of every request; see :attr:`ChatClient.default_headers`."""
-        return self._own_headers
-
-    def _make_sse_decoder(self) -> Any:
-        return _EventsWithData(super()._make_sse_decoder())
+class AsyncChatClient(_Shared, openai.AsyncOpenAI):
+    """The async twin of :class:`ChatClient`."""
 
     async def close(self) -> None:
         """Do nothing: the HTTP client belongs to the LLM."""
@@ -386,13 +370,9 @@ class AsyncChatClient(openai.AsyncOpenAI):
             DashScopeError: It failed.
         """
         url = f"{self.base_url}".rstrip("/") + options.url
-        options.json_data = _documented(options.json_data)
+        options.json_data = _encodable(_documented(options.json_data))
         try:
-            try:
-                answer = await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
-            except UnicodeEncodeError:
-                options.json_data = _encodable(options.json_data)
-                answer = await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
+            answer = await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
             if not stream:
                 return checked_completion(answer, url)
             response = answer.response
@@ -471,26 +451,6 @@ class _Closable:
 
     async def aclose(self) -> None:
         await self._stream.close()
-
-
-def _options(api_key: SecretStr, base_url: str, http_client: Any) -> dict[str, Any]:
-    return {
-        "api_key": api_key.get_secret_value(),
-        "base_url": base_url,
-        "http_client": http_client,
-        "timeout": http_client.timeout,
-        "max_retries": 0,
-    }
-
-
-def _headers(api_key: SecretStr, headers: Mapping[str, str] | None) -> dict[str, str]:
-    return {
-        "Accept": "application/json",
-        "Content-Type": "application/json",
-        "User-Agent": _USER_AGENT,
-        **(headers or {}),
-        "Authorization": f"Bearer {api_key.get_secret_value()}",
-    }
 
 
 def _documented(body: Any) -> Any:

@@ -444,6 +444,11 @@ class DashScopeConnection(BaseModel):
 
     _client: DashScopeClient | None = PrivateAttr(default=None)
 
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return cls.__name__
+
     def close(self) -> None:
         """Close the connections of blocking calls; the next call opens new ones."""
         if self._client is not None:

@@ -80,15 +80,8 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
         model_name: str,
         dimension: int | None = None,
         api_key: str | SecretStr | None = None,
-        api_base: str | None = None,
-        region: str | None = None,
-        workspace: str | None = None,
-        timeout: float = 60.0,
-        max_retries: int = 2,
-        max_concurrency: int = 4,
         max_contents: int | None = None,
         max_text_tokens: int | None = None,
-        instruct: str | None = None,
         embed_batch_size: int = EMBED_BATCH_SIZE,
         **kwargs: Any,
     ) -> None:
@@ -98,19 +91,12 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
             model_name=model_name,
             dimension=_dimension(known, dimension),
             api_key=resolve_api_key(api_key),
-            api_base=api_base,
-            region=region,
-            workspace=workspace,
-            timeout=timeout,
-            max_retries=max_retries,
-            max_concurrency=max_concurrency,
             max_contents=max_contents or known.max_contents,
             max_text_tokens=max_text_tokens or known.max_text_tokens,
-            instruct=instruct,
             embed_batch_size=embed_batch_size,
         )
         self._check_kind(known)
-        Endpoints.resolve(api_base, region, workspace)
+        Endpoints.resolve(self.api_base, self.region, self.workspace)
 
     # -- for subclasses --------------------------------------------------------------------------------------------
 
@@ -248,11 +234,6 @@ class DashScopeTextEmbedding(DashScopeEmbeddingModel):
     def __init__(self, model_name: str = "text-embedding-v4", **options: Any) -> None:
         super().__init__(model_name=model_name, **options)
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "DashScopeTextEmbedding"
-
     def _check_kind(self, known: EmbeddingModel) -> None:
         if known.multimodal:
             message = f"{known.name} is no text embedding model; use DashScopeMultiModalEmbedding for it."
@@ -332,11 +313,6 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
             max_image_bytes=max_image_bytes or known.max_image_bytes,
             **options,
         )
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "DashScopeMultiModalEmbedding"
 
     @property
     def image_batch_size(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -84,11 +84,6 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
         super().__init__(api_key=resolve_api_key(api_key), **kwargs)
         Endpoints.resolve(self.api_base, self.region, self.workspace)
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "DashScopeRerank"
-
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
@@ -109,7 +104,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
             return []
         with self._events(query, nodes) as made:
             requests = _Request.about(self, query, nodes).parted()
-            scores = await _map_in_tasks(self._ascores, requests, self.max_concurrency)
+            scores = await _gathered(map(self._ascores, requests))
             made.extend(self._ordered(nodes, scores))
         return made
 
@@ -317,17 +312,9 @@ class _Request:
         return min(self.reranker.top_n, len(self.places))
 
 
-async def _map_in_tasks(
-    function: Callable[[_Request], Awaitable[_Scores]], requests: Sequence[_Request], most: int
-) -> list[_Scores]:
-    """Return what a function makes of requests; the first failure ends the others, unlike LlamaIndex's ``run_jobs``."""
-    gate = asyncio.Semaphore(most)
-
-    async def gated(request: _Request) -> _Scores:
-        async with gate:
-            return await function(request)
-
-    tasks = [asyncio.create_task(gated(request)) for request in requests]
+async def _gathered(scores: Iterable[Coroutine[Any, Any, _Scores]]) -> list[_Scores]:
+    """Await all scores; the first failure ends the others."""
+    tasks = [asyncio.create_task(each) for each in scores]
     try:
         return await asyncio.gather(*tasks)
     finally:
