@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from llama_index_raganything.testing.dashscope.errors import DOCUMENTED_ERRORS, Refusal, algorithm_refusal, wrong_route
 from llama_index_raganything.testing.dashscope.vectors import image_bytes, open_image
@@ -73,6 +73,10 @@ _RANK: Final[Mapping[str, _RankLimits]] = {
     "gte-rerank-v2": _RankLimits(500, 4_000, 30_000),
     "qwen3-vl-rerank": _RankLimits(100, 8_000, 120_000),
 }
+
+
+def _refuse(message: str) -> NoReturn:
+    raise algorithm_refusal(message)
 
 
 def check_text_embedding(body: Mapping[str, Any]) -> tuple[str, list[str], int]:
@@ -138,12 +142,10 @@ def check_multimodal_embedding(
     if not isinstance(contents, Sequence) or isinstance(contents, str) or not contents:
         raise Refusal("Required input parameter missing from request: contents.", "BadRequest.EmptyInput")
     if len(contents) > limits.contents:
-        message = f"Value error, batch size is invalid, it should not be larger than {limits.contents}.: input.contents"
-        raise algorithm_refusal(message)
+        _refuse(f"Value error, batch size is invalid, it should not be larger than {limits.contents}.: input.contents")
     images = [image for content in contents for image in _check_content(content, limits)]
     if len(images) > limits.images:
-        message = f"The number of images should not be larger than {limits.images}: input.contents"
-        raise algorithm_refusal(message)
+        _refuse(f"The number of images should not be larger than {limits.images}: input.contents")
     if model in {"multimodal-embedding-v1", "qwen2.5-vl-embedding"}:
         _check_each_type_once(contents)
     for image in images:
@@ -151,8 +153,7 @@ def check_multimodal_embedding(
     parameters = parameters_of(body)
     _one_of(parameters, "output_type", ("dense",))
     if parameters.get("enable_fusion") and model != "qwen3-vl-embedding":
-        message = f"enable_fusion is not supported by {model}"
-        raise algorithm_refusal(message)
+        _refuse(f"enable_fusion is not supported by {model}")
     return model, list(contents), _dimension(parameters.get("dimension"), limits.dimensions)
 
 
@@ -213,17 +214,15 @@ def check_image(
     if content is None or image is None:
         return
     if len(content) > max_bytes:
-        message = f"Exceeded limit on max bytes per data-uri item : {max_bytes}"
-        raise algorithm_refusal(message)
+        _refuse(f"Exceeded limit on max bytes per data-uri item : {max_bytes}")
     if formats and image.format not in formats:
         raise algorithm_refusal("The image format is illegal and cannot be opened")
     if min(image.size) < min_side:
         width, height = image.size
-        message = (
+        _refuse(
             "The image length and width do not meet the model restrictions. "
             f"[height:{height} or width:{width} must be larger than {min_side - 1}]"
         )
-        raise algorithm_refusal(message)
 
 
 def model_of(body: Mapping[str, Any]) -> str:
@@ -304,12 +303,10 @@ def _check_texts(texts: Any, limits: _TextLimits) -> None:
     if not isinstance(texts, Sequence) or isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
         raise algorithm_refusal("Value error, contents is neither str nor list of str.: input.contents")
     if not texts or len(texts) > limits.texts:
-        message = f"Value error, batch size is invalid, it should not be larger than {limits.texts}.: input.contents"
-        raise algorithm_refusal(message)
+        _refuse(f"Value error, batch size is invalid, it should not be larger than {limits.texts}.: input.contents")
     for text in texts:
         if not text or fewest_tokens(text) > limits.tokens:
-            message = f"Range of input length should be [1, {limits.tokens}]"
-            raise algorithm_refusal(message)
+            _refuse(f"Range of input length should be [1, {limits.tokens}]")
 
 
 def _check_content(content: Any, limits: _MediaLimits) -> list[Any]:
@@ -321,8 +318,7 @@ def _check_content(content: Any, limits: _MediaLimits) -> list[Any]:
     if not isinstance(text, str) or not text.strip():
         raise algorithm_refusal("Value error, text should be a non-empty str: input.contents")
     if not limits.cuts_text and fewest_tokens(text) > limits.tokens:
-        message = f"Range of input length should be [1, {limits.tokens}]"
-        raise algorithm_refusal(message)
+        _refuse(f"Range of input length should be [1, {limits.tokens}]")
     several = content.get("multi_images", [])
     if not isinstance(several, Sequence) or isinstance(several, str):
         raise algorithm_refusal("Value error, multi_images should be a list: input.contents")
@@ -348,31 +344,26 @@ def _document_text(document: Any, model: str) -> str:
 
 def _check_rank_sizes(query: str, texts: Sequence[str], limits: _RankLimits) -> None:
     if len(texts) > limits.documents:
-        message = f"Range of documents size should be [1, {limits.documents}]"
-        raise algorithm_refusal(message)
+        _refuse(f"Range of documents size should be [1, {limits.documents}]")
     counts = [fewest_tokens(text) for text in texts]
     if max(counts) > limits.document_tokens or fewest_tokens(query) > limits.document_tokens:
-        message = f"Range of input length should be [1, {limits.document_tokens}]"
-        raise algorithm_refusal(message)
+        _refuse(f"Range of input length should be [1, {limits.document_tokens}]")
     if fewest_tokens(query) * len(texts) + sum(counts) > limits.request_tokens:
-        message = f"Total tokens of query and documents should not exceed {limits.request_tokens}"
-        raise algorithm_refusal(message)
+        _refuse(f"Total tokens of query and documents should not exceed {limits.request_tokens}")
 
 
 def _dimension(asked: Any, allowed: Sequence[int]) -> int:
     if asked is None:
         return allowed[0]
     if isinstance(asked, bool) or asked not in allowed:
-        message = f"Value error, dimension {asked!r} is invalid, it should be one of {sorted(allowed)}"
-        raise algorithm_refusal(message)
+        _refuse(f"Value error, dimension {asked!r} is invalid, it should be one of {sorted(allowed)}")
     return int(asked)
 
 
 def _one_of(parameters: Mapping[str, Any], name: str, allowed: Sequence[str]) -> None:
     value = parameters.get(name)
     if value is not None and value not in allowed:
-        message = f"{name} should be one of {list(allowed)}"
-        raise algorithm_refusal(message)
+        _refuse(f"{name} should be one of {list(allowed)}")
 
 
 _CHAT_MODEL: Final = re.compile(r"(?:qwen|qwq|qvq|deepseek|kimi|glm)[a-z0-9.-]*")
@@ -565,8 +556,7 @@ def _check_numbers(parameters: Mapping[str, Any], model: str) -> None:
             continue
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not least <= value <= largest:
-            reason = f"Range of {name} should be {shown}"
-            raise algorithm_refusal(reason)
+            _refuse(f"Range of {name} should be {shown}")
 
 
 def _check_formats(parameters: Mapping[str, Any], messages: Messages, model: str) -> None:
@@ -577,8 +567,7 @@ def _check_formats(parameters: Mapping[str, Any], messages: Messages, model: str
     if kind not in {"text", "json_object", "json_schema"}:
         raise algorithm_refusal("response_format.type should be one of ['text', 'json_object', 'json_schema']")
     if kind == "json_schema" and model.startswith("qwen-"):
-        reason = f"response_format of type 'json_schema' is not supported by {model}"
-        raise algorithm_refusal(reason)
+        _refuse(f"response_format of type 'json_schema' is not supported by {model}")
     if kind == "json_object" and "json" not in json.dumps(list(messages), ensure_ascii=False).casefold():
         raise algorithm_refusal(
             "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
@@ -593,8 +582,7 @@ def _check_length(messages: Messages, model: str) -> None:
         parts = [{"text": content}] if isinstance(content, str) else content
         count += sum(fewest_tokens(part["text"]) for part in parts if isinstance(part.get("text"), str))
     if count > most:
-        reason = f"Range of input length should be [1, {most}]"
-        raise algorithm_refusal(reason)
+        _refuse(f"Range of input length should be [1, {most}]")
 
 
 def _checked_tools(parameters: Mapping[str, Any], model: str) -> Messages:
@@ -625,8 +613,7 @@ def _chosen(tools: Messages, choice: Any, thinking: bool) -> Messages:
         name = (choice.get("function") or {}).get("name")
         named = [tool for tool in tools if tool["function"]["name"] == name]
         if choice.get("type") != "function" or not named:
-            reason = f"tool_choice names no tool that is given: {name!r}"
-            raise algorithm_refusal(reason)
+            _refuse(f"tool_choice names no tool that is given: {name!r}")
         return named
     if choice not in {None, "none", "auto"}:
         raise algorithm_refusal('tool_choice is one of the strings that should be ["none", "auto"]')

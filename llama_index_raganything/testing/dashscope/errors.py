@@ -36,123 +36,77 @@ class DocumentedError:
 
 
 _INVALID: Final = "invalid_request_error"
+
+
+def _error(status: int, code: str, message: str, compatible_code: str = "", kind: str = "") -> DocumentedError:
+    """Return an error; in the compatible protocol that of a wrong parameter by default, and a type like its code."""
+    if not compatible_code:
+        return DocumentedError(status, code, "invalid_parameter_error", _INVALID, message)
+    return DocumentedError(status, code, compatible_code, kind or compatible_code, message)
+
+
 _ERRORS: Final = (
-    DocumentedError(400, "InvalidParameter", "invalid_parameter_error", _INVALID, "A parameter is invalid."),
-    DocumentedError(
-        400,
-        "BadRequest.EmptyInput",
-        "invalid_parameter_error",
-        _INVALID,
-        "Required input parameter missing from request.",
-    ),
-    DocumentedError(
+    _error(400, "InvalidParameter", "A parameter is invalid."),
+    _error(400, "BadRequest.EmptyInput", "Required input parameter missing from request."),
+    _error(
         400,
         "BadRequest.EmptyModel",
-        "invalid_parameter_error",
-        _INVALID,
         'Required parameter "model" missing or invalid, please check the request parameters.',
     ),
-    DocumentedError(
+    _error(
         400,
         "BadRequest.EmptyParameters",
-        "invalid_parameter_error",
-        _INVALID,
         'Required parameter "parameters" missing or invalid, please check the request parameters.',
     ),
-    DocumentedError(
-        400,
-        "InvalidURL",
-        "invalid_parameter_error",
-        _INVALID,
-        "The provided URL does not appear to be valid. Ensure it is correctly formatted.",
+    _error(400, "InvalidURL", "The provided URL does not appear to be valid. Ensure it is correctly formatted."),
+    _error(400, "DataInspectionFailed", "Input data may contain inappropriate content.", "data_inspection_failed"),
+    _error(400, "Arrearage", "Access denied, please make sure your account is in good standing.", "Arrearage"),
+    _error(
+        400, "UnsupportedOperation", "The operation is unsupported on the object.", "unsupported_operation", _INVALID
     ),
-    DocumentedError(
-        400,
-        "DataInspectionFailed",
-        "data_inspection_failed",
-        "data_inspection_failed",
-        "Input data may contain inappropriate content.",
-    ),
-    DocumentedError(
-        400, "Arrearage", "Arrearage", "Arrearage", "Access denied, please make sure your account is in good standing."
-    ),
-    DocumentedError(
-        400, "UnsupportedOperation", "unsupported_operation", _INVALID, "The operation is unsupported on the object."
-    ),
-    DocumentedError(401, "InvalidApiKey", "invalid_api_key", _INVALID, "Invalid API-key provided."),
-    DocumentedError(403, "AccessDenied", "access_denied", "access_denied", "Access denied."),
-    DocumentedError(403, "Model.AccessDenied", "model_access_denied", _INVALID, "Model access denied."),
-    DocumentedError(
+    _error(401, "InvalidApiKey", "Invalid API-key provided.", "invalid_api_key", _INVALID),
+    _error(403, "AccessDenied", "Access denied.", "access_denied"),
+    _error(403, "Model.AccessDenied", "Model access denied.", "model_access_denied", _INVALID),
+    _error(
         403,
         "AllocationQuota.FreeTierOnly",
+        "The free tier of the model has been exhausted. If you wish to continue access the model on a "
+        'paid basis, please disable the "use free tier only" mode in the management console.',
         "AllocationQuota.FreeTierOnly",
-        "AllocationQuota.FreeTierOnly",
-        "The free tier of the model has been exhausted. If you wish to continue access the model on a paid basis, "
-        'please disable the "use free tier only" mode in the management console.',
     ),
-    DocumentedError(404, "ModelNotFound", "model_not_found", _INVALID, "Model can not be found."),
-    DocumentedError(404, "WorkSpaceNotFound", "workspace_not_found", _INVALID, "WorkSpace can not be found."),
-    DocumentedError(
-        408, "RequestTimeOut", "request_timeout", "request_timeout", "Request timed out, please try again later."
-    ),
-    DocumentedError(429, "Throttling", "limit_requests", "limit_requests", "Requests throttling triggered."),
-    DocumentedError(
-        429,
-        "Throttling.RateQuota",
-        "limit_requests",
-        "limit_requests",
-        "Requests rate limit exceeded, please try again later.",
-    ),
-    DocumentedError(
+    _error(404, "ModelNotFound", "Model can not be found.", "model_not_found", _INVALID),
+    _error(404, "WorkSpaceNotFound", "WorkSpace can not be found.", "workspace_not_found", _INVALID),
+    _error(408, "RequestTimeOut", "Request timed out, please try again later.", "request_timeout"),
+    _error(429, "Throttling", "Requests throttling triggered.", "limit_requests"),
+    _error(429, "Throttling.RateQuota", "Requests rate limit exceeded, please try again later.", "limit_requests"),
+    _error(
         429,
         "Throttling.BurstRate",
-        "limit_burst_rate",
-        "limit_burst_rate",
         "Request rate increased too quickly. To ensure system stability, please adjust your client logic to scale "
         "requests more smoothly over time.",
+        "limit_burst_rate",
     ),
-    DocumentedError(
+    _error(
         429,
         "Throttling.AllocationQuota",
-        "insufficient_quota",
-        "insufficient_quota",
         "Allocated quota exceeded, please increase your quota limit.",
+        "insufficient_quota",
     ),
-    DocumentedError(
+    _error(
         500,
         "InternalError",
-        "internal_error",
-        "internal_error",
         "An internal error has occured, please try again later or contact service support.",
+        "internal_error",
     ),
-    DocumentedError(
+    _error(
         500,
         "InternalError.Timeout",
-        "internal_error",
-        "internal_error",
         "An internal timeout error has occured during execution, please try again later or contact service support.",
-    ),
-    DocumentedError(
-        500,
-        "SystemError",
         "internal_error",
-        "internal_error",
-        "An system error has occured, please try again later.",
     ),
-    DocumentedError(
-        500,
-        "ModelServiceFailed",
-        "internal_error",
-        "internal_error",
-        "Failed to request model service.",
-    ),
-    DocumentedError(
-        503,
-        "ModelUnavailable",
-        "service_unavailable",
-        "service_unavailable",
-        "Model is unavailable, please try again later.",
-    ),
+    _error(500, "SystemError", "An system error has occured, please try again later.", "internal_error"),
+    _error(500, "ModelServiceFailed", "Failed to request model service.", "internal_error"),
+    _error(503, "ModelUnavailable", "Model is unavailable, please try again later.", "service_unavailable"),
 )
 
 DOCUMENTED_ERRORS: Final[Mapping[str, DocumentedError]] = {error.code: error for error in _ERRORS}

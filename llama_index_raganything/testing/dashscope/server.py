@@ -27,7 +27,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from llama_index_raganything.testing.dashscope.errors import (
     Fault,
@@ -57,23 +57,6 @@ _SSE: Final = "text/event-stream;charset=UTF-8"
 _JSON: Final = "application/json"
 
 
-class Service(Protocol):
-    """What answers the requests."""
-
-    latency: float
-    event_delay: float
-    api_key: str
-
-    def log(self, request: LoggedRequest) -> None:
-        """Note a request."""
-
-    def next_fault(self, route: str, body: dict[str, Any]) -> Fault | None:
-        """Return what shall go wrong with a request, and count it."""
-
-    def respond(self, request: Request) -> Reply | Iterator[Reply]:
-        """Return the answer to a request, or its events."""
-
-
 class LoopbackHTTPServer(ThreadingHTTPServer):
     """HTTP on 127.0.0.1: threads that end with the process, and connections that end with the server.
 
@@ -84,7 +67,7 @@ class LoopbackHTTPServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = _BACKLOG
 
-    def __init__(self, dashscope: Service) -> None:
+    def __init__(self, dashscope: DashScopeServer) -> None:
         self.dashscope = dashscope
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
