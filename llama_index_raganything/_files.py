@@ -1,4 +1,4 @@
-"""Write files so that nobody ever reads half of one."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool = False) -> os.stat_result:
-    """Write a file aside and rename it, so that neither a crash nor a second process leaves or sees half of it.
+    """Write a file atomically: under a temporary name, then renamed.
 
     Args:
-        path: The file; folders above it are made, and a file that is there is replaced.
-        data: Its new content.
-        durable: Wait until the content is on the disk.
+        path: The file; missing parent folders are made, and an existing file is replaced.
+        data: The new content.
+        durable: Wait until the content is on disk.
 
     Returns:
-        The status of the new file, its own even when another process has replaced it since.
+        The status of the file written here, even if another process has replaced it since.
 
     Raises:
-        OSError: It cannot be written; what was there stays.
+        OSError: It cannot be written; the old content stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")

@@ -12,15 +12,15 @@ _SET_DURING_IMPORT = {"PYTHON_DOTENV_DISABLED": "1", "ORT_DISABLE_TELEMETRY": "1
 
 @contextmanager
 def guarded_import() -> Iterator[None]:
-    """Keep third-party imports from reading ``.env`` files and from choking on ``MILVUS_URI``.
+    """Keep third-party imports from reading ``.env`` files and from failing on ``MILVUS_URI``.
 
-    ``pymilvus`` and ``lightrag`` call ``load_dotenv()`` when imported, and
-    ``MILVUS_URI=/path/x.db`` in the environment makes ``import pymilvus`` raise
-    ``ConnectionConfigException`` because it is taken for a server address. ``onnxruntime`` writes a
-    device id for its telemetry below the home folder (seen with 1.32).
+    ``pymilvus`` and ``lightrag`` call ``load_dotenv()`` on import, and ``MILVUS_URI=/path/x.db`` in the environment
+    makes ``import pymilvus`` raise ``ConnectionConfigException``, because it expects a server address. ``onnxruntime``
+    writes a device id for its telemetry below the home folder (seen with 1.32).
 
     Yields:
-        None, with ``.env`` loading and telemetry disabled and ``MILVUS_URI`` hidden. All are as before afterwards.
+        None, with ``.env`` loading and telemetry disabled and ``MILVUS_URI`` hidden; the environment is restored
+        afterwards.
     """
     saved = {name: os.environ.pop(name, None) for name in _UNSET_DURING_IMPORT}
     saved |= {name: os.environ.get(name) for name in _SET_DURING_IMPORT}

@@ -1,4 +1,4 @@
-"""Pickles without secrets, for objects that hold models of any make."""
+"""Pickles without secrets, for objects that hold models of any kind."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SECRETS: Final = frozenset(
 
 
 class PickledWithoutSecrets:
-    """Base of classes whose pickles open the same stores again and hold no secret.
+    """Base of classes whose pickles reopen the same stores and hold no secrets.
 
-    Keys of models and tokens of stores are left out; where a pickle is loaded they come from the environment, as the
-    model's own class reads it. A shallow copy shares all parts, a deep one is made as by a pickle.
+    Keys of models and tokens of stores are left out; on loading they come from the environment, as each model's own
+    class reads it. A shallow copy shares all parts; a deep copy works like a pickle.
     """
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -40,7 +40,7 @@ class PickledWithoutSecrets:
 
 
 class PickledWithoutKey:
-    """Base, before one of LlamaIndex's models, of those whose constructor takes the key from the environment."""
+    """Mixin for LlamaIndex models whose constructor takes the key from the environment; goes first among the bases."""
 
     @classmethod
     def class_name(cls) -> str:
@@ -48,22 +48,18 @@ class PickledWithoutKey:
         return cls.__name__
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: no key, which the environment has, and no connections."""
+        """Return the state without the key, which comes from the environment, and without connections."""
         # LlamaIndex takes what cannot be pickled out of the object itself, so it gets another one.
         state: Any = super(PickledWithoutKey, copy.copy(self)).__getstate__()
         return {"__dict__": {name: value for name, value in state["__dict__"].items() if name != "api_key"}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the key from the environment; a missing one is an error here and not at the first call.
-
-        Args:
-            state: What :meth:`__getstate__` returned.
-        """
+        """Restore it with the key of the environment; a missing key fails here rather than at the first call."""
         self.__init__(**state["__dict__"])  # type: ignore[misc]  # as LlamaIndex's BaseComponent does
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves secrets out of whatever it meets."""
+    """Omits secrets from everything it pickles."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, SecretStr):

@@ -73,30 +73,30 @@ class ErrorKind(StrEnum):
 
 
 class RAGAnythingError(Exception):
-    """Base class of every exception raised on purpose by this package.
+    """Base class of every exception that this package raises on purpose.
 
-    None is a ``RuntimeError``: LlamaIndex's blocking forms of async calls (``use_async=True``) tell each of those as
-    "Detected nested async" (llama-index-core 0.14, ``asyncio_run``).
+    None of them is a ``RuntimeError``: LlamaIndex's blocking wrappers of async calls (``use_async=True``) report every
+    ``RuntimeError`` as "Detected nested async" (llama-index-core 0.14, ``asyncio_run``).
 
     Attributes:
-        kind: What it means for the rest of a run.
+        kind: What the error means for the rest of a run.
     """
 
     kind: ErrorKind = ErrorKind.INPUT
 
 
 class ConfigurationError(RAGAnythingError, ValueError):
-    """Raised when an argument or a setting has a value that cannot work."""
+    """Raised when an argument or a setting has an unusable value."""
 
     kind = ErrorKind.FATAL
 
 
 class UnknownArgumentError(ConfigurationError, TypeError):
-    """Raised when there is no argument of the name that was given; a ``TypeError``, as Python's own refusal is."""
+    """Raised for an argument that does not exist; a ``TypeError``, as in Python itself."""
 
 
 class MissingDependencyError(RAGAnythingError, ImportError):
-    """Raised when an optional package, or the weights it needs, are not installed."""
+    """Raised when an optional package, or the weights it needs, is not installed."""
 
     kind = ErrorKind.FATAL
 
@@ -106,7 +106,7 @@ class ParseError(RAGAnythingError, ValueError):
 
     Args:
         message: What was wrong and what to do.
-        source: The file or URL the message is about.
+        source: File or URL that the message is about.
     """
 
     def __init__(self, message: str, source: str = "") -> None:
@@ -120,7 +120,7 @@ class ParseError(RAGAnythingError, ValueError):
 
 
 class UnsupportedFormatError(ParseError):
-    """Raised when no available parser takes this kind of file."""
+    """Raised when no available parser reads this kind of file."""
 
 
 class EncryptedFileError(ParseError):
@@ -140,17 +140,17 @@ class SourceError(RAGAnythingError, OSError):
 
 
 class BlockedSourceError(SourceError):
-    """Raised when a path or URL is refused on purpose, for safety."""
+    """Raised when a path or URL is refused for safety."""
 
 
 class StoreError(RAGAnythingError):
-    """Raised when the vector store refused or failed an operation."""
+    """Raised when the vector store rejected an operation or failed."""
 
     kind = ErrorKind.TRANSIENT
 
 
 class StoreLockedError(StoreError):
-    """Raised when another process already holds the Milvus Lite directory."""
+    """Raised when another process has locked the Milvus Lite directory."""
 
     kind = ErrorKind.FATAL
 
@@ -162,7 +162,7 @@ class StoreUnavailableError(StoreError):
 
 
 class SchemaMismatchError(StoreError):
-    """Raised when a stored collection has another schema or dimension than asked for."""
+    """Raised when a stored collection has another schema or dimension than requested."""
 
     kind = ErrorKind.FATAL
 
@@ -174,15 +174,15 @@ class SQLError(StoreError):
 
 
 class SQLRefusedError(SQLError):
-    """Raised for SQL that is not one read-only query of tables."""
+    """Raised for SQL that is not a single read-only query of tables."""
 
 
 class UnknownTableError(SQLError):
-    """Raised for SQL that names a table which is not there."""
+    """Raised for SQL that names a table that does not exist."""
 
 
 class SQLLimitError(SQLError):
-    """Raised when SQL took too long or too much memory and was stopped."""
+    """Raised when SQL exceeded its time or memory limit and was stopped."""
 
 
 class FilterError(RAGAnythingError, ValueError):
@@ -190,27 +190,27 @@ class FilterError(RAGAnythingError, ValueError):
 
 
 class NodeValueError(RAGAnythingError, ValueError):
-    """Raised when a node holds something that no Milvus can store."""
+    """Raised when a node holds a value that Milvus cannot store."""
 
 
 class EnrichmentError(RAGAnythingError):
-    """Raised when a processor could not make use of what a model answered about an element."""
+    """Raised when a model's answer about an element is unusable."""
 
 
 class NoAnswerError(EnrichmentError):
-    """Raised when a model gave no answer about an element; the next run asks it again."""
+    """Raised when a model did not answer about an element; the next run asks again."""
 
     kind = ErrorKind.TRANSIENT
 
 
 class DashScopeError(RAGAnythingError):
-    """Raised when a call of DashScope, Alibaba Cloud's model service, failed.
+    """Raised when a call to DashScope, Alibaba Cloud's model service, failed.
 
     Args:
         message: What happened and what to do.
-        code: The service's own code, such as ``Throttling.RateQuota``; empty when it sent none.
-        request_id: The id that Alibaba Cloud's support asks for; empty when it sent none.
-        status: HTTP status; None when there was no answer.
+        code: The service's own code, such as ``Throttling.RateQuota``; empty if it sent none.
+        request_id: The id that Alibaba Cloud's support asks for; empty if the service sent none.
+        status: HTTP status; None without a response.
     """
 
     kind = ErrorKind.TRANSIENT
@@ -228,25 +228,25 @@ class DashScopeError(RAGAnythingError):
 
 
 class DashScopeAuthenticationError(DashScopeError):
-    """Raised when there is no API key, a wrong one, or one of another region."""
+    """Raised when the API key is missing, wrong, or from another region."""
 
     kind = ErrorKind.FATAL
 
 
 class DashScopePermissionError(DashScopeError):
-    """Raised when the key may not use a model, or there is no such model."""
+    """Raised when the key may not use the model, or the model does not exist."""
 
     kind = ErrorKind.FATAL
 
 
 class DashScopeQuotaError(DashScopeError):
-    """Raised when the quota or the money of the account is used up; asking again does not help."""
+    """Raised when the account's quota or balance is exhausted; retrying does not help."""
 
     kind = ErrorKind.FATAL
 
 
 class DashScopeRateLimitError(DashScopeError):
-    """Raised when there were too many requests or tokens at a time, also after the retries.
+    """Raised when requests or tokens still exceeded the rate limit after all retries.
 
     Args:
         message: What happened and what to do.
@@ -260,19 +260,19 @@ class DashScopeRateLimitError(DashScopeError):
 
 
 class DashScopeBadRequestError(DashScopeError):
-    """Raised when the service refuses a request as it is."""
+    """Raised when the service rejects the request itself."""
 
     kind = ErrorKind.INPUT
 
 
 class DashScopeContentError(DashScopeError):
-    """Raised when content inspection refused a text or an image."""
+    """Raised when content inspection rejected a text or an image."""
 
     kind = ErrorKind.INPUT
 
 
 class DashScopeServerError(DashScopeError):
-    """Raised when the service or its gateway failed, also after the retries."""
+    """Raised when the service or its gateway still failed after all retries."""
 
 
 class DashScopeTimeoutError(DashScopeError):
@@ -280,20 +280,20 @@ class DashScopeTimeoutError(DashScopeError):
 
 
 class DashScopeConnectionError(DashScopeError):
-    """Raised when the service cannot be reached, or hung up before the answer was complete."""
+    """Raised when the service is unreachable, or closed the connection before the answer was complete."""
 
 
 class DashScopeProtocolError(DashScopeError):
-    """Raised when an answer is not as documented: no JSON, no choices, vectors of a wrong length."""
+    """Raised when an answer does not follow the documentation: no JSON, no choices, vectors of the wrong length."""
 
 
 class PartialEmbeddingError(RAGAnythingError):
-    """Raised when some inputs of a batch could not be embedded; the vectors of the others are in it.
+    """Raised when some inputs of a batch could not be embedded; it carries the vectors of the others.
 
     Args:
         message: What happened and what to do.
         embeddings: One vector per input, None for those that failed.
-        failures: The reason of each that failed, by its position.
+        failures: The reason for each failed input, by position.
     """
 
     def __init__(
@@ -362,11 +362,13 @@ _TRANSIENT_NAMES: Final = frozenset({"TransportError", "APIConnectionError"})
 
 
 def failure_kind(error: BaseException) -> ErrorKind:
-    """Return what an exception of any origin means for the rest of a run.
+    """Return what any exception means for the rest of a run.
+
+    Exceptions that are not recognised count as the input's fault.
 
     Args:
-        error: One of this package, of Python, of httpx, or of a client that keeps the HTTP status in ``status_code``,
-            as OpenAI's does. The input is to blame for those of other origin.
+        error: An exception of this package, Python, httpx, or a client that keeps the HTTP status in ``status_code``,
+            as OpenAI's does.
     """
     if isinstance(error, RAGAnythingError):
         return error.kind

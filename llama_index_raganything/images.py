@@ -1,7 +1,7 @@
-"""Images made fit for a model: upright, in RGB, first frame, within limits of pixels and bytes.
+"""Images for models: where those of nodes and questions are, and how they are made to fit.
 
-Vision endpoints refuse what cameras and office files hold: CMYK, animations, sides of a few pixels or of tens of
-thousands, files of many megabytes. Pure functions of bytes or a path; nothing is fetched.
+Vision endpoints reject what cameras and office files produce: CMYK, animations, sides of a few or tens of thousands of
+pixels, files of many megabytes. Nothing is fetched here unless the caller passes ``fetch``.
 
 >>> from llama_index_raganything.images import fit_image
 >>> fit_image("photo.tif").mimetype  # doctest: +SKIP
@@ -68,16 +68,16 @@ _DAMAGED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class FittedImage:
-    """An image that a model takes.
+    """An image that a model accepts.
 
     Attributes:
         data: The encoded image.
         mimetype: ``image/jpeg``, ``image/png`` or ``image/webp``.
         width: Pixels.
         height: Pixels.
-        source_width: Pixels of the image it was made from, upright.
-        source_height: Pixels of the image it was made from, upright.
-        changed: Whether the bytes differ from those of the source.
+        source_width: Width of the upright original, in pixels.
+        source_height: Height of the upright original, in pixels.
+        changed: Whether the bytes differ from the original's.
     """
 
     data: bytes = field(repr=False)
@@ -100,23 +100,20 @@ def fit_image(
 ) -> FittedImage:
     """Make an image fit for a model.
 
-    The first frame of an animation counts, the image is turned as its EXIF data say, CMYK and other modes become
-    RGB, transparent parts become white, large images are scaled down and tiny or very thin ones get a white margin.
-    What already fits is passed on byte for byte.
+    The first frame of an animation is used, the image is turned upright by its EXIF data, CMYK and other modes become
+    RGB, transparency becomes white, large images are scaled down, and tiny or very thin ones get a white margin. An
+    image that already fits is returned byte for byte.
 
     Args:
         source: The encoded image, or the path of a file.
-        formats: Which of JPEG, PNG and WEBP the model takes.
-        name: What to call the image in errors; the file's name by default.
-
-    Returns:
-        The fitted image.
+        formats: Which of JPEG, PNG and WEBP the model accepts.
+        name: Name of the image in errors; the file's name by default.
 
     Raises:
         SourceError: The file cannot be read.
         CorruptFileError: The image is empty, truncated or damaged.
         FileTooLargeError: It has more than ``max_source_bytes`` bytes or :data:`MAX_SOURCE_PIXELS` pixels.
-        UnsupportedFormatError: Pillow cannot draw the format, as with SVG and EMF.
+        UnsupportedFormatError: Pillow cannot draw the format, such as SVG or EMF.
     """
     name = name or _name_of(source)
     data = image_bytes(source, max_bytes=max_source_bytes, name=name)
@@ -132,11 +129,11 @@ def fit_image(
 
 
 def open_upright(source: bytes | str | Path, *, max_bytes: int = MAX_SOURCE_BYTES, name: str = "") -> Any:
-    """Open an image as a PIL image in RGB: upright, first frame, transparent parts white, in its full size.
+    """Open an image at full size as a PIL image in RGB: upright, first frame, transparency on white.
 
     Args:
         source: The encoded image, or the path of a file.
-        name: What to call the image in errors; the file's name by default.
+        name: Name of the image in errors; the file's name by default.
 
     Returns:
         A loaded ``PIL.Image.Image``.
@@ -152,15 +149,12 @@ def open_upright(source: bytes | str | Path, *, max_bytes: int = MAX_SOURCE_BYTE
 
 
 def image_bytes(source: bytes | str | Path, *, max_bytes: int = MAX_SOURCE_BYTES, name: str = "") -> bytes:
-    """Return the bytes of an image, after a look at how many there are.
+    """Return the bytes of an image after checking their number.
 
     Args:
         source: The bytes, or the path of a file.
-        max_bytes: Bytes that are read at most.
-        name: What to call the image in errors; the file's name by default.
-
-    Returns:
-        The bytes, unchecked.
+        max_bytes: Maximum number of bytes.
+        name: Name of the image in errors; the file's name by default.
 
     Raises:
         SourceError: The file cannot be read.
@@ -187,10 +181,7 @@ def image_bytes(source: bytes | str | Path, *, max_bytes: int = MAX_SOURCE_BYTES
 
 
 def image_digest(data: bytes) -> str:
-    """Return the name that equal images share: what an asset stored by the reader is called.
-
-    Args:
-        data: The encoded image.
+    """Return the name that equal images share, under which the reader stores an asset.
 
     Returns:
         32 hexadecimal digits; see :class:`~llama_index_raganything.readers.common.assets.AssetStore`.
@@ -199,17 +190,17 @@ def image_digest(data: bytes) -> str:
 
 
 def decoded_image(text: str | bytes, name: str = "The image") -> bytes:
-    """Return the bytes of an image that is written in base64.
+    """Decode an image written in base64.
 
     Args:
-        text: Base64, in lines or in one, or a data URI of it.
-        name: What to call the image in errors.
+        text: Base64 on one or several lines, or a data URI.
+        name: Name of the image in errors.
 
     Returns:
         The bytes, unchecked.
 
     Raises:
-        CorruptFileError: It is no base64, or there is nothing in it.
+        CorruptFileError: It is not valid base64, or empty.
     """
     written = text if isinstance(text, str) else text.decode("ascii", "replace")
     payload = written.partition(",")[2] if written.lstrip()[:5].lower() == "data:" else written
@@ -225,11 +216,7 @@ def decoded_image(text: str | bytes, name: str = "The image") -> bytes:
 
 
 def on_white(image: Any) -> Any:
-    """Return a PIL image in RGB, transparent parts on white, because black letters on nothing are common.
-
-    Args:
-        image: A PIL image of any mode.
-    """
+    """Return a PIL image in RGB with transparency on white, because black letters on transparency are common."""
     from PIL import Image
 
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
@@ -247,7 +234,7 @@ def on_white(image: Any) -> Any:
 
 @contextmanager
 def _opened(data: bytes, name: str) -> Iterator[Any]:
-    """Open an image and turn what Pillow raises on it into typed errors."""
+    """Open an image, turning what Pillow raises into typed errors."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -273,7 +260,7 @@ def _opened(data: bytes, name: str) -> Iterator[Any]:
 
 
 def _refuse_drawings(data: bytes, name: str) -> None:
-    """Raise for drawings of lines: Pillow draws none of them, or on Windows or with Ghostscript only."""
+    """Raise for vector drawings: Pillow draws none of them, or only on Windows or with Ghostscript."""
     head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     kind = ""
     if head[40:44] == b" EMF":
@@ -324,7 +311,7 @@ def _scaled(image: Any, max_pixels: int) -> Any:
 
 
 def _margined(image: Any) -> Any:
-    """Return the image on white paper where it is smaller or thinner than models take."""
+    """Return the image on a white margin if it is smaller or thinner than models accept."""
     from PIL import Image
 
     least = max(MIN_SIDE, -(-max(image.size) // MAX_ASPECT))
@@ -337,7 +324,7 @@ def _margined(image: Any) -> Any:
 
 
 def _encoded(image: Any, kind: str, max_bytes: int) -> tuple[bytes, str, tuple[int, int]]:
-    """Encode an image: photographs as JPEG, drawings as PNG, and smaller and smaller until the bytes are within."""
+    """Encode an image within a number of bytes, scaling it down until it fits: photos as JPEG, drawings as PNG."""
     if kind not in {"JPEG", "MPO"}:
         data = _saved(image, "PNG")
         if len(data) <= max_bytes:
@@ -379,10 +366,10 @@ Fetch = Callable[[str], bytes]
 
 
 def source_of_node(node: BaseNode) -> ImageSource | None:
-    """Return where a node's image is: its bytes, its path, or its URL.
+    """Return where a node's image is: its bytes, path or URL.
 
     Returns:
-        The source; None when the node has no image.
+        The source; None for a node without an image.
 
     Raises:
         CorruptFileError: Its bytes are not valid base64.
@@ -398,14 +385,11 @@ def source_of_node(node: BaseNode) -> ImageSource | None:
 
 
 def source_of_value(value: Any) -> ImageSource:
-    """Return where the image of a question is.
+    """Return where an image passed by a caller is.
 
     Args:
         value: Bytes, a binary stream, a path, a URL, a data URI, or LlamaIndex's ``ImageBlock``, ``ImageNode`` or
             ``ImageDocument``.
-
-    Returns:
-        The source.
 
     Raises:
         CorruptFileError: The value holds no image.
@@ -431,15 +415,15 @@ def source_of_value(value: Any) -> ImageSource:
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text is a URL or a data URI rather than a path."""
+    """Return whether a text is a URL or data URI rather than a path."""
     return bool(_URL.match(text))
 
 
 def identity_of(source: ImageSource) -> str:
-    """Return what equal images share; reads a file to its end.
+    """Return a key that equal images share; reads a file to its end.
 
     Returns:
-        A digest of the bytes; path or URL where they cannot be read.
+        A digest of the bytes; the path or URL where they cannot be read.
     """
     if isinstance(source, str):
         return f"url {source}"
@@ -465,15 +449,15 @@ def model_input(
     max_bytes: int = MAX_EMBED_BYTES,
     fetch: Fetch | None = None,
 ) -> ImageType:
-    """Return an image in the form that a ``MultiModalEmbedding`` takes.
+    """Return an image in a form that a ``MultiModalEmbedding`` accepts.
 
     Args:
         max_pixels: Larger images are scaled down.
-        max_bytes: Larger images are encoded anew.
-        fetch: Gets remote images; without it they are refused.
+        max_bytes: Larger images are re-encoded.
+        fetch: Fetches remote images; without it they are rejected.
 
     Returns:
-        The path of a file that fits as it is, else a stream of the fitted image: upright, RGB, first frame.
+        The path of a file that already fits, else a stream of the fitted image: upright, RGB, first frame.
 
     Raises:
         BlockedSourceError: The image is remote and ``fetch`` was not given.

@@ -1,7 +1,7 @@
-"""What is known of content types beyond the package's own: which files hold them, and how they are read.
+"""The registry of content types beyond the package's own: which files hold them and how they are read.
 
-The public place to plug one in is :func:`llama_index_raganything.enrich.registry.register_modality`; this module keeps
-the registry, which readers and worker processes consult.
+Register one with :func:`llama_index_raganything.enrich.registry.register_modality`; readers and worker processes look
+it up here.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Modality:
 
     Attributes:
         name: The content type.
-        suffixes: Ends of file names, in lower case with their dots (".stl", ".sensor.csv").
+        suffixes: File name endings in lower case, with their dots (".stl", ".sensor.csv").
         read: Turns a file into elements.
-        detect: Tells whether a file with such a name holds this; every one does when None.
-        version: Raised when ``read`` gives other elements for the same file; part of the parse cache's key.
+        detect: Returns whether a file with such an ending holds this type; None accepts all.
+        version: To be raised when ``read`` returns other elements for the same file; part of the parse cache's key.
     """
 
     name: str
@@ -43,14 +43,11 @@ class Modality:
 
     @property
     def id(self) -> str:
-        """Name and version in one."""
+        """Name and version."""
         return f"{self.name} {self.version}"
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a file is of this modality.
-
-        Args:
-            path: An existing file.
+        """Return whether a file is of this modality.
 
         Raises:
             ConfigurationError: ``detect`` failed.
@@ -72,10 +69,10 @@ _missing = ""
 
 
 def add_modality(modality: Modality) -> None:
-    """Register a modality in this process; one of the same name is replaced.
+    """Register a modality in this process, replacing one of the same name.
 
     Raises:
-        ConfigurationError: Its name cannot be a content type, or is one of the package's.
+        ConfigurationError: Its name is not a valid content type, or is one of the package's.
     """
     with _lock:
         add_element_type(modality.name)
@@ -83,21 +80,17 @@ def add_modality(modality: Modality) -> None:
 
 
 def remove_modality(name: str) -> None:
-    """Forget a modality; unknown names are ignored.
-
-    Args:
-        name: The content type.
-    """
+    """Unregister a modality; unknown names are ignored."""
     with _lock:
         if _modalities.pop(name, None) is not None:
             remove_element_type(name)
 
 
 def modalities() -> tuple[Modality, ...]:
-    """Return the registered modalities, the last registered first.
+    """Return the registered modalities, the most recent first.
 
     Raises:
-        ConfigurationError: This is a worker process that could not learn those of its parent.
+        ConfigurationError: This is a worker process that could not import those of its parent.
     """
     if _missing:
         raise ConfigurationError(_missing)
@@ -108,23 +101,17 @@ def modalities() -> tuple[Modality, ...]:
 def modality_of(path: Path) -> Modality | None:
     """Return the modality of a file, or None for one that the package reads itself.
 
-    Args:
-        path: An existing file.
-
     Raises:
-        ConfigurationError: ``detect`` of a modality failed.
+        ConfigurationError: A modality's ``detect`` failed.
     """
     return next((modality for modality in modalities() if modality.holds(path)), None)
 
 
 def modality_named(name: str) -> Modality:
-    """Return a modality by its name.
-
-    Args:
-        name: The content type.
+    """Return a modality by name.
 
     Raises:
-        ConfigurationError: None has that name.
+        ConfigurationError: No modality has that name.
     """
     for modality in modalities():
         if modality.name == name:
@@ -134,10 +121,10 @@ def modality_named(name: str) -> Modality:
 
 
 def packed_modalities() -> bytes:
-    """Return the registered modalities in a form that worker processes unpack.
+    """Return the registered modalities in a form that worker processes can unpack.
 
     Raises:
-        ConfigurationError: One has functions that no other process can import.
+        ConfigurationError: One has functions that another process cannot import.
     """
     packed = []
     for modality in reversed(modalities()):
@@ -154,12 +141,9 @@ def packed_modalities() -> bytes:
 
 
 def unpack_modalities(packed: bytes) -> None:
-    """Register in a worker process what :func:`packed_modalities` returned in its parent.
+    """Register, in a worker process, what :func:`packed_modalities` returned in its parent.
 
-    A failure is told by each file that is read, not by the death of the process.
-
-    Args:
-        packed: The modalities.
+    A failure is reported by each file that is read rather than by the death of the process.
     """
     global _missing  # noqa: PLW0603  # one registry per process
     try:

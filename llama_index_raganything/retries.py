@@ -13,13 +13,13 @@ Result = TypeVar("Result")
 
 
 async def attempt(call: Callable[[], Awaitable[Result]], max_retries: int, retry_seconds: float) -> Result | Failure:
-    """Await a call, and again when it raises.
+    """Await a call, retrying it when it raises.
 
-    Errors of this package are not retried: its own models have done so as often as it helps.
+    This package's own errors are not retried: its models have already done so where it helps.
 
     Args:
-        call: Makes the awaitable, anew for each attempt.
-        max_retries: Number of further attempts.
+        call: Makes a new awaitable for each attempt.
+        max_retries: Number of attempts after the first.
         retry_seconds: Seconds before the first retry; doubled for each further one.
 
     Returns:

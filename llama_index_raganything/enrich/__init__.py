@@ -1,1 +1,1 @@
-"""Processors that add to the nodes of figures, tables, equations and other elements what their text does not say."""
+"""Processors that add to images, tables, equations and other elements what their text does not say."""

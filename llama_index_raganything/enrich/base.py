@@ -1,9 +1,9 @@
-"""``ElementProcessor``: what every processor of elements has in common.
+"""``ElementProcessor``: the base of all processors of elements.
 
-A processor takes nodes and returns them with more in the nodes of its content types: a description, words read from
-a figure, facts about a photo. It works on *elements*: a long table that the node parser cut into several nodes is
-one element. Elements are processed a few at a time, the order of the nodes stays, and one that fails leaves its
-nodes as they were and is reported.
+A processor takes nodes and returns them with something added to those of its content types: a description, words read
+from an image, a vector. It works on *elements*: a long table that the node parser split into several nodes is one
+element. Several elements are processed concurrently, the nodes keep their order, and an element that fails leaves its
+nodes unchanged and is reported.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Processed:
     """The outcome of processing nodes.
 
     Attributes:
-        nodes: The nodes in their order; those of elements that were processed are new objects.
+        nodes: The nodes in their order; those of processed elements are new objects.
         changed: The new objects among them.
         failures: Ids of nodes whose element could not be processed, each with the reason; of an element of several
-            nodes that of the first.
-        unanswered: Ids of those for which a model gave no answer, so that a later run may do better.
-        fatal: The error that ended the run, because every further element would have met it too.
+            nodes the first.
+        unanswered: Ids of those whose model did not answer, so that a later run may succeed.
+        fatal: The error that ended the run, because every further element would have failed the same way.
     """
 
     nodes: list[BaseNode]
@@ -54,10 +54,10 @@ class ElementNodes:
     """The nodes of one element.
 
     Attributes:
-        parts: Its nodes in reading order: several when the node parser had to cut it, else one.
-        document: All nodes of its document that were given, in their order.
-        starts: Where among ``parts`` it begins: more than once when equal elements are processed as one.
-        shared: What processors work out about the document once for all its elements; one per document and run.
+        parts: Its nodes in reading order; several if the node parser had to split it.
+        document: All given nodes of its document, in order.
+        starts: Positions in ``parts`` where the element begins; several if equal elements are processed as one.
+        shared: Cache of what processors work out once for all elements of a document; one per document and run.
     """
 
     parts: tuple[BaseNode, ...]
@@ -67,12 +67,12 @@ class ElementNodes:
 
     @property
     def first(self) -> BaseNode:
-        """Its first node."""
+        """The first node."""
         return self.parts[0]
 
     @property
     def content_type(self) -> str:
-        """Its content type."""
+        """The content type."""
         return NodeView(self.first).kind
 
 
@@ -84,11 +84,11 @@ Outcome = Sequence[BaseNode] | Failure
 class ElementProcessor(TransformComponent):
     """Base class of processors of elements.
 
-    A subclass implements :meth:`_process_element`, and :meth:`_aprocess_element` where it waits for a network.
+    A subclass implements :meth:`_process_element`, and :meth:`_aprocess_element` if it waits for a network.
 
     Args:
-        content_types: Content types of the nodes that it processes; all others pass as they are.
-        max_workers: Number of elements that are processed at the same time.
+        content_types: Content types that are processed; other nodes pass unchanged.
+        max_workers: Number of elements processed concurrently.
     """
 
     content_types: tuple[str, ...] = Field(default=(), description="Content types that are processed.")
@@ -100,7 +100,7 @@ class ElementProcessor(TransformComponent):
         return cls.__name__
 
     def __eq__(self, other: object) -> bool:
-        """Compare the settings; what was kept of earlier calls makes no difference."""
+        """Compare the settings, ignoring cached results."""
         if type(self) is not type(other) or not isinstance(other, ElementProcessor):
             return NotImplemented
         return self.__dict__ == other.__dict__
@@ -109,19 +109,19 @@ class ElementProcessor(TransformComponent):
 
     @abstractmethod
     def _process_element(self, element: ElementNodes) -> Sequence[BaseNode]:
-        """Return the new nodes of an element, in order and with the ids they had; called from several threads.
+        """Return the new nodes of an element, in order and with their old ids; called from several threads.
 
-        More nodes than the element had, such as the parts of a recording, come after these, with ids of their own.
+        Additional nodes, such as the parts of a recording, follow these with ids of their own.
 
         Args:
             element: The element; its nodes must not be changed (``node.model_copy(deep=True)`` makes new ones).
 
         Raises:
-            RAGAnythingError: It cannot be processed, and why. Any other exception is reported too.
+            RAGAnythingError: The element cannot be processed. Any other exception is reported too.
         """
 
     async def _aprocess_element(self, element: ElementNodes) -> Sequence[BaseNode]:
-        """Return the new nodes of an element; in a thread unless a subclass knows better."""
+        """Async twin of :meth:`_process_element`; runs it in a thread unless overridden."""
         return await asyncio.to_thread(self._process_element, element)
 
     def process(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> Processed:
@@ -130,9 +130,6 @@ class ElementProcessor(TransformComponent):
         Args:
             nodes: Nodes of one or several documents; they are not changed.
             show_progress: Show a progress bar.
-
-        Returns:
-            The nodes in the same order, and what failed.
         """
         elements = self._elements(nodes)
         progress = self._progress_text() if show_progress else ""
@@ -140,15 +137,7 @@ class ElementProcessor(TransformComponent):
         return self._joined(nodes, elements, outcomes)
 
     async def aprocess(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> Processed:
-        """Process the elements among nodes; see :meth:`process`.
-
-        Args:
-            nodes: Nodes of one or several documents; they are not changed.
-            show_progress: Show a progress bar.
-
-        Returns:
-            The nodes in the same order, and what failed.
-        """
+        """Async twin of :meth:`process`."""
         elements = self._elements(nodes)
         if not elements:
             return Processed(list(nodes))
@@ -164,7 +153,7 @@ class ElementProcessor(TransformComponent):
         Args:
             nodes: Nodes of one or several documents; they are not changed.
             show_progress: Show a progress bar.
-            **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
+            **kwargs: Ignored: LlamaIndex's pipelines pass theirs to every transformation.
 
         Returns:
             The nodes in the same order.
@@ -173,16 +162,16 @@ class ElementProcessor(TransformComponent):
         return self._logged(self.process(nodes, show_progress))
 
     async def acall(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> Sequence[BaseNode]:
-        """Process the elements among nodes and log those that failed; see :meth:`__call__`."""
+        """Async twin of :meth:`__call__`."""
         refuse_misspelt(f"{type(self).__name__}()", kwargs, ("show_progress",))
         return self._logged(await self.aprocess(nodes, show_progress))
 
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
-        """Return what is processed, one after the other; a subclass may leave out or join some."""
+        """Return the elements to process; a subclass may omit or join some."""
         return elements_of(nodes, self.content_types)
 
     def _batches(self, elements: Sequence[ElementNodes]) -> list[Sequence[ElementNodes]]:
-        """Return what is handed over at once; each element alone unless a subclass knows better."""
+        """Return the elements in batches of one; a subclass may process several at once."""
         return [[element] for element in elements]
 
     def _process_batch(self, batch: Sequence[ElementNodes]) -> list[Outcome]:
@@ -207,7 +196,7 @@ class ElementProcessor(TransformComponent):
     def _joined(
         self, nodes: Sequence[BaseNode], elements: Sequence[ElementNodes], outcomes: Sequence[Sequence[Outcome]]
     ) -> Processed:
-        """Return the nodes with the outcome of each batch in them."""
+        """Return the nodes with the outcome of every batch."""
         result = Processed([])
         made: dict[int, list[BaseNode]] = {}
         for element, outcome in zip(elements, chain.from_iterable(outcomes), strict=True):
@@ -236,7 +225,6 @@ def elements_of(nodes: Sequence[BaseNode], content_types: Iterable[str]) -> list
 
     Args:
         nodes: Nodes of one or several documents.
-        content_types: Content types that are asked for.
 
     Returns:
         The elements in the order of their first nodes.
@@ -254,7 +242,7 @@ def elements_of(nodes: Sequence[BaseNode], content_types: Iterable[str]) -> list
 
 
 def _parts(members: Sequence[BaseNode], wanted: frozenset[str]) -> Iterator[list[BaseNode]]:
-    """Yield the nodes of each element; the parts of one follow each other and differ in their text."""
+    """Yield the nodes of each element: consecutive nodes of the same element whose texts differ."""
     parts: list[BaseNode] = []
     for node in members:
         if NodeView(node).kind not in wanted:
@@ -270,7 +258,7 @@ def _parts(members: Sequence[BaseNode], wanted: frozenset[str]) -> Iterator[list
 
 
 def _is_next_part(parts: Sequence[BaseNode], node: BaseNode) -> bool:
-    """Tell whether a node goes on with an element; a second element with the same content begins with the same text."""
+    """Return whether a node continues an element; a second element with equal content starts with the same text."""
     first = parts[0]
     element_id = node.metadata.get("element_id")
     if not element_id or element_id != first.metadata.get("element_id"):
@@ -279,7 +267,7 @@ def _is_next_part(parts: Sequence[BaseNode], node: BaseNode) -> bool:
 
 
 def _placed(parts: Sequence[BaseNode], made: list[BaseNode]) -> dict[int, list[BaseNode]]:
-    """Return the new nodes by the part that they replace; those of which there are more follow the last part."""
+    """Return the new nodes by the node they replace; additional ones follow the last."""
     count = len(parts)
     if len(made) < count:
         message = f"{count} nodes came back as {len(made)}"

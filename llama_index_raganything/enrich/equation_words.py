@@ -1,7 +1,7 @@
-r"""``EquationWords``: formulas in words, so that they are found by what they say; no model is needed.
+r"""``EquationWords``: equations spelled out in words, so that they can be searched; no model is needed.
 
-LaTeX is parsed by ``latex2mathml`` (MIT) into presentation MathML, whose few elements are then read aloud much as
-MathSpeak does (https://www.w3.org/TR/mathml-aam-1.0/ names the elements). What does not parse is read token by token.
+LaTeX is parsed by ``latex2mathml`` (MIT) into presentation MathML, whose few elements are read aloud much as MathSpeak
+does (https://www.w3.org/TR/mathml-aam-1.0/ names the elements). LaTeX that does not parse is read token by token.
 
 >>> latex_to_words(r"E = m c^2")
 'E equals m c squared'
@@ -92,14 +92,14 @@ _SPACE_AFTER = re.compile(r"([(\[{])\s+")
 
 
 def latex_to_words(latex: str) -> str:
-    r"""Return a formula in English words.
+    r"""Return an equation in English words.
 
     Args:
         latex: LaTeX, with or without dollar signs.
 
     Returns:
-        One line such as ``"sum from i equals 1 to n of x sub i"``; empty for an empty formula. LaTeX that does not
-        parse, is over :data:`MAX_LATEX_CHARS` or nested deeper than :data:`MAX_DEPTH` is read token by token.
+        One line such as ``"sum from i equals 1 to n of x sub i"``; empty for an empty equation. LaTeX that does not
+        parse, exceeds :data:`MAX_LATEX_CHARS` or is nested deeper than :data:`MAX_DEPTH` is read token by token.
     """
     source = latex.strip().strip("$").strip()
     source = source.removeprefix("\\[").removesuffix("\\]").strip()

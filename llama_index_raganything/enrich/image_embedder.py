@@ -1,7 +1,7 @@
 """``ImageEmbedder``: vectors of the images of nodes, from any LlamaIndex ``MultiModalEmbedding``.
 
-LlamaIndex's own way to embed nodes, an embedding model as transformation, embeds the text of an ``ImageNode`` even
-when the model is multimodal (llama-index-core 0.14).
+LlamaIndex's own way of embedding nodes, with an embedding model as transformation, embeds the text of an ``ImageNode``
+even if the model is multimodal (llama-index-core 0.14).
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _FATAL = "image_embedder.fatal"
 
 @strict_arguments
 class ImageEmbedder(ElementProcessor):
-    """Give nodes the vector of their image as embedding; nodes without image pass as they are.
+    """Set the embedding of nodes to the vector of their image; nodes without an image pass unchanged.
 
-    Images are made fit first (upright, RGB, first frame, within pixels and bytes) and equal ones are embedded once. An
-    image that cannot be read or embedded leaves its nodes as they were and is reported; it never stops the others.
+    Images are fitted first (upright, RGB, first frame, limited pixels and bytes), and equal images are embedded once.
+    An image that cannot be read or embedded leaves its nodes unchanged and is reported; it never stops the others.
 
     Args:
         embed_model: Embeds images (and texts) in one space.
-        dimension: Length that its vectors must have; any one length by default.
-        content_types: Only nodes of these content types, and nodes that name none; all nodes by default.
+        dimension: Required length of the vectors; by default any, if all are equal.
+        content_types: Process only nodes of these content types and nodes without one; all by default.
         max_pixels: Larger images are scaled down.
-        max_bytes: Images of more bytes are encoded anew.
-        max_workers: Batches (of ``embed_model.embed_batch_size`` images, or ``image_batch_size`` where the model has
-            it) that are embedded at the same time.
-        fetch: Gets images that are at a URL; without it they are reported as not embedded. Not serialised.
+        max_bytes: Larger images are re-encoded.
+        max_workers: Number of batches embedded concurrently, each of the model's ``image_batch_size`` or, if it has
+            none, ``embed_batch_size`` images.
+        fetch: Fetches images at URLs; without it they are reported as not embedded. Not serialised.
     """
 
     # Models show their keys.
@@ -72,7 +72,7 @@ class ImageEmbedder(ElementProcessor):
     fetch: Fetch | None = Field(default=None, exclude=True, description="Gets images that are at a URL.")
 
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
-        """Return one element per different image, of whatever documents."""
+        """Return one element per distinct image, across documents."""
         groups: dict[str, list[BaseNode]] = defaultdict(list)
         identities: dict[ImageSource, str] = {}
         for node in nodes:
@@ -127,7 +127,7 @@ class ImageEmbedder(ElementProcessor):
         return self._outcomes(batch, inputs, answer) or await super()._aprocess_batch(batch)
 
     def _inputs(self, batch: Sequence[ElementNodes]) -> list[ImageType | Failure]:
-        """Return what is handed to the model; nothing any more after an error that ends the run."""
+        """Return the inputs for the model; after a fatal error only failures."""
         fatal = batch[0].shared.get(_FATAL)
         return [self._input_or_failure(element) if fatal is None else Failure.of(fatal) for element in batch]
 
@@ -148,7 +148,7 @@ class ImageEmbedder(ElementProcessor):
         inputs: Sequence[ImageType | Failure],
         answer: Sequence[Embedding] | Exception,
     ) -> list[Outcome]:
-        """Return the outcome of each image of a batch; none where each has to be embedded alone."""
+        """Return the outcome of each image of a batch; an empty list if each must be embedded alone."""
         count = sum(not isinstance(value, Failure) for value in inputs)
         vectors: Sequence[Embedding | Failure]
         if isinstance(answer, Exception):
@@ -205,9 +205,9 @@ class ImageEmbedder(ElementProcessor):
 
 
 def _vectors_beside(error: Exception, count: int, run: dict[str, Any]) -> list[Embedding | Failure]:
-    """Return what an error means for each image of a batch; nothing where they have to be embedded one by one.
+    """Return what a failed batch means for each of its images; an empty list if they should be embedded one by one.
 
-    Models of this package have asked as often as it helps.
+    Models of this package have already isolated the inputs at fault.
     """
     partial = error if isinstance(error, PartialEmbeddingError) else None
     reasons: Mapping[int, Exception] = partial.failures if partial else dict.fromkeys(range(count), error)
@@ -221,17 +221,13 @@ def _vectors_beside(error: Exception, count: int, run: dict[str, Any]) -> list[E
 
 
 def model_name(embed_model: MultiModalEmbedding) -> str:
-    """Return what to call a model in messages."""
+    """Return what messages call a model."""
     name = embed_model.model_name
     return f"{embed_model.class_name()} ({name})" if name and name != "unknown" else embed_model.class_name()
 
 
 def vector_problem(vector: Any) -> str:
-    """Return what is wrong with what a model returned for a vector; empty when it is sound.
-
-    Args:
-        vector: What the model returned.
-    """
+    """Return what is wrong with a vector that a model returned; empty if nothing is."""
     try:
         values = np.asarray(vector, dtype=np.float64)
     except (TypeError, ValueError):

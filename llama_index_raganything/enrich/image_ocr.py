@@ -1,7 +1,7 @@
-"""``ImageOCR``: the words inside figures and charts, recognised without a model that sees.
+"""``ImageOCR``: the words in images and charts, recognised without a vision model.
 
-It costs processor time and gained nothing for finding pages, so it runs only where it is asked for: it is for answers
-and citations, which then name the axis, the legend and the numbers of a chart.
+It costs processor time and did not help to find pages, so it is off by default. It helps answers and citations, which
+can then name a chart's axes, legend and numbers.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _VERSION: Final = 1
 
 @strict_arguments
 class ImageOCR(ElementProcessor):
-    """Recognise the words in images and put them into the text of their nodes, after the caption.
+    """Recognise the words in images and add them to the text of their nodes, after the caption.
 
-    Recognition runs one image at a time in the whole process (:func:`.recognise`)
-    and took 1.4 s of processor time per figure in the median and 2.4 s in the mean (40 figures of 12 PDFs, one thread
-    of a busy two-core machine; 26 of them held words). Lines that the text has already are not repeated, so a second
-    run changes nothing. Equal images of a document are recognised once; with a ``cache_folder`` no image is recognised
-    twice. What cannot be drawn (SVG, EMF), is missing or damaged is reported.
+    Recognition runs one image at a time per process (:func:`.recognise`) and took 1.4 s of processor time per image in
+    the median, 2.4 s in the mean (40 images of 12 PDFs, 26 of them with words, one thread of a busy two-core machine).
+    Lines that the text already contains are not repeated, so a second run changes nothing. Equal images of a document
+    are recognised once; with a ``cache_folder`` no image is recognised twice. Images that cannot be drawn (SVG, EMF),
+    are missing or damaged are reported.
 
     Args:
-        content_types: Content types of the nodes that are read.
-        cache_folder: Folder in which the words are kept by the content of the image; in memory without one.
-        max_pixels: Pixels of an image that is given to the recogniser; larger ones are scaled down.
-        min_side: Pixels of the shortest side of an image that may hold words; smaller ones stay as they are.
+        content_types: Content types that are processed.
+        cache_folder: Folder for the words, by the content of the image; in memory by default.
+        max_pixels: Larger images are scaled down.
+        min_side: Images with a shorter side, in pixels, are skipped.
     """
 
     content_types: tuple[str, ...] = Field(default=("image",), description="Content types that are processed.")
@@ -83,13 +83,13 @@ def recognised_lines(data: bytes, max_pixels: int = 2_000_000, min_side: int = 3
     """Recognise the lines of text in an image.
 
     Args:
-        data: The encoded image; of an animation the first frame counts.
-        max_pixels: Larger images are scaled down to so many pixels.
-        min_side: Images with a side of fewer pixels hold no words.
-        name: What to call the image in errors.
+        data: The encoded image; of an animation the first frame is used.
+        max_pixels: Larger images are scaled down.
+        min_side: Images with a shorter side, in pixels, are taken to hold no words.
+        name: Name of the image in errors.
 
     Returns:
-        The lines in reading order, at most 400.
+        At most 400 lines in reading order.
 
     Raises:
         ParseError: The image cannot be drawn.

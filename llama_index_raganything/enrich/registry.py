@@ -1,4 +1,4 @@
-"""The one place where a new modality plugs in: which files, how they are read, how their nodes are processed.
+"""Register new content types: which files hold them, how they are read, and how their nodes are processed.
 
 >>> from llama_index_raganything.elements import Element
 >>> def read_mesh(path, assets):
@@ -6,7 +6,7 @@
 >>> register_modality("mesh", suffixes=[".stl", ".obj"], read=read_mesh)
 >>> unregister_modality("mesh")
 
-``docs/modalities.md`` tells the whole way, ``examples/time_series.py`` walks it.
+``docs/modalities.md`` explains the steps; ``examples/time_series.py`` is a complete example.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ _CONTENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 @strict_arguments
 @dataclass(frozen=True)
 class ProcessorOptions:
-    """What processors are made with.
+    """Options for making processors.
 
     Attributes:
-        llm: Describes tables, equations and other text; None describes none.
-        vision_llm: Describes images; ``llm`` where that sees images.
-        cache_folder: Folder in which answers are kept; in memory without one.
+        llm: Describes tables, equations and other text; without it they are not described.
+        vision_llm: Describes images; defaults to ``llm`` if that supports images.
+        cache_folder: Folder for answers; in memory by default.
         language: Language of the prompts.
-        prompts: Prompts instead of RAG-Anything's of the same names.
-        max_workers: Number of elements that are processed at the same time.
-        context_window: Pages or nodes around an element that a model is shown.
+        prompts: Prompts that replace RAG-Anything's of the same names.
+        max_workers: Number of elements processed concurrently.
+        context_window: Pages or nodes around an element that the model sees.
         context_mode: "page" or "chunk".
-        max_context_tokens: Tokens of surroundings at most.
-        include_headers: Mark headings in the surroundings.
-        include_captions: Show captions of images and tables in them.
-        context_filter_content_types: Content types that are shown.
+        max_context_tokens: Maximum tokens of context.
+        include_headers: Mark headings in the context.
+        include_captions: Include captions of images and tables in the context.
+        context_filter_content_types: Content types included in the context.
     """
 
     # Models show their keys.
@@ -76,7 +76,7 @@ class ProcessorOptions:
 
     @property
     def seeing_llm(self) -> LLM | None:
-        """The model that images are sent to, if there is one."""
+        """The model that receives images, if there is one."""
         if self.vision_llm is not None:
             return self.vision_llm
         return self.llm if self.llm is not None and supports_images(self.llm) else None
@@ -132,15 +132,15 @@ _factories: dict[str, ProcessorFactory] = dict(_OWN)
 
 @strict_arguments
 def register_processor(content_type: str, factory: ProcessorFactory | type) -> None:
-    """Let nodes of a content type be processed by a processor of your own.
+    """Process nodes of a content type with a processor of your own.
 
     Args:
-        content_type: The content type: lower-case letters, digits and underscores.
+        content_type: Lower-case letters, digits and underscores, a letter first.
         factory: Makes an ``ElementProcessor`` from :class:`ProcessorOptions`; or a subclass of RAG-Anything's
-            ``BaseModalProcessor``, which is then driven by the LLM as RAG-Anything's own are.
+            ``BaseModalProcessor``, which the LLM then drives like RAG-Anything's own.
 
     Raises:
-        ConfigurationError: The content type cannot be one, or the class is no processor.
+        ConfigurationError: The content type is invalid, or the class is not a processor.
     """
     if not _CONTENT_TYPE.fullmatch(content_type):
         message = f"content_type is {content_type!r}; use lower-case letters, digits and underscores, a letter first."
@@ -151,7 +151,7 @@ def register_processor(content_type: str, factory: ProcessorFactory | type) -> N
 
 
 def unregister_processor(content_type: str) -> None:
-    """Forget a processor of your own; images, tables and equations get RAG-Anything's back."""
+    """Unregister a processor of your own; images, tables and equations get RAG-Anything's back."""
     with _lock:
         _factories.pop(content_type, None)
         if content_type in _OWN:
@@ -159,9 +159,10 @@ def unregister_processor(content_type: str) -> None:
 
 
 def registered_content_types() -> tuple[str, ...]:
-    """Return the content types that are processed by default: RAG-Anything's three, and those that were registered.
+    """Return the content types processed by default: RAG-Anything's three and registered ones.
 
-    Sound and film, which need weights, are processed where :func:`make_processors` is given "audio" and "video".
+    Audio and video need model weights, so they are processed only if :func:`make_processors` is given "audio" and
+    "video".
     """
     with _lock:
         return tuple(_factories)
@@ -171,11 +172,10 @@ def make_processors(options: ProcessorOptions, content_types: Sequence[str] | No
     """Return the processors of content types.
 
     Args:
-        options: What they are made with.
-        content_types: The content types; those of :func:`registered_content_types` by default.
+        content_types: Those of :func:`registered_content_types` by default.
 
     Returns:
-        The processors in that order, without those that the options do not allow.
+        The processors in that order, without those that the options rule out.
 
     Raises:
         ConfigurationError: A content type has no processor.
@@ -195,7 +195,7 @@ def make_processors(options: ProcessorOptions, content_types: Sequence[str] | No
 
 
 def _factory_of(content_type: str, kind: type) -> ProcessorFactory:
-    """Return a factory for a class: of processors, or of RAG-Anything's modal processors."""
+    """Return a factory for a class: an ``ElementProcessor``, or one of RAG-Anything's modal processors."""
     if not hasattr(kind, "generate_description_only"):
         if not issubclass(kind, ElementProcessor):
             message = f"{kind.__name__} is neither an ElementProcessor nor one of RAG-Anything's modal processors."
@@ -222,23 +222,22 @@ def register_modality(
     processor: ProcessorFactory | type | None = None,
     version: str = "1",
 ) -> None:
-    """Let files of a new kind be read, split, processed and found like all others.
+    """Read, split, process and retrieve files of a new kind like all others.
 
-    Elements of the new type are atomic: each becomes a node of its own whose ``content_type`` is the name. Elements of
-    the package's own types may stand beside them. Registered modalities come before the package's own formats, the
-    last registered first, so that ``detect`` can take some files of a suffix that the package knows.
+    Elements of the new type are atomic: each becomes a node whose ``content_type`` is the name. Elements of the
+    package's own types may be mixed in. Registered modalities take precedence over the package's formats, the most
+    recent first, so ``detect`` can claim some files of a known suffix.
 
     Args:
         name: Content type: lower-case letters, digits and underscores, a letter first.
-        suffixes: Ends of the names of such files, with their dots (".stl", ".sensor.csv").
-        read: Turns a path and the store of assets into elements. Of worker processes (``num_workers`` above 1) it
-            must be importable.
-        detect: Tells whether a file with such a name is one; without it all of them are.
+        suffixes: File name endings, with their dots (".stl", ".sensor.csv").
+        read: Turns a path and the asset store into elements. With several worker processes it must be importable.
+        detect: Returns whether a file with such an ending is one; without it all are.
         processor: Processes the nodes, as for ``register_processor``; used by ``make_processors``.
-        version: Raise it when ``read`` gives other elements for the same file.
+        version: Raise it when ``read`` returns other elements for the same file.
 
     Raises:
-        ConfigurationError: A name or a suffix that cannot be one, or a processor that is none.
+        ConfigurationError: A name or suffix is invalid, or the processor is not one.
     """
     ends = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
     wrong = [end for end in ends if len(str(end)) < 2 or not str(end).startswith(".")]
@@ -251,11 +250,7 @@ def register_modality(
 
 
 def unregister_modality(name: str) -> None:
-    """Forget a modality and its processor.
-
-    Args:
-        name: The content type.
-    """
+    """Unregister a modality and its processor."""
     remove_modality(name)
     unregister_processor(name)
 
@@ -273,28 +268,27 @@ def processors_from_config(
     prompts: Mapping[str, str] | None = None,
     max_workers: int | None = None,
 ) -> list[ElementProcessor]:
-    """Return the processors that a configuration of RAG-Anything asks for.
+    """Return the processors that a RAG-Anything configuration asks for.
 
-    ``enable_image_processing``, ``enable_table_processing``, ``enable_equation_processing`` and the like of further
-    content types decide which; a content type that the configuration does not know is processed, and sound and film
-    only where ``enable_audio_processing`` and ``enable_video_processing`` are set. The fields of context decide what
-    models are shown around an element.
+    ``enable_image_processing``, ``enable_table_processing``, ``enable_equation_processing`` and so on decide which. A
+    content type unknown to the configuration is processed; audio and video only if ``enable_audio_processing`` and
+    ``enable_video_processing`` are set. The context fields decide what models see around an element.
 
     Args:
-        config: A ``RAGAnythingConfig``, or anything with such attributes.
-        llm: Describes tables, equations and other text. Without it they are not described.
-        vision_llm: Describes images; ``llm`` where that sees images.
-        cache_folder: Folder in which answers are kept, so that a second run makes no call.
-        language: Language of the prompts; the configuration's ``language`` if it has one, else English.
-        prompts: Prompts instead of RAG-Anything's of the same names.
-        max_workers: Elements processed at the same time; by default the ``max_workers`` of the configuration if it
-            has one, else its ``max_concurrent_files``.
+        config: A ``RAGAnythingConfig``, or any object with such attributes.
+        llm: Describes tables, equations and other text; without it they are not described.
+        vision_llm: Describes images; defaults to ``llm`` if that supports images.
+        cache_folder: Folder for answers, so that a second run makes no calls.
+        language: Language of the prompts; by default the configuration's ``language``, else English.
+        prompts: Prompts that replace RAG-Anything's of the same names.
+        max_workers: Number of elements processed concurrently; by default the configuration's ``max_workers``, else its
+            ``max_concurrent_files``.
 
     Returns:
-        The processors, in the order in which they run.
+        The processors in the order in which they run.
 
     Raises:
-        ConfigurationError: The configuration holds a value that cannot work.
+        ConfigurationError: The configuration has an invalid value.
     """
     workers = max_workers or getattr(config, "max_workers", None) or getattr(config, "max_concurrent_files", 4)
     options = ProcessorOptions(
@@ -321,18 +315,18 @@ def processors_from_config(
 
 
 def reader_options_from_config(config: Any) -> dict[str, Any]:
-    """Return the arguments of ``RAGAnythingReader`` that a configuration of RAG-Anything asks for.
+    """Return the arguments for ``RAGAnythingReader`` that a RAG-Anything configuration asks for.
 
     Args:
-        config: A ``RAGAnythingConfig``, or anything with such attributes.
+        config: A ``RAGAnythingConfig``, or any object with such attributes.
 
     Returns:
-        ``parser``, ``ocr`` (from ``parse_method``), ``working_dir`` (from ``parser_output_dir``, where crops go; what
-        RAG-Anything calls ``working_dir`` is where its storage lies, here that of the index) and ``num_workers``
-        (from ``max_concurrent_files``), as far as the configuration has them.
+        As far as the configuration has them: ``parser``, ``ocr`` (from ``parse_method``), ``working_dir`` (from
+        ``parser_output_dir``, where crops go; RAG-Anything's own ``working_dir`` is its storage folder, here the
+        index's) and ``num_workers`` (from ``max_concurrent_files``).
 
     Raises:
-        ConfigurationError: The parse method is none of RAG-Anything's.
+        ConfigurationError: ``parse_method`` is not one of RAG-Anything's.
     """
     options: dict[str, Any] = {}
     if parser := getattr(config, "parser", None):

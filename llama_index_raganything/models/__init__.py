@@ -1,1 +1,1 @@
-"""Models: the embedded default and the choice of a default when the user names none."""
+"""Models: the embedded default, models by name, and which one is used if the caller passes none."""

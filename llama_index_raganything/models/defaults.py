@@ -1,9 +1,8 @@
-"""Which model serves when the user names none.
+"""Which models are used: those of the caller, the settings, or the defaults.
 
-The order: what the caller passes; else what the caller set on ``Settings``; else what the settings name (``RAG_LLM``,
-``RAG_VISION_LLM``, ``RAG_EMBED``); else DashScope's where there is a key for it; else the embedded default (WordLlama
-embeddings, extractive answers without an LLM). LlamaIndex's own lazy default, another paid third party, is never
-triggered.
+In order: what the caller passes; what the caller set on ``Settings``; what the settings name (``RAG_LLM``,
+``RAG_VISION_LLM``, ``RAG_EMBED``); DashScope's models if there is a key; the embedded default (WordLlama embeddings,
+extractive answers without an LLM). LlamaIndex's own lazy default, a paid third party, is never used.
 """
 
 from __future__ import annotations
@@ -36,10 +35,7 @@ def resolve_embed_model(
 
     Args:
         embed_model: The caller's choice, if any.
-        settings: Settings in place of those read from the environment.
-
-    Returns:
-        The caller's model, the one set on ``Settings``, that of ``RAG_EMBED``, DashScope's, or the embedded default.
+        settings: By default those of the environment.
     """
     if embed_model is not None:
         return _checked(embed_model, BaseEmbedding, "embed_model")
@@ -64,7 +60,7 @@ def resolve_embed_model(
 
 
 def _checked(model: _Model, kind: type, name: str) -> _Model:
-    """Return a model that the caller passed, unless it is none: LlamaIndex takes names in some places."""
+    """Return a model passed by the caller after checking its type: LlamaIndex accepts names in some places."""
     if not isinstance(model, kind):
         settings = "RAG_EMBED" if kind is BaseEmbedding else "RAG_LLM"
         message = (
@@ -80,27 +76,22 @@ def resolve_llm(llm: LLM | None = None, settings: RAGAnythingSettings | None = N
 
     Args:
         llm: The caller's choice, if any.
-        settings: Settings in place of those read from the environment.
-
-    Returns:
-        The caller's LLM, the one set on ``Settings``, that of ``RAG_LLM``, DashScope's, or None.
+        settings: By default those of the environment.
 
     Raises:
-        ConfigurationError: The caller's choice is no LLM of LlamaIndex, but its name for example.
+        ConfigurationError: The caller's choice is not a LlamaIndex LLM but, for example, a name.
     """
     return _resolve(llm, settings, vision=False)
 
 
 def resolve_vision_llm(llm: LLM | None = None, settings: RAGAnythingSettings | None = None) -> LLM | None:
-    """Return the LLM that looks at images, or None.
+    """Return the LLM for images, or None.
+
+    An LLM of the caller, ``Settings``, ``RAG_VISION_LLM`` or ``RAG_LLM`` is returned whether it supports images or not.
 
     Args:
         llm: The caller's choice, if any.
-        settings: Settings in place of those read from the environment.
-
-    Returns:
-        The caller's LLM, the one set on ``Settings`` or named by ``RAG_VISION_LLM`` or ``RAG_LLM`` whether it sees or
-        not, DashScope's vision model, or None.
+        settings: By default those of the environment.
     """
     return _resolve(llm, settings, vision=True)
 
@@ -132,7 +123,7 @@ def _resolve(llm: LLM | None, settings: RAGAnythingSettings | None, *, vision: b
 
 
 def has_dashscope_key(settings: RAGAnythingSettings) -> bool:
-    """Return whether the settings hold a key of DashScope that is more than the placeholder of an example."""
+    """Return whether the settings hold a DashScope key that is not an example's placeholder."""
     key = settings.dashscope_api_key.get_secret_value().strip() if settings.dashscope_api_key else ""
     if key and is_placeholder(key):
         _announce("DASHSCOPE_API_KEY is the placeholder of an example, and is not used.", logging.WARNING)
@@ -153,15 +144,15 @@ _CONTEXT: Final = 32_768
 
 
 def named_llm(name: str, settings: RAGAnythingSettings | None = None, *, supports_images: bool | None = None) -> LLM:
-    """Make the chat model of a name; nothing is called yet.
+    """Make a chat model by name, without calling it.
 
     Args:
         name: ``PROVIDER:MODEL`` or ``PROVIDER:MODEL@URL``.
-        settings: Where keys, the address of Ollama and the context window come from; the environment's by default.
-        supports_images: Whether it looks at images; its name decides when None.
+        settings: Keys, Ollama's address and the context window; by default those of the environment.
+        supports_images: None decides by the name.
 
     Raises:
-        ConfigurationError: The name cannot be used, or OpenAI's key is missing.
+        ConfigurationError: The name is unusable, or OpenAI's key is missing.
         MissingDependencyError: The extra ``[openai]`` is not installed.
     """
     settings = settings or RAGAnythingSettings()
@@ -190,14 +181,14 @@ def named_llm(name: str, settings: RAGAnythingSettings | None = None, *, support
 
 
 def named_embed_model(name: str, settings: RAGAnythingSettings | None = None) -> BaseEmbedding:
-    """Make the embedding model of a name; nothing is called yet.
+    """Make an embedding model by name, without calling it.
 
     Args:
         name: ``PROVIDER:MODEL`` or ``PROVIDER:MODEL@URL``.
-        settings: Where keys and the address of Ollama come from; the environment's by default.
+        settings: Keys and Ollama's address; by default those of the environment.
 
     Raises:
-        ConfigurationError: The name cannot be used, or OpenAI's key is missing.
+        ConfigurationError: The name is unusable, or OpenAI's key is missing.
         MissingDependencyError: The extra ``[openai]`` is not installed.
     """
     settings = settings or RAGAnythingSettings()

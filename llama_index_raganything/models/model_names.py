@@ -1,6 +1,7 @@
-"""Names of models as settings and the command line say them: ``openai-like:MODEL@http://localhost:8000/v1``.
+"""Names of models in settings and on the command line, such as ``openai-like:MODEL@http://localhost:8000/v1``.
 
-A name holds no key: that comes from the environment, and the key of OpenAI goes to OpenAI alone.
+A name never holds a key: keys come from the environment, and OpenAI's goes to OpenAI only. A name also tells whether
+the model supports images.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _NO_KEY: Final = "no-key"
 
 @dataclass(frozen=True)
 class ModelName:
-    """Which model, and where it is.
+    """A model and where it is served.
 
     >>> ModelName.parse("openai-like:Qwen/Qwen3-8B@http://localhost:8000").url
     'http://localhost:8000/v1'
@@ -36,7 +37,7 @@ class ModelName:
 
     Attributes:
         provider: ``openai``, ``openai-like``, ``ollama`` or ``dashscope``.
-        model: The model's name there.
+        model: The provider's name of the model.
         url: Base URL of the service; empty for the provider's own.
     """
 
@@ -46,13 +47,13 @@ class ModelName:
 
     @classmethod
     def parse(cls, text: str) -> ModelName:
-        """Read ``PROVIDER:MODEL`` or ``PROVIDER:MODEL@URL``.
+        """Parse ``PROVIDER:MODEL`` or ``PROVIDER:MODEL@URL``.
 
         Args:
-            text: The name. A full route such as ``.../v1/chat/completions`` will do, and so will a bare host.
+            text: The URL may be a full route such as ``.../v1/chat/completions`` or a bare host.
 
         Raises:
-            ConfigurationError: It is no such name, or its URL holds a key or password.
+            ConfigurationError: The name is malformed, or its URL holds a key or password.
         """
         found = _NAME.fullmatch(text.strip())
         if found is None or found["provider"].lower() not in _PROVIDERS:
@@ -75,13 +76,13 @@ class ModelName:
 
 
 def api_key_of(provider: str, settings: RAGAnythingSettings, own: SecretStr | None) -> str:
-    """Return the key that is sent to a provider.
+    """Return the key to send to a provider.
 
     Args:
-        own: The key that the settings hold for this model, if any.
+        own: The key set for this model, if any.
 
     Raises:
-        ConfigurationError: OpenAI's is missing.
+        ConfigurationError: OpenAI's key is missing.
     """
     key = own or (settings.openai_api_key if provider == "openai" else None)
     if key is None and provider == "openai":
@@ -90,18 +91,14 @@ def api_key_of(provider: str, settings: RAGAnythingSettings, own: SecretStr | No
 
 
 def address_of(name: ModelName, settings: RAGAnythingSettings) -> str:
-    """Return the base URL at which a model is.
-
-    Args:
-        settings: The settings, which know where Ollama is.
-    """
+    """Return the base URL of a model."""
     if name.url:
         return name.url
     return OPENAI_URL if name.provider == "openai" else _ollama_url(settings.ollama_host)
 
 
 def _ollama_url(host: str) -> str:
-    """Return the base URL for ``OLLAMA_HOST``, which holds a host, a port, both, or a URL."""
+    """Return the base URL for ``OLLAMA_HOST``, which may be a host, a port, both, or a URL."""
     text = host if "://" in host else f"http://{'127.0.0.1' if host.startswith(':') else ''}{host}"
     parts = urlsplit(text)
     name = "127.0.0.1" if parts.hostname in {None, "0.0.0.0"} else parts.hostname  # noqa: S104  # what servers listen on
@@ -149,14 +146,14 @@ _TEXT_ONLY = re.compile(
 
 
 def supports_images(llm: LLM) -> bool:
-    """Tell whether an LLM takes images: by its own word, by its name, or because it is a class of the caller's.
+    """Return whether an LLM supports images, by its own attribute, its name, or its class.
 
     Args:
-        llm: Any LLM. An attribute ``supports_images`` decides when it has one; LlamaIndex declares none.
+        llm: Any LLM. An attribute ``supports_images`` decides if there is one; LlamaIndex declares none.
 
     Returns:
-        True for a chat model that is known to look at images, and for chat models that are no LlamaIndex
-        integration, whose names say nothing. Pass ``multimodal=...`` where the guess is wrong.
+        True for a chat model known to support images, and for chat models that are not LlamaIndex integrations, whose
+        names say nothing. Pass ``multimodal=...`` if the guess is wrong.
     """
     own_word = getattr(llm, "supports_images", None)
     if isinstance(own_word, bool):
@@ -172,5 +169,5 @@ def supports_images(llm: LLM) -> bool:
 
 
 def is_vision_name(name: str) -> bool:
-    """Tell whether the name of a model is one of those that look at images."""
+    """Return whether the name of a model is that of a vision model."""
     return bool(_VISION.search(name))

@@ -1,4 +1,4 @@
-"""Chat models of any server that speaks OpenAI's protocol; LlamaIndex's ``OpenAILike``, whose key shows nowhere."""
+"""Chat models of any server that speaks OpenAI's protocol: LlamaIndex's ``OpenAILike``, without exposing the key."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _TIMEOUT = 300.0
 
 @contextmanager
 def expecting_protocol(address: str | None) -> Iterator[None]:
-    """Tell of an answer that is none of OpenAI's protocol, such as a web page, as OpenAI's client tells of failures.
+    """Turn an answer that does not follow OpenAI's protocol, such as a web page, into an error of OpenAI's client.
 
     Args:
         address: Where the answer comes from.
 
     Raises:
-        OpenAIError: The answer could not be taken apart.
+        OpenAIError: The answer could not be parsed.
     """
     try:
         yield
@@ -43,8 +43,8 @@ class CompatibleLLM(PickledWithoutKey, OpenAILike):
     """A chat model of a server that speaks OpenAI's protocol.
 
     Args:
-        provider: Whose it is, which says where the key comes from when it is unpickled.
-        supports_images: Whether it looks at images.
+        provider: Decides where the key comes from on unpickling.
+        supports_images: Whether the model supports images.
         **kwargs: Those of ``OpenAILike``.
     """
 

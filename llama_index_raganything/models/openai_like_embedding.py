@@ -1,4 +1,4 @@
-"""Embeddings of any server that speaks OpenAI's protocol; LlamaIndex's own class, whose key shows nowhere."""
+"""Embeddings of any server that speaks OpenAI's protocol: LlamaIndex's own class, without exposing the key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CompatibleEmbedding(PickledWithoutKey, OpenAILikeEmbedding):
     """An embedding model of a server that speaks OpenAI's protocol.
 
     Args:
-        provider: Whose it is, which says where the key comes from when it is unpickled.
+        provider: Decides where the key comes from on unpickling.
         **kwargs: Those of ``OpenAILikeEmbedding``.
     """
 

@@ -1,4 +1,4 @@
-"""The embedded default embedding: WordLlama's static vectors, nothing to download."""
+"""The embedded default embedding: WordLlama's static vectors, with nothing to download."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _LOAD_LOCK = threading.Lock()
 
 @strict_arguments
 class WordLlamaEmbedding(BaseEmbedding):
-    """Embed text with the static token vectors that ship inside the ``wordllama`` wheel.
+    """Embed text with the static token vectors bundled in the ``wordllama`` wheel.
 
-    A text's vector is the normalised mean of its tokens' vectors: thousands of
-    chunks a second on one core, in 256 dimensions, with no model to download. Good for
-    fusion with keyword search; pass a neural embedding model where meaning must carry alone.
+    A text's vector is the normalised mean of its tokens' vectors: thousands of chunks a second on one core, in 256
+    dimensions. Good in fusion with keyword search; use a neural embedding model where vectors must carry the meaning
+    alone.
 
-    The vectors descend from Llama 2's token embeddings (Llama 2 Community License).
+    The vectors derive from Llama 2's token embeddings (Llama 2 Community License).
 
     Args:
-        model_name: Name of the bundled vectors; only the default is inside the wheel.
+        model_name: Name of the bundled vectors; only the default is in the wheel.
         embed_batch_size: Texts per batch.
-        max_chars: Characters of a text that are read; the rest does not change the mean much.
+        max_chars: Characters of a text that are read; the rest hardly changes the mean.
     """
 
     model_name: str = Field(default="wordllama-l2-supercat-256", description="Name of the bundled vectors.")
@@ -78,13 +78,13 @@ class WordLlamaEmbedding(BaseEmbedding):
 
 @lru_cache(maxsize=100_000)
 def vector_length(word: str) -> float:
-    """Return the length of a word's vectors, which tells how much the word says, in any language.
+    """Return the length of a word's vector, which measures how informative the word is, in any language.
 
-    Training makes the vectors of words that stand everywhere short ("the" 1.6, "year" 8.6, "revenue" 17, "Hamilton"
-    28): Schakel and Wilson, "Measuring Word Significance using Distributed Representations of Words", 2015.
+    Training makes the vectors of ubiquitous words short ("the" 1.6, "year" 8.6, "revenue" 17, "Hamilton" 28): Schakel
+    and Wilson, "Measuring Word Significance using Distributed Representations of Words", 2015.
 
     Args:
-        word: A word as written; it is read in lower case.
+        word: Case is ignored.
 
     Returns:
         The root of the sum of squares over its tokens; 0 for an empty word.
@@ -112,10 +112,10 @@ def _load() -> tuple[Tokenizer, NDArray[np.float32]]:
 
 @lru_cache(maxsize=1)
 def _load_once() -> tuple[Tokenizer, Any]:
-    """Read tokenizer and vectors straight from the installed ``wordllama`` folder.
+    """Read tokenizer and vectors from the installed ``wordllama`` folder.
 
-    ``WordLlama.load()`` of 0.4.0.post1 looks for the tokenizer in the folder ``tokenizer`` while the
-    wheel has ``tokenizers``, and so tries a download; importing it also calls ``logging.basicConfig``.
+    ``WordLlama.load()`` of 0.4.0.post1 looks for the tokenizer in ``tokenizer`` while the wheel has ``tokenizers``, so
+    it tries to download; importing it also calls ``logging.basicConfig``.
     """
     spec = importlib.util.find_spec("wordllama")
     locations = list(spec.submodule_search_locations or []) if spec else []

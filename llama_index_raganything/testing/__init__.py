@@ -1,11 +1,11 @@
-"""Fakes to test with, and without a network: LLMs that answer from a script, embeddings of words and of colours.
+"""Fakes for tests without a network: LLMs with scripted answers, embeddings of words and colours.
 
 >>> from llama_index_raganything.testing import HashEmbedding, ScriptedChatLLM
 >>> llm = ScriptedChatLLM(replies=["It grew by 12 %. [1]"])
 >>> str(llm.complete("How much did it grow?"))
 'It grew by 12 %. [1]'
 
-:class:`DashScopeServer` is a whole DashScope on loopback, for clients of that service.
+:class:`DashScopeServer` is a complete DashScope on loopback, for clients of that service.
 """
 
 from llama_index_raganything.testing.dashscope.errors import DOCUMENTED_ERRORS, DocumentedError, Fault, LoggedRequest

@@ -1,4 +1,4 @@
-"""Vectors of words and of colours: tiny spaces of meaning, the same in every process. Pure."""
+"""Embeddings without a model: of words and of colours, in tiny vector spaces that are equal in every process."""
 
 from __future__ import annotations
 
@@ -35,11 +35,7 @@ _SIDE: Final = 48
 
 
 def word_vector(text: str, dimension: int) -> list[float]:
-    """Count the hashes of a text's words.
-
-    Args:
-        text: Any text; words are what white space parts.
-    """
+    """Count the hashes of a text's words."""
     vector = [0.0] * dimension
     for word in text.casefold().split():
         digest = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=8).digest()
@@ -54,19 +50,19 @@ def colour_words(text: str) -> list[float]:
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """Return the small picture whose pixels are counted."""
+    """Return a small image whose pixels are counted."""
     return image.convert("RGB").resize((_SIDE, _SIDE))
 
 
 def sample(image: Image.Image) -> Image.Image:
-    """Return a small picture of single pixels of an image, which takes a tenth of the time of a thumbnail."""
+    """Return a small image of sampled pixels, in a tenth of the time of a thumbnail."""
     from PIL import Image as PillowImage
 
     return image.resize((_SIDE, _SIDE), PillowImage.Resampling.NEAREST).convert("RGB")
 
 
 def colours_of(small: Image.Image) -> list[float]:
-    """Count the pixels that are nearest to each of ``COLOURS``; paper and ink count little.
+    """Count the pixels nearest to each of ``COLOURS``; paper and ink count little.
 
     Args:
         small: An RGB image, as of ``thumbnail``.
@@ -83,7 +79,7 @@ def colours_of(small: Image.Image) -> list[float]:
 
 
 def unit(vector: Sequence[float]) -> list[float]:
-    """Return a vector of length 1 in the same direction; that of all ones for the zero vector."""
+    """Return the vector scaled to length 1; for the zero vector, one of equal numbers."""
     length = math.sqrt(sum(value * value for value in vector))
     if length == 0.0:
         return [1 / math.sqrt(len(vector))] * len(vector)
@@ -91,7 +87,7 @@ def unit(vector: Sequence[float]) -> list[float]:
 
 
 class HashEmbedding(BaseEmbedding):
-    """Embed a text by counting the hashes of its words: equal words, near vectors, in every process the same."""
+    """Embed a text by counting the hashes of its words, equally in every process."""
 
     dimension: int = Field(default=64, gt=0, description="Number of dimensions.")
 
@@ -111,10 +107,10 @@ class HashEmbedding(BaseEmbedding):
 
 
 class ColorEmbedding(MultiModalEmbedding):
-    """Embed images by their dominating colours and texts by their colour words, in one space.
+    """Embed images by their dominant colours and texts by their colour words, in one space.
 
-    A real, if tiny, space of meaning: "the red chart" (and 红色的图) lies near pictures with much red in them. Paper
-    and ink count little beside colours. A text without colour words is equally far from everything.
+    A real, if tiny, space of meaning: "the red chart" (红色的图) is near images with much red. Paper and ink count
+    little. A text without colour words is equally far from everything.
     """
 
     _texts: list[str] = PrivateAttr(default_factory=list)

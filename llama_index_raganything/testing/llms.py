@@ -1,4 +1,4 @@
-"""LLMs that answer from a script."""
+"""LLMs with scripted answers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Reply = str | Callable[[Sequence[ChatMessage]], str]
 
 
 class ScriptedTextLLM(CustomLLM):
-    """An LLM that answers from a script, records what it was sent, and streams three letters at a time.
+    """An LLM with scripted answers that records its input and streams three letters at a time.
 
     Args:
-        replies: Answers in order, the last one for ever; a function makes one from the messages.
-        context_window: Tokens it claims to take.
-        num_output: Tokens it claims to give.
+        replies: Answers in order, the last repeated; a function makes one from the messages.
+        context_window: Reported context window in tokens.
+        num_output: Reported output limit in tokens.
     """
 
     replies: list[Reply] = Field(default_factory=lambda: list[Reply](["An answer. [1]"]), exclude=True)
@@ -85,7 +85,7 @@ class ScriptedTextLLM(CustomLLM):
 
 
 class ScriptedChatLLM(ScriptedTextLLM):
-    """A multimodal chat LLM that answers from a script and records the text and image blocks it was sent."""
+    """A multimodal chat LLM with scripted answers that records the text and image blocks it receives."""
 
     @classmethod
     def class_name(cls) -> str:

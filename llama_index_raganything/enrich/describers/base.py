@@ -1,4 +1,4 @@
-"""``Describer``: an LLM describes elements through RAG-Anything's processors, with exactly one call for each."""
+"""``Describer``: an LLM describes elements through RAG-Anything's processors, with exactly one call per element."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ Chat = Callable[[Sequence[ChatMessage]], Awaitable[ChatResponse]]
 
 @dataclass(frozen=True)
 class Picture:
-    """An image in a form that models take.
+    """An image to send to a model.
 
     Attributes:
         data: The encoded image.
-        mimetype: Its type, such as "image/jpeg".
-        digest: Stands for what it was made from.
+        mimetype: Such as "image/jpeg".
+        digest: Identifies what it was made from.
     """
 
     data: bytes
@@ -76,10 +76,10 @@ class Subject:
 
     Attributes:
         item: The element as an entry of RAG-Anything's content list, or as text.
-        picture: Its image, for models that see.
-        fixed: What is written for fields of the prompts whatever RAG-Anything fills in: names instead of paths,
-            which are nobody's business and differ between machines.
-        processor: Name of RAG-Anything's processor, where it is not the describer's usual one.
+        picture: Its image, for vision models.
+        fixed: Values for prompt fields that override RAG-Anything's: names instead of paths, which are private and
+            differ between machines.
+        processor: Name of RAG-Anything's processor, if not the describer's usual one.
     """
 
     item: Mapping[str, Any] | str
@@ -92,32 +92,32 @@ class Subject:
 class Describer(ElementProcessor):
     """Base class of processors that let an LLM describe elements.
 
-    The description goes into the text of the element's first node, after its caption and before what was there; name,
-    type and summary of the entity go into the metadata of all its nodes (``entity_name``, ``entity_type``,
-    ``entity_summary``), from which the graph makes an entity. ``description_span`` says where the model's words stand
-    in the text, so that what the document says can be told from them. What is described already is left alone.
+    The description goes into the text of the element's first node, after its caption and before the rest. Name, type
+    and summary of the entity go into the metadata of all its nodes (``entity_name``, ``entity_type``,
+    ``entity_summary``), from which the graph makes an entity. ``description_span`` tells the model's words from the
+    document's. Elements that already have a description are skipped.
 
-    One element costs one call: description and entity come in one answer, broken JSON is repaired by RAG-Anything, and
-    an answer that stays unusable is reported and not asked for again. Only calls that raise are repeated. Answers are
-    kept by everything that was asked (content, context, prompt, model), so that a second run makes no call.
+    Each element costs one call: description and entity come in one answer, RAG-Anything repairs broken JSON, and an
+    answer that remains unusable is reported and not requested again. Only calls that raise are retried. Answers are
+    cached by everything that was sent (content, context, prompt, model), so a second run makes no calls.
 
     Args:
-        llm: Any LLM of LlamaIndex; else the one set on ``Settings``.
-        language: "en", "zh", or what was registered with RAG-Anything's ``register_prompt_language``.
-        prompts: Prompts instead of RAG-Anything's of the same names.
+        llm: Any LlamaIndex LLM; by default the one set on ``Settings``.
+        language: "en", "zh", or one registered with RAG-Anything's ``register_prompt_language``.
+        prompts: Prompts that replace RAG-Anything's of the same names.
         processor_class: Subclass of RAG-Anything's ``BaseModalProcessor`` that builds the prompt and reads the answer.
-        cache_folder: Folder in which answers are kept; in memory without one.
-        context_window: Pages (or nodes, by ``context_mode``) before and after the element that the model is shown.
-        context_mode: "page" or "chunk"; where a format has no pages, three texts stand for one.
-        max_context_tokens: Tokens of surroundings at most, those nearest to the element first.
-        include_headers: Mark headings in the surroundings.
-        include_captions: Show captions of images and tables, where ``context_filter_content_types`` has these.
-        context_filter_content_types: Content types of nodes that the model is shown.
-        max_retries: How often a call that raises is repeated; not any more after eight elements in a row.
-        retry_seconds: Seconds before the first repetition; doubled for each further one.
+        cache_folder: Folder for answers; in memory by default.
+        context_window: Pages (or nodes, by ``context_mode``) before and after the element that the model sees.
+        context_mode: "page" or "chunk"; in formats without pages three texts count as one page.
+        max_context_tokens: Maximum tokens of context, the nearest first.
+        include_headers: Mark headings in the context.
+        include_captions: Include captions of images and tables, if ``context_filter_content_types`` has these.
+        context_filter_content_types: Content types included in the context.
+        max_retries: Retries of a call that raises; none after eight failed elements in a row.
+        retry_seconds: Seconds before the first retry; doubled for each further one.
 
     Raises:
-        ConfigurationError: There is no LLM, no such language, or a prompt that cannot be filled in.
+        ConfigurationError: There is no LLM, the language is unknown, or a prompt cannot be filled in.
     """
 
     llm: LLM | None = Field(default=None, exclude=True, repr=False, description="Describes the elements.")
@@ -149,7 +149,7 @@ class Describer(ElementProcessor):
             self._templates = upstream.prompts_of(self.language, self.prompts)
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """Return the settings, with the model's name and without the model.
+        """Return the settings with the name of the model but not the model.
 
         Args:
             **kwargs: Passed on to the base class.
@@ -163,15 +163,15 @@ class Describer(ElementProcessor):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Any:
-        """Return a describer with the settings of :meth:`to_dict`; give it its ``llm`` as a keyword.
+        """Return a describer with the settings of :meth:`to_dict`; pass its ``llm`` as a keyword.
 
-        Without one it describes only if the LLM set on ``Settings`` is the one that it was saved with.
+        Without it, the LLM set on ``Settings`` must be the one it was saved with.
 
         Args:
-            **kwargs: Settings that replace those of ``data``; a ``processor_class`` must be among them again.
+            **kwargs: Settings that override those of ``data``; a ``processor_class`` must be passed again.
 
         Raises:
-            ConfigurationError: It was saved with a ``processor_class``, which is not among the keywords.
+            ConfigurationError: It was saved with a ``processor_class`` that was not passed.
         """
         if data.get("processor") and kwargs.get("processor_class") is None:
             message = (
@@ -190,18 +190,18 @@ class Describer(ElementProcessor):
 
     @abstractmethod
     def _subject(self, element: ElementNodes) -> Subject:
-        """Return what is described.
+        """Return what to describe.
 
         Raises:
-            RAGAnythingError: It cannot be.
+            RAGAnythingError: The element cannot be described.
         """
 
     def _readable(self, description: upstream.Description) -> upstream.Description:
-        """Return the description as it goes into the text."""
+        """Return the description as it is inserted into the text."""
         return description
 
     def _llm_or_default(self) -> LLM | None:
-        """Return the LLM that describes, as far as there is one."""
+        """Return the LLM that describes, if there is one."""
         return resolve_llm(self.llm)
 
     def _chosen_llm(self) -> LLM:
@@ -285,7 +285,7 @@ class Describer(ElementProcessor):
 
 
 class _Question:
-    """One question to a model, answered from the cache where it was asked before."""
+    """One question to a model, answered from the cache if it was asked before."""
 
     def __init__(
         self, describer: Describer, picture: Picture | None, model: str, chat: Chat, shared: dict[str, Any]
@@ -325,7 +325,7 @@ class _Question:
         return response.message.content or ""
 
     def keep(self) -> None:
-        """Keep the answer, which could be used, for the next run."""
+        """Cache the answer, once it proved usable."""
         if self._answer is not None:
             self._describer._answers().put(self._key, self._answer, self._model)
 
@@ -341,7 +341,7 @@ def _with_fixed(prompts: Mapping[str, Any], fixed: Mapping[str, str]) -> dict[st
 
 
 def model_name_of(llm: LLM) -> str:
-    """Return what stands for a model in keys and reports."""
+    """Return the name of a model in cache keys and reports."""
     return f"{llm.class_name()}/{llm.metadata.model_name}"
 
 
@@ -354,14 +354,14 @@ def _messages(prompt: str, system_prompt: str, picture: Picture | None) -> list[
 
 
 def with_description(element: ElementNodes, description: upstream.Description) -> list[BaseNode]:
-    """Return copies of an element's nodes with its description and its entity.
+    """Return copies of an element's nodes with its description and entity.
 
     Args:
-        description: What was said of it. Of one that is too long for the node's 65,535 bytes the beginning is taken.
+        description: Cut to what fits into the node's 65,535 bytes.
 
     Returns:
-        The nodes in their order, ids unchanged: the first with caption, description and what was there, all with
-        the metadata of the entity.
+        The nodes in order with their ids: the first with caption, description and the rest, all with the entity's
+        metadata.
     """
     made: list[BaseNode] = []
     for number, part in enumerate(element.parts):
@@ -382,11 +382,11 @@ def with_description(element: ElementNodes, description: upstream.Description) -
 
 
 def described_text(node: BaseNode, description: str) -> tuple[str, int, int]:
-    """Return a node's text with a description after its headings and its caption.
+    """Insert a description into a node's text, after its headings and caption.
 
     Returns:
-        The text, of at most 65,535 bytes; all that was there is still there. And where the description begins and
-        ends in it, in characters; at the same place when there was no room for any of it.
+        The text, of at most 65,535 bytes and with all of the old text, and the start and end of the description in
+        characters; equal if there was no room.
     """
     text = NodeView(node).text
     paragraphs = text.split("\n\n") if text.strip() else []
@@ -400,7 +400,7 @@ def described_text(node: BaseNode, description: str) -> tuple[str, int, int]:
 
 
 def body_paragraphs(node: BaseNode) -> list[str]:
-    """Return the paragraphs of a node's text without the headings and the caption that stand before the rest."""
+    """Return the paragraphs of a node's text after its headings and caption."""
     paragraphs = [part for part in NodeView(node).text.split("\n\n") if part.strip()]
     return paragraphs[_after_caption(paragraphs, node) :]
 
@@ -417,14 +417,11 @@ def _after_caption(paragraphs: Sequence[str], node: BaseNode) -> int:
 
 
 def with_text(node: TextNode, text: str) -> TextNode:
-    """Return a copy of a node with a text into which something was inserted.
+    """Return a copy of a node with text inserted, without the old embedding.
 
     Args:
         node: The node; it is not changed.
-        text: Its text with more in it.
-
-    Returns:
-        The copy, without the embedding of the old text.
+        text: Its text with an insertion.
     """
     made = node.model_copy(deep=True)
     made.set_content(text)
@@ -440,15 +437,15 @@ def with_text(node: TextNode, text: str) -> TextNode:
 
 @strict_arguments
 class ElementDescriber(Describer):
-    """Describe elements of any content type by their text, with RAG-Anything's ``GenericModalProcessor``.
+    """Describe elements of any content type from their text, with RAG-Anything's ``GenericModalProcessor``.
 
     >>> from llama_index_raganything import ElementDescriber
     >>> from llama_index_raganything.testing import ScriptedTextLLM
     >>> describer = ElementDescriber(llm=ScriptedTextLLM(), content_types=("code", "sensor_series"))
 
     Args:
-        content_types: The content types, of the package's or of your own.
-        max_content_chars: Characters of an element that are sent.
+        content_types: Content types of the package or your own.
+        max_content_chars: Maximum characters of an element that are sent.
     """
 
     content_types: tuple[str, ...] = Field(default=("code",), description="Content types that are processed.")
@@ -474,13 +471,13 @@ _MAX_IN_MEMORY: Final = 1000
 
 
 class AnswerCache:
-    """Answers by key: one JSON file each below a folder, or in memory.
+    """Answers by key: one JSON file each in a folder, or in memory.
 
-    Files are written aside and renamed, so a crash leaves no half of one and several processes may share a folder. A
-    file that cannot be read counts as not there. Nothing is ever kept of a failure: callers put what they could use.
+    Writes are atomic, so several processes may share a folder. An unreadable file counts as missing. Failures are never
+    cached: callers store only answers they could use.
 
     Args:
-        folder: Where the files go; None keeps the last thousand answers in memory.
+        folder: Folder for the files; None keeps the last thousand answers in memory.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -495,10 +492,10 @@ class AnswerCache:
         self.__init__(**state)  # type: ignore[misc]  # Restores what __getstate__ describes.
 
     def get(self, key: str) -> str | None:
-        """Return an answer, or None when there is none.
+        """Return an answer, or None.
 
         Args:
-            key: Hex digits that stand for what was asked.
+            key: Hexadecimal digits that identify the question.
         """
         if self.folder is None:
             with self._lock:
@@ -511,11 +508,11 @@ class AnswerCache:
         return answer if isinstance(answer, str) else None
 
     def put(self, key: str, answer: str, model: str = "") -> None:
-        """Keep an answer. A folder that cannot be written costs the next run a call, and this one nothing.
+        """Store an answer; a folder that cannot be written only costs the next run a call.
 
         Args:
-            key: Hex digits that stand for what was asked.
-            model: Who gave it, for people who read the file.
+            key: Hexadecimal digits that identify the question.
+            model: Who answered, for people who read the file.
         """
         if self.folder is None:
             with self._lock:

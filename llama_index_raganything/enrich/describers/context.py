@@ -1,4 +1,4 @@
-"""What stands around an element, for RAG-Anything's ``ContextExtractor``: content list entries made from nodes."""
+"""The context of an element for RAG-Anything's ``ContextExtractor``: content list entries made from nodes."""
 
 from __future__ import annotations
 
@@ -22,35 +22,31 @@ _CAPTIONED: Final = {"image": "image_caption", "table": "table_caption"}
 
 
 class PieceTokenizer:
-    """Cuts a text into words and CJK characters, about as many as a model's tokenizer would, and joins them again.
+    """Splits text into words and CJK characters, roughly as many as a model's tokens, and joins them again.
 
-    LightRAG's default tokenizer downloads its data when it is made.
+    LightRAG's default tokenizer downloads its data on creation.
     """
 
     def encode(self, text: str) -> list[str]:
-        """Return the pieces of a text, each with the blanks before it."""
+        """Return the pieces of a text, each with the white space before it."""
         return _PIECE.findall(text)
 
     def decode(self, tokens: Sequence[str]) -> str:
-        """Return the text that pieces make.
-
-        Args:
-            tokens: Pieces, from :meth:`encode`.
-        """
+        """Join pieces of :meth:`encode`."""
         return "".join(tokens)
 
 
 @dataclass(frozen=True)
 class ContextOptions:
-    """Which surroundings of an element a model is shown; the fields of RAG-Anything's ``ContextConfig``.
+    """What a model sees around an element; the fields of RAG-Anything's ``ContextConfig``.
 
     Attributes:
         context_window: Pages (or entries) before and after the element.
         context_mode: "page" or "chunk".
-        max_context_tokens: Tokens of surroundings at most.
+        max_context_tokens: Maximum tokens of context.
         include_headers: Mark headings with ``#``.
-        include_captions: Show captions of images and tables, if their types are among ``filter_content_types``.
-        filter_content_types: Content types that are shown.
+        include_captions: Include captions of images and tables, if ``filter_content_types`` has these.
+        filter_content_types: Content types included.
     """
 
     context_window: int = 1
@@ -71,11 +67,11 @@ class ContextOptions:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What :func:`describe` of RAG-Anything's processors is given to extract the context from.
+    """Input for RAG-Anything's context extraction.
 
     Attributes:
         content_list: Entries around the element.
-        place: Its ``page_idx``, and its ``index`` among the entries.
+        place: The element's ``page_idx`` and its ``index`` among the entries.
         config: Arguments of ``ContextConfig``.
     """
 
@@ -85,14 +81,14 @@ class Surroundings:
 
 
 class DocumentContext:
-    """The entries of one document, from which each of its elements gets those around it.
+    """The entries of one document, from which each of its elements gets the nearest.
 
-    RAG-Anything shows a model the beginning of the pages around an element, up to the budget, so that on dense pages
-    the element's own page is cut off. Here the entries nearest to the element are chosen first.
+    RAG-Anything fills the token budget from the beginning of the pages around an element, so on dense pages the
+    element's own page is cut off. Here the entries nearest to the element come first.
 
     Args:
         nodes: The nodes of one document, in reading order.
-        options: Which surroundings are shown.
+        options: What is included.
         tokenizer: Counts tokens.
     """
 
@@ -112,7 +108,7 @@ class DocumentContext:
             self._entries.append(_entry(node, options.include_headers))
 
     def around(self, node: BaseNode) -> Surroundings:
-        """Return what stands around a node of the document."""
+        """Return the context of a node of the document."""
         if self._options.max_context_tokens <= 0:
             return Surroundings(config=self._options.config("chunk"))
         place = self._places[node.node_id]
@@ -137,11 +133,11 @@ class DocumentContext:
         yield from range(max(0, place - window), min(len(self._entries), place + window + 1))
 
     def _near_page(self, place: int) -> Iterator[int]:
-        """Yield the places of the nearest entries on the pages of the window, as many as the budget holds."""
+        """Yield the nearest entries on the pages of the window, within the budget."""
         return self._within_budget(place, self._outwards(place))
 
     def _near_unpaged(self, place: int) -> Iterator[int]:
-        """Yield the places of the nearest entries that are shown, as many as stand on the pages of the window."""
+        """Yield the nearest entries included, up to a window's worth of pages."""
         each = _ENTRIES_PER_PAGE * self._options.context_window
         before = (index for index in range(place - 1, -1, -1) if self._is_shown(index))
         after = (index for index in range(place + 1, len(self._entries)) if self._is_shown(index))
@@ -158,7 +154,7 @@ class DocumentContext:
             yield index
 
     def _outwards(self, place: int) -> Iterator[int]:
-        """Yield the places around one, the nearest first, before and after in turn, while their pages are near."""
+        """Yield positions around one, nearest first, alternating sides, while their pages are near."""
         page, window = self._entries[place]["page_idx"], self._options.context_window
         before, after = place - 1, place + 1
         while before >= 0 or after < len(self._entries):
@@ -202,10 +198,10 @@ def _entry(node: BaseNode, mark_headings: bool) -> dict[str, Any]:
 
 
 def leading_headings(paragraphs: Sequence[str], section: str) -> list[int]:
-    """Return the levels of the headings with which a node's text begins.
+    """Return the levels of the headings at the beginning of a node's text.
 
     Returns:
-        For each leading paragraph that is a heading of the path its level, from 1.
+        The level, from 1, of each leading paragraph that is a heading of the section path.
     """
     path = [" ".join(name.split()) for name in section.split(SECTION_SEPARATOR)] if section else []
     levels: list[int] = []

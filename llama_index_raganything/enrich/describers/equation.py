@@ -1,4 +1,4 @@
-"""``EquationDescriber``: what a formula says, in words."""
+"""``EquationDescriber``: an LLM explains equations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ImageDescriber``: figures and photos in words, by a model that sees them."""
+"""``ImageDescriber``: a vision model describes images."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _MAX_DATA_CHARS = 32_000
 
 @strict_arguments
 class ImageDescriber(Describer):
-    """Describe images with a model that sees them; see :class:`~.base.Describer`.
+    """Describe images with a vision model; see :class:`~.base.Describer`.
 
-    Images are turned upright, reduced to their first frame and scaled down before they are sent. One that occurs
-    several times in a document, such as a logo, is described once, where it stands first, and the description goes to
-    all its nodes. A chart of an office file, which has no image, is described by its data. What nobody can draw here
-    (SVG, EMF, WMF, EPS), is missing, damaged or smaller than ``min_side`` is reported and not guessed at from its
-    caption.
+    Images are turned upright, reduced to their first frame and scaled down before they are sent. An image that occurs
+    several times in a document, such as a logo, is described once, at its first position, and all its nodes get the
+    description. A chart of an office file, which has no image, is described from its data. Images that cannot be drawn
+    here (SVG, EMF, WMF, EPS), are missing, damaged or smaller than ``min_side`` are reported; their content is not
+    guessed from the caption.
 
     >>> from llama_index_raganything import ImageDescriber
     >>> from llama_index_raganything.testing import ScriptedChatLLM
@@ -49,12 +49,12 @@ class ImageDescriber(Describer):
     ('image',)
 
     Args:
-        max_pixels: Pixels of an image that is sent.
-        min_side: Pixels of the shortest side that an image must have to show something.
-        multimodal: Whether the model sees images; None asks it, or its name.
+        max_pixels: Larger images are scaled down.
+        min_side: Images with a shorter side, in pixels, are not described.
+        multimodal: Whether the model supports images; None decides by the model or its name.
 
     Raises:
-        ConfigurationError: The model does not see images.
+        ConfigurationError: The model does not support images.
     """
 
     content_types: tuple[str, ...] = Field(default=("image",), description="Content types that are processed.")
@@ -116,21 +116,21 @@ class ImageDescriber(Describer):
 
 
 def _is_native_chart(node: BaseNode) -> bool:
-    """Tell whether a node holds the data of a chart and no image: office files draw it when they are opened."""
+    """Return whether a node has chart data but no image: office programs draw such charts on opening."""
     pictured = isinstance(node, ImageNode) and (node.image_path or node.image or node.image_url)
     return not pictured and not node.metadata.get("asset") and bool(pipe_tables(NodeView(node).text))
 
 
 def image_source(node: BaseNode) -> tuple[bytes | Path, str]:
-    """Return where the image of a node is, and what to call it.
+    """Return where a node's image is, and its name.
 
     Returns:
-        Its bytes or its path, and its file name.
+        Its bytes or path, and its file name.
 
     Raises:
-        SourceError: It has none that can be read without a network.
-        UnsupportedFormatError: Its asset is of a format that is not drawn here.
-        CorruptFileError: Its bytes are no base64.
+        SourceError: It has no image that can be read without a network.
+        UnsupportedFormatError: Its asset has a format that is not drawn here.
+        CorruptFileError: Its bytes are not valid base64.
     """
     source = source_of_node(node)
     if isinstance(source, Path):
@@ -157,7 +157,7 @@ def image_source(node: BaseNode) -> tuple[bytes | Path, str]:
 
 
 def joined_repeats(elements: Sequence[ElementNodes]) -> list[ElementNodes]:
-    """Join elements of one document that show the same image, so that it is described once.
+    """Join elements of one document that show the same image, so that it is processed once.
 
     Returns:
         One element per image and document, in the order of their first nodes.
@@ -212,7 +212,7 @@ def _digest_of(source: bytes | Path) -> str:
 
 
 def _notes(node: BaseNode) -> list[str]:
-    """Return what else the node says of the image: footnotes, words in it, sentences that cite it."""
+    """Return what else the node says about the image: footnotes, words in it, sentences that cite it."""
     left = _MAX_NOTE_CHARS
     notes: list[str] = []
     for paragraph in body_paragraphs(node):

@@ -1,4 +1,7 @@
-"""RAG-Anything's processors of sound and film, without LightRAG. They need the extra ``[media]`` and weights."""
+"""``MediaDescriber``: what is said and shown in audio and video, as nodes with start and end times.
+
+RAG-Anything's processors of audio and video are used without LightRAG; they need the extra ``[media]`` and weights.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +40,12 @@ _listening = Lock()
 
 
 def transcribe(path: Path, model: str | None, language: str | None) -> list[Mapping[str, Any]]:
-    """Transcribe a sound or film file with RAG-Anything's ``AudioModalProcessor``.
+    """Transcribe an audio or video file with RAG-Anything's ``AudioModalProcessor``.
 
     Args:
-        path: The file; faster-whisper decodes the sound of films too.
+        path: The file; faster-whisper also decodes the audio of videos.
         model: Name or folder of faster-whisper's model.
-        language: Language that is spoken; recognised by itself when None.
+        language: Spoken language; detected if None.
 
     Returns:
         Dictionaries with ``start`` and ``end`` in seconds and ``text``.
@@ -62,19 +65,19 @@ def transcribe(path: Path, model: str | None, language: str | None) -> list[Mapp
 
 
 async def scenes_of(path: Path, llm: LLM, model: str | None, language: str | None) -> list[Mapping[str, Any]]:
-    """Describe the scenes of a film and what is said in them with RAG-Anything's ``VideoModalProcessor``.
+    """Describe the scenes and speech of a video with RAG-Anything's ``VideoModalProcessor``.
 
     Args:
-        llm: A model that sees; asked once per scene.
+        llm: A vision model; called once per scene.
         model: Name or folder of faster-whisper's model.
-        language: Language that is spoken; recognised by itself when None.
+        language: Spoken language; detected if None.
 
     Returns:
         Dictionaries with ``start`` and ``end`` in seconds and ``text``.
 
     Raises:
         MissingDependencyError: The weights cannot be loaded.
-        EnrichmentError: The film cannot be decoded, or has neither scenes nor speech.
+        EnrichmentError: The video cannot be decoded, or has neither scenes nor speech.
     """
     load()
     with guarded_import():
@@ -118,7 +121,7 @@ def _audio_processor(model: str | None, language: str | None) -> Any:
 
 
 def _load_weights(processor: Any) -> None:
-    """Load the model, which faster-whisper downloads when it is not there."""
+    """Load the model, which faster-whisper downloads if it is missing."""
     try:
         _ = processor.whisper
     # huggingface_hub, requests, httpx and ctranslate2 each have errors of their own for weights that are not there.
@@ -136,12 +139,12 @@ _MEDIA: Final = ("audio", "video")
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a recording.
+    """Part of a recording.
 
     Attributes:
-        start: Seconds from the beginning where it starts.
-        end: Seconds from the beginning where it ends.
-        text: What is said or shown in it.
+        start: Seconds from the beginning of the recording.
+        end: Seconds from the beginning of the recording.
+        text: What is said or shown.
     """
 
     start: float
@@ -155,13 +158,13 @@ Transcriber = Callable[[Path], Iterable[Segment | Mapping[str, Any]]]
 
 @strict_arguments
 class MediaDescriber(ElementProcessor):
-    """Add nodes with what is said in sound and film and, with a model that sees, what is shown.
+    """Add nodes with what is said in audio and video and, with a vision model, what is shown.
 
-    The node of the file stays as it is, with its name, duration and codecs, and is followed by nodes of the same
-    content type that hold a transcript and the metadata ``start_s`` and ``end_s`` (seconds). Any speech recognition
-    can be passed as ``transcriber``. Without one RAG-Anything's ``AudioModalProcessor`` listens (faster-whisper) and,
-    for films with an ``llm``, its ``VideoModalProcessor`` describes each scene too; these need the extra ``[media]``
-    and weights, and where they are missing each file is reported and keeps its one node. A second run changes nothing.
+    The node of the file is kept, with name, duration and codecs, and is followed by nodes of the same content type that
+    hold the transcript and the metadata ``start_s`` and ``end_s`` (seconds). Any speech recognition can be passed as
+    ``transcriber``. By default RAG-Anything's ``AudioModalProcessor`` (faster-whisper) listens and, for videos with an
+    ``llm``, its ``VideoModalProcessor`` also describes each scene. Both need the extra ``[media]`` and weights; without
+    them each file is reported and keeps its single node. A second run changes nothing.
 
     >>> from llama_index.core.schema import TextNode
     >>> node = TextNode(text="talk.wav", metadata={"content_type": "audio", "source": __file__[:-3] + ".wav"})
@@ -172,15 +175,15 @@ class MediaDescriber(ElementProcessor):
 
     Args:
         transcriber: Turns a file into segments; not serialised.
-        llm: A multimodal model that describes the scenes of films; not serialised.
+        llm: A vision model that describes the scenes of videos; not serialised.
         asset_root: Folder of the assets that nodes refer to; without it the file at a node's ``source`` is read.
-        chunk_size: Tokens of a node; segments are never cut at less than this.
+        chunk_size: Tokens of a node; segments are never split.
         whisper_model: Name or folder of faster-whisper's model; RAG-Anything's default (``WHISPER_MODEL`` or "base").
-        language: Language that is spoken ("en", "zh"); recognised by itself when None.
-        max_workers: Files processed at the same time; one model listens to all of them.
+        language: Spoken language ("en", "zh"); detected if None.
+        max_workers: Files processed concurrently; one speech model serves them all.
 
     Raises:
-        ConfigurationError: The model does not see images.
+        ConfigurationError: The model does not support images.
     """
 
     content_types: tuple[str, ...] = Field(default=_MEDIA, description="Content types that are processed.")
@@ -214,21 +217,17 @@ class MediaDescriber(ElementProcessor):
     __hash__ = None  # As of all models of pydantic, whose fields may change.
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled, with the transcriber and the model, which are no fields."""
+        """Return the state with the transcriber and the model, which are not fields."""
         # LlamaIndex takes what cannot be pickled out of the object itself, so it gets another one.
         state = super(MediaDescriber, copy.copy(self)).__getstate__()
         return {"__dict__": {**state["__dict__"], "transcriber": self._transcriber, "llm": self._llm}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`__getstate__` returned.
-
-        Args:
-            state: The settings, the transcriber and the model.
-        """
+        """Restore what :meth:`__getstate__` returned."""
         self.__init__(**state["__dict__"])  # type: ignore[misc]  # as LlamaIndex's BaseComponent does
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """Return the settings, with the names of the transcriber and the model and without these.
+        """Return the settings with the names of the transcriber and the model but not the objects.
 
         Args:
             **kwargs: Passed on to the base class.
@@ -245,7 +244,7 @@ class MediaDescriber(ElementProcessor):
         """Return a describer with the settings of :meth:`to_dict`.
 
         Args:
-            **kwargs: Settings that replace those of ``data``; its ``transcriber`` and ``llm`` must be among them again.
+            **kwargs: Settings that override those of ``data``; its ``transcriber`` and ``llm`` must be passed again.
 
         Raises:
             ConfigurationError: One of them is missing.
@@ -306,17 +305,14 @@ def require_packages(names: Sequence[str], path: Path) -> None:
 
 
 def media_path(node: BaseNode, asset_root: str | None) -> Path:
-    """Return where the file of a recording is.
-
-    Args:
-        node: The node of a sound or film file.
+    """Return the path of a recording.
 
     Returns:
         The asset, else the file that the document was read from.
 
     Raises:
-        SourceError: Neither is there.
-        BlockedSourceError: The asset leads outside the folder.
+        SourceError: Neither exists.
+        BlockedSourceError: The asset's path leads outside the folder.
     """
     asset = str(node.metadata.get("asset") or "")
     if asset and asset_root is not None:
@@ -334,16 +330,13 @@ def media_path(node: BaseNode, asset_root: str | None) -> Path:
 
 
 def checked_segments(segments: Iterable[Segment | Mapping[str, Any]]) -> list[Segment]:
-    """Return the segments that have words, in the order of time.
+    """Return the segments that have words, in order of time.
 
     Args:
         segments: What a transcriber returned.
 
-    Returns:
-        Segments with finite seconds, none of which ends before it starts.
-
     Raises:
-        EnrichmentError: One has no usable ``start``, ``end`` or ``text``.
+        EnrichmentError: One has no usable ``start``, ``end`` or ``text``, or ends before it starts.
     """
     found: list[Segment] = []
     for given in segments:
@@ -366,14 +359,14 @@ def checked_segments(segments: Iterable[Segment | Mapping[str, Any]]) -> list[Se
 
 
 def part_nodes(node: BaseNode, segments: Sequence[Segment], chunk_size: int) -> list[TextNode]:
-    """Return the nodes of the parts of a recording, chained in the order of time.
+    """Return the nodes of the parts of a recording, linked in order of time.
 
     Args:
         node: The node of the whole recording.
-        segments: What is said and shown, in the order of time.
+        segments: In order of time.
 
     Returns:
-        Nodes whose ids come from content and position.
+        Nodes whose ids derive from content and position.
     """
     made: list[TextNode] = []
     name = NodeView(node).text.strip().splitlines()[0] if NodeView(node).text.strip() else ""

@@ -1,4 +1,4 @@
-"""``TableDescriber``: what a table shows, in words."""
+"""``TableDescriber``: an LLM describes tables."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _RULE = re.compile(r"^[\s|:-]*-[\s|:-]*$")
 class TableDescriber(Describer):
     """Describe tables with an LLM; see :class:`~llama_index_raganything.enrich.describers.base.Describer`.
 
-    The model reads the table as Markdown. A table that the node parser cut into several nodes is one table: one call,
-    the description in its first node, the entity in all.
+    The model reads the table as Markdown. A table that the node parser split into several nodes takes one call; the
+    description goes into its first node and the entity into all.
 
     Args:
-        max_table_tokens: Tokens of a table that are sent: of a longer one the first rows, with the number of the rest.
+        max_table_tokens: Maximum tokens of a table that are sent; of a longer one the first rows and the number of the
+            rest.
     """
 
     content_types: tuple[str, ...] = Field(default=("table",), description="Content types that are processed.")
@@ -63,7 +64,7 @@ def table_markdown(parts: Sequence[BaseNode]) -> tuple[list[str], list[str]]:
     """Return the lines of a table, whose parts repeat its header, and the notes around it.
 
     Returns:
-        The lines of the Markdown table, or of what stands there instead, and the paragraphs beside it.
+        The lines of the Markdown table, or of the text in its place, and the other paragraphs.
     """
     lines: list[str] = []
     notes: dict[str, None] = {}

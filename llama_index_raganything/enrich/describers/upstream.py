@@ -1,14 +1,14 @@
-"""RAG-Anything's modal processors, one description at a time, without LightRAG and without touching their globals.
+"""RAG-Anything's modal processors, one description at a time, without LightRAG and without changing their globals.
 
-What is repaired, of RAG-Anything 1.4.3:
+Repairs to RAG-Anything 1.4.3:
 
-- Prompts live in one registry of the process, which ``set_prompt_language`` swaps for everybody. Here each call has
-  its own, through a context variable; whoever uses RAG-Anything itself sees what they always saw.
-- Two regular expressions of the JSON repair take exponential time on an answer that was cut off inside a string
-  with backslashes, as descriptions of formulas are: 22 of them cost four seconds, 30 a quarter of an hour.
-- Line breaks inside JSON strings, which models write often, lost all that follows an escaped quote.
-- Failures, those of the model too, came back as a description: the element's own dictionary as text. An answer
-  without JSON did so too, "I cannot see any image." among them; it stays where it describes something.
+- Prompts live in one registry per process, which ``set_prompt_language`` swaps for everybody. Here each call has its
+  own, through a context variable; direct users of RAG-Anything see no difference.
+- Two regular expressions of the JSON repair take exponential time on an answer cut off inside a string with
+  backslashes, as in descriptions of equations: 22 of them cost four seconds, 30 a quarter of an hour.
+- Line breaks inside JSON strings, which models often write, lost everything after an escaped quote.
+- Failures, including the model's, came back as a description: the element's own dictionary as text. So did answers
+  without JSON, such as "I cannot see any image."; they are now kept only if they describe something.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ _loading = Lock()
 
 @dataclass(frozen=True)
 class Entity:
-    """What an element is, as a model named it.
+    """What an element is, as named by a model.
 
     Attributes:
-        name: Its name; RAG-Anything's end with the type in parentheses.
-        type: Its type, such as "image".
-        summary: What it is about, in a few sentences.
+        name: RAG-Anything's names end with the type in parentheses.
+        type: Such as "image".
+        summary: A few sentences.
     """
 
     name: str
@@ -79,8 +79,8 @@ class Description:
 
     Attributes:
         text: The description.
-        entity: The entity; None when the model named none.
-        complete: The answer was not cut off.
+        entity: None if the model named none.
+        complete: Whether the answer was not cut off.
     """
 
     text: str
@@ -114,15 +114,11 @@ class Request:
 
 
 async def describe(processor_name: str | type, request: Request, ask: Ask) -> Description:
-    """Let a processor of RAG-Anything describe an element with one call of a model.
+    """Let a RAG-Anything processor describe an element with one model call.
 
     Args:
         processor_name: Name of a class of ``raganything.modalprocessors``, or a subclass of ``BaseModalProcessor``.
-        request: The element and its surroundings.
         ask: Called at most once.
-
-    Returns:
-        The description and the entity.
 
     Raises:
         EnrichmentError: The answer holds no description, or the processor failed before it asked.
@@ -150,7 +146,7 @@ async def describe(processor_name: str | type, request: Request, ask: Ask) -> De
 
 
 class _Exchange:
-    """The one question that a processor asks. Processors swallow exceptions, so they are kept here."""
+    """A processor's single question. Processors swallow exceptions, so they are kept here."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -169,10 +165,10 @@ class _Exchange:
 
 
 def _prose(answer: str) -> str:
-    """Return an answer in plain words where JSON was asked for, as small models give it; empty if it describes nothing.
+    """Return an answer in plain words where JSON was requested, as small models give; empty if it describes nothing.
 
-    RAG-Anything keeps whatever came. Kept here is what has some words, none of them of JSON, and does not begin by
-    saying that there is nothing to be seen.
+    RAG-Anything keeps any answer. Here it must have a few words, contain no JSON, and not begin by saying that nothing
+    can be seen.
     """
     plain = _plain(answer).strip()
     is_long = len(_WORD.findall(plain)) >= _MIN_PROSE_WORDS
@@ -201,7 +197,7 @@ def _entity(info: Mapping[str, Any], description: str) -> Entity | None:
 
 
 def _plain(value: Any) -> str:
-    """Return a JSON value as readable text: some models answer a list of points where one text was asked for."""
+    """Return a JSON value as readable text: some models answer a list of points instead of a text."""
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_plain(item)}" for key, item in value.items())
     if isinstance(value, list):
@@ -218,7 +214,7 @@ def _modal_processors() -> Any:
 
 
 def load() -> Any:
-    """Import RAG-Anything's processors once and return their module; call it before starting threads."""
+    """Import RAG-Anything's processors and return their module; call it before starting threads."""
     with _loading:
         module = _modal_processors()
         if not isinstance(module.PROMPTS, _scoped_registry()):
@@ -267,11 +263,11 @@ def prompts_of(language: str, own: Mapping[str, str] | None = None) -> dict[str,
     """Return RAG-Anything's prompts in a language.
 
     Args:
-        language: "en", "zh", or what was registered with RAG-Anything's ``register_prompt_language``.
+        language: "en", "zh", or one registered with RAG-Anything's ``register_prompt_language``.
         own: Prompts that replace those of the same name, such as ``{"vision_prompt": "..."}``.
 
     Returns:
-        Prompts by name; those that the language lacks are English.
+        Prompts by name; English where the language lacks one.
 
     Raises:
         ConfigurationError: There are no prompts in this language, or one of ``own`` cannot be filled in.
@@ -341,7 +337,7 @@ def _processor(kind: str | type, request: Request, exchange: _Exchange) -> Any:
 
 
 def lightrag_stub(tokenizer: Any = None) -> SimpleNamespace:
-    """Return what processors read of LightRAG: all they need to describe is the tokenizer."""
+    """Return a stand-in for LightRAG: to describe, processors need only its tokenizer."""
     stores = ("text_chunks", "chunks_vdb", "entities_vdb", "relationships_vdb", "chunk_entity_relation_graph")
     unused = (*stores, "embedding_func", "llm_model_func", "llm_response_cache")
     return SimpleNamespace(
@@ -356,7 +352,7 @@ def _repaired(base: type) -> type:
 
 
 class _Repairs:
-    """Overrides of ``BaseModalProcessor``; each can go when upstream mends it."""
+    """Overrides of ``BaseModalProcessor``; each can go when upstream fixes it."""
 
     encoded_image: str = ""
     cut_off: bool = False

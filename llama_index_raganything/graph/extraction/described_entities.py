@@ -1,9 +1,9 @@
-"""Entities that a model named when it described a figure, table or equation, and what belongs to them.
+"""Entities that a model named when it described an image, table or equation, and the names that belong to them.
 
 A processor leaves name, type and summary in the metadata of the element's nodes
-(:data:`~llama_index_raganything.elements.ENTITY_KEYS`). RAG-Anything makes one entity per name of them, which the next
-document's "Figure 1" overwrites, and links every name of the element's chunk to it ("belongs_to"). Here each node says
-its own, so that provenance, summaries and deletion stay apart, and the same links are drawn.
+(:data:`~llama_index_raganything.elements.ENTITY_KEYS`). RAG-Anything makes one entity per name, so the next document's
+"Figure 1" overwrites it, and links every name of the element's chunk to it ("belongs_to"). Here each node has its own
+entity, which keeps provenance, summaries and deletion separate, and the same links are made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DEFAULT_LABEL: Final = EntityNode.model_fields["label"].default
 
 
 def described_entity(node: BaseNode) -> EntityNode | None:
-    """Return the entity that a node's metadata name.
+    """Return the entity that a node's metadata describe.
 
     Returns:
         The entity with its type as label, its summary as description and the node as its source, or None.
@@ -45,7 +45,7 @@ def described_entity(node: BaseNode) -> EntityNode | None:
 
 
 def plain_name(entity: EntityNode) -> str:
-    """Return an entity's name as texts write it, without the type that RAG-Anything puts behind it.
+    """Return an entity's name as texts write it, without the type that RAG-Anything appends.
 
     Args:
         entity: An entity of :func:`described_entity`.
@@ -54,7 +54,7 @@ def plain_name(entity: EntityNode) -> str:
 
 
 def names_in(facts: NodeFacts) -> list[str]:
-    """Return the names in a node that may belong to its element: no labels, which name it within its document only."""
+    """Return the names in a node that may belong to its element; not labels, which name it only within its document."""
     return [name for name, _, label in facts.entity_names() if label != "label"]
 
 
@@ -66,7 +66,7 @@ def belonging(entity: EntityNode, names: Iterable[str]) -> list[Relation]:
         names: Other names in the node.
 
     Returns:
-        One relation per name, with the same source, fifty at most.
+        One relation per name, with the same source, at most fifty.
     """
     own = {merge_key(entity.name), merge_key(plain_name(entity))}
     source = {key: value for key, value in entity.properties.items() if key != "description"}

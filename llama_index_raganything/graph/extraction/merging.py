@@ -1,8 +1,8 @@
-"""Merge the entities and relations that an extractor found chunk by chunk, keeping every source.
+"""Merge entities and relations that were extracted chunk by chunk, keeping every source.
 
-LlamaIndex's ``PropertyGraphIndex`` keeps the last source of an entity only, and one row per spelling
-(run-llama/llama_index#22394). Here the spellings of a name become one entity before anything is embedded, each
-relation stays once per chunk that states it, and each entity keeps the list of its chunks. Pure: no LLM, no store.
+LlamaIndex's ``PropertyGraphIndex`` keeps only the last source of an entity, and one row per spelling
+(run-llama/llama_index#22394). Here the spellings of a name become one entity before anything is embedded, each relation
+is kept once per chunk that states it, and each entity has the list of its chunks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TripleSource:
 
     Attributes:
         node_id: Id of the node.
-        doc_id: Id of its document, empty when it has none.
+        doc_id: Id of its document; empty if it has none.
     """
 
     node_id: str
@@ -54,7 +54,7 @@ class ChunkTriples:
     Attributes:
         source: The chunk.
         text: Its text, from which the case of names is restored.
-        nodes: Entities as extracted, spellings and repeats included.
+        nodes: Entities as extracted, with all spellings and repetitions.
         relations: Relations between them, by their ids.
     """
 
@@ -65,10 +65,10 @@ class ChunkTriples:
 
 
 class MergedEntity(EntityNode):
-    """An entity whose text is its name and description, and no ids.
+    """An entity whose text is its name and description, without ids.
 
     ``PropertyGraphIndex`` embeds ``str(entity)``, which for an :class:`EntityNode` ends with the random id of its
-    chunk; here it is what the entity is.
+    chunk.
     """
 
     def __str__(self) -> str:
@@ -79,15 +79,15 @@ class MergedEntity(EntityNode):
 
 @dataclass
 class ExtractedTriples:
-    """Entities and relations of many chunks, merged.
+    """Merged entities and relations of many chunks.
 
     Attributes:
         entities: One entity per name, without source properties.
         relations: One relation per triple and chunk, each with the properties of its chunk.
-        sources: Chunks of each entity, by the entity's id, in order.
-        others: Graph nodes that are no entities (a ``ChunkNode``, say), each with the properties of its chunk.
-        failures: Pairs of node id and reason, one per chunk that could not be extracted.
-        empty: Ids of the chunks that were read without failure and gave no triple.
+        sources: Chunks of each entity in order, by the entity's id.
+        others: Graph nodes that are not entities (such as a ``ChunkNode``), each with the properties of its chunk.
+        failures: Pairs of node id and reason, one per chunk that failed.
+        empty: Ids of the chunks that were read without failure but gave no triples.
     """
 
     entities: list[EntityNode] = field(default_factory=list)
@@ -98,7 +98,7 @@ class ExtractedTriples:
     empty: list[str] = field(default_factory=list)
 
     def entities_by_source(self) -> list[EntityNode]:
-        """Return each entity once for every chunk that names it, with the properties of that chunk.
+        """Return each entity once per chunk that names it, with the properties of that chunk.
 
         Returns:
             New objects in the order of ``entities``; a store that keys entities by id and source keeps them all.
@@ -111,24 +111,21 @@ class ExtractedTriples:
 
 
 def clean_name(name: object, limit: int | None = MAX_NAME_CHARS) -> str:
-    """Return a name in NFKC form on one line, without control and format characters or quotes around it.
+    """Return a name in NFKC form on one line, without control or format characters and surrounding quotes.
 
     Args:
         name: A name as an LLM wrote it.
-        limit: Number of characters to keep; None for all.
+        limit: Maximum number of characters; None for no limit.
     """
     text = unicodedata.normalize("NFKC", _UNPRINTABLE.sub(" ", str(name)))
     return " ".join(text.split()).strip(_QUOTES)[:limit].rstrip()
 
 
 def merge_key(name: str) -> str:
-    """Return the form in which names are equal: NFKC, no case, no possessive, no leading article, single blanks.
+    """Return the form in which names are compared: NFKC, no case, possessive or leading article, single spaces.
 
-    Unlike :func:`~.names.name_key` it keeps signs, points and accents: "C", "C++" and
-    "C#", or -5 and 5, are different things to an LLM that was asked for facts.
-
-    Args:
-        name: A name as written.
+    Unlike :func:`~.names.name_key` it keeps punctuation and accents: to an LLM asked for facts, "C", "C++" and "C#"
+    differ, as do -5 and 5.
     """
     folded = clean_name(name).casefold()
     key = " ".join(_POSSESSIVE.sub("", folded).split())
@@ -139,7 +136,7 @@ def merge_chunks(chunks: Iterable[ChunkTriples]) -> ExtractedTriples:
     """Merge what was extracted from many chunks.
 
     Args:
-        chunks: What each chunk gave, in order; equal input gives equal output.
+        chunks: In order; equal input gives equal output.
 
     Returns:
         The merged entities and relations, without failures.
@@ -169,7 +166,7 @@ def merge_chunks(chunks: Iterable[ChunkTriples]) -> ExtractedTriples:
 
 @dataclass
 class _Spellings:
-    """What is known of one name."""
+    """The spellings, types and sources of one name."""
 
     surfaces: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
@@ -194,7 +191,7 @@ class _Spellings:
 def _relations_of(
     chunk: ChunkTriples, canonical: dict[str, MergedEntity], labels: dict[str, Counter[str]]
 ) -> list[Relation]:
-    """Return the relations of one chunk, each triple once, between the merged entities."""
+    """Return the relations of one chunk between the merged entities, each triple once."""
     # Ends that are no entity of the chunk are ids of nodes, as ImplicitPathExtractor gives them.
     ids = {
         node.id: canonical[key].id
@@ -223,9 +220,9 @@ def _own_properties(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_written(name: str, text: str) -> str:
-    """Return a name in the case in which the chunk writes it most often.
+    """Return a name in the case that its chunk uses most.
 
-    ``SimpleLLMPathExtractor`` calls ``str.capitalize()`` on names, which makes "Ibm" of "IBM".
+    ``SimpleLLMPathExtractor`` calls ``str.capitalize()`` on names, which turns "IBM" into "Ibm".
     """
     if name.lower() == name.upper():
         return name
@@ -236,5 +233,5 @@ def _as_written(name: str, text: str) -> str:
 
 
 def _most_frequent(counts: Counter[str]) -> str:
-    """Return the most frequent string, the first seen of equals."""
+    """Return the most frequent string; of equals the first."""
     return max(counts, key=lambda text: counts[text])

@@ -1,7 +1,7 @@
-"""Recognisers of entities: models that find names in addition to the rules of :mod:`~.graph.names`.
+"""Entity recognisers: models that find names in addition to the rules of :mod:`~.graph.names`.
 
-A recogniser is anything with a ``recognize`` method; the adapters here wrap spaCy, GLiNER and any LLM of LlamaIndex.
-None of them is needed, and nothing is imported or loaded before the first text.
+A recogniser is any object with a ``recognize`` method; the adapters here wrap spaCy, GLiNER and any LlamaIndex LLM. All
+are optional, and nothing is imported or loaded before the first text.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class EntitySpan:
     """A name in a text.
 
     Attributes:
-        start: Where it begins, in characters.
-        end: Where it ends.
-        label: Its type as the recogniser calls it ("PERSON"), or empty.
+        start: First character.
+        end: Character after the last.
+        label: The recogniser's type ("PERSON"), or empty.
     """
 
     start: int
@@ -68,25 +68,22 @@ class EntityRecognizer(Protocol):
     """Finds the names in texts."""
 
     def recognize(self, texts: Sequence[str]) -> list[list[EntitySpan]]:
-        """Return the names in each text.
+        """Return the names in each text, by position.
 
         Args:
-            texts: Any texts, empty ones included.
-
-        Returns:
-            For each text its names, by position.
+            texts: Any texts, including empty ones.
         """
         ...
 
 
 @strict_arguments
 class SpacyRecognizer(BaseComponent):
-    """Find names with a pipeline of spaCy (extra ``[ner]``).
+    """Find names with a spaCy pipeline (extra ``[ner]``).
 
     Args:
         model: Name or folder of a pipeline, or a loaded pipeline.
-        ignored_labels: Entity types to leave out; counts and ranks link nothing.
-        batch_size: Texts that the pipeline takes at once.
+        ignored_labels: Entity types to omit; numbers and ranks link nothing.
+        batch_size: Texts per batch.
 
     Raises:
         MissingDependencyError: At the first text: spaCy or the pipeline is not installed.
@@ -109,11 +106,7 @@ class SpacyRecognizer(BaseComponent):
         return "_".join(str(meta[key]) for key in ("lang", "name", "version") if meta.get(key))
 
     def recognize(self, texts: Sequence[str]) -> list[list[EntitySpan]]:
-        """Return the names in each text.
-
-        Returns:
-            For each text its names, by position.
-        """
+        """Return the names in each text, by position."""
         pipeline = _load_spacy(self.model) if isinstance(self.model, str) else self.model
         windows = list(_all_windows(texts, min(_SPACY_CHARS, getattr(pipeline, "max_length", _SPACY_CHARS)), len))
         documents = pipeline.pipe((window.text for window in windows), batch_size=self.batch_size)
@@ -129,16 +122,16 @@ class SpacyRecognizer(BaseComponent):
 
 @strict_arguments
 class GLiNERRecognizer(BaseComponent):
-    """Find names of any types with a GLiNER model (``pip install gliner``).
+    """Find names of any type with a GLiNER model (``pip install gliner``).
 
     Args:
         model: Name or folder of a model, or a loaded model.
-        labels: Types of entities to look for, in plain words.
-        threshold: Confidence from which on a name counts, 0 to 1.
-        batch_size: Texts that the model takes at once.
+        labels: Entity types to look for, in plain words.
+        threshold: Minimum confidence, 0 to 1.
+        batch_size: Texts per batch.
 
     Raises:
-        MissingDependencyError: At the first text: GLiNER or the weights are not there.
+        MissingDependencyError: At the first text: GLiNER or its weights are missing.
     """
 
     model: Any = Field(default="urchade/gliner_multi-v2.1", repr=False, description="Model, or its name.")
@@ -156,11 +149,7 @@ class GLiNERRecognizer(BaseComponent):
         return model if isinstance(model, str) else type(model).__name__
 
     def recognize(self, texts: Sequence[str]) -> list[list[EntitySpan]]:
-        """Return the names in each text.
-
-        Returns:
-            For each text its names, by position.
-        """
+        """Return the names in each text, by position."""
         model = _load_gliner(self.model) if isinstance(self.model, str) else self.model
         windows = list(_all_windows(texts, _GLINER_WORDS, lambda text: len(_WORDS.findall(text))))
         # Called inference() since 0.2.23; batch_predict_entities() is its name in earlier versions.
@@ -179,15 +168,15 @@ class GLiNERRecognizer(BaseComponent):
 
 @strict_arguments
 class LLMRecognizer(BaseComponent):
-    """Ask an LLM for the names in a text; only names that stand in the text count.
+    """Ask an LLM for the names in a text; only names that occur in the text count.
 
     A text for which the LLM fails has no names; the reason is logged and kept in ``failures``.
 
     Args:
-        llm: Any LLM of LlamaIndex.
+        llm: Any LlamaIndex LLM.
         prompt: Prompt with ``{text}`` that asks for a JSON list of ``{"name", "type"}``.
-        num_workers: Number of texts asked about at the same time.
-        max_retries: How often a failed text is tried again.
+        num_workers: Number of texts processed concurrently.
+        max_retries: Retries of a failed text.
         retry_seconds: Seconds before the first retry; doubled for each further one.
     """
 
@@ -214,17 +203,14 @@ class LLMRecognizer(BaseComponent):
 
     @property
     def failures(self) -> list[tuple[int, str]]:
-        """Pairs of position and reason for the texts of the last call that failed."""
+        """Pairs of position and reason for the texts that failed in the last call."""
         return list(self._failures)
 
     def recognize(self, texts: Sequence[str]) -> list[list[EntitySpan]]:
-        """Return the names in each text, also from inside a running event loop.
+        """Return the names in each text, by position; also works inside a running event loop.
 
         Args:
-            texts: Any texts; empty ones cost no call.
-
-        Returns:
-            For each text its names, by position.
+            texts: Empty ones cost no call.
         """
         outcomes: list[list[EntitySpan] | Failure] = asyncio_run(self._arecognize(texts))
         self._failures = [
@@ -284,7 +270,7 @@ def _package(name: str, remedy: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """A stretch of a text that fits a model: of which text, from where, and its words."""
+    """Part of a text that fits a model: the number of the text, the start, and the words."""
 
     number: int
     start: int
@@ -292,7 +278,7 @@ class _Window:
 
 
 def _all_windows(texts: Sequence[str], limit: int, size: Callable[[str], int]) -> Iterator[_Window]:
-    """Yield the texts in windows of whole sentences up to a size that is no more than the characters."""
+    """Yield the texts in windows of whole sentences of limited size; a text has no more size than characters."""
     for number, text in enumerate(texts):
         start = end = filled = 0
         for piece in _pieces(text, limit, size):
@@ -315,7 +301,7 @@ def _pieces(text: str, limit: int, size: Callable[[str], int]) -> Iterator[str]:
 
 
 def _tidy(spans: Iterable[EntitySpan], text: str) -> list[EntitySpan]:
-    """Return spans by position, inside the text and without blanks at their ends; empty and equal ones left out."""
+    """Return spans by position, clipped to the text, without surrounding white space, empty spans or duplicates."""
     kept: dict[tuple[int, int], EntitySpan] = {}
     for span in spans:
         start, end = max(0, span.start), min(len(text), span.end)
@@ -331,7 +317,7 @@ def _names_of(answer: str) -> list[tuple[str, str]]:
     """Return the pairs of name and type in an LLM's answer.
 
     Raises:
-        ValueError: There is no JSON list in the answer.
+        ValueError: The answer contains no JSON list.
     """
     found = answer[answer.find("[") : answer.rfind("]") + 1]
     items = json.loads(found) if found else None
@@ -343,7 +329,7 @@ def _names_of(answer: str) -> list[tuple[str, str]]:
 
 
 def _spans_of(names: Sequence[tuple[str, str]], text: str) -> list[EntitySpan]:
-    """Return where names stand in a text, as whole words; of overlapping ones the longer."""
+    """Return where names occur in a text as whole words; of overlapping ones the longer."""
     taken = bytearray(len(text))
     spans = []
     for name, label in sorted(dict.fromkeys(names), key=lambda item: -len(item[0])):

@@ -1,9 +1,8 @@
-"""Triples read by an LLM, through LlamaIndex's own extractors, with every source kept.
+"""Triples extracted by an LLM through LlamaIndex's own extractors, with every source kept.
 
 Optional: the graph needs no LLM. :class:`TripleExtractor` wraps an extractor such as ``SimpleLLMPathExtractor`` or
-``DynamicLLMPathExtractor`` and adds what those lack: a bound on concurrent chunks with retries, failures that are
-reported and cost no other chunk, names merged before they are embedded, and one source per statement instead of
-the last one.
+``DynamicLLMPathExtractor`` and adds what those lack: limited concurrency with retries, failures that are reported and
+cost no other chunk, names merged before they are embedded, and every source of a statement instead of the last.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _KG_KEYS: Final = (KG_NODES_KEY, KG_RELATIONS_KEY)
 
 @strict_arguments
 class TripleExtractor(TransformComponent):
-    """Run an extractor of LlamaIndex over nodes, merge what it finds, and hand it to a graph.
+    """Run a LlamaIndex extractor over nodes, merge the results, and pass them to a graph.
 
     >>> from llama_index.core.indices.property_graph import SimpleLLMPathExtractor
     >>> from llama_index.core.schema import TextNode
@@ -52,18 +51,18 @@ class TripleExtractor(TransformComponent):
     >>> [entity.name for entity in found.entities]
     ['Ada lovelace', 'Charles babbage']
 
-    As a transformation it writes into ``property_graph_store`` when there is one and else leaves the merged objects
-    where LlamaIndex's extractors leave theirs, so that ``PropertyGraphIndex(kg_extractors=[...])`` takes it.
+    As a transformation it writes into ``property_graph_store`` if there is one; else it leaves the merged objects where
+    LlamaIndex's extractors do, so that ``PropertyGraphIndex(kg_extractors=[...])`` finds them.
 
     Args:
         extractor: Puts ``EntityNode`` and ``Relation`` objects into node metadata: ``SimpleLLMPathExtractor``,
-            ``DynamicLLMPathExtractor``, ``SchemaLLMPathExtractor``, ``ImplicitPathExtractor`` or one of your own.
+            ``DynamicLLMPathExtractor``, ``SchemaLLMPathExtractor``, ``ImplicitPathExtractor`` or your own.
         embed_model: Embeds name and description of each merged entity; None leaves that to the store.
-        property_graph_store: Takes the result when the extractor is called as a transformation.
-        num_workers: Number of chunks that are extracted at the same time.
-        max_retries: How often a failed chunk is tried again.
+        property_graph_store: Receives the result of a call as a transformation.
+        num_workers: Number of chunks processed concurrently.
+        max_retries: Retries of a failed chunk.
         retry_seconds: Seconds before the first retry; doubled for each further one.
-        strict: Raise when a chunk failed, after the others are done (and written).
+        strict: Raise if a chunk failed, after the others are done (and written).
     """
 
     extractor: SerializeAsAny[TransformComponent] = Field(exclude=True, repr=False, description="Extractor to wrap.")
@@ -103,7 +102,7 @@ class TripleExtractor(TransformComponent):
         return data
 
     def extract(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> ExtractedTriples:
-        """Extract triples from nodes, also from inside a running event loop.
+        """Extract triples from nodes; also works inside a running event loop.
 
         Args:
             nodes: Chunks; they are not changed. Objects that an earlier extractor left in them are merged too.
@@ -120,15 +119,7 @@ class TripleExtractor(TransformComponent):
         return merged
 
     async def aextract(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> ExtractedTriples:
-        """Extract triples from nodes; see :meth:`extract`.
-
-        Args:
-            nodes: Chunks; they are not changed.
-            show_progress: Show a progress bar.
-
-        Returns:
-            Merged entities and relations, and the chunks that failed.
-        """
+        """Async twin of :meth:`extract`."""
         merged = _merge(await self._achunks(nodes, show_progress))
         if self.embed_model is not None and merged.entities:
             texts = [str(entity) for entity in merged.entities]
@@ -142,7 +133,7 @@ class TripleExtractor(TransformComponent):
         Args:
             nodes: Chunks.
             show_progress: Show a progress bar.
-            **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
+            **kwargs: Ignored: LlamaIndex's pipelines pass theirs to every transformation.
 
         Returns:
             The same nodes.
@@ -160,19 +151,7 @@ class TripleExtractor(TransformComponent):
         return self._finish(nodes, merged)
 
     async def acall(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> Sequence[BaseNode]:
-        """Extract triples and write them into the store, or leave them in the nodes' metadata for an index.
-
-        Args:
-            nodes: Chunks.
-            show_progress: Show a progress bar.
-            **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
-
-        Returns:
-            The same nodes.
-
-        Raises:
-            IngestionError: ``strict`` is set and chunks failed.
-        """
+        """Async twin of :meth:`__call__`."""
         refuse_misspelt(f"{type(self).__name__}()", kwargs, ("show_progress",))
         merged = await self.aextract(nodes, show_progress)
         store: PropertyGraphStore | None = self.property_graph_store
@@ -197,7 +176,7 @@ class TripleExtractor(TransformComponent):
         return nodes
 
     async def _achunks(self, nodes: Sequence[BaseNode], show_progress: bool) -> list[ChunkTriples | tuple[str, str]]:
-        """Extract each node alone; a failed one becomes a pair of id and reason."""
+        """Extract from each node alone; a failure becomes a pair of id and reason."""
         extractor = _outspoken(self.extractor)
         distinct = {node.node_id: node for node in nodes}
         jobs = [self._achunk(extractor, node) for node in distinct.values()]
@@ -222,9 +201,9 @@ async def _extract_one(extractor: TransformComponent, node: BaseNode) -> ChunkTr
 
 
 def _probe(node: BaseNode) -> TextNode:
-    """Return a text node that shows an LLM what it would see of the node, whatever the node's class.
+    """Return a text node that shows an LLM what it would see of a node of any class.
 
-    ``SimpleLLMPathExtractor`` asserts that nodes have ``.text``, which a multimodal ``Node`` has not.
+    ``SimpleLLMPathExtractor`` asserts that nodes have ``.text``, which a multimodal ``Node`` lacks.
     """
     metadata = {key: value for key, value in node.metadata.items() if key not in _KG_KEYS}
     plain = node.model_copy(update={"metadata": metadata})
@@ -238,14 +217,14 @@ def _probe(node: BaseNode) -> TextNode:
 
 
 def _without_metadata(item: Item, node: BaseNode) -> Item:
-    """Return an extracted object without the chunk's metadata, which extractors copy into each of them."""
+    """Return an extracted object without the chunk's metadata, which extractors copy into it."""
     shared = node.metadata
     own = {key: value for key, value in item.properties.items() if key not in shared or shared[key] != value}
     return item.model_copy(update={"properties": own})
 
 
 def _outspoken(extractor: TransformComponent) -> TransformComponent:
-    """Return the extractor such that it raises errors; by default LlamaIndex's log them and answer nothing."""
+    """Return the extractor with errors raised; by default LlamaIndex's log them and return nothing."""
     if "raise_on_error" in type(extractor).model_fields:
         return extractor.model_copy(update={"raise_on_error": True})
     return extractor
@@ -267,7 +246,7 @@ def _graph_nodes(merged: ExtractedTriples) -> list[LabelledNode]:
 
 
 def _leave_in_metadata(nodes: Sequence[BaseNode], merged: ExtractedTriples) -> None:
-    """Put the objects into the metadata of their chunks; every node gets both lists, as PropertyGraphIndex demands."""
+    """Put the objects into the metadata of their chunks; every node gets both lists, as PropertyGraphIndex requires."""
     places = {node.node_id: node.metadata for node in reversed(nodes)}  # Of equal ids the first.
     for node in nodes:
         node.metadata.update({KG_NODES_KEY: [], KG_RELATIONS_KEY: []})
@@ -278,7 +257,7 @@ def _leave_in_metadata(nodes: Sequence[BaseNode], merged: ExtractedTriples) -> N
 
 
 def _settings_of(component: BaseComponent) -> dict[str, Any]:
-    """Return what decides a component's output as plain values: no secrets, which are strings, and no functions."""
+    """Return what decides a component's output as plain values: no strings, which may be secrets, and no functions."""
     settings: dict[str, Any] = {"class_name": component.class_name()}
     for name in type(component).model_fields:
         value = getattr(component, name)

@@ -1,4 +1,4 @@
 """DashScope, Alibaba Cloud's model service: qwen-max, qwen-vl-max, tongyi-embedding-vision-plus, qwen3-rerank.
 
-Nothing is imported from here at import time: the chat models need the extra ``[dashscope]``, the others do not.
+The chat models need the extra ``[dashscope]``; the others do not.
 """

@@ -1,11 +1,15 @@
-"""What is documented of DashScope's models: sizes, limits and abilities, as of November 2026.
+"""Documented sizes, limits and abilities of DashScope's models, as of November 2026, and estimates of tokens.
 
 Pages: https://www.alibabacloud.com/help/en/model-studio/models (chat),
 https://www.alibabacloud.com/help/en/model-studio/embedding (text),
 https://www.alibabacloud.com/help/en/model-studio/multimodal-embedding-api-reference,
-https://www.alibabacloud.com/help/en/model-studio/text-rerank-api.
-Snapshots (``qwen-max-2025-01-25``, ``qwen-max-latest``) are looked up by the longest name that they begin with.
-Names that are not known get the most careful limits; every one of them can be overridden where the model is made.
+https://www.alibabacloud.com/help/en/model-studio/text-rerank-api. Snapshots (``qwen-max-2025-01-25``,
+``qwen-max-latest``) are looked up by the longest matching prefix. Unknown names get the strictest limits; each can be
+overridden where the model is made.
+
+Tokens are estimated without a tokenizer, for models that reject long texts: Qwen's tokenizer gives each digit its own
+token and each Chinese character about one; English words take one per four letters or fewer. Overestimating costs the
+end of a long text, underestimating the request.
 """
 
 from __future__ import annotations
@@ -34,11 +38,10 @@ class ChatModel:
     """A chat model.
 
     Attributes:
-        name: Its name.
         context_window: Tokens of question and answer together.
-        max_output: Tokens of an answer.
+        max_output: Maximum tokens of an answer.
         function_calling: Whether it calls tools.
-        vision: Whether it looks at images.
+        vision: Whether it supports images.
     """
 
     name: str
@@ -53,14 +56,13 @@ class EmbeddingModel:
     """An embedding model.
 
     Attributes:
-        name: Its name.
-        dimensions: Lengths that its vectors may have, the default first; empty when they are not known.
-        multimodal: Whether it embeds images too.
-        max_contents: Inputs of one request.
-        max_images: Images among them.
-        max_text_tokens: Tokens of one text.
-        max_image_bytes: Bytes of one image.
-        fusion: How one vector of several inputs is had.
+        dimensions: Possible lengths of its vectors, the default first; empty if unknown.
+        multimodal: Whether it also embeds images.
+        max_contents: Maximum inputs per request.
+        max_images: Maximum images among them.
+        max_text_tokens: Maximum tokens of a text.
+        max_image_bytes: Maximum bytes of an image.
+        fusion: How to get one vector of several inputs.
     """
 
     name: str
@@ -78,10 +80,9 @@ class RerankModel:
     """A rerank model.
 
     Attributes:
-        name: Its name.
-        max_documents: Documents of one request.
-        max_document_tokens: Tokens of the query, and of each document.
-        max_request_tokens: Tokens of one request: those of the query once for every document, and of the documents.
+        max_documents: Maximum documents per request.
+        max_document_tokens: Maximum tokens of the query and of each document.
+        max_request_tokens: Maximum tokens of a request: the query once per document, plus the documents.
     """
 
     name: str
@@ -146,17 +147,17 @@ _UNKNOWN_RERANK_MODEL: Final = RerankModel("", 100, 4_000, 30_000)
 
 
 def chat_model(name: str) -> ChatModel:
-    """Return what is known of a chat model."""
+    """Return what is known about a chat model."""
     return _found(name, _CHATS) or replace(_UNKNOWN_CHAT_MODEL, name=name)
 
 
 def is_known_chat_model(name: str) -> bool:
-    """Return whether the limits of a chat model are documented, and not careful guesses."""
+    """Return whether the limits of a chat model are documented rather than assumed."""
     return _found(name, _CHATS) is not None
 
 
 def embedding_model(name: str) -> EmbeddingModel:
-    """Return what is known of an embedding model."""
+    """Return what is known about an embedding model."""
     known = _found(name, _EMBEDDINGS)
     if known is not None:
         return known
@@ -165,7 +166,7 @@ def embedding_model(name: str) -> EmbeddingModel:
 
 
 def rerank_model(name: str) -> RerankModel:
-    """Return what is known of a rerank model."""
+    """Return what is known about a rerank model."""
     return _found(name, _RERANKS) or replace(_UNKNOWN_RERANK_MODEL, name=name)
 
 
@@ -174,7 +175,7 @@ def _by_name(models: tuple[_Model, ...]) -> dict[str, _Model]:
 
 
 def _found(name: str, models: Mapping[str, _Model]) -> _Model | None:
-    """Return the model of a name, or that with the longest name which it begins with."""
+    """Return the model with this name, or with the longest name that it starts with."""
     begins = [known for known in models if name == known or name.startswith((f"{known}-", f"{known}."))]
     return models[max(begins, key=len)] if begins else None
 
@@ -193,10 +194,10 @@ def estimate_tokens(text: str) -> int:
 
 
 def cut_to_tokens(text: str, limit: int) -> str:
-    """Return the beginning of a text that surely has no more tokens than a limit.
+    """Return the beginning of a text that certainly has no more tokens than a limit.
 
     Returns:
-        The text itself where it fits; else it ends before a word.
+        The text itself if it fits, else its beginning up to a word.
     """
     if len(text.encode("utf-8", "replace")) <= limit:
         return text  # No tokenizer makes more tokens than bytes.

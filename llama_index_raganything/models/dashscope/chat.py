@@ -1,4 +1,4 @@
-"""``DashScopeLLM``: DashScope's chat models, and messages as they take them."""
+"""``DashScopeLLM``: DashScope's chat models, and messages in the form they accept."""
 
 from __future__ import annotations
 
@@ -60,27 +60,27 @@ _TOOL_IMAGES = "Images that the tools returned:"
 class DashScopeLLM(PickledWithoutKey, OpenAILike):
     """A chat model of DashScope: text, images, tools, streams.
 
-    Failed calls raise :class:`~llama_index_raganything.errors.DashScopeError`, in the middle of a stream too; what
-    came before stays with the caller. 429 and 5xx are retried, by the HTTP client alone.
+    Failed calls raise :class:`~llama_index_raganything.errors.DashScopeError`, also in the middle of a stream; the
+    caller keeps what came before. 429 and 5xx are retried, by the HTTP client alone.
 
     Args:
-        api_key: DashScope's key; else that of ``DASHSCOPE_API_KEY``. Never shown, pickled or written.
-        api_base: Host, base or full route of the service; by default that of ``region`` and ``workspace``.
+        api_key: DashScope's key; by default ``DASHSCOPE_API_KEY``. Never shown, pickled or serialised.
+        api_base: Host, base URL or full route of the service; by default that of ``region`` and ``workspace``.
         region: Region of the key, such as ``ap-southeast-1``; Beijing by default.
-        workspace: Workspace with an address of its own.
-        temperature: From 0, always the likeliest words, to below 2.
-        max_tokens: Tokens of an answer; by default the model's most.
-        enable_thinking: Whether models that can think do; None leaves it to the model. Thinking answers come as
-            streams only, so that calls without one collect theirs.
-        context_window: Tokens of question and answer; by default as documented of the model.
-        is_function_calling_model: Whether the model calls tools; by default as documented of it.
-        supports_images: Whether the model looks at images; by default as documented of it.
-        max_retries: Requests that are sent again after 429 and 5xx.
-        timeout: Seconds without a sign from the service after which a call fails.
+        workspace: Workspace with its own address.
+        temperature: From 0 (most likely words only) to below 2.
+        max_tokens: Maximum tokens of an answer; by default the model's limit.
+        enable_thinking: Whether a thinking model thinks; None leaves it to the model. Thinking answers are always
+            streamed, so calls without a stream collect theirs.
+        context_window: Tokens of question and answer; by default as documented.
+        is_function_calling_model: Whether the model calls tools; by default as documented.
+        supports_images: Whether the model supports images; by default as documented.
+        max_retries: Retries after 429 and 5xx.
+        timeout: Seconds without a sign of the service after which a call fails.
         **kwargs: Those of ``OpenAILike``. ``additional_kwargs`` may hold any field of DashScope's requests.
 
     Raises:
-        ConfigurationError: The URL cannot be called, or ``max_tokens`` is more than the model writes.
+        ConfigurationError: The URL is unusable, or ``max_tokens`` exceeds the model's limit.
         DashScopeAuthenticationError: There is no key.
 
     Examples:
@@ -135,7 +135,7 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What prompts may hold: half of the context at least is left to the question."""
+        """Limits for prompts: at least half of the context is left to the question."""
         most = min(chat_model(self.model).max_output, self.context_window // 2)
         return LLMMetadata(
             context_window=self.context_window,
@@ -162,9 +162,9 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
         return AsyncChatClient(resolve_api_key(self.api_key), str(self.api_base), http_client, self.default_headers)
 
     def _get_model_kwargs(self, **kwargs: Any) -> dict[str, Any]:
-        """Return the arguments of OpenAI's client: what only DashScope knows goes beside them, into ``extra_body``.
+        """Return the arguments of OpenAI's client, with DashScope's own fields in ``extra_body``.
 
-        Those of a call win over the model's, which LlamaIndex has the other way round for some.
+        A call's arguments override the model's; LlamaIndex does the opposite for some.
         """
         given = {name: value for name, value in kwargs.items() if name != "use_chat_completions"}
         fields = super()._get_model_kwargs(**given) | given
@@ -180,7 +180,7 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
         return {**fields, "extra_body": body} if body else fields
 
     def _thinking(self, given: dict[str, Any]) -> bool | None:
-        """Return whether the model shall think in a call, wherever that is said."""
+        """Return whether the model should think in a call, wherever that is set."""
         for fields in (
             given,
             given.get("extra_body"),
@@ -250,11 +250,11 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
         return whole()
 
     def _structured_program(self, output_cls: type[BaseModel], prompt: PromptTemplate) -> Any:
-        """Return what makes objects of a stream: LlamaIndex's programs, with two differences.
+        """Return LlamaIndex's program for streaming objects, with two differences.
 
-        The one tool is required, which ``FunctionCallingProgram.stream_call`` drops from the arguments, and JSON in
-        the text of a model without tools is read when it is complete: ``LLMTextCompletionProgram.stream_call`` ends
-        with an empty object where a model fences its JSON (both llama-index-core 0.14.25).
+        The single tool is required, which ``FunctionCallingProgram.stream_call`` drops; and JSON in the text of a model
+        without tools is parsed only when complete: ``LLMTextCompletionProgram.stream_call`` ends with an empty object
+        if the model fences its JSON (both llama-index-core 0.14.25).
         """
         if self.is_function_calling_model and self.pydantic_program_mode in _MODES_WITH_TOOLS:
             return FunctionCallingProgram.from_defaults(
@@ -279,7 +279,7 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
 
 @cache
 def _openai_arguments() -> frozenset[str]:
-    """Return the names of the fields that OpenAI's client takes as arguments."""
+    """Return the names of the arguments of OpenAI's client."""
     return frozenset(inspect.signature(Completions.create).parameters)
 
 
@@ -303,22 +303,18 @@ def _first(given: Any, known: Any) -> Any:
 
 
 def has_images(messages: Sequence[ChatMessage]) -> bool:
-    """Return whether there are images in messages.
-
-    Args:
-        messages: A conversation.
-    """
+    """Return whether messages contain images."""
     return any(isinstance(block, ImageBlock) for message in messages for block in message.blocks)
 
 
 def with_fitted_images(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Return messages whose images are within the limits, text and images in their order.
+    """Return messages with images within the limits, keeping the order of text and images.
 
-    Images of tools go into a message of the user behind the tools' answers: the protocol has texts only in those, and
-    LlamaIndex would drop them (llms-openai 0.8, to_openai_message_dict). URLs go to the service as they are.
+    Images from tools move into a user message after the tools' answers: the protocol allows only text there, and
+    LlamaIndex would drop them (llms-openai 0.8, to_openai_message_dict). URLs are passed on as they are.
 
     Args:
-        messages: A conversation; it stays as it is.
+        messages: A conversation; it is not changed.
 
     Raises:
         RAGAnythingError: An image cannot be read.
@@ -327,14 +323,13 @@ def with_fitted_images(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 
 def without_tool_images(messages: Sequence[ChatMessage], model: str) -> list[ChatMessage]:
-    """Return messages for a model that sees nothing: without the images of tools.
+    """Return messages for a text model, without the images from tools.
 
     Args:
-        messages: A conversation; it stays as it is.
-        model: The model's name.
+        messages: A conversation; it is not changed.
 
     Raises:
-        ConfigurationError: Others hold images: the model would be asked about what it cannot see.
+        ConfigurationError: Other messages contain images: the model would be asked about what it cannot see.
     """
     kept = [_texts_of(message) if message.role == MessageRole.TOOL else message for message in messages]
     if has_images(kept):
@@ -401,11 +396,11 @@ def _fitted_image(block: ImageBlock, url: str, scheme: str) -> FittedImage:
 
 
 def documented_tools(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a chat call with tools as DashScope takes them.
+    """Return the arguments of a chat call with tools in the form DashScope accepts.
 
-    It refuses ``tool_choice="required"``: the single tool is named instead, and of several the model takes one or
-    none ("auto"). Models that think refuse a named one too. ``strict`` is OpenAI's, and left out unless it is asked
-    for. Without tools none of it is sent.
+    It rejects ``tool_choice="required"``: a single tool is named instead, and of several the model may take none
+    ("auto"). Thinking models reject a named tool too. OpenAI's ``strict`` is omitted unless requested, and without
+    tools so are all of these.
 
     Args:
         fields: Arguments of OpenAI's ``chat.completions.create``.

@@ -1,7 +1,7 @@
-"""OpenAI clients of DashScope's compatible protocol that raise its typed errors, also for answers that lack a part.
+"""OpenAI clients for DashScope's compatible protocol that raise its typed errors, also for incomplete answers.
 
-The OpenAI client reads a page of HTML as a text, an answer without choices as an answer, and a stream that was cut
-between two events as a complete one; all three are errors here.
+The OpenAI client takes an HTML page for text, an answer without choices for an answer, and a stream cut between two
+events for a complete one; here all three are errors.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ _NOT_FINISHED: Final = (None, "", "null")
 
 
 def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = None) -> DashScopeError:
-    """Return the error that an exception of the OpenAI client stands for.
+    """Return the typed error for an exception of the OpenAI client.
 
     Args:
         error: One of :data:`CALL_ERRORS`.
         url: The URL that was called.
-        headers: The headers of the answer, where one had begun.
+        headers: The headers of the answer, if one had begun.
 
     Returns:
-        The typed error. The caller raises it outside of its ``except``, so that it holds no other exception: the
-        client's own message repeats the service's, which may repeat the key.
+        The error, to be raised outside the ``except`` block, so that it holds no other exception: the client's own
+        message repeats the service's, which may repeat the key.
     """
     if isinstance(error, openai.APIStatusError):
         if error.status_code < 400:
@@ -79,14 +79,14 @@ def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = 
 
 
 def checked_completion(completion: Any, url: str) -> ChatCompletion:
-    """Return a chat completion that has an answer.
+    """Return a chat completion after checking that it has an answer.
 
     Args:
         completion: What the OpenAI client made of an answer with a good status.
         url: The URL that was called.
 
     Raises:
-        DashScopeError: It is an error after all, or it is not as documented.
+        DashScopeError: It is an error after all, or does not follow the documentation.
     """
     if not isinstance(completion, ChatCompletion):
         problem = f"{url} answered without JSON, and not with a chat completion"
@@ -105,12 +105,11 @@ def checked_completion(completion: Any, url: str) -> ChatCompletion:
 
 
 def unstreamed_error(status: int, body: bytes, headers: Mapping[str, str]) -> DashScopeError | None:
-    """Return the error that an answer stands for which should have been a stream; None when it is one.
+    """Return the error if an answer that should be a stream is not one, else None.
 
     Args:
-        status: HTTP status.
-        body: The body; need not be given where the answer is a stream.
-        headers: The headers, in a case-insensitive mapping.
+        body: Not needed if the answer is a stream.
+        headers: A case-insensitive mapping.
     """
     if is_stream(headers):
         return None
@@ -121,17 +120,17 @@ def unstreamed_error(status: int, body: bytes, headers: Mapping[str, str]) -> Da
 
 
 def is_stream(headers: Mapping[str, str]) -> bool:
-    """Return whether an answer may be a stream of events: gateways give them types of their own.
+    """Return whether an answer may be a stream of events: gateways use types of their own.
 
     Args:
-        headers: The headers, in a case-insensitive mapping.
+        headers: A case-insensitive mapping.
     """
     kind = headers.get("content-type", "").lower()
     return "json" not in kind and "html" not in kind
 
 
 class ChunkReader:
-    """Follows one stream: turns its chunks into what LlamaIndex reads right, and knows whether it was complete.
+    """Follows one stream: adapts its chunks to LlamaIndex, and checks that it is complete.
 
     Args:
         url: The URL that was called.
@@ -149,10 +148,10 @@ class ChunkReader:
         """Yield a chunk as one or several.
 
         Args:
-            chunk: As the OpenAI client made it.
+            chunk: As made by the OpenAI client.
 
         Raises:
-            DashScopeError: It is an error, or it is not as documented.
+            DashScopeError: It is an error, or does not follow the documentation.
         """
         if not isinstance(chunk, ChatCompletionChunk):
             problem = f"an event of the stream is a {type(chunk).__name__} and not an object"
@@ -182,7 +181,7 @@ class ChunkReader:
         return problem
 
     def end(self) -> None:
-        """Check that the stream said that its answer is complete.
+        """Check that the stream declared its answer complete.
 
         Raises:
             DashScopeConnectionError: It did not.
@@ -195,7 +194,7 @@ class ChunkReader:
             raise DashScopeConnectionError(message, request_id=self._request_id)
 
     def _sound_choice(self, chunk: ChatCompletionChunk) -> Choice:
-        """Return the first choice of a chunk, with a delta whose content is a text."""
+        """Return the first choice of a chunk, with a delta whose content is text."""
         choice = chunk.choices[0]
         delta: Any = getattr(choice, "delta", None)
         if not isinstance(choice, BaseModel) or not isinstance(delta, BaseModel | None):
@@ -234,13 +233,13 @@ def _forget(call: ChoiceDeltaToolCall, field: str) -> None:
 
 
 def _complete(message: Any, request_id: str) -> None:
-    """Give a message what LlamaIndex needs of one: a role, and content that is a text."""
+    """Give a message what LlamaIndex requires: a role, and content that is text."""
     message.role = message.role or "assistant"
     message.content = _text_of(message.content, request_id)
 
 
 def _text_of(content: Any, request_id: str) -> str | None:
-    """Return the content of a message; that of the native vision protocol is a list of parts."""
+    """Return the content of a message as text; the native vision protocol has a list of parts."""
     if content is None or isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else [None]
@@ -273,7 +272,7 @@ def _request_id_of(answer: ChatCompletion | ChatCompletionChunk) -> str:
 
 
 def _raise_told_error(answer: ChatCompletion | ChatCompletionChunk) -> None:
-    """Raise for an answer or event with a good status that tells an error, in the words of either protocol."""
+    """Raise if an answer or event with a good status reports an error, in either protocol."""
     told: dict[str, Any] = answer.model_extra or {}
     if not getattr(answer, "choices", None) and (told.get("error") or told.get("code")):
         raise error_from_response(_FAILED_IN_STREAM, json.dumps(told, default=str).encode(), {})
@@ -283,13 +282,12 @@ _USER_AGENT = "llama-index-raganything"
 
 
 class _Shared:
-    """What both clients have in common.
+    """Base of both clients.
 
     Args:
-        api_key: DashScope's key.
         base_url: Base of the compatible protocol.
         http_client: Sends and retries; it stays open when this client is closed.
-        headers: Headers to add to every request.
+        headers: Additional headers of every request.
     """
 
     def __init__(
@@ -317,7 +315,7 @@ class _Shared:
 
 
 class ChatClient(_Shared, openai.OpenAI):
-    """A client of the OpenAI-compatible route that raises ``DashScopeError`` only."""
+    """A client of the OpenAI-compatible route that raises only ``DashScopeError``."""
 
     def close(self) -> None:
         """Do nothing: the HTTP client belongs to the LLM."""
@@ -325,11 +323,8 @@ class ChatClient(_Shared, openai.OpenAI):
     def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
         """Send a request.
 
-        Args:
-            stream: Whether the answer is a stream.
-
         Returns:
-            A chat completion, or an iterator of its chunks.
+            A chat completion, or an iterator of its chunks if ``stream`` is set.
 
         Raises:
             DashScopeError: It failed.
@@ -352,23 +347,13 @@ class ChatClient(_Shared, openai.OpenAI):
 
 
 class AsyncChatClient(_Shared, openai.AsyncOpenAI):
-    """The async twin of :class:`ChatClient`."""
+    """Async twin of :class:`ChatClient`."""
 
     async def close(self) -> None:
         """Do nothing: the HTTP client belongs to the LLM."""
 
     async def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        """Send a request; see :meth:`ChatClient.request`.
-
-        Args:
-            stream: Whether the answer is a stream.
-
-        Returns:
-            A chat completion, or an async iterator of its chunks.
-
-        Raises:
-            DashScopeError: It failed.
-        """
+        """Async twin of :meth:`ChatClient.request`."""
         url = f"{self.base_url}".rstrip("/") + options.url
         options.json_data = _encodable(_documented(options.json_data))
         try:
@@ -387,7 +372,7 @@ class AsyncChatClient(_Shared, openai.AsyncOpenAI):
 
 
 def _chunks(stream: Stream[ChatCompletionChunk], url: str) -> Iterator[ChatCompletionChunk]:
-    """Yield the chunks of a stream; the connection is free again when the caller has enough."""
+    """Yield the chunks of a stream, freeing the connection when the caller stops."""
     reader = ChunkReader(url, stream.response.headers)
     with closing(stream):
         while True:
@@ -423,10 +408,10 @@ async def _achunks(stream: AsyncStream[ChatCompletionChunk], url: str) -> AsyncI
 
 
 class _EventsWithData:
-    """OpenAI's decoder without the events that have no data, which keep a connection alive and mean nothing.
+    """OpenAI's decoder without events that have no data, which only keep a connection alive.
 
-    https://html.spec.whatwg.org/multipage/server-sent-events.html has them dropped; OpenAI's decoder reads them as JSON
-    (openai 2, ``SSEDecoder.decode``), every comment behind an event with an ``id`` too.
+    https://html.spec.whatwg.org/multipage/server-sent-events.html drops them; OpenAI's decoder parses them as JSON
+    (openai 2, ``SSEDecoder.decode``), including every comment after an event with an ``id``.
     """
 
     def __init__(self, decoder: Any) -> None:
@@ -444,7 +429,7 @@ class _EventsWithData:
 
 
 class _Closable:
-    """An async stream with the name of its closing method that ``aclosing`` calls."""
+    """An async stream with the closing method that ``aclosing`` expects."""
 
     def __init__(self, stream: AsyncStream[Any]) -> None:
         self._stream = stream
@@ -454,7 +439,7 @@ class _Closable:
 
 
 def _documented(body: Any) -> Any:
-    """Return a request whose messages all have a content: the service documents a text next to calls, not null."""
+    """Return a request in which every message has content: beside tool calls the service documents text, not null."""
     if not isinstance(body, Mapping):
         return body
     messages = [
@@ -465,7 +450,7 @@ def _documented(body: Any) -> Any:
 
 
 def _encodable(value: Any) -> Any:
-    """Return a value with "?" in place of what is no Unicode, such as half a surrogate pair."""
+    """Return a value with "?" in place of invalid Unicode, such as half a surrogate pair."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, Mapping):

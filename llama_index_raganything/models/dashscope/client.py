@@ -1,14 +1,13 @@
 """HTTP clients that retry, and calls of DashScope's native protocol: embeddings and rerank.
 
-Only 429 (unless the quota is used up) and 5xx are sent again, before anything of the answer has been handed on. A
-broken connection or a time-out is not: the service may have done the work, and charges for it. Retrying lives in
-``send``, below the OpenAI client and LlamaIndex, so that theirs can be off and nothing multiplies. The clients are
-subclasses of httpx's and not transports, because httpx ignores the proxies of the environment when it is given a
-transport.
+Only 429 (unless the quota is exhausted) and 5xx are retried, before any of the answer has been passed on. Broken
+connections and time-outs are not: the service may have done the work, and charges for it. Retries happen in ``send``,
+below the OpenAI client and LlamaIndex, so theirs can be off and nothing multiplies. The clients subclass httpx's,
+because httpx ignores the environment's proxies if given a transport.
 
-The ``dashscope`` SDK is not used: its base URL is one for the whole process, it returns errors as objects that callers
-forget to check, it does not retry, it uploads local images to a storage of Alibaba Cloud, and importing it takes over
-a second (dashscope 2.0.2). Tests compare the requests with those that the SDK sends.
+The ``dashscope`` SDK is not used: its base URL is global to the process, it returns errors as objects that callers
+forget to check, it does not retry, it uploads local images to Alibaba Cloud's storage, and importing it takes over a
+second (dashscope 2.0.2). Tests compare the requests with the SDK's.
 """
 
 from __future__ import annotations
@@ -48,14 +47,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When and after how long a request is sent again.
+    """When to retry a request, and after what delay.
 
     Attributes:
-        max_retries: Requests after the first one.
-        base_seconds: Longest wait before the first retry after 5xx; it doubles with each ("full jitter",
+        max_retries: Maximum number of retries.
+        base_seconds: Maximum wait before the first retry after 5xx; doubled for each further one ("full jitter",
             https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
-        rate_limit_seconds: The same after 429: limits count by the second and by the minute.
-        max_seconds: Longest wait of all. A service that asks for more gets no further request.
+        rate_limit_seconds: The same after 429: limits apply per second and per minute.
+        max_seconds: Maximum wait. If the service asks for more, there is no retry.
     """
 
     max_retries: int = 2
@@ -67,11 +66,11 @@ class RetryPolicy:
         """Return how long to wait before the next request.
 
         Args:
-            attempt: How many requests were sent again already.
+            attempt: Number of retries so far.
             response: An answer whose body has been read.
 
         Returns:
-            Seconds; None when the answer is final.
+            Seconds; None if the answer is final.
         """
         if response.status_code < 400 or attempt >= self.max_retries:
             return None
@@ -86,7 +85,7 @@ class RetryPolicy:
 
 
 class RetryingClient(httpx.Client):
-    """An httpx client that retries as a policy says.
+    """An httpx client that retries by a policy.
 
     Args:
         retry: The policy.
@@ -98,7 +97,7 @@ class RetryingClient(httpx.Client):
         self.retry = retry or RetryPolicy()
 
     def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
-        """Send a request, and again where that may help.
+        """Send a request, retrying where that may help.
 
         Args:
             stream: Leave the body of a good answer unread.
@@ -125,27 +124,14 @@ class RetryingClient(httpx.Client):
 
 
 class AsyncRetryingClient(httpx.AsyncClient):
-    """The async twin of :class:`RetryingClient`.
-
-    Args:
-        retry: The policy.
-        **options: Those of ``httpx.AsyncClient``.
-    """
+    """Async twin of :class:`RetryingClient`."""
 
     def __init__(self, *, retry: RetryPolicy | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.retry = retry or RetryPolicy()
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
-        """Send a request, and again where that may help; see :meth:`RetryingClient.send`.
-
-        Args:
-            stream: Leave the body of a good answer unread.
-            **options: Those of ``httpx.AsyncClient.send``.
-
-        Returns:
-            The last answer; the body of an error has been read.
-        """
+        """Async twin of :meth:`RetryingClient.send`."""
         try:
             attempt = 0
             while True:
@@ -174,10 +160,10 @@ def _log(request: httpx.Request, response: httpx.Response, attempt: int, max_ret
 
 
 class ConcurrencyLimit:
-    """Bounds the requests at the same time; a copy made by pickling counts anew.
+    """Limits concurrent requests; an unpickled copy counts anew.
 
     Args:
-        max_concurrency: Requests at the same time, of all threads, and of all tasks of one event loop.
+        max_concurrency: Concurrent requests of all threads, and of all tasks of one event loop.
     """
 
     _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
@@ -188,12 +174,12 @@ class ConcurrencyLimit:
 
     @property
     def threads(self) -> threading.BoundedSemaphore:
-        """What a thread holds while its request is on its way."""
+        """The semaphore that a thread holds during its request."""
         return self._threads
 
     @property
     def tasks(self) -> asyncio.Semaphore:
-        """What a task of the running event loop holds while its request is on its way."""
+        """The semaphore that a task of the running event loop holds during its request."""
         loop = asyncio.get_running_loop()
         with self._lock:
             # Semaphores know the loop that they waited in, so that one that has ended would stay for their sake.
@@ -218,12 +204,12 @@ _CONNECT_SECONDS = 10.0
 
 
 class HTTPClients:
-    """Opens clients when they are first needed; a copy made by pickling opens its own.
+    """Opens HTTP clients on first use: one for threads, one per event loop; an unpickled copy opens its own.
 
     Args:
-        timeout: Seconds without a sign from the service after which a call fails.
-        max_retries: Requests that are sent again after 429 and 5xx.
-        max_concurrency: Connections that are kept open between calls.
+        timeout: Seconds without a sign of the service after which a call fails.
+        max_retries: Retries after 429 and 5xx.
+        max_concurrency: Connections kept open between calls.
     """
 
     _sync: RetryingClient | None
@@ -236,7 +222,7 @@ class HTTPClients:
         self._forget()
 
     def sync(self) -> RetryingClient:
-        """Return the client for calls that block; threads share it."""
+        """Return the client for blocking calls, shared by all threads."""
         with self._lock:
             if self._sync is None or self._sync.is_closed:
                 self._sync = RetryingClient(**self._options())
@@ -255,7 +241,7 @@ class HTTPClients:
             return client
 
     def close(self) -> None:
-        """Close the blocking client; those of event loops end with their loops, or with :meth:`aclose`."""
+        """Close the blocking client; those of event loops end with their loops or :meth:`aclose`."""
         with self._lock:
             client, self._sync = self._sync, None
         if client is not None:
@@ -296,7 +282,7 @@ class HTTPClients:
 
 @functools.cache
 def _certificates() -> ssl.SSLContext:
-    """Return what servers are checked against: reading it takes longer than an answer, so all clients share it."""
+    """Return the trusted certificates, shared by all clients because reading them takes longer than an answer."""
     return httpx.create_ssl_context()
 
 
@@ -310,10 +296,9 @@ class DashScopeClient:
     """Posts JSON to DashScope's native protocol and returns JSON, or raises a typed error.
 
     Args:
-        endpoints: Where the service is.
-        timeout: Seconds without a sign from the service after which a call fails.
-        max_retries: Requests that are sent again after 429 and 5xx.
-        max_concurrency: Requests at the same time; callers keep to it through :attr:`limit`.
+        timeout: Seconds without a sign of the service after which a call fails.
+        max_retries: Retries after 429 and 5xx.
+        max_concurrency: Concurrent requests; callers respect it through :attr:`limit`.
     """
 
     def __init__(
@@ -333,23 +318,20 @@ class DashScopeClient:
         """Return the URL of a route.
 
         Args:
-            path: The route below the base, with a slash in front.
+            path: Route below the base, with a leading slash.
             base: Path of another base than the native one.
         """
         return (self.endpoints.beside(base) if base else self.endpoints.native) + path
 
     def post(self, path: str, body: Mapping[str, Any], *, base: str = "") -> dict[str, Any]:
-        """Post a request.
+        """Post a request and return the answer.
 
         Args:
-            path: The route below the base.
+            path: Route below the base.
             base: Path of another base than the native one.
 
-        Returns:
-            The answer.
-
         Raises:
-            DashScopeError: It failed, after the retries; the subclass says why.
+            DashScopeError: It failed after all retries; the subclass says why.
         """
         url = self.url(path, base)
         try:
@@ -359,15 +341,7 @@ class DashScopeClient:
         return _answer(response)
 
     async def apost(self, path: str, body: Mapping[str, Any], *, base: str = "") -> dict[str, Any]:
-        """Post a request without blocking the event loop; see :meth:`post`.
-
-        Args:
-            path: The route below the base.
-            base: Path of another base than the native one.
-
-        Returns:
-            The answer.
-        """
+        """Async twin of :meth:`post`."""
         url = self.url(path, base)
         try:
             response = await self._clients.asynchronous().post(url, content=encoded(body), headers=self._headers())
@@ -392,7 +366,7 @@ class DashScopeClient:
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:
-    """Return a request as it is sent; what is no Unicode is sent as "?"."""
+    """Return a request as bytes, with "?" in place of invalid Unicode."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -422,16 +396,16 @@ _connecting = threading.Lock()
 
 @strict_arguments
 class DashScopeConnection(BaseModel):
-    """Fields and connection of a model, to be mixed into one of LlamaIndex's components.
+    """Mixin with the fields and the connection of a model, for LlamaIndex's components.
 
     Args:
-        api_key: DashScope's key. Never shown, pickled or written.
-        api_base: Host, base or full route of the service; by default that of ``region`` and ``workspace``.
-        region: Region of the key; Beijing by default.
-        workspace: Workspace with an address of its own.
-        timeout: Seconds without a sign from the service after which a call fails.
-        max_retries: Requests that are sent again after 429 and 5xx.
-        max_concurrency: Requests at the same time, over all calls.
+        api_key: DashScope's key; by default ``DASHSCOPE_API_KEY``. Never shown, pickled or serialised.
+        api_base: Host, base URL or full route of the service; by default that of ``region`` and ``workspace``.
+        region: Region of the key, such as ``ap-southeast-1``; Beijing by default.
+        workspace: Workspace with its own address.
+        timeout: Seconds without a sign of the service after which a call fails.
+        max_retries: Retries after 429 and 5xx.
+        max_concurrency: Concurrent requests over all calls.
     """
 
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="DashScope's API key.")
@@ -473,9 +447,9 @@ class DashScopeConnection(BaseModel):
             return self._client
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: neither the key nor connections, nor who listens.
+        """Return the state without key, connections and callbacks.
 
-        LlamaIndex's own form takes what it cannot pickle from the object itself (llama-index-core 0.14).
+        LlamaIndex's own implementation removes what it cannot pickle from the object itself (llama-index-core 0.14).
         """
         state = cast(dict[str, Any], BaseModel.__getstate__(self))
         state["__dict__"] = {**state["__dict__"], "api_key": None, "callback_manager": CallbackManager([])}
@@ -483,5 +457,5 @@ class DashScopeConnection(BaseModel):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore it as it was; the key comes from the environment with the first call."""
+        """Restore the state; the key is read from the environment at the first call."""
         BaseModel.__setstate__(self, state)

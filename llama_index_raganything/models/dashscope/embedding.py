@@ -49,21 +49,15 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
 
     Args:
         dimension: Length of the vectors; by default the model's own. Vectors of another length are errors.
-        api_key: DashScope's key; else that of ``DASHSCOPE_API_KEY``. Never shown, pickled or written.
-        api_base: Host, base or full route of the service; by default that of ``region`` and ``workspace``.
-        region: Region of the key, such as ``ap-southeast-1``; Beijing by default.
-        workspace: Workspace with an address of its own.
-        timeout: Seconds without a sign from the service after which a call fails.
-        max_retries: Requests that are sent again after 429 and 5xx.
-        max_concurrency: Requests at the same time; more reach the limits of an account sooner.
-        max_contents: Inputs of one request; by default as documented of the model.
-        max_text_tokens: Tokens of a text, which is cut there; by default as documented of the model.
-        instruct: What queries are for, in one English sentence, for models that take an instruction with them.
-        **kwargs: Those of LlamaIndex's ``BaseEmbedding``.
+        api_key: DashScope's key; by default ``DASHSCOPE_API_KEY``. Never shown, pickled or serialised.
+        max_contents: Maximum inputs per request; by default as documented.
+        max_text_tokens: Tokens at which texts are cut; by default as documented.
+        instruct: The purpose of queries in one English sentence, for models that accept an instruction.
+        **kwargs: Those of :class:`~llama_index_raganything.models.dashscope.client.DashScopeConnection` and
+            LlamaIndex's ``BaseEmbedding``.
 
     Raises:
-        ConfigurationError: The model has no vectors of this dimension, or is of another kind, or the URL cannot be
-            called.
+        ConfigurationError: The model has no vectors of this dimension or is of another kind, or the URL is unusable.
         DashScopeAuthenticationError: There is no key.
     """
 
@@ -101,7 +95,7 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
     # -- for subclasses --------------------------------------------------------------------------------------------
 
     def _check_kind(self, known: EmbeddingModel) -> None:
-        """Raise a ``ConfigurationError`` for a model that this class does not serve."""
+        """Raise a ``ConfigurationError`` for a model that this class does not support."""
         raise NotImplementedError
 
     def _text_call(self, texts: list[str], query: bool) -> EmbeddingCall:
@@ -112,7 +106,7 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
         return EmbeddingSender(self._connected())
 
     def _own_dimension(self) -> dict[str, int]:
-        """Return the parameter of the dimension; none for the default, which some models refuse to be told."""
+        """Return the parameter for the dimension; none for the default, which some models reject."""
         default = _dimension(embedding_model(self.model_name), None)
         return {"dimension": self.dimension} if self.dimension and self.dimension != default else {}
 
@@ -151,17 +145,14 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
         return await self._send().arun(self._text_call(texts, query=False))
 
     def get_text_embedding_batch(self, texts: list[str], show_progress: bool = False, **kwargs: Any) -> list[Embedding]:
-        """Return the vectors of texts.
+        """Return the vectors of texts, in order.
 
         Args:
             show_progress: Show a progress bar for each ``embed_batch_size`` of them.
-            **kwargs: Meant for others: a pipeline of LlamaIndex hands its own to all transformations.
-
-        Returns:
-            One vector per text, in order.
+            **kwargs: Ignored: LlamaIndex's pipelines pass theirs to every transformation.
 
         Raises:
-            PartialEmbeddingError: Some texts failed; the vectors of the others are in it.
+            PartialEmbeddingError: Some texts failed; it carries the vectors of the others.
             DashScopeError: All texts failed for one reason.
         """
         refuse_misspelt("get_text_embedding_batch()", kwargs, ("show_progress",))
@@ -171,7 +162,7 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
     async def aget_text_embedding_batch(
         self, texts: list[str], show_progress: bool = False, **kwargs: Any
     ) -> list[Embedding]:
-        """Return the vectors of texts without blocking the event loop; see :meth:`get_text_embedding_batch`."""
+        """Async twin of :meth:`get_text_embedding_batch`."""
         refuse_misspelt("aget_text_embedding_batch()", kwargs, ("show_progress",))
         embed = super().aget_text_embedding_batch
         return await self._ajoined(lambda batch: embed(batch, show_progress, **kwargs), texts)
@@ -197,7 +188,7 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
         return joined.result()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: no limiter of rates either, which counts for its own process."""
+        """Return the state without the rate limiter, which counts for its own process."""
         state = super().__getstate__()
         state["__dict__"] = {**state["__dict__"], "rate_limiter": None}
         return state
@@ -215,15 +206,14 @@ def _dimension(known: EmbeddingModel, asked: int | None) -> int | None:
 
 @strict_arguments
 class DashScopeTextEmbedding(DashScopeEmbeddingModel):
-    """Embed texts with text-embedding-v4 and its kin.
+    """Embed texts with text-embedding-v4 and its relatives.
 
-    It speaks the native protocol, because the OpenAI-compatible one does not take ``text_type``. Long texts are cut to
-    what the model takes. Requests are as full as the model allows, several at a time.
+    It uses the native protocol, because the OpenAI-compatible one does not accept ``text_type``. Long texts are cut to
+    the model's limit. Requests are as full as the model allows and run concurrently.
 
     Args:
-        model_name: Name of the model: ``text-embedding-v4``, ``-v3``, ``-v2`` or ``-v1``.
-        **options: Those of
-            :class:`~llama_index_raganything.models.dashscope.embedding.DashScopeEmbeddingModel`.
+        model_name: ``text-embedding-v4``, ``-v3``, ``-v2`` or ``-v1``.
+        **options: Those of :class:`~llama_index_raganything.models.dashscope.embedding.DashScopeEmbeddingModel`.
 
     Examples:
         >>> from llama_index_raganything.models.dashscope.embedding import DashScopeTextEmbedding
@@ -272,21 +262,20 @@ _HTTP: Final = re.compile(r"\s*https?://", re.IGNORECASE)
 
 @strict_arguments
 class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding):
-    """Embed texts and images with one model, so that one finds the other.
+    """Embed texts and images with one model, in one space.
 
-    Images are paths, bytes, streams or data URIs; they are made fit for the model (upright, RGB, JPEG or PNG, within
-    its bytes) and sent as data URIs. Those at ``http(s)://`` URLs are fetched by the service. Long texts are cut to
-    what the model takes. Requests are as full as the model allows, several at a time, and images are read only when
-    their request is sent.
+    Images are paths, bytes, streams or data URIs; they are fitted to the model (upright, RGB, JPEG or PNG, within its
+    bytes) and sent as data URIs. The service itself fetches images at ``http(s)://`` URLs. Long texts are cut to the
+    model's limit. Requests are as full as the model allows and run concurrently; images are read only when their
+    request is sent.
 
     Args:
-        model_name: Name of the model: ``tongyi-embedding-vision-plus`` (1152 dimensions) or ``-flash`` (768), their
-            snapshots ``-2026-03-06``, ``multimodal-embedding-v1``, ``qwen3-vl-embedding``, ``qwen2.5-vl-embedding``.
-        max_images: Images of one request; by default as documented of the model.
-        max_image_bytes: Bytes of an image; by default as documented of the model.
-        max_image_pixels: Pixels of an image; larger ones are scaled down.
-        **options: Those of
-            :class:`~llama_index_raganything.models.dashscope.embedding.DashScopeEmbeddingModel`.
+        model_name: ``tongyi-embedding-vision-plus`` (1152 dimensions) or ``-flash`` (768), their snapshots
+            ``-2026-03-06``, ``multimodal-embedding-v1``, ``qwen3-vl-embedding`` or ``qwen2.5-vl-embedding``.
+        max_images: Maximum images per request; by default as documented.
+        max_image_bytes: Maximum bytes of an image; by default as documented.
+        max_image_pixels: Larger images are scaled down.
+        **options: Those of :class:`~llama_index_raganything.models.dashscope.embedding.DashScopeEmbeddingModel`.
 
     Examples:
         >>> from llama_index_raganything.models.dashscope.embedding import DashScopeMultiModalEmbedding
@@ -316,23 +305,20 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
 
     @property
     def image_batch_size(self) -> int:
-        """Images to hand over at once: few enough for memory, and a multiple of those of one request."""
+        """Images to pass at once: few enough for memory, and a multiple of a request's."""
         limit = self._images_per_request()
         return max(1, IMAGES_AT_ONCE // limit) * limit
 
     def get_fused_embedding(
         self, text: str | None = None, images: Sequence[ImageType] = (), *, query: bool = False
     ) -> Embedding:
-        """Return one vector of a text and images together.
+        """Return one vector of a text and images together, in the space of the others.
 
         Args:
-            query: Whether it is a query, to which ``instruct`` belongs.
-
-        Returns:
-            The vector, in the space of the others.
+            query: Whether it is a query, to which ``instruct`` applies.
 
         Raises:
-            ConfigurationError: The model makes no such vectors, or not of so much.
+            ConfigurationError: The model makes no such vectors, or not of so many inputs.
             DashScopeError: The call failed.
             ParseError: An image cannot be read.
         """
@@ -341,14 +327,7 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
     async def aget_fused_embedding(
         self, text: str | None = None, images: Sequence[ImageType] = (), *, query: bool = False
     ) -> Embedding:
-        """Return one vector of a text and images together; see :meth:`get_fused_embedding`.
-
-        Args:
-            query: Whether it is a query.
-
-        Returns:
-            The vector.
-        """
+        """Async twin of :meth:`get_fused_embedding`."""
         return (await self._send().arun(self._fused_call(text, images, query)))[0]
 
     # -- LlamaIndex's forms ----------------------------------------------------------------------------------------
@@ -368,17 +347,14 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
     def get_image_embedding_batch(
         self, img_file_paths: list[ImageType], show_progress: bool = False
     ) -> list[Embedding]:
-        """Return the vectors of images.
+        """Return the vectors of images, in order.
 
         Args:
-            img_file_paths: Images: paths, bytes, streams, data URIs or ``http(s)://`` URLs.
+            img_file_paths: Paths, bytes, streams, data URIs or ``http(s)://`` URLs.
             show_progress: Show a progress bar for each ``embed_batch_size`` of them.
 
-        Returns:
-            One vector per image, in order.
-
         Raises:
-            PartialEmbeddingError: Some images failed; the vectors of the others are in it.
+            PartialEmbeddingError: Some images failed; it carries the vectors of the others.
             RAGAnythingError: All images failed for one reason.
         """
         embed = super().get_image_embedding_batch
@@ -387,7 +363,7 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
     async def aget_image_embedding_batch(
         self, img_file_paths: list[ImageType], show_progress: bool = False
     ) -> list[Embedding]:
-        """Return the vectors of images without blocking the event loop; see :meth:`get_image_embedding_batch`."""
+        """Async twin of :meth:`get_image_embedding_batch`."""
         embed = super().aget_image_embedding_batch
         return await self._ajoined(lambda batch: embed(batch, show_progress), img_file_paths)
 
@@ -467,7 +443,7 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
         return self._read(answer, count, "index")
 
     def _data_uri(self, image: Any, shared_by: int = 1) -> str:
-        """Return an image as it is sent, small enough that so many of them fit into one request."""
+        """Return an image as sent, small enough that several fit into one request."""
         if isinstance(image, str) and _HTTP.match(image):
             return image.strip()
         source = source_of_value(image)

@@ -1,8 +1,8 @@
-"""Which inputs go into which request, the requests several at a time, and what becomes of each input.
+"""Distributes inputs over concurrent requests, and collects their vectors and failures.
 
-Workers, threads or tasks, take inputs from one :class:`EmbeddingBatch` until there are none left. A request is filled
-until the model's limit of inputs or of bytes is met; what was too much goes back for the next one, so that no request
-is sent that a fuller one would have saved.
+Workers (threads or tasks) take inputs from one :class:`EmbeddingBatch` until none are left. A request is filled up to
+the model's limit of inputs or bytes; the excess goes into the next one, so that no request is sent that a fuller one
+would have saved.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ _ONE_INPUT: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingCall:
-    """One call of a model: any number of inputs, in as many requests as it takes.
+    """One call of a model: any number of inputs, in as many requests as needed.
 
     Attributes:
         path: Route below the native base.
         count: Number of inputs.
-        limit: Inputs of one request.
-        encode: Returns the input at a place as it is sent, or raises a ``RAGAnythingError``.
-        body: Makes the request of encoded inputs.
+        limit: Maximum inputs per request.
+        encode: Encodes the input at a position, or raises a ``RAGAnythingError``.
+        body: Makes a request of encoded inputs.
         read: Returns the vectors of an answer, given the number of inputs.
-        reads_files: Whether encoding takes time that an event loop has not.
+        reads_files: Whether encoding is too slow for an event loop.
     """
 
     path: str
@@ -69,7 +69,7 @@ class EmbeddingCall:
 
     @property
     def requests(self) -> int:
-        """Number of requests at least."""
+        """Minimum number of requests."""
         return -(-self.count // self.limit)
 
 
@@ -78,8 +78,8 @@ class EmbeddingRequest:
     """One request.
 
     Attributes:
-        places: Places of its inputs in the call.
-        body: What is posted.
+        places: Positions of its inputs in the call.
+        body: The body to post.
     """
 
     places: list[int]
@@ -87,10 +87,7 @@ class EmbeddingRequest:
 
 
 class EmbeddingBatch:
-    """The inputs of one call that wait, the vectors that came, and the reasons of those that did not.
-
-    Threads may share it.
-    """
+    """The pending inputs of one call, the vectors received, and the failures; thread-safe."""
 
     def __init__(self, call: EmbeddingCall) -> None:
         self.call = call
@@ -104,13 +101,14 @@ class EmbeddingBatch:
 
     @property
     def ended(self) -> bool:
-        """Whether an error came that every further request would meet too, or one of the service too often."""
+        """Whether a fatal error, or too many failures in a row, ended the call."""
         return self._final is not None
 
     def next_request(self) -> EmbeddingRequest | None:
-        """Return the next request; None when there is nothing to send any more.
+        """Return the next request, or None.
 
-        Inputs are encoded only now, so that few images are in memory at a time. Those that cannot be are noted.
+        Inputs are encoded only now, so that few images are in memory at a time; those that cannot be are recorded as
+        failures.
         """
         while places := self._take():
             contents: list[Any] = []
@@ -133,10 +131,10 @@ class EmbeddingBatch:
         return None
 
     def succeed(self, request: EmbeddingRequest, answer: dict[str, Any]) -> None:
-        """Note what a request brought.
+        """Record the answer to a request.
 
         Args:
-            answer: The service's answer; one that is not as documented counts as failure.
+            answer: One that does not follow the documentation counts as a failure.
         """
         try:
             vectors = self.call.read(answer, len(request.places))
@@ -148,13 +146,10 @@ class EmbeddingBatch:
             self._vectors[place] = vector
 
     def fail(self, request: EmbeddingRequest, error: RAGAnythingError) -> None:
-        """Note why a request failed.
+        """Record the failure of a request.
 
-        One of its inputs may be to blame: then it is halved, until the one is alone. An error that every request would
-        meet ends the call, and so does a service that fails again and again.
-
-        Args:
-            error: The reason.
+        If an input may be at fault, the request is halved until that input is alone. Fatal errors end the call, as do
+        repeated failures of the service.
         """
         places = request.places
         with self._lock:
@@ -173,8 +168,8 @@ class EmbeddingBatch:
         """Return the vectors in the order of the inputs.
 
         Raises:
-            PartialEmbeddingError: Some inputs failed; or all of them, for several reasons.
-            RAGAnythingError: All of them failed, for this one reason.
+            PartialEmbeddingError: Some inputs failed, or all for several reasons.
+            RAGAnythingError: All failed for this one reason.
         """
         return sound_result(self._vectors, self._failures, self._final)
 
@@ -196,19 +191,16 @@ def sound_result(
     failures: Mapping[int, RAGAnythingError],
     final: RAGAnythingError | None = None,
 ) -> list[Embedding]:
-    """Return vectors where none is missing.
+    """Return the vectors if none is missing.
 
     Args:
         vectors: One per input, None for those that failed.
-        failures: Their reasons, by place.
-        final: The reason of those without one: it ended the call.
-
-    Returns:
-        The vectors.
+        failures: Reasons by position.
+        final: The error that ended the call: the reason for inputs without one.
 
     Raises:
-        PartialEmbeddingError: Some are missing; or all of them, for several reasons.
-        RAGAnythingError: All are missing, for this one reason.
+        PartialEmbeddingError: Some are missing, or all for several reasons.
+        RAGAnythingError: All are missing for this one reason.
     """
     there = [vector for vector in vectors if vector is not None]
     if len(there) == len(vectors):
@@ -227,13 +219,13 @@ def sound_result(
 
 
 class JoinedBatches:
-    """What becomes of more inputs than LlamaIndex hands over at once.
+    """Collects the results of several of LlamaIndex's batches.
 
-    LlamaIndex forgets all batches when one of them fails; here the others are kept.
+    LlamaIndex discards all batches if one fails; here the others are kept.
 
     Args:
         count: Number of inputs.
-        size: Inputs of a batch.
+        size: Inputs per batch.
     """
 
     def __init__(self, count: int, size: int) -> None:
@@ -244,26 +236,16 @@ class JoinedBatches:
         self._size = size
 
     def next_batch(self) -> slice | None:
-        """Return where the next batch is; None after the last one, and after an error that ends the call."""
+        """Return the range of the next batch; None after the last one or a fatal error."""
         start = None if self._final is not None else next(self._starts, None)
         return None if start is None else slice(start, min(start + self._size, len(self._vectors)))
 
     def succeed(self, batch: slice, vectors: Sequence[Embedding | None]) -> None:
-        """Note the vectors of a batch.
-
-        Args:
-            batch: Where it is.
-            vectors: One per input.
-        """
+        """Record the vectors of a batch."""
         self._vectors[batch] = vectors
 
     def fail(self, batch: slice, error: PartialEmbeddingError | RAGAnythingError) -> None:
-        """Note why a batch failed, or a part of it.
-
-        Args:
-            batch: Where it is.
-            error: The reason.
-        """
+        """Record the failure of a batch or a part of it."""
         places = range(batch.start, batch.stop)
         reasons: Mapping[int, RAGAnythingError] = dict.fromkeys(range(len(places)), error)
         if isinstance(error, PartialEmbeddingError) and len(error.embeddings) == len(places):
@@ -273,16 +255,12 @@ class JoinedBatches:
         self._final = next((reason for reason in reasons.values() if reason.kind is ErrorKind.FATAL), self._final)
 
     def result(self) -> list[Embedding]:
-        """Return the vectors in the order of the inputs, or raise as :meth:`EmbeddingBatch.result`."""
+        """Return the vectors in the order of the inputs, or raise like :meth:`EmbeddingBatch.result`."""
         return sound_result(self._vectors, self._failures, self._final)
 
 
 def blames_an_input(error: RAGAnythingError) -> bool:
-    """Return whether an error is about one or more of the inputs, so that the others may succeed without them.
-
-    Args:
-        error: Why a request with several inputs failed.
-    """
+    """Return whether an error is about some of the inputs, so that the others may succeed without them."""
     if isinstance(error, DashScopeContentError):
         return True
     if not isinstance(error, DashScopeBadRequestError):
@@ -291,18 +269,15 @@ def blames_an_input(error: RAGAnythingError) -> bool:
 
 
 def read_embeddings(answer: dict[str, Any], count: int, dimension: int | None, index_name: str) -> list[Embedding]:
-    """Return the vectors of an answer in the order of the request's inputs.
+    """Return the vectors of an answer in the order of the inputs.
 
     Args:
-        count: Vectors that it must have.
-        dimension: Length that they must have; any one length if None.
-        index_name: Name of the field with the place of a vector: ``index``, or ``text_index``.
-
-    Returns:
-        The vectors.
+        count: Required number of vectors.
+        dimension: Required length; None if any will do.
+        index_name: Field with the position of a vector: ``index`` or ``text_index``.
 
     Raises:
-        DashScopeProtocolError: One is missing, given twice, of another length, or holds what is no finite number.
+        DashScopeProtocolError: A vector is missing, duplicated, of another length, or not of finite numbers.
     """
     request_id = str(answer.get("request_id") or "")
     output = answer.get("output")
@@ -324,7 +299,7 @@ def read_embeddings(answer: dict[str, Any], count: int, dimension: int | None, i
 
 
 def content_bytes(content: Any) -> int:
-    """Return about how many bytes an encoded input has in a request.
+    """Return roughly how many bytes an encoded input takes in a request.
 
     Args:
         content: A text, or an object of texts.
@@ -358,7 +333,7 @@ def _check_lengths(vectors: dict[int, Embedding], wanted: int, request_id: str) 
 
 
 def _reason(error: RAGAnythingError) -> tuple[type[RAGAnythingError], str]:
-    """Return what equal failures of several requests share; the request's id is not among it."""
+    """Return what equal failures of several requests share; not the request id."""
     return type(error), error.code or error.message if isinstance(error, DashScopeError) else str(error)
 
 
@@ -367,17 +342,13 @@ _READ_AHEAD: Final = 2
 
 
 class EmbeddingSender:
-    """Sends calls with a bounded number of requests at the same time, over all calls.
-
-    Args:
-        client: Posts requests; its limit is kept.
-    """
+    """Sends calls with a limited number of concurrent requests over all calls."""
 
     def __init__(self, client: DashScopeClient) -> None:
         self.client = client
 
     def run(self, call: EmbeddingCall) -> list[Embedding]:
-        """Embed the inputs of a call, and block until all vectors are there.
+        """Embed the inputs of a call, blocking until all vectors have arrived.
 
         Returns:
             One vector per input, in order.
@@ -395,11 +366,7 @@ class EmbeddingSender:
         return batch.result()
 
     async def arun(self, call: EmbeddingCall) -> list[Embedding]:
-        """Embed the inputs of a call without blocking the event loop; see :meth:`run`.
-
-        Returns:
-            One vector per input, in order.
-        """
+        """Async twin of :meth:`run`."""
         batch = EmbeddingBatch(call)
         tasks = [asyncio.create_task(self._awork(batch)) for _ in range(self._workers(call))]
         try:

@@ -1,7 +1,7 @@
-"""Where DashScope is, and the key: hosts, the bases of its two protocols, and where its API key comes from.
+"""Where DashScope is, and the key: hosts, the bases of its two protocols, and the sources of the API key.
 
-Users have full routes (``.../compatible-mode/v1/chat/completions``), bases, or hosts. Each model has its own route, so
-only the place of the service is taken from a URL; the route follows from the model.
+Users have full routes (``.../compatible-mode/v1/chat/completions``), bases or hosts. Each model has its own route, so
+only the location of the service is taken from a URL.
 """
 
 from __future__ import annotations
@@ -59,15 +59,12 @@ class Endpoints:
         """Return the bases for a URL, or for a region and a workspace.
 
         Args:
-            base_url: A host, a base of either protocol, or a full route of any model; wins over the region.
+            base_url: A host, a base of either protocol, or a full route of any model; takes precedence over the region.
             region: Region of the key, such as ``ap-southeast-1``; Beijing by default.
-            workspace: Workspace with an address of its own; regions without a public host need one.
-
-        Returns:
-            Both bases.
+            workspace: Workspace with its own address; required in regions without a public host.
 
         Raises:
-            ConfigurationError: The URL cannot be called, or the region has no host without a workspace.
+            ConfigurationError: The URL is unusable, or the region has no host without a workspace.
         """
         if base_url and base_url.strip():
             return cls._of_url(base_url.strip())
@@ -101,7 +98,7 @@ class Endpoints:
 
 
 def announce_correction(name: str, given: str, used: str) -> None:
-    """Say once, in the log, that another URL than the given one is called.
+    """Log once that another URL than the given one is called.
 
     Args:
         name: The setting, such as ``ALIYUN_EMBED_URL``.
@@ -114,10 +111,10 @@ def announce_correction(name: str, given: str, used: str) -> None:
 
 
 def announce_unused_region(url: str | None, region: str | None) -> None:
-    """Say once, in the log, that a region is not used because a URL names another one: a key works in one only.
+    """Log once that a region is ignored because a URL names another: a key works in one region only.
 
     Args:
-        url: The URL, which wins.
+        url: The URL, which takes precedence.
     """
     if not url or not url.strip() or not region:
         return
@@ -134,7 +131,7 @@ def announce_unused_region(url: str | None, region: str | None) -> None:
 
 
 def _split(url: str) -> tuple[str, str]:
-    """Return the origin and the path of a URL; the path has no slash at its end."""
+    """Return the origin and the path of a URL, without a trailing slash."""
     written = url if "://" in url else f"https://{url}"
     if "://" not in url and _SLASH_MISSING.match(url):
         message = f"The DashScope URL {url[:200]!r} lacks a slash after its scheme; write https://..."
@@ -163,7 +160,7 @@ def _split(url: str) -> tuple[str, str]:
 
 
 def _is_near(host: str) -> bool:
-    """Return whether a host is this machine or one of a private network."""
+    """Return whether a host is this machine or in a private network."""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
@@ -196,14 +193,11 @@ def resolve_api_key(api_key: str | SecretStr | None = None) -> SecretStr:
     """Return the API key to use.
 
     Args:
-        api_key: The caller's; else ``DASHSCOPE_API_KEY``, else the key file of the ``dashscope`` SDK
+        api_key: By default ``DASHSCOPE_API_KEY``, else the key file of the ``dashscope`` SDK
             (``DASHSCOPE_API_KEY_FILE_PATH`` or ``~/.dashscope/api_key``).
 
-    Returns:
-        The key.
-
     Raises:
-        DashScopeAuthenticationError: There is none, or it is the placeholder of an example.
+        DashScopeAuthenticationError: There is none, or it is an example's placeholder.
     """
     given = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     key = (given or os.environ.get(API_KEY_VARIABLE) or _key_of_file()).strip().strip("'\"").strip()
@@ -221,16 +215,12 @@ def resolve_api_key(api_key: str | SecretStr | None = None) -> SecretStr:
 
 
 def is_placeholder(key: str) -> bool:
-    """Return whether a key is what examples write in place of one, such as ``your_api_key_here``.
-
-    Args:
-        key: The key as written.
-    """
+    """Return whether a key is a placeholder from an example, such as ``your_api_key_here``."""
     return bool(_PLACEHOLDER.match(key))
 
 
 def _key_of_file() -> str:
-    """Return the key that the SDK's command line has stored, without importing the SDK, which takes seconds."""
+    """Return the key stored by the SDK's command line, without importing the SDK, which takes seconds."""
     named = os.environ.get(_FILE_VARIABLE)
     path = Path(named).expanduser() if named else Path.home() / ".dashscope" / "api_key"
     try:

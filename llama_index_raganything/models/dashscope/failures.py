@@ -1,8 +1,7 @@
-"""What DashScope's answers and a broken connection mean, as typed errors. Pure.
+"""DashScope's error answers and broken connections as typed errors.
 
-The native protocol answers ``{"code", "message", "request_id"}``, the OpenAI-compatible one
-``{"error": {"code", "message", "type"}, "request_id"}``, a gateway answers HTML.
-Codes: https://www.alibabacloud.com/help/en/model-studio/error-code
+The native protocol answers ``{"code", "message", "request_id"}``, the OpenAI-compatible one ``{"error": {"code",
+"message", "type"}, "request_id"}``, a gateway HTML. Codes: https://www.alibabacloud.com/help/en/model-studio/error-code
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ _REMEDIES: Final[Mapping[type[DashScopeError], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """What an error's body says."""
+    """The content of an error body."""
 
     code: str
     message: str
@@ -75,15 +74,14 @@ class _Reply:
 
 
 def error_from_response(status: int, body: bytes, headers: Mapping[str, str]) -> DashScopeError:
-    """Return the error that an answer stands for.
+    """Return the error for an answer.
 
     Args:
-        status: HTTP status, 400 or more; 200 for an error event in a stream.
-        body: The body as sent.
-        headers: The headers, by names in lower case or in a case-insensitive mapping.
+        status: HTTP status, at least 400; 200 for an error event in a stream.
+        headers: A mapping with names in lower case, or a case-insensitive one.
 
     Returns:
-        The error, with code, message and request id where the service sent them.
+        The error, with code, message and request id if the service sent them.
     """
     reply = _read(body, headers)
     kind = _kind(status, reply)
@@ -97,14 +95,14 @@ def error_from_response(status: int, body: bytes, headers: Mapping[str, str]) ->
 
 
 def error_from_exception(error: Exception, what: str) -> DashScopeError:
-    """Return the error that a failed connection stands for.
+    """Return the error for a failed connection.
 
     Args:
-        error: What httpx raised; a ``DashScopeError`` is returned as it is.
+        error: An exception of httpx; a ``DashScopeError`` is returned as it is.
         what: The URL that was called, without secrets.
 
     Returns:
-        The typed error. The caller raises it ``from error``.
+        The typed error, to be raised ``from error``.
     """
     if isinstance(error, DashScopeError):
         return error
@@ -122,11 +120,11 @@ def error_from_exception(error: Exception, what: str) -> DashScopeError:
 
 
 def redirect_error(status: int, headers: Mapping[str, str], what: str) -> DashScopeProtocolError:
-    """Return the error for an answer that sends the caller elsewhere: keys are not carried to other addresses.
+    """Return the error for a redirect, which is not followed: keys are not sent to other addresses.
 
     Args:
         status: HTTP status, 300 to 399.
-        headers: The headers, in a case-insensitive mapping.
+        headers: A case-insensitive mapping.
         what: The URL that was called.
     """
     target = shown(headers.get("location") or "an address that it does not name")
@@ -138,11 +136,10 @@ def redirect_error(status: int, headers: Mapping[str, str], what: str) -> DashSc
 
 
 def protocol_error(what: str, request_id: str = "") -> DashScopeProtocolError:
-    """Return the error for an answer that is not as documented.
+    """Return the error for an answer that does not follow the documentation.
 
     Args:
-        what: What is wrong with it, as a clause.
-        request_id: The request's id, if the answer has one.
+        what: What is wrong, as a clause.
     """
     message = (
         f"DashScope's answer is not as documented: {what}. What to do: try again; if it stays so, check that the model "
@@ -152,21 +149,17 @@ def protocol_error(what: str, request_id: str = "") -> DashScopeProtocolError:
 
 
 def is_transient(error: DashScopeError) -> bool:
-    """Return whether the same request may succeed in a moment: rate limits and failures of the service (5xx).
-
-    Args:
-        error: The error that an answer stood for.
-    """
+    """Return whether a retry may succeed at once: after rate limits and failures of the service (5xx)."""
     if isinstance(error, DashScopeTimeoutError):
         return (error.status or 0) >= 500
     return isinstance(error, DashScopeRateLimitError | DashScopeServerError)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Return how long the service asks to wait (RFC 9110, 10.2.3), in seconds.
+    """Return how many seconds the service asks to wait (RFC 9110, 10.2.3).
 
     Returns:
-        Seconds, not negative; None when the header is absent or unreadable.
+        Seconds, not negative; None if the header is absent or unreadable.
     """
     value = (headers.get("retry-after") or "").strip()
     if not value:
@@ -185,17 +178,13 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def shown(text: str) -> str:
-    """Return a text for a message: on one line, shortened, without anything that looks like a key.
-
-    Args:
-        text: What a server or a library said.
-    """
+    """Return a text from outside for a message: on one line, shortened, without anything that looks like a key."""
     flat = " ".join(_KEY.sub("sk-***", text).split())
     return flat if len(flat) <= _MAX_TEXT else flat[: _MAX_TEXT - 1] + "…"
 
 
 def _kind(status: int, reply: _Reply) -> type[DashScopeError]:
-    """Return the class of an error: by its code where that is known, else by the status."""
+    """Return the class of an error, by its code if that is known, else by the status."""
     by_code: tuple[tuple[re.Pattern[str], type[DashScopeError]], ...] = (
         (_CONTENT, DashScopeContentError),
         (_QUOTA, DashScopeQuotaError),

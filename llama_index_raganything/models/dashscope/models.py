@@ -1,4 +1,4 @@
-"""DashScope's models as the settings name them: chat, vision, embedding, rerank."""
+"""DashScope's models as named by the settings: chat, vision, embedding, rerank."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def dashscope_llm(model: str = "qwen-max", **kwargs: Any) -> OpenAILike:
 
 
 def dashscope_vlm(model: str = "qwen-vl-max", **kwargs: Any) -> OpenAILike:
-    """Return a chat model of DashScope that looks at images.
+    """Return a vision model of DashScope.
 
     Args:
-        model: Its name; one that is not known is believed to see.
+        model: Unknown names are assumed to support images.
         **kwargs: Those of :class:`~llama_index_raganything.models.dashscope.chat.DashScopeLLM`.
 
     Raises:
         MissingDependencyError: The extra ``[dashscope]`` is not installed.
-        ConfigurationError: The model is known to see nothing, or an argument is wrong.
+        ConfigurationError: The model is known not to support images, or an argument is wrong.
         DashScopeAuthenticationError: There is no key.
     """
     from llama_index_raganything.models.dashscope.chat import DashScopeLLM
@@ -73,8 +73,8 @@ class DashScopeModels:
 
     Attributes:
         llm: Answers.
-        vision_llm: Looks at images.
-        embed_model: Embeds texts, and images where it is multimodal.
+        vision_llm: Reads images.
+        embed_model: Embeds texts, and images if it is multimodal.
         reranker: Orders results.
     """
 
@@ -86,18 +86,15 @@ class DashScopeModels:
 
 @strict_arguments
 def dashscope_models(settings: RAGAnythingSettings | None = None) -> DashScopeModels:
-    """Make the models that the settings name.
+    """Make the models named by the settings, without calling them.
 
     Args:
-        settings: The settings; those of the environment by default.
-
-    Returns:
-        The models; nothing is called yet.
+        settings: By default those of the environment.
 
     Raises:
         DashScopeAuthenticationError: There is no key.
         MissingDependencyError: The extra ``[dashscope]`` is not installed.
-        ConfigurationError: A URL cannot be called, or the embedding model has no vectors of ``EMBED_DIM``.
+        ConfigurationError: A URL is unusable, or the embedding model has no vectors of ``EMBED_DIM``.
     """
     settings = settings or RAGAnythingSettings()
     return DashScopeModels(
@@ -127,7 +124,7 @@ def make_vision_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
 
 
 def make_embed_model(settings: RAGAnythingSettings) -> BaseEmbedding:
-    """Make the embedding model of the settings, of the class that its name asks for."""
+    """Make the embedding model of the settings, text or multimodal by its name."""
     from llama_index_raganything.models.dashscope.embedding import DashScopeMultiModalEmbedding, DashScopeTextEmbedding
 
     multimodal = embedding_model(settings.embed_model).multimodal

@@ -1,4 +1,4 @@
-"""``DashScopeRerank``: orders results by what qwen3-rerank thinks of them."""
+"""``DashScopeRerank``: reorders results with DashScope's rerank models."""
 
 from __future__ import annotations
 
@@ -45,27 +45,26 @@ _Scores = dict[int, float]
 class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
     """Order nodes by relevance with one of DashScope's rerank models.
 
-    Requests are as full as the model allows and run several at a time; texts are cut to what it takes. A text that
-    content inspection refuses costs its node only, which goes to the end with score 0. Images are judged by their
-    text. The nodes that are given are not changed.
+    Requests are as full as the model allows and run concurrently; texts are cut to its limit. A text that content
+    inspection rejects costs only its node, which goes to the end with score 0. Images are judged by their text. The
+    given nodes are not changed.
 
     Args:
-        model: Name of the model: ``qwen3-rerank``, ``gte-rerank-v2``, ``qwen3-vl-rerank`` (which gets texts only).
-        top_n: How many nodes to return.
-        instruct: What is looked for, in one English sentence, in place of the model's own "retrieve passages that
-            answer the query".
-        keep_retrieval_score: Keep the score before under ``retrieval_score`` in the metadata.
-        api_key: DashScope's key; else that of ``DASHSCOPE_API_KEY``. Never shown, pickled or written.
-        api_base: Host, base or full route of the service; by default that of ``region`` and ``workspace``.
-        region: Region of the key; Beijing by default.
-        workspace: Workspace with an address of its own.
-        timeout: Seconds without a sign from the service after which a call fails.
-        max_retries: Requests that are sent again after 429 and 5xx.
-        max_concurrency: Requests at the same time, over all calls.
+        model: ``qwen3-rerank``, ``gte-rerank-v2`` or ``qwen3-vl-rerank`` (which receives only texts).
+        top_n: Number of nodes to return.
+        instruct: The task in one English sentence, replacing the model's own "retrieve passages that answer the query".
+        keep_retrieval_score: Keep the old score as ``retrieval_score`` in the metadata.
+        api_key: DashScope's key; by default ``DASHSCOPE_API_KEY``. Never shown, pickled or serialised.
+        api_base: Host, base URL or full route of the service; by default that of ``region`` and ``workspace``.
+        region: Region of the key, such as ``ap-southeast-1``; Beijing by default.
+        workspace: Workspace with its own address.
+        timeout: Seconds without a sign of the service after which a call fails.
+        max_retries: Retries after 429 and 5xx.
+        max_concurrency: Concurrent requests over all calls.
         **kwargs: Those of LlamaIndex's ``BaseNodePostprocessor``.
 
     Raises:
-        ConfigurationError: The URL cannot be called.
+        ConfigurationError: The URL is unusable.
         DashScopeAuthenticationError: There is no key.
 
     Examples:
@@ -153,9 +152,9 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
         return await self._connected().apost(FLAT_RERANK_PATH, request.flat_body(), base=COMPATIBLE_API)
 
     def _choose_flat_route(self, error: DashScopeError) -> None:
-        """Take qwen3-rerank's other route from now on where the native one does not serve it; else raise the error.
+        """Switch to qwen3-rerank's other route if the native one does not serve it; else raise the error.
 
-        The official pages disagree on which of the two it has, and the SDK takes the native one.
+        The official pages disagree about its route, and the SDK uses the native one.
         """
         missing = "url error" in error.message.lower() or (error.status == 404 and "model" not in error.code.lower())
         if not missing or not self.model.startswith("qwen3-rerank"):
@@ -183,7 +182,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
 
     @contextmanager
     def _events(self, query: str, nodes: list[NodeWithScore]) -> Iterator[list[NodeWithScore]]:
-        """Emit LlamaIndex's events around the ordering, whose result is put into the list."""
+        """Emit LlamaIndex's events around the ordering; the caller fills the list."""
         dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=self.top_n, model_name=self.model))
         payload: dict[str, Any] = {
             EventPayload.NODES: nodes,
@@ -200,15 +199,14 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
 
 @dataclass(frozen=True)
 class _Request:
-    """One question to the model about some of the texts. Pure.
+    """A question to the model about some of the texts.
 
     Attributes:
-        reranker: What is asked for.
-        query: The question, as it is sent.
-        texts: All texts, as they are sent.
-        names: What the nodes of the texts are called in messages.
-        places: Places of the texts that this request is about.
-        is_part: Whether it is what is left of a request that was refused.
+        query: The question as sent.
+        texts: All texts as sent.
+        names: Names of the nodes in messages.
+        places: Positions of the texts in this request.
+        is_part: Whether it is part of a rejected request.
     """
 
     reranker: DashScopeRerank
@@ -220,7 +218,7 @@ class _Request:
 
     @classmethod
     def about(cls, reranker: DashScopeRerank, query: str, nodes: Sequence[NodeWithScore]) -> _Request:
-        """Return the request about all nodes, which may be too large to be sent."""
+        """Return the request about all nodes, which may be too large to send."""
         limits = rerank_model(reranker.model)
         asked = cut_to_tokens(query, limits.max_document_tokens)
         most = min(limits.max_document_tokens, limits.max_request_tokens - estimate_tokens(asked))
@@ -231,7 +229,7 @@ class _Request:
         return cls(reranker, asked, texts, [scored.node.node_id for scored in nodes], range(len(nodes)))
 
     def parted(self) -> list[_Request]:
-        """Return the requests to send: each about as many texts as the model takes."""
+        """Split it into requests within the model's limits."""
         limits = rerank_model(self.reranker.model)
         asked = estimate_tokens(self.query)
         requests: list[list[int]] = []
@@ -247,7 +245,7 @@ class _Request:
         return [replace(self, places=places) for places in requests]
 
     def body(self) -> dict[str, Any]:
-        """Return what is posted."""
+        """Return the body for the native route."""
         parameters: dict[str, Any] = {"top_n": self._wanted(), "return_documents": False}
         if self.reranker.instruct:
             parameters["instruct"] = self.reranker.instruct
@@ -262,7 +260,7 @@ class _Request:
         }
 
     def flat_body(self) -> dict[str, Any]:
-        """Return what is posted to the OpenAI-like route."""
+        """Return the body for the OpenAI-like route."""
         native = self.body()
         return {
             "model": native["model"],
@@ -271,11 +269,11 @@ class _Request:
         }
 
     def without_texts(self) -> _Request:
-        """Return the request that tells whether the question alone is refused."""
+        """Return a request that shows whether the question itself is rejected."""
         return replace(self, texts=[BLANK_TEXT], places=[0])
 
     def read(self, answer: dict[str, Any]) -> _Scores:
-        """Return the score of each text that the answer names, by its place.
+        """Return the scores in an answer by the position of the text.
 
         The native route answers ``output.results``, the compatible one and some gateways ``results``.
         """
@@ -300,7 +298,7 @@ class _Request:
         return scores
 
     def halves(self, error: DashScopeContentError) -> list[_Request]:
-        """Return two requests in place of one that was refused; none when there is one text only, which is to blame."""
+        """Return two halves of a rejected request; none if it has a single text, which is then at fault."""
         if len(self.places) == 1:
             name = self.names[self.places[0]]
             logger.warning("The text of node %s was refused and goes to the end of the results: %s", name, error)
@@ -313,7 +311,7 @@ class _Request:
 
 
 async def _gathered(scores: Iterable[Coroutine[Any, Any, _Scores]]) -> list[_Scores]:
-    """Await all scores; the first failure ends the others."""
+    """Await all scores; the first failure cancels the others."""
     tasks = [asyncio.create_task(each) for each in scores]
     try:
         return await asyncio.gather(*tasks)

@@ -1,7 +1,7 @@
-"""What the service refuses: requests to the embedding and rerank routes, checked against the documented limits. Pure.
+"""Requests that the service rejects, checked against the documented limits.
 
-The limits are written down here a second time, and not read from the models' catalogue, so that a mistake there shows.
-A text counts as too long only where every tokenizer would find it so.
+The limits are repeated here rather than read from the models' catalogue, so that a mistake there shows. A text counts
+as too long only if every tokenizer would find it so.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def check_text_embedding(body: Mapping[str, Any]) -> tuple[str, list[str], int]:
         Model, texts and dimension.
 
     Raises:
-        Refusal: The service would not take it.
+        Refusal: The service would reject it.
     """
     limits = _known(model_of(body), _TEXT)
     given = input_of(body)
@@ -108,7 +108,7 @@ def check_compatible_embedding(body: Mapping[str, Any]) -> tuple[str, list[str],
         Model, texts and dimension.
 
     Raises:
-        Refusal: The service would not take it.
+        Refusal: The service would reject it.
     """
     model = model_of(body)
     if model not in _TEXT:
@@ -128,13 +128,13 @@ def check_multimodal_embedding(
     """Check a request to the multimodal embedding route.
 
     Args:
-        headers: Its headers, by names in lower case.
+        headers: Headers, with names in lower case.
 
     Returns:
         Model, contents and dimension.
 
     Raises:
-        Refusal: The service would not take it.
+        Refusal: The service would reject it.
     """
     model = model_of(body)
     limits = _known(model, _MEDIA_MODELS)
@@ -161,13 +161,13 @@ def check_rerank(body: Mapping[str, Any], flat: bool) -> tuple[str, str, list[An
     """Check a request to a rerank route.
 
     Args:
-        flat: Whether the route takes everything at the top level of the body.
+        flat: Whether the route has all fields at the top level of the body.
 
     Returns:
         Model, query, documents and parameters.
 
     Raises:
-        Refusal: The service would not take it.
+        Refusal: The service would reject it.
     """
     model = model_of(body)
     limits = _known(model, _RANK)
@@ -192,14 +192,13 @@ def check_image(
     """Check a reference to an image.
 
     Args:
-        reference: What stands in its place.
-        max_bytes: Bytes that it may have.
-        headers: The request's headers, by names in lower case.
-        formats: Names of formats that it may have, as Pillow calls them; empty for any.
-        min_side: Pixels that height and width must have at least.
+        max_bytes: Maximum bytes of the image.
+        headers: Headers of the request, with names in lower case.
+        formats: Accepted formats by Pillow's names; empty for any.
+        min_side: Minimum height and width in pixels.
 
     Raises:
-        Refusal: It is no URL or data URI, or its data cannot be read or are too many.
+        Refusal: It is neither a URL nor a data URI, or its data is unreadable or too large.
     """
     stored = isinstance(reference, str) and reference.startswith("oss://")
     if stored and headers.get("x-dashscope-ossresourceresolve") != "enable":
@@ -270,12 +269,12 @@ def parameters_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def fewest_tokens(text: str) -> int:
-    """Return a number of tokens that a text surely has."""
+    """Return a lower estimate of the tokens of a text."""
     return len(_TOKEN.findall(text))
 
 
 def unknown_compatible_model(model: str) -> Refusal:
-    """Return the refusal of a model by the OpenAI-compatible routes."""
+    """Return the rejection of a model by the OpenAI-compatible routes."""
     if model in _TEXT or model in _MEDIA_MODELS or model in _RANK:
         message = f"Unsupported model `{model}` for OpenAI compatibility mode."
         return Refusal(message, "ModelNotFound", compatible_code="model_not_supported")
@@ -310,7 +309,7 @@ def _check_texts(texts: Any, limits: _TextLimits) -> None:
 
 
 def _check_content(content: Any, limits: _MediaLimits) -> list[Any]:
-    """Check one of the contents, and return its images."""
+    """Check a content and return its images."""
     kinds = [kind for kind in _MEDIA if isinstance(content, Mapping) and kind in content]
     if not kinds or (len(kinds) > 1 and not limits.fused):
         raise algorithm_refusal("Value error, each content should have one of text, image, video: input.contents")
@@ -332,7 +331,7 @@ def _check_each_type_once(contents: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _document_text(document: Any, model: str) -> str:
-    """Return the text of a document; "" for an image, which a vision model takes."""
+    """Return the text of a document; "" for an image, which a vision model accepts."""
     if isinstance(document, str):
         return document
     if isinstance(document, Mapping) and isinstance(document.get("text"), str):
@@ -386,13 +385,13 @@ def check_compatible_chat(body: Mapping[str, Any], headers: Headers) -> tuple[Me
     """Check a request to the OpenAI-compatible chat route.
 
     Args:
-        headers: Its headers, by names in lower case.
+        headers: Headers, with names in lower case.
 
     Returns:
         Messages and tools.
 
     Raises:
-        Refusal: The service would not take it.
+        Refusal: The service would reject it.
     """
     model = model_of(body)
     if not _is_chat_model(model):
@@ -412,17 +411,17 @@ def check_compatible_chat(body: Mapping[str, Any], headers: Headers) -> tuple[Me
 
 
 def check_native_chat(route: str, body: Mapping[str, Any], headers: Headers) -> tuple[Messages, Messages]:
-    """Check a request to one of the native chat routes.
+    """Check a request to a native chat route.
 
     Args:
         route: "generation" or "multimodal-generation".
-        headers: Its headers, by names in lower case.
+        headers: Headers, with names in lower case.
 
     Returns:
         Messages and tools.
 
     Raises:
-        Refusal: The service would not take it.
+        Refusal: The service would reject it.
     """
     model = model_of(body)
     multimodal = bool(_MULTIMODAL_MODEL.search(model))
@@ -450,7 +449,7 @@ def _is_chat_model(model: str) -> bool:
 
 
 def _check_messages(messages: Any) -> None:
-    """Check roles, order and the calls of tools."""
+    """Check roles, order and tool calls."""
     if not isinstance(messages, Sequence) or isinstance(messages, str):
         reason = f"{messages!r} is not of type 'array' - 'messages'"
         raise Refusal(reason)
@@ -470,7 +469,7 @@ def _check_messages(messages: Any) -> None:
 
 
 def _calls_left_open(message: Mapping[str, Any], place: int, before: set[str]) -> set[str]:
-    """Return which calls of tools have no answer yet after a message."""
+    """Return the tool calls without an answer after a message."""
     if message["role"] == "tool":
         if message.get("tool_call_id") not in before:
             raise algorithm_refusal(
@@ -539,7 +538,7 @@ def _check_native_parts(message: Mapping[str, Any], multimodal: bool, headers: H
 
 
 def _check_numbers(parameters: Mapping[str, Any], model: str) -> None:
-    """Check the numbers that steer the model."""
+    """Check the numeric parameters of the model."""
     most = next((limit for name, (_, limit) in _LIMITS.items() if model.startswith(name)), 65_536)
     ranges: tuple[tuple[str, float, float, str], ...] = (
         ("temperature", 0.0, 1.999999, "[0.0, 2.0)"),

@@ -1,8 +1,8 @@
-"""The errors that DashScope documents, and the bodies in which its protocols tell them. Pure.
+"""DashScope's documented errors, their bodies in both protocols, and faults on demand.
 
-The native protocol answers ``{"code", "message", "request_id"}``, the OpenAI-compatible one
-``{"error": {"code", "message", "param", "type"}, "request_id"}``.
-Codes: https://www.alibabacloud.com/help/en/model-studio/error-code; messages are those seen in public bug reports.
+The native protocol answers ``{"code", "message", "request_id"}``, the OpenAI-compatible one ``{"error": {"code",
+"message", "param", "type"}, "request_id"}``. Codes: https://www.alibabacloud.com/help/en/model-studio/error-code; the
+messages are those of public bug reports.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _ALGORITHM: Final = "<400> InternalError.Algo.InvalidParameter: "
 
 @dataclass(frozen=True, slots=True)
 class DocumentedError:
-    """An error that the service documents.
+    """A documented error of the service.
 
     Attributes:
         status: HTTP status.
         code: Code of the native protocol.
         compatible_code: Code of the OpenAI-compatible protocol.
         compatible_type: Type of the OpenAI-compatible protocol.
-        message: What it says.
+        message: The message.
     """
 
     status: int
@@ -39,7 +39,7 @@ _INVALID: Final = "invalid_request_error"
 
 
 def _error(status: int, code: str, message: str, compatible_code: str = "", kind: str = "") -> DocumentedError:
-    """Return an error; in the compatible protocol that of a wrong parameter by default, and a type like its code."""
+    """Return an error; by default an invalid parameter in the compatible protocol, else of a type equal to its code."""
     if not compatible_code:
         return DocumentedError(status, code, "invalid_parameter_error", _INVALID, message)
     return DocumentedError(status, code, compatible_code, kind or compatible_code, message)
@@ -114,13 +114,13 @@ DOCUMENTED_ERRORS: Final[Mapping[str, DocumentedError]] = {error.code: error for
 
 
 class Refusal(Exception):  # noqa: N818  # not a failure of the program: the service's answer to a request
-    """What the service answers to a request that it does not take.
+    """The service's answer to a request that it rejects.
 
     Args:
         message: What is wrong.
         code: Native code, one of ``DOCUMENTED_ERRORS``.
-        status: HTTP status; None for that of the code.
-        compatible_code: Code for the compatible protocol; None for that of the code.
+        status: HTTP status; by default that of the code.
+        compatible_code: Code in the compatible protocol; by default that of the code.
     """
 
     def __init__(
@@ -140,37 +140,23 @@ class Refusal(Exception):  # noqa: N818  # not a failure of the program: the ser
 
 
 def algorithm_refusal(message: str) -> Refusal:
-    """Return the refusal of a model, in contrast to one of the gateway.
-
-    Args:
-        message: What is wrong.
-    """
+    """Return the rejection by a model, rather than by the gateway."""
     return Refusal(_ALGORITHM + message)
 
 
 def wrong_route() -> Refusal:
-    """Return the refusal of a model or path that the native route does not know."""
+    """Return the rejection of a model or path that the native route does not know."""
     page = "https://help.aliyun.com/zh/model-studio/error-code"
     return Refusal(f"url error, please check url！ For details, see: {page}#error-url")
 
 
 def native_error(code: str, message: str, request_id: str) -> dict[str, Any]:
-    """Return the body of an error in the native protocol.
-
-    Args:
-        message: What happened.
-        request_id: The request's id.
-    """
+    """Return the body of an error in the native protocol."""
     return {"code": code, "message": message, "request_id": request_id}
 
 
 def compatible_error(code: str, kind: str, message: str, request_id: str) -> dict[str, Any]:
-    """Return the body of an error in the OpenAI-compatible protocol.
-
-    Args:
-        message: What happened.
-        request_id: The request's id.
-    """
+    """Return the body of an error in the OpenAI-compatible protocol."""
     error = {"message": message, "type": kind, "param": None, "code": code}
     return {"error": error, "id": f"chatcmpl-{request_id}", "request_id": request_id}
 
@@ -182,22 +168,22 @@ _TYPES: Final = {error.compatible_code: error.compatible_type for error in DOCUM
 class Fault:
     """What goes wrong with an answer.
 
-    Without status, code or body the answer itself is good, and only late, cut or changed.
+    Without status, code or body the answer itself is good but late, cut or changed.
 
     Attributes:
-        status: HTTP status of an error; 200 with a code tells the error in a good-looking answer.
+        status: HTTP status of an error; 200 with a code reports the error in a good-looking answer.
         code: The error's code.
-        compatible_code: The code in the OpenAI-compatible protocol, where it differs.
-        message: What the error says.
+        compatible_code: The code in the OpenAI-compatible protocol, if it differs.
+        message: The error's message.
         body: Bytes to answer instead, such as a gateway's HTML.
         content_type: Type of the body.
-        headers: Headers to add.
+        headers: Additional headers.
         delay: Seconds before the answer.
-        cut_after: Bytes of the body after which the connection is cut, in a stream too.
+        cut_after: Bytes of the body, also of a stream, after which the connection is cut.
         cut_after_events: Events of a stream after which the connection is cut.
-        error_after_events: Events of a stream after which the error comes, as an event with status 200.
+        error_after_events: Events of a stream after which the error follows as an event with status 200.
         drop: Close the connection without an answer.
-        reply: Changes a good answer: takes its body and returns another.
+        reply: Takes the body of a good answer and returns another.
     """
 
     status: int = 200
@@ -216,7 +202,7 @@ class Fault:
 
     @classmethod
     def documented(cls, code: str, **changes: Any) -> Fault:
-        """Return one of the documented errors, which is told in the protocol of the request.
+        """Return a documented error, reported in the protocol of the request.
 
         Args:
             code: Its native code, one of ``DOCUMENTED_ERRORS``.
@@ -236,16 +222,11 @@ class Fault:
 
     @property
     def is_error(self) -> bool:
-        """Whether it replaces the answer as a whole."""
+        """Whether it replaces the whole answer."""
         return self.error_after_events is None and (self.status != 200 or bool(self.code) or self.body is not None)
 
     def error_body(self, compatible: bool, request_id: str) -> Reply:
-        """Return the body of the error.
-
-        Args:
-            compatible: Whether the request speaks the OpenAI-compatible protocol.
-            request_id: The request's id.
-        """
+        """Return the body of the error in one of the protocols."""
         if not compatible:
             return native_error(self.code, self.message, request_id)
         code = self.compatible_code or self.code
@@ -254,17 +235,17 @@ class Fault:
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """A request that the server got.
+    """A request received by the server.
 
     Attributes:
-        route: Name of the route; "unknown" for a path that is none.
+        route: Name of the route; "unknown" for other paths.
         path: Path of the URL.
         method: HTTP method.
-        headers: Headers, by names in lower case.
-        body: The JSON object that was sent; empty where it was none.
-        started: When it was read, in seconds of ``time.perf_counter``.
-        ended: When its answer was about to be complete; None before.
-        status: HTTP status of its answer; None before, and for a connection that was dropped.
+        headers: Headers, with names in lower case.
+        body: The JSON object sent; empty for anything else.
+        started: When it had been read, in seconds of ``time.perf_counter``.
+        ended: When its answer was nearly complete; None before.
+        status: HTTP status of the answer; None before, and for a dropped connection.
     """
 
     route: str
@@ -279,13 +260,12 @@ class LoggedRequest:
 
 @dataclass
 class ScriptedFault:
-    """A fault and the requests that it shall happen to.
+    """A fault and the requests it applies to.
 
     Attributes:
-        fault: What goes wrong.
-        left: For how many more requests; None for all.
+        left: Number of further requests; None for all.
         routes: Names of the routes; None for any.
-        when: Tells from a body whether the request shall fail; None for any.
+        when: Decides by the body; None for any.
     """
 
     fault: Fault
@@ -294,10 +274,6 @@ class ScriptedFault:
     when: Callable[[dict[str, Any]], bool] | None
 
     def takes(self, route: str, body: dict[str, Any]) -> bool:
-        """Return whether the fault shall happen to a request.
-
-        Args:
-            body: What it sent.
-        """
+        """Return whether the fault applies to a request."""
         on_route = self.routes is None or route in self.routes
         return on_route and self.left != 0 and (self.when is None or self.when(body))

@@ -1,6 +1,6 @@
-"""What the loopback server answers of itself: ranks, and sentences from the context. Pure.
+"""The loopback server's answers: rankings, sentences from the context, and their bodies in both protocols.
 
-The words that texts share decide.
+Without a script, the words that texts share decide.
 """
 
 from __future__ import annotations

@@ -10,9 +10,8 @@
 ...     answer["choices"][0]["message"]["content"], server.requests[0].route
 ('Hello.', 'chat')
 
-Formats, limits and errors are those of the public documentation and of public bug reports; nobody else's words are
-served. Everything is the standard library's; images are read by Pillow. It is made for tests: it listens on 127.0.0.1
-only and keeps everything it was sent in memory.
+Formats, limits and errors follow the public documentation and public bug reports. It needs only the standard library
+and Pillow, for images. It is meant for tests: it listens on 127.0.0.1 only and keeps everything it receives in memory.
 """
 
 from __future__ import annotations
@@ -58,11 +57,7 @@ _JSON: Final = "application/json"
 
 
 class LoopbackHTTPServer(ThreadingHTTPServer):
-    """HTTP on 127.0.0.1: threads that end with the process, and connections that end with the server.
-
-    Args:
-        dashscope: What answers.
-    """
+    """HTTP on 127.0.0.1, with threads that end with the process and connections that end with the server."""
 
     daemon_threads = True
     request_queue_size = _BACKLOG
@@ -74,24 +69,24 @@ class LoopbackHTTPServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def server_bind(self) -> None:
-        """Bind without asking for the host's name, which can wait for a name server."""
+        """Bind without looking up the host's name, which can wait for a name server."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # str by AF_INET
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember the connection while it is open."""
+        """Track the open connection."""
         with self._open_lock:
             self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget the connection."""
+        """Stop tracking the connection."""
         with self._open_lock:
             self._open.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that went away."""
+        """Ignore clients that disconnected."""
 
     def close(self) -> None:
         """Close the listening socket and all connections."""
@@ -103,11 +98,11 @@ class LoopbackHTTPServer(ThreadingHTTPServer):
 
 
 class _Cut(Exception):  # noqa: N818  # ends an answer early, on purpose
-    """The connection is to be cut here."""
+    """Cuts the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection; its answers leave at once and in as few packets as can be."""
+    """One connection; answers are sent immediately and in as few packets as possible."""
 
     protocol_version = "HTTP/1.1"
     server_version = "LoopbackDashScope"
@@ -169,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_events(events, fault)
 
     def _reply(self, readable: bool) -> Reply | Iterator[Reply]:
-        """Return the good answer to the request, or raise why there is none, in the order of the service's gates."""
+        """Return the good answer to the request, or raise the rejection, in the order of the service's checks."""
         request, dashscope = self._request, self.server.dashscope
         if request.route == "unknown":
             raise Refusal("Not Found", "ModelNotFound") if request.compatible else wrong_route()
@@ -205,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         return fault.error_body(self._request.compatible, self._request.request_id)
 
     def _send_error_body(self, status: int, body: Reply, fault: Fault) -> None:
-        """Send an error; to a native request for a stream it goes as an event."""
+        """Send an error, as an event if a native request asks for a stream."""
         if self._request.streams and not self._request.compatible:
             self._send(status, _native_event(1, body, status, "error"), _SSE, fault)
         else:
@@ -242,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _framed(self, events: Iterator[Any], fault: Fault) -> Iterator[bytes]:
-        """Yield the events as they are sent, at their pace, until the fault ends them."""
+        """Yield the events as sent, at their pace, until the fault ends them."""
         compatible = self._request.compatible
         for number, event in enumerate(events, 1):
             if number > 1 and self.server.dashscope.event_delay:
@@ -266,7 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
 
     def _write(self, content: bytes, fault: Fault, written: int) -> None:
-        """Write as much of the body as the fault allows, and cut there."""
+        """Write as much of the body as the fault allows, then cut."""
         if fault.cut_after is None or written + len(content) <= fault.cut_after:
             self.wfile.write(content)
             return
@@ -304,9 +299,9 @@ class DashScopeServer:
     """A DashScope service on 127.0.0.1, in threads of this process.
 
     Args:
-        latency: Seconds from a request to its answer, or to the first event of a stream, at least.
+        latency: Minimum seconds from a request to its answer or the first event of a stream.
         event_delay: Seconds between the events of a stream.
-        api_key: The one key that it takes.
+        api_key: The only key it accepts.
     """
 
     def __init__(
@@ -339,7 +334,7 @@ class DashScopeServer:
 
     @property
     def replies(self) -> Sequence[ScriptedReply]:
-        """What the chat models say, in order, the last one for ever; empty to let the server answer of itself."""
+        """Scripted replies of the chat models in order, the last repeated; empty for the server's own."""
         return self._script.replies
 
     @replies.setter
@@ -348,12 +343,12 @@ class DashScopeServer:
 
     @property
     def requests(self) -> list[LoggedRequest]:
-        """The requests so far, in the order in which they came."""
+        """The requests so far, in order of arrival."""
         with self._lock:
             return list(self._requests)
 
     def requests_to(self, route: str) -> list[LoggedRequest]:
-        """Return the requests to a route, in the order in which they came.
+        """Return the requests to a route, in order of arrival.
 
         Args:
             route: Its name, or "embeddings" for all three embedding routes.
@@ -362,7 +357,7 @@ class DashScopeServer:
         return [request for request in self.requests if request.route in routes]
 
     def most_at_once(self, route: str | None = None) -> int:
-        """Return how many requests were open at the same time, at most.
+        """Return the maximum number of concurrent requests.
 
         Args:
             route: Name of a route; None for all.
@@ -377,7 +372,7 @@ class DashScopeServer:
         return most
 
     def clear(self) -> None:
-        """Forget the requests and the faults that have not happened yet."""
+        """Forget the requests and the pending faults."""
         with self._lock:
             self._requests.clear()
             self._faults.clear()
@@ -389,24 +384,20 @@ class DashScopeServer:
         route: str | None = None,
         when: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
-        """Let the next requests fail; faults happen in the order in which they were given.
+        """Let the next requests fail, in the order in which faults are given.
 
         Args:
             fault: What goes wrong.
-            times: For how many requests; None for all to come.
+            times: Number of requests; None for all.
             route: Name of the route, or "embeddings"; None for any.
-            when: Tells from a body whether the request shall fail; None for any.
+            when: Decides by the body; None for any.
         """
         routes = None if route is None else _routes(route)
         with self._lock:
             self._faults.append(ScriptedFault(fault, times, routes, when))
 
     def start(self) -> Self:
-        """Begin to answer.
-
-        Returns:
-            The server.
-        """
+        """Start the server and return it."""
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._http.serve_forever, args=(_POLL_SECONDS,), name="loopback-dashscope", daemon=True
@@ -415,7 +406,7 @@ class DashScopeServer:
         return self
 
     def stop(self) -> None:
-        """Cut all connections and listen no more. It cannot be started again."""
+        """Cut all connections and stop listening. The server cannot be restarted."""
         if self._thread is not None:
             self._http.shutdown()
             self._thread.join()
@@ -431,16 +422,12 @@ class DashScopeServer:
         self.stop()
 
     def log(self, request: LoggedRequest) -> None:
-        """Note a request; called by the handlers."""
+        """Record a request; called by the handlers."""
         with self._lock:
             self._requests.append(request)
 
     def next_fault(self, route: str, body: dict[str, Any]) -> Fault | None:
-        """Return what shall go wrong with a request, and count it; called by the handlers.
-
-        Args:
-            body: What it sent.
-        """
+        """Return and count the fault of a request; called by the handlers."""
         with self._lock:
             for scripted in self._faults:
                 if scripted.takes(route, body):

@@ -1,4 +1,4 @@
-"""What the loopback server does with a request, apart from HTTP: check it, answer it. Pure but for the script."""
+"""How the loopback server checks and answers a request, apart from HTTP."""
 
 from __future__ import annotations
 
@@ -49,11 +49,7 @@ ScriptedReply = str | Mapping[str, Any] | Callable[[dict[str, Any]], "str | Mapp
 
 @dataclass
 class Script:
-    """Replies in order, the last one for ever; without any the server answers of itself.
-
-    Args:
-        replies: What the chat models shall say.
-    """
+    """Scripted replies in order, the last repeated; without any the server makes its own."""
 
     replies: Sequence[ScriptedReply] = ()
     _given: int = field(default=0, init=False)
@@ -76,8 +72,8 @@ class Request:
     Attributes:
         route: Name of the route.
         path: Path of the URL.
-        headers: Headers, by names in lower case.
-        body: The JSON object that was sent.
+        headers: Headers, with names in lower case.
+        body: The JSON object sent.
         request_id: Its id.
     """
 
@@ -106,14 +102,11 @@ class Request:
 def respond(request: Request, script: Script) -> Reply | Iterator[Reply]:
     """Return the answer to a request.
 
-    Args:
-        script: What the chat models shall say.
-
     Returns:
-        The body of the answer; its events for a request that asks for a stream.
+        The body of the answer, or its events if the request asks for a stream.
 
     Raises:
-        Refusal: The service would not take it.
+        Refusal: The service would reject it.
     """
     if request.route == "chat":
         return _chat(request, script)
@@ -183,7 +176,7 @@ def _multimodal_embedding(request: Request) -> Reply:
 
 
 def _content_vector(content: Mapping[str, Any], dimension: int, model: str) -> tuple[Vector, str]:
-    """Return the vector of one of the contents and its type."""
+    """Return the vector of a content, and its type."""
     kinds = [kind for kind in ("text", "image", "video", "multi_images") if kind in content]
     vectors = []
     for kind in kinds:

@@ -1,8 +1,8 @@
-"""Vectors with a meaning, written as JSON in microseconds: a benchmark measures the client, not this server. Pure.
+"""Meaningful vectors, written as JSON in microseconds so that benchmarks measure the client, not this server.
 
-A vector has one place for every colour and hashed places for words, so that the texts and the images of a multimodal
-model lie in one space: "the red chart" is near pictures with much red in them. Nearly all numbers are next to
-zero, and as long to read as a model's.
+A vector has one dimension per colour and hashed dimensions for words, so that texts and images of a multimodal model
+share a space: "the red chart" is near images with much red in them. Nearly all numbers are close to zero, and as long
+to parse as a model's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def image_of(reference: str) -> Image.Image | None:
         reference: Data URI or URL.
 
     Raises:
-        ValueError: The data is no base64 or no image.
+        ValueError: The data is not valid base64 or not an image.
     """
     content = image_bytes(reference)
     if content is None:
@@ -55,10 +55,10 @@ def image_of(reference: str) -> Image.Image | None:
 
 
 def open_image(content: bytes) -> Image.Image:
-    """Return an image of which only the head was read.
+    """Open an image, reading only its header.
 
     Raises:
-        ValueError: It is no image.
+        ValueError: It is not an image.
     """
     from PIL import Image
 
@@ -76,7 +76,7 @@ def image_bytes(reference: str) -> bytes | None:
         reference: Data URI or URL.
 
     Raises:
-        ValueError: The data is no base64.
+        ValueError: The data is not valid base64.
     """
     head = _DATA_URI.match(reference)
     if head is None:
@@ -106,11 +106,11 @@ _PLACEHOLDER: Final = re.compile(r'"\\u0000(\d+)"')
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """A vector of which few numbers say something.
+    """A vector with few significant numbers.
 
     Attributes:
         dimension: Number of dimensions.
-        values: Those numbers, by their place; all others are next to zero.
+        values: The significant numbers by position; all others are close to zero.
     """
 
     dimension: int
@@ -118,10 +118,10 @@ class Vector:
 
     @classmethod
     def unit(cls, dimension: int, values: Mapping[int, float]) -> Vector:
-        """Return the vector at length 1.
+        """Return the vector scaled to length 1.
 
         Args:
-            values: Numbers by their place, of which one is not zero.
+            values: Numbers by position, at least one of them not zero.
         """
         length = math.sqrt(sum(value * value for value in values.values()))
         shares = {place: round(value / length, _DIGITS) for place, value in sorted(values.items()) if value}
@@ -139,7 +139,7 @@ class Vector:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text that tell something: Latin words, numbers, and Chinese signs one by one."""
+    """Return the meaningful words of a text: Latin words, numbers, and single Chinese characters."""
     return [word for word in _WORD.findall(text.casefold()) if word not in _STOP_WORDS]
 
 
@@ -148,7 +148,7 @@ def text_vector(text: str, dimension: int, model: str) -> Vector:
 
     Args:
         dimension: Number of dimensions, more than there are colours.
-        model: Name of the model; the words of different models have different places.
+        model: Words of different models have different positions.
     """
     values = {place: count * _COLOUR_WEIGHT for place, count in enumerate(colour_words(text)) if count}
     for word, count in Counter(words_of(text) or [text]).items():
@@ -161,10 +161,10 @@ def image_vector(reference: str, dimension: int, model: str) -> Vector:
     """Return the vector of an image.
 
     Args:
-        reference: Data URI; anything else, such as a URL, counts by its words.
+        reference: Data URI; anything else, such as a URL, is embedded as text.
 
     Raises:
-        ValueError: The data is no image.
+        ValueError: The data is not an image.
     """
     colours = image_colours(reference)
     if colours is None:
@@ -173,13 +173,13 @@ def image_vector(reference: str, dimension: int, model: str) -> Vector:
 
 
 def image_colours(reference: str) -> tuple[float, ...] | None:
-    """Return how much an image has of each of ``COLOURS``; None for a reference that carries no data.
+    """Return the share of each of ``COLOURS`` in an image; None for a reference without data.
 
     Args:
         reference: Data URI or URL.
 
     Raises:
-        ValueError: The data is no image.
+        ValueError: The data is not an image.
     """
     key = hashlib.blake2b(reference.encode("utf-8", "replace"), digest_size=16).digest()
     if key in _COLOURS_SEEN:
@@ -194,7 +194,7 @@ def image_colours(reference: str) -> tuple[float, ...] | None:
 
 
 def mixed_vector(vectors: Sequence[Vector]) -> Vector:
-    """Return one vector in the middle of several.
+    """Return the mean direction of several vectors.
 
     Args:
         vectors: At least one, all of the same dimension.
@@ -206,11 +206,7 @@ def mixed_vector(vectors: Sequence[Vector]) -> Vector:
 
 
 def encode(reply: Any) -> bytes:
-    """Return a reply as JSON.
-
-    Args:
-        reply: Anything that JSON can tell, with vectors in it.
-    """
+    """Return a reply, which may hold vectors, as JSON."""
     vectors: list[str] = []
 
     def default(value: Any) -> str:
@@ -228,9 +224,9 @@ def encode(reply: Any) -> bytes:
 
 @functools.lru_cache(maxsize=32)
 def _background(dimension: int) -> tuple[str, list[int]]:
-    """Return what stands where a vector has nothing to say, and where each of its numbers begins in it.
+    """Return the JSON text of the insignificant numbers, and where each begins in it.
 
-    The numbers are near zero, and as long to read as a model's; a comma follows each.
+    The numbers are close to zero, and as long to parse as a model's; a comma follows each.
     """
     numbers = [f"{math.sin(place + 1) * _NEAR_ZERO:.16f}," for place in range(dimension)]
     return "".join(numbers), [0, *itertools.accumulate(map(len, numbers))]
