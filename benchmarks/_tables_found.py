@@ -18,9 +18,9 @@ from typing import Any
 from llama_index.core.schema import BaseNode
 
 from benchmarks._harness import mean
-from llama_index_raganything.readers.engines.docvortex_blocks import blocks_to_elements
-from llama_index_raganything.readers.pdf.structure import analyse_pages
-from llama_index_raganything.readers.pdf.text import open_pdf, read_page
+from llama_index_raganything.readers.common.rendering import open_pdf
+from llama_index_raganything.readers.engines.docvortex import analyse_pages, blocks_to_elements
+from llama_index_raganything.readers.pdf.text import read_page
 from llama_index_raganything.readers.pdf.unruled_tables.finder import COLUMNS, page_tables
 
 PROSE_PAGES = 60

@@ -26,7 +26,7 @@ _PRELOAD = [
     "llama_index_raganything.readers.reader",
     "llama_index_raganything.readers.pdf.parser",
     "llama_index_raganything.readers.media.images",
-    "llama_index_raganything.readers.office.parser",
+    "llama_index_raganything.readers.office_files",
     "llama_index_raganything.readers.text_files",
     "docvortex",
 ]

@@ -1,7 +1,9 @@
-"""Import heavy third-party packages without their side effects."""
+"""Third-party packages: importing them without their side effects, and which versions are installed."""
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,3 +35,12 @@ def guarded_import() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@functools.cache
+def package_version(name: str) -> str:
+    """Return the version of an installed distribution, or ``"none"``; looked up once, as it reads the disk."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"

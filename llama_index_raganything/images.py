@@ -33,6 +33,19 @@ from llama_index_raganything.errors import (
     UnsupportedFormatError,
 )
 
+IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".tif", ".tiff", ".webp")
+"""Extensions of the raster images that are read."""
+
+SUFFIX_OF_FORMAT: Final = {
+    "PNG": ".png",
+    "JPEG": ".jpg",
+    "GIF": ".gif",
+    "WEBP": ".webp",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+}
+"""Extension of each format, by Pillow's name for it."""
+
 MAX_SOURCE_BYTES: Final = 50_000_000
 """Bytes of an image file that are read at most."""
 
@@ -184,7 +197,7 @@ def image_digest(data: bytes) -> str:
     """Return the name that equal images share, under which the reader stores an asset.
 
     Returns:
-        32 hexadecimal digits; see :class:`~llama_index_raganything.readers.common.assets.AssetStore`.
+        32 hexadecimal digits; see :class:`~llama_index_raganything.readers.common.base.AssetStore`.
     """
     return hashlib.sha256(data).hexdigest()[:32]
 

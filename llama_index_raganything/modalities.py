@@ -17,7 +17,7 @@ from llama_index_raganything.elements import Element, add_element_type, remove_e
 from llama_index_raganything.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from llama_index_raganything.readers.common.assets import AssetStore
+    from llama_index_raganything.readers.common.base import AssetStore
 
 ModalityReader = Callable[[Path, "AssetStore"], Iterable[Element]]
 """Turns a file into elements, of the modality's own type and of any other; pictures go to the asset store."""

@@ -25,14 +25,12 @@ from llama_index_raganything.attachments.types import (
     telling_words,
 )
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.images import image_bytes
+from llama_index_raganything.images import IMAGE_SUFFIXES, image_bytes
 
 MAX_ATTACHMENTS: Final = 16
 """Attachments of one question."""
 
-_IMAGE_SUFFIXES: Final = frozenset(
-    {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".svg", ".emf", ".wmf", ".ico"}
-)
+_IMAGE_SUFFIXES: Final = frozenset({*IMAGE_SUFFIXES, ".jp2", ".svg", ".emf", ".wmf", ".ico"})
 _TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".md", ".html", ".htm"})
 _FORMULA_SUFFIXES: Final = frozenset({".tex", ".latex"})
 

@@ -14,13 +14,13 @@ from llama_index.core.schema import BaseNode, TextNode
 from pydantic import Field, PrivateAttr, field_validator
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._imports import package_version
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.describers.base import AnswerCache, described_text, with_text
 from llama_index_raganything.enrich.describers.image import image_source, joined_repeats
 from llama_index_raganything.images import image_bytes, image_digest, open_upright
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.readers.embedded import package_version
 
 OCR_PREFIX: Final = "Words in the image:"
 """What stands before the recognised lines in the text of a node."""
@@ -95,9 +95,7 @@ def recognised_lines(data: bytes, max_pixels: int = 2_000_000, min_side: int = 3
         ParseError: The image cannot be drawn.
         MissingDependencyError: rapidocr or onnxruntime is not installed.
     """
-    from llama_index_raganything.readers.common.layout import paragraphs
-    from llama_index_raganything.readers.common.ocr import recognise
-    from llama_index_raganything.readers.pdf.crops import has_ink
+    from llama_index_raganything.readers.common.ocr import recognised_text
 
     image = open_upright(data, name=name)
     if min(image.size) < min_side:
@@ -107,10 +105,9 @@ def recognised_lines(data: bytes, max_pixels: int = 2_000_000, min_side: int = 3
         image = image.resize(
             (max(1, round(image.width * factor)), max(1, round(image.height * factor))), reducing_gap=2
         )
-    if min(image.size) < 8 or not has_ink(image):
+    if min(image.size) < 8:
         return []
-    found = paragraphs(recognise(image), reorder=True)
-    lines = [line.strip() for paragraph in found for line in paragraph.text.splitlines()]
+    lines = map(str.strip, recognised_text(image).splitlines())
     return [line for line in lines if line][:_MAX_LINES]
 
 

@@ -35,13 +35,13 @@ from llama_index_raganything.elements import (
     content_id,
 )
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError
+from llama_index_raganything.images import IMAGE_SUFFIXES
 from llama_index_raganything.node_parser.chunking import Chunk, Chunker, ChunkOptions, places_of, split_bytes
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.text.sentences import split_sentences
 from llama_index_raganything.text.terms import simple_tokens
 
-_IMAGE_SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _VALUE_CHARS: Final = 1024
 _METADATA_CHARS: Final = 16_384
 
@@ -222,7 +222,7 @@ class RAGAnythingNodeParser(NodeParser):
     def _image_path(self, asset: str | None) -> str | None:
         if asset is None or self.asset_root is None:
             return None
-        if PurePosixPath(asset).suffix.lower() not in _IMAGE_SUFFIXES:
+        if PurePosixPath(asset).suffix.lower() not in IMAGE_SUFFIXES:
             return None
         try:
             return str(AssetStore(self.asset_root).resolve(asset))

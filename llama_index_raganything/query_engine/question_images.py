@@ -18,15 +18,13 @@ from llama_index_raganything.attachments.query import AttachedQuery
 from llama_index_raganything.attachments.types import ImageAttachment
 from llama_index_raganything.elements import EVIDENCE_KEY
 from llama_index_raganything.errors import MissingDependencyError, RAGAnythingError
-from llama_index_raganything.images import image_digest, open_upright
+from llama_index_raganything.images import IMAGE_SUFFIXES, image_digest, open_upright
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.citations import without_markers
 from llama_index_raganything.query_engine.context.images import ImageFiles
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.ranking.evidence_ranker import annotated_copy, read_evidence
-from llama_index_raganything.readers.common.layout import paragraphs
-from llama_index_raganything.readers.common.ocr import recognise
-from llama_index_raganything.readers.pdf.crops import has_ink
+from llama_index_raganything.readers.common.ocr import recognised_text
 from llama_index_raganything.stores.metadata_filters import all_of, one_of
 
 logger = logging.getLogger(__name__)
@@ -42,7 +40,7 @@ DESCRIBE_PROMPT: Final = (
 
 _REMEMBERED: Final = 256
 _MOST_HITS: Final = 3
-_ASSET_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".bin")
+_ASSET_SUFFIXES: Final = (*IMAGE_SUFFIXES, ".bin")
 
 
 class AttachmentReader:
@@ -240,11 +238,8 @@ def _is_unread(query: AttachedQuery) -> bool:
 
 def _words_in(image: ImageAttachment) -> str:
     """Return the words recognised in an image; none where OCR is not installed."""
-    pixels = open_upright(image.source)
-    if not has_ink(pixels):
-        return ""
     try:
-        return "\n".join(paragraph.text for paragraph in paragraphs(recognise(pixels), reorder=True))
+        return recognised_text(open_upright(image.source))
     except MissingDependencyError as error:
         logger.warning("The words of an attached image are not read: %s", error)
         return ""

@@ -20,8 +20,7 @@ from pydantic import ValidationError
 from llama_index_raganything._files import replace_file
 from llama_index_raganything.elements import SCHEMA_VERSION, Element, content_id
 from llama_index_raganything.errors import BlockedSourceError, SourceError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions
 
 logger = logging.getLogger(__name__)
 

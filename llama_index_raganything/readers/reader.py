@@ -22,17 +22,16 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import Field, PrivateAttr, field_validator
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._imports import package_version
 from llama_index_raganything.config import DEFAULT_WORKING_DIR
 from llama_index_raganything.documents.packing import elements_to_document, page_documents
 from llama_index_raganything.elements import DATE_KEYS, SCHEMA_VERSION, content_id
 from llama_index_raganything.errors import CorruptFileError, Failure, MissingDependencyError, ParseError
 from llama_index_raganything.modalities import modalities, modality_named
 from llama_index_raganything.readers.cache import READER_VERSION, ParseCache, parse_key
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import OcrMode, ParsedFile, ParseOptions, Profile
-from llama_index_raganything.readers.embedded import EMBEDDED, package_version
+from llama_index_raganything.readers.common.base import AssetStore, OcrMode, ParsedFile, ParseOptions, Profile
 from llama_index_raganything.readers.engines.content_list import content_list_to_elements, read_content_list_file
-from llama_index_raganything.readers.routing import parser_for, parser_id, run_parser
+from llama_index_raganything.readers.routing import EMBEDDED, parser_for, parser_id, run_parser
 from llama_index_raganything.readers.sources.formats import FileFormat, detect_format
 from llama_index_raganything.readers.sources.sources import (
     Source,
@@ -431,7 +430,7 @@ class _File:
 def _with_pages(parsed: ParsedFile) -> ParsedFile:
     """Give the pages of a content list a whole text each; page 1 alone is what unpaged formats say."""
     if len({element.page for element in parsed.elements} - {None}) > 1:
-        from llama_index_raganything.readers.office.parser import add_pages
+        from llama_index_raganything.readers.common.base import add_pages
 
         parsed.elements = add_pages(parsed.elements)
     return parsed

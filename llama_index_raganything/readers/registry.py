@@ -1,34 +1,25 @@
-"""RAG-Anything's parser registry, both ways.
+"""Our embedded parser in RAG-Anything's registry, as ``"docvortex"``, for RAG-Anything's own pipeline.
 
-:func:`register_parsers` makes our embedded parser known to RAG-Anything as ``"docvortex"``, and
-:func:`named_parser` lets our reader use every parser that is known there. Importing RAG-Anything
-takes seconds, so it happens only when a named parser is asked for.
+The other way, our reader using the parsers registered there, is
+:func:`llama_index_raganything.readers.engines.raganything_parsers.named_parser`.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 from pathlib import Path
 from typing import Any, Final
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything._imports import guarded_import
-from llama_index_raganything.errors import ConfigurationError, MissingDependencyError, UnsupportedFormatError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import FileParser, ParseOptions
-from llama_index_raganything.readers.embedded import package_version, run_embedded
+from llama_index_raganything.errors import UnsupportedFormatError
+from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
 from llama_index_raganything.readers.engines.content_list import FURNITURE_TYPES, NOTE_TYPES, elements_to_content_list
+from llama_index_raganything.readers.engines.raganything_parsers import raganything_module
+from llama_index_raganything.readers.routing import run_parser
 from llama_index_raganything.readers.sources.formats import FileFormat, detect_format
 
 EMBEDDED_NAME: Final = "docvortex"
 """Name of our embedded parser in RAG-Anything's registry."""
-
-_PACKAGES: Final = {
-    "docling": "llama-index-raganything[docling]",
-    "paddleocr": "llama-index-raganything[paddleocr]",
-    "mineru": "mineru>=4",
-}
 
 
 @strict_arguments
@@ -40,46 +31,9 @@ def register_parsers() -> None:
     Raises:
         MissingDependencyError: RAG-Anything cannot be imported.
     """
-    parser_module = _raganything()
+    parser_module = raganything_module()
     if EMBEDDED_NAME not in parser_module.list_parsers():
         parser_module.register_parser(EMBEDDED_NAME, _embedded_class(parser_module.Parser))
-
-
-def named_parser(name: str) -> FileParser:
-    """Return a parser by its name in RAG-Anything's registry.
-
-    Args:
-        name: ``"mineru"``, ``"docling"``, ``"paddleocr"``, or one registered with ``register_parser``.
-
-    Returns:
-        The parser; weights that it needs are looked for when it gets a file that needs them.
-
-    Raises:
-        ConfigurationError: No parser has that name.
-        MissingDependencyError: Its package is not installed.
-    """
-    known = name.strip().lower()
-    if known in _PACKAGES and importlib.util.find_spec(known) is None:
-        message = f"parser={name!r} needs a package: pip install '{_PACKAGES[known]}'"
-        raise MissingDependencyError(message)
-    if known == "mineru" and _major_version("mineru") >= 4:
-        # RAG-Anything 1.4.3 calls the command line of MinerU 3, which MinerU 4 no longer has.
-        from llama_index_raganything.readers.engines.mineru import parse_with_mineru
-
-        return parse_with_mineru
-    register_parsers()
-    parser_module = _raganything()
-    if known not in parser_module.list_parsers():
-        message = (
-            f"No parser is named {name!r}; use 'auto' or one of {', '.join(sorted(parser_module.list_parsers()))}."
-        )
-        raise ConfigurationError(message)
-    if known not in _PACKAGES and not parser_module.get_parser(known).check_installation():
-        message = f"parser={name!r} says that it is not installed; see what its own documentation asks for."
-        raise MissingDependencyError(message)
-    from llama_index_raganything.readers.engines.raganything_parsers import parse_with_raganything
-
-    return functools.partial(parse_with_raganything, known)
 
 
 def parse_to_content_list(
@@ -104,8 +58,7 @@ def parse_to_content_list(
         ParseError: The file cannot be parsed.
         SourceError: The file cannot be read.
     """
-    # Imported here: routing asks this module for named parsers.
-    parsed = run_embedded(path, _parseable_format(path), options, assets)
+    parsed = run_parser(path, _parseable_format(path), "auto", options, assets)
     items = elements_to_content_list(parsed.elements, assets=assets)
     if include_layout_blocks:
         return items
@@ -119,22 +72,6 @@ def _parseable_format(path: Path) -> FileFormat:
         message = f"{str(path)!r} is a content list already; pass it to insert_content_list."
         raise UnsupportedFormatError(message, str(path))
     return file_format
-
-
-def _raganything() -> Any:
-    """Import RAG-Anything's parser module without its side effects."""
-    try:
-        with guarded_import():
-            import raganything.parser
-    except ImportError as error:
-        message = f"RAG-Anything cannot be imported ({error}): pip install 'raganything>=1.4.3,<1.5'"
-        raise MissingDependencyError(message) from error
-    return raganything.parser
-
-
-def _major_version(package: str) -> int:
-    first = package_version(package).split(".")[0]
-    return int(first) if first.isdecimal() else 0
 
 
 @functools.cache

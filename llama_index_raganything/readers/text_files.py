@@ -8,92 +8,27 @@ from typing import Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, FileTooLargeError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions
 from llama_index_raganything.readers.common.encoding import decode_text
 from llama_index_raganything.readers.mail.email import parse_mail, parse_mailbox
 from llama_index_raganything.readers.mail.outlook import parse_outlook
+from llama_index_raganything.readers.sources.formats import (
+    LANGUAGE_OF_SUFFIX,
+    MAIL_SUFFIXES,
+    MARKDOWN_SUFFIXES,
+    OLE_MAGIC,
+)
 from llama_index_raganything.readers.text.asciidoc import parse_asciidoc
 from llama_index_raganything.readers.text.latex import parse_latex
 from llama_index_raganything.readers.text.markdown import parse_markdown
 from llama_index_raganything.readers.text.notebook import parse_notebook
 from llama_index_raganything.readers.text.prose import parse_prose, parse_source, parse_subtitles
-from llama_index_raganything.readers.web.html import first_heading
-from llama_index_raganything.readers.web.local_images import LocalImages
+from llama_index_raganything.readers.web.html import LocalImages, first_heading
 
 PARSER: Final = "text 1"
 """Name and version for cache keys; raise the number when the output changes."""
 
 MAX_BYTES: Final = 128 * 1024 * 1024
-
-MARKDOWN_SUFFIXES: Final = frozenset({".md", ".markdown", ".mdx", ".mkd", ".qmd", ".rmd"})
-MAIL_SUFFIXES: Final = frozenset({".eml", ".mail", ".mbox"})
-SOURCE_LANGUAGES: Final = {
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".geojson": "json",
-    ".yaml": "yaml",
-    ".yml": "yaml",
-    ".toml": "toml",
-    ".ini": "ini",
-    ".cfg": "ini",
-    ".xml": "xml",
-    ".py": "python",
-    ".js": "javascript",
-    ".jsx": "javascript",
-    ".ts": "typescript",
-    ".tsx": "typescript",
-    ".java": "java",
-    ".c": "c",
-    ".h": "c",
-    ".cc": "cpp",
-    ".cpp": "cpp",
-    ".hpp": "cpp",
-    ".cs": "csharp",
-    ".go": "go",
-    ".rs": "rust",
-    ".rb": "ruby",
-    ".php": "php",
-    ".swift": "swift",
-    ".kt": "kotlin",
-    ".scala": "scala",
-    ".r": "r",
-    ".jl": "julia",
-    ".lua": "lua",
-    ".pl": "perl",
-    ".sh": "bash",
-    ".bash": "bash",
-    ".ps1": "powershell",
-    ".sql": "sql",
-    ".css": "css",
-    ".scss": "scss",
-    ".vue": "vue",
-    ".proto": "protobuf",
-}
-"""Suffixes of sources and data, and the names of their languages."""
-
-PLAIN_SUFFIXES: Final = (
-    frozenset(SOURCE_LANGUAGES)
-    | MARKDOWN_SUFFIXES
-    | MAIL_SUFFIXES
-    | {
-        ".txt",
-        ".text",
-        ".log",
-        ".rst",
-        ".adoc",
-        ".asciidoc",
-        ".asc",
-        ".tex",
-        ".latex",
-        ".vtt",
-        ".srt",
-        ".msg",
-        ".ipynb",
-    }
-)
-"""Every suffix that :func:`parse_plain` knows; unknown ones are read as plain text."""
 
 _Result = tuple[list[Element], str | None]
 
@@ -127,7 +62,7 @@ def parse_plain(path: Path, options: ParseOptions, assets: AssetStore) -> Parsed
 
 def _parse(data: bytes, path: Path, options: ParseOptions, assets: AssetStore) -> _Result:
     suffix = path.suffix.lower()
-    if suffix == ".msg" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+    if suffix == ".msg" or data.startswith(OLE_MAGIC):
         return parse_outlook(data, str(path))
     if suffix == ".mbox":
         return parse_mailbox(data, str(path), assets)
@@ -139,12 +74,12 @@ def _parse(data: bytes, path: Path, options: ParseOptions, assets: AssetStore) -
         return parse_markdown(text, images)
     if suffix == ".ipynb":
         return parse_notebook(text, str(path), images)
-    if suffix in SOURCE_LANGUAGES:
-        return parse_source(text, SOURCE_LANGUAGES[suffix]), path.name
-    return _MARKUPS.get(suffix, parse_prose)(text), None
+    if suffix in LANGUAGE_OF_SUFFIX:
+        return parse_source(text, LANGUAGE_OF_SUFFIX[suffix]), path.name
+    return MARKUPS.get(suffix, parse_prose)(text), None
 
 
-_MARKUPS: Final[dict[str, Callable[[str], list[Element]]]] = {
+MARKUPS: Final[dict[str, Callable[[str], list[Element]]]] = {
     ".adoc": parse_asciidoc,
     ".asciidoc": parse_asciidoc,
     ".asc": parse_asciidoc,
@@ -153,3 +88,4 @@ _MARKUPS: Final[dict[str, Callable[[str], list[Element]]]] = {
     ".vtt": parse_subtitles,
     ".srt": parse_subtitles,
 }
+"""Parsers of other markups; any other suffix is read as plain text."""

@@ -150,7 +150,7 @@ def test_files_are_read_and_limited(tmp_path):
 
 
 def test_bytes_are_not_shown_and_name_the_asset(tmp_path):
-    from llama_index_raganything.readers.common.assets import AssetStore
+    from llama_index_raganything.readers.common.base import AssetStore
 
     data = encoded(Image.new("RGB", (64, 48)))
     assert "data" not in repr(fit_image(data))

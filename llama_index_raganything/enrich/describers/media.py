@@ -31,7 +31,7 @@ from llama_index_raganything.errors import ConfigurationError, EnrichmentError, 
 from llama_index_raganything.models.model_names import supports_images
 from llama_index_raganything.node_parser.chunking import split_bytes
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.readers.media.recordings import readable_time
 from llama_index_raganything.readers.sources.formats import KIND_OF_SUFFIX
 from llama_index_raganything.text.terms import simple_tokens

@@ -27,8 +27,8 @@ from llama_index_raganything.errors import BlockedSourceError, RAGAnythingError
 from llama_index_raganything.images import MAX_PIXELS, FittedImage, decoded_image, fit_image
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.cache import ParseCache
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.pdf.page_images import PagePictures
+from llama_index_raganything.readers.common.base import AssetStore
+from llama_index_raganything.readers.page_images import PageImages
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class ImageFiles:
         if not NodeView(node).is_page or not (source and content) or not isinstance(page, int):
             return None
         cache = None if self.asset_root is None else ParseCache(Path(self.asset_root).parent / "parse_cache")
-        picture = PagePictures(cache, max_pixels).get(str(source), str(content), page)
+        picture = PageImages(cache, max_pixels).get(str(source), str(content), page)
         try:
             return None if picture is None else fit_image(picture, max_pixels=max_pixels)
         except (RAGAnythingError, ValueError) as error:

@@ -1,14 +1,21 @@
-"""What all parsers share: the options they take and the result they give."""
+"""What all parsers share: the options they take, the result they give, and the store of images and media."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
+from llama_index_raganything._files import replace_file
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.errors import BlockedSourceError
+
+_MAX_PAGE_CHARACTERS: Final = 200_000
+"""Text kept of one page: a sheet of a million cells is no page that anyone reads, and its tables hold the rest."""
 
 Profile = Literal["standard", "fast"]
 """``standard``: text, structure, tables, figures, OCR where needed. ``fast``: text layer and page elements only."""
@@ -86,3 +93,100 @@ class FileParser(Protocol):
             MissingDependencyError: The parser lacks its package or weights.
         """
         ...
+
+
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+
+
+class AssetStore:
+    """A folder of files named by their content, so that equal images are stored once.
+
+    Args:
+        root: The folder; made when the first asset is stored.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def put(self, data: bytes, suffix: str) -> str:
+        """Store bytes and return where.
+
+        Args:
+            data: The content.
+            suffix: File name extension with its dot, such as ``".jpg"``.
+
+        Returns:
+            The path relative to :attr:`root`, with forward slashes.
+        """
+        suffix = suffix.lower()
+        if not _SUFFIX.fullmatch(suffix):
+            suffix = ".bin"
+        digest = hashlib.sha256(data).hexdigest()[:32]
+        relative = f"{digest[:2]}/{digest}{suffix}"
+        target = self.root / relative
+        if not target.exists():
+            replace_file(target, data)
+        return relative
+
+    def resolve(self, relative: str) -> Path:
+        """Return the absolute path of an asset.
+
+        Args:
+            relative: A path that :meth:`put` returned.
+
+        Returns:
+            The absolute path; the file may be missing.
+
+        Raises:
+            BlockedSourceError: The path leads outside the folder.
+        """
+        root = self.root.resolve()
+        path = (root / relative).resolve()
+        if not path.is_relative_to(root):
+            message = f"Asset path {relative!r} leads outside {root}; only paths stored by the reader are allowed."
+            raise BlockedSourceError(message)
+        return path
+
+    def discard(self, relative: str) -> None:
+        """Delete an asset if it is there.
+
+        Args:
+            relative: A path that :meth:`put` returned.
+
+        Raises:
+            BlockedSourceError: The path leads outside the folder.
+        """
+        path = self.resolve(relative)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # The folder still holds other assets.
+            path.parent.rmdir()
+
+
+def add_pages(elements: list[Element]) -> list[Element]:
+    """Put a ``page`` element with a page's whole text before the elements of each page.
+
+    Args:
+        elements: Elements in reading order, those of a page together.
+
+    Returns:
+        The elements with their pages; unchanged where no element has a page.
+    """
+    pages: dict[int, list[Element]] = {}
+    for element in elements:
+        if element.page is not None:
+            pages.setdefault(element.page, []).append(element)
+    placed: set[int] = set()
+    result: list[Element] = []
+    for element in elements:
+        if element.page is not None and element.page not in placed:
+            placed.add(element.page)
+            result.append(_page_element(element.page, pages[element.page]))
+        result.append(element)
+    return result
+
+
+def _page_element(number: int, elements: list[Element]) -> Element:
+    parts = (part for e in elements for part in dict.fromkeys((e.caption, e.text, e.footnote)) if part)
+    label = next((e.page_label for e in elements if e.page_label), None)
+    text = "\n".join(parts)[:_MAX_PAGE_CHARACTERS]
+    return Element(type="page", text=text, page=number, page_label=label)

@@ -1,4 +1,4 @@
-"""Lines with boxes become paragraphs in reading order, purely by geometry.
+"""Boxes, and lines with boxes that become paragraphs in reading order, by geometry alone.
 
 The order is that of the recursive XY cut (Nagy and Seth, "Hierarchical representation of
 optically scanned documents", ICPR 1984): cut at empty vertical bands first, else at the widest
@@ -7,10 +7,13 @@ horizontal one. Tables are read row by row.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from llama_index_raganything.elements import Box
 
 FloatBox = tuple[float, float, float, float]
 
@@ -134,6 +137,17 @@ def around(boxes: Sequence[FloatBox]) -> FloatBox:
     """
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return (min(x0), min(y0), max(x1), max(y1))
+
+
+def area(box: Sequence[float]) -> float:
+    """Return the area of a box as a share of the page, 0 to 1."""
+    return (box[2] - box[0]) * (box[3] - box[1]) / 1_000_000
+
+
+def rounded(box: Sequence[float]) -> Box:
+    """Return the smallest box of whole thousandths around a box."""
+    x0, y0, x1, y1 = box
+    return (math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
 
 
 def covered_share(inner: FloatBox, outer: FloatBox) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from llama_index_raganything.readers.engines.content_values import flat_words, integer_of
+from llama_index_raganything.readers.engines.content_list import flat_words, integer_of
 
 Item = dict[str, Any]
 

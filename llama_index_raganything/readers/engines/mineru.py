@@ -9,21 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from llama_index_raganything._imports import guarded_import
+from llama_index_raganything._imports import guarded_import, package_version
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, MissingDependencyError, ParseError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.embedded import package_version
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions, add_pages
 from llama_index_raganything.readers.engines.content_list import label_pages
-from llama_index_raganything.readers.engines.docvortex import PAGED_SUFFIXES, SLIDE_SUFFIXES, store_body_image
-from llama_index_raganything.readers.engines.docvortex_blocks import (
+from llama_index_raganything.readers.engines.docvortex import (
     attach_loose_captions,
     blocks_to_elements,
     deepen_headings,
+    store_body_image,
 )
-from llama_index_raganything.readers.office.parser import add_pages
-from llama_index_raganything.readers.sources.formats import KIND_OF_SUFFIX
+from llama_index_raganything.readers.sources.formats import KIND_OF_SUFFIX, PAGED_SUFFIXES, SLIDE_SUFFIXES
 
 _CROPPED: Final = frozenset({"image", "table", "equation"})
 _OCR_MODES: Final = {"auto": "auto", "off": "txt", "always": "ocr"}
@@ -94,8 +91,8 @@ def _arguments(path: Path, options: ParseOptions) -> dict[str, Any]:
 
 
 def _elements(path: Path, pages: list[dict[str, Any]], options: ParseOptions, assets: AssetStore) -> list[Element]:
-    suffix = path.suffix.lower().lstrip(".")
-    paged = suffix == "pdf" or suffix in PAGED_SUFFIXES
+    suffix = path.suffix.lower()
+    paged = suffix == ".pdf" or suffix in PAGED_SUFFIXES
     elements: list[Element] = []
     for page in pages:
         found = blocks_to_elements(
@@ -105,18 +102,16 @@ def _elements(path: Path, pages: list[dict[str, Any]], options: ParseOptions, as
             notes_subtype="slide_notes" if suffix in SLIDE_SUFFIXES else "page_footnote",
         )
         elements.extend(attach_loose_captions(found))
-    if suffix == "pdf":
+    if suffix == ".pdf":
         elements = deepen_headings(_with_crops(path, elements, options, assets))
     return elements
 
 
 def _with_crops(path: Path, elements: list[Element], options: ParseOptions, assets: AssetStore) -> list[Element]:
     """Crop figures, tables and equations, which MinerU's in-memory result does not hold for PDFs."""
-    from llama_index_raganything.readers.pdf.crops import crop_box, render_page, store_jpeg
-    from llama_index_raganything.readers.pdf.text import PDFIUM_LOCK, open_pdf
+    from llama_index_raganything.readers.common.rendering import crop_box, opened_pdf, render_page, store_jpeg
 
-    document = open_pdf(path)
-    try:
+    with opened_pdf(path) as document:
         images: dict[int, Any] = {}
         cropped = []
         for element in elements:
@@ -128,6 +123,3 @@ def _with_crops(path: Path, elements: list[Element], options: ParseOptions, asse
                 crop = crop_box(image, element.bbox) if image is not None else None
             cropped.append(element.model_copy(update={"asset": store_jpeg(crop, assets)}) if crop else element)
         return cropped
-    finally:
-        with PDFIUM_LOCK:
-            document.close()

@@ -1,14 +1,15 @@
-"""Run a parser of RAG-Anything's registry and repair what it returns.
+"""Parsers of RAG-Anything's registry: which are installed, what they read, and repair of what they return.
 
-What is repaired, of RAG-Anything 1.4.3: output is written below the asset folder and removed, never
-beside the source; weights are looked for before a download is tried; an empty list, which stands for
-"empty" and "failed" alike, is an error; formats that a parser does not take go to the embedded
-parser; heading levels, lists, captions and boxes that the Docling parser drops are taken from
-Docling's own JSON, which it leaves in the output folder.
+What is repaired, of RAG-Anything 1.4.3: output is written below the asset folder and removed, never beside the source;
+weights are looked for before a download is tried; an empty list, which means "empty" and "failed" alike, is an error;
+heading levels, lists, captions and boxes that the Docling parser drops are taken from Docling's own JSON, which it
+leaves in the output folder. Importing RAG-Anything takes seconds, so it happens only when a named parser is asked for.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from llama_index_raganything._imports import guarded_import
+from llama_index_raganything._imports import guarded_import, package_version
 from llama_index_raganything.errors import (
     ConfigurationError,
     CorruptFileError,
@@ -25,18 +26,15 @@ from llama_index_raganything.errors import (
     ParseError,
     RAGAnythingError,
 )
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.embedded import package_version, run_embedded
+from llama_index_raganything.images import IMAGE_SUFFIXES
+from llama_index_raganything.readers.common.base import AssetStore, FileParser, ParsedFile, ParseOptions, add_pages
 from llama_index_raganything.readers.engines.content_list import content_list_to_elements
 from llama_index_raganything.readers.engines.docling import docling_items
-from llama_index_raganything.readers.engines.docvortex_blocks import attach_loose_captions, deepen_headings
-from llama_index_raganything.readers.office.parser import add_pages
-from llama_index_raganything.readers.sources.formats import detect_format
+from llama_index_raganything.readers.engines.docvortex import attach_loose_captions, deepen_headings
 
 logger = logging.getLogger(__name__)
 
-_IMAGES: Final = frozenset({".png", ".jpeg", ".jpg", ".bmp", ".tiff", ".tif", ".gif", ".webp"})
+_IMAGES: Final = frozenset(IMAGE_SUFFIXES) - {".jpe", ".jfif"}
 _OFFICE: Final = frozenset({".doc", ".docx", ".ppt", ".pptx", ".xls", ".xlsx"})
 _TAKEN: Final = {
     "mineru": frozenset({".pdf"}) | _IMAGES | _OFFICE,
@@ -45,8 +43,67 @@ _TAKEN: Final = {
 }
 """What RAG-Anything's own parsers take; parsers registered by users get everything."""
 
+_PACKAGES: Final = {
+    "docling": "llama-index-raganything[docling]",
+    "paddleocr": "llama-index-raganything[paddleocr]",
+    "mineru": "mineru>=4",
+}
 _PAGED: Final = frozenset({".pdf", ".ppt", ".pptx", ".xls", ".xlsx"})
 _METHODS: Final = {"auto": "auto", "off": "txt", "always": "ocr"}
+
+
+def named_parser(name: str) -> FileParser:
+    """Return a parser by its name in RAG-Anything's registry.
+
+    Args:
+        name: ``"mineru"``, ``"docling"``, ``"paddleocr"``, or one registered with ``register_parser``.
+
+    Returns:
+        The parser; weights that it needs are looked for when it gets a file that needs them.
+
+    Raises:
+        ConfigurationError: No parser has that name.
+        MissingDependencyError: Its package is not installed.
+    """
+    known = name.strip().lower()
+    if known in _PACKAGES and importlib.util.find_spec(known) is None:
+        message = f"parser={name!r} needs a package: pip install '{_PACKAGES[known]}'"
+        raise MissingDependencyError(message)
+    if _is_mineru_4(known):
+        # RAG-Anything 1.4.3 calls the command line of MinerU 3, which MinerU 4 no longer has.
+        from llama_index_raganything.readers.engines.mineru import parse_with_mineru
+
+        return parse_with_mineru
+    parser_module = raganything_module()
+    names = parser_module.list_parsers()
+    if known not in names:
+        message = f"No parser is named {name!r}; use 'auto' or one of {', '.join(sorted({*names, 'docvortex'}))}."
+        raise ConfigurationError(message)
+    if known not in _PACKAGES and not parser_module.get_parser(known).check_installation():
+        message = f"parser={name!r} says that it is not installed; see what its own documentation asks for."
+        raise MissingDependencyError(message)
+    return functools.partial(parse_with_raganything, known)
+
+
+def _is_mineru_4(name: str) -> bool:
+    major = package_version("mineru").split(".")[0]
+    return name == "mineru" and major.isdecimal() and int(major) >= 4
+
+
+def reads_suffix(name: str, suffix: str) -> bool:
+    """Tell whether a named parser reads files with a suffix; MinerU 4 and the parsers of users get everything."""
+    return suffix in _TAKEN.get(name, {suffix}) or _is_mineru_4(name)
+
+
+def raganything_module() -> Any:
+    """Import RAG-Anything's parser module without its side effects."""
+    try:
+        with guarded_import():
+            import raganything.parser
+    except ImportError as error:
+        message = f"RAG-Anything cannot be imported ({error}): pip install 'raganything>=1.4.3,<1.5'"
+        raise MissingDependencyError(message) from error
+    return raganything.parser
 
 
 def parse_with_raganything(name: str, path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
@@ -58,7 +115,7 @@ def parse_with_raganything(name: str, path: Path, options: ParseOptions, assets:
         assets: Where images go.
 
     Returns:
-        The elements; a file that the parser does not take is read by the embedded parser, with a warning.
+        The elements of a file that :func:`reads_suffix`.
 
     Raises:
         ConfigurationError: ``page_range`` cannot be expressed for this parser.
@@ -66,10 +123,6 @@ def parse_with_raganything(name: str, path: Path, options: ParseOptions, assets:
         ParseError: The parser failed or returned nothing.
     """
     suffix = path.suffix.lower()
-    if suffix not in _TAKEN.get(name, {suffix}):
-        parsed = run_embedded(path, detect_format(path), options, assets)
-        parsed.warnings.append(f"{name} does not read {suffix}; the embedded parser did.")
-        return parsed
     arguments = dict(options.parser_kwargs)
     if not arguments.pop("allow_download", False):
         check_weights(name, suffix, arguments)
@@ -128,9 +181,7 @@ def check_weights(name: str, suffix: str, arguments: dict[str, Any]) -> None:
 
 
 def _run(name: str, path: Path, folder: str, method: str, arguments: dict[str, Any]) -> Iterable[Any]:
-    with guarded_import():
-        from raganything.parser import get_parser
-    parser = get_parser(name)
+    parser = raganything_module().get_parser(name)
     try:
         if path.suffix.lower() in {".html", ".htm", ".xhtml"} and hasattr(parser, "parse_html"):
             items = parser.parse_html(html_path=path, output_dir=folder, **arguments)

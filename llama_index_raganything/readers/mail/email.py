@@ -1,4 +1,4 @@
-"""Mail to elements: headers, the best body, and the names of attachments."""
+"""Mail (.eml, .mbox) and web archives (.mhtml), which are MIME messages (RFC 5322, RFC 2557)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile
 from llama_index_raganything.readers.common.encoding import declared_encoding, decode_text
 from llama_index_raganything.readers.text.prose import parse_prose
-from llama_index_raganything.readers.web.html import html_elements
-from llama_index_raganything.readers.web.local_images import LocalImages
+from llama_index_raganything.readers.web.html import LocalImages, html_elements, page_to_parsed
 
 _HEADERS: Final = ("From", "To", "Cc", "Date", "Subject")
 _MAX_PARTS: Final = 1000
@@ -171,3 +170,32 @@ def _decoded_name(name: str) -> str:
         )
     except (ValueError, LookupError):
         return name
+
+
+def parse_mhtml(path: Path, assets: AssetStore | None) -> ParsedFile:
+    """Read a web archive.
+
+    Args:
+        path: An ``.mhtml`` or ``.mht`` file.
+        assets: Where the archive's images go; None stores none.
+
+    Returns:
+        The elements of its pages, the first page first.
+
+    Raises:
+        CorruptFileError: The archive holds no page.
+    """
+    message: Message = email.message_from_bytes(path.read_bytes().lstrip(), policy=email.policy.compat32)
+    parts = list(message.walk())
+    images = LocalImages(None, assets, parts=inline_images(parts)) if assets is not None else None
+    pages = [
+        page_to_parsed(part_text(part), images)
+        for part in parts
+        if part.get_content_type() in {"text/html", "application/xhtml+xml"} and not part.is_multipart()
+    ]
+    if not pages:
+        message_text = f"{path.name!r} holds no web page; save it again as a web archive or as HTML."
+        raise CorruptFileError(message_text, str(path))
+    for page in pages[1:]:
+        pages[0].elements.extend(page.elements)
+    return pages[0]

@@ -17,12 +17,9 @@ from llama_index_raganything.errors import (
     SourceError,
     UnsupportedFormatError,
 )
-from llama_index_raganything.images import on_white
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.common.layout import paragraphs
-from llama_index_raganything.readers.common.ocr import recognise
-from llama_index_raganything.readers.pdf.crops import has_ink
+from llama_index_raganything.images import SUFFIX_OF_FORMAT, on_white
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions
+from llama_index_raganything.readers.common.ocr import recognised_text
 
 _TAKEN: Final = (0x9003, 0x0132)
 _MAKE: Final = 0x010F
@@ -131,7 +128,7 @@ MAX_FRAMES: Final = 1000
 """Pages read of a multi-page TIFF."""
 
 _EXIF_ORIENTATION: Final = 0x0112
-_KEPT_FORMATS: Final = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif"}
+_KEPT_FORMATS: Final = {name: SUFFIX_OF_FORMAT[name] for name in ("JPEG", "PNG", "WEBP", "GIF")}
 
 
 def parse_image(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
@@ -167,7 +164,7 @@ def parse_image(path: Path, options: ParseOptions, assets: AssetStore) -> Parsed
     try:
         for number, count, frame, kept in _frames(data, path, warnings):
             asset = assets.put(*kept)
-            words = _words(frame) if options.profile != "fast" and options.ocr != "off" else ""
+            words = recognised_text(frame) if options.profile != "fast" and options.ocr != "off" else ""
             page = number if count > 1 else None
             if count > 1:
                 own = asset if options.page_images else None
@@ -237,10 +234,3 @@ def _png(image: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()
-
-
-def _words(image: Any) -> str:
-    if not has_ink(image):
-        return ""
-    lines = recognise(image)
-    return "\n".join(paragraph.text for paragraph in paragraphs(lines, reorder=True))

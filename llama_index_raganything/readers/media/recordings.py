@@ -9,12 +9,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
-from llama_index_raganything.readers.sources.formats import detect_format
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions
+from llama_index_raganything.readers.sources.formats import KIND_OF_SUFFIX
 
 _ISO_SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".m4a"})
 _CONTAINERS: Final = frozenset({"moov", "trak", "mdia", "minf", "stbl"})
@@ -267,21 +266,21 @@ def parse_media(path: Path, options: ParseOptions, assets: AssetStore) -> Parsed
         codecs, sample rate, resolution and tags; the title among these is the title of the document.
     """
     del options
-    file_format = detect_format(path)
     warnings = []
     asset = None
     if path.stat().st_size <= MAX_COPIED_BYTES:
         asset = assets.put(path.read_bytes(), path.suffix)
     else:
         warnings.append(f"{path.name!r} is over {MAX_COPIED_BYTES:,} bytes and was not copied to the assets.")
-    media_type = "video" if file_format.kind == "video" else "audio"
-    facts = media_facts(path, media_type, file_format.suffix)
+    suffix = path.suffix.lower()
+    media_type: Literal["audio", "video"] = "video" if KIND_OF_SUFFIX.get(suffix) == "video" else "audio"
+    facts = media_facts(path, media_type, suffix)
     if facts.duration_s is None:
         warnings.append(f"{path.name!r} does not say how long it is: damaged, or a container that needs [media].")
     element = Element(
         type=media_type,
         text=f"{path.name}\n{facts.text}",
         asset=asset,
-        subtype=path.suffix.lower().lstrip(".") or None,
+        subtype=suffix.lstrip(".") or None,
     )
     return ParsedFile([element], parser="media", title=facts.tags.get("title"), warnings=warnings)

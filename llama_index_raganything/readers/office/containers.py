@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from llama_index_raganything.errors import CorruptFileError, EncryptedFileError, FileTooLargeError
+from llama_index_raganything.readers.sources.formats import OLE_MAGIC, ZIP_MAGIC
 
 MAX_UNPACKED_BYTES: Final = 1024**3
 """Largest sum of the unpacked sizes of a container's members."""
@@ -18,8 +19,6 @@ MAX_RATIO: Final = 200
 RATIO_FLOOR_BYTES: Final = 64 * 1024**2
 MAX_MEMBERS: Final = 100_000
 
-ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-OLE_MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ODF_ENCRYPTED = re.compile(rb"<(?:\w+:)?encryption-data\b")
 _EPUB_LICENCE: Final = frozenset({"META-INF/rights.xml", "META-INF/license.lcpl"})
 

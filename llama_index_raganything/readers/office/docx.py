@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.readers.office.ground_text import Ground, add_missing, ground_text
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.readers.common.encoding import declared_encoding, decode_text
 from llama_index_raganything.readers.office.ground_text import Ground, add_missing
 from llama_index_raganything.readers.office.ooxml import Package

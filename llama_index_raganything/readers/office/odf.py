@@ -9,7 +9,7 @@ from typing import Any, Final
 from lxml import etree
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.readers.office.ground_text import Ground, add_missing, ground_text
 from llama_index_raganything.readers.office.ooxml import Package
 from llama_index_raganything.readers.office.sheets import name_sheet

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from llama_index_raganything.elements import Element, label_of
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.images import IMAGE_SUFFIXES
+from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.readers.office.ground_text import Ground, add_missing, ground_text
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
-from llama_index_raganything.readers.web.local_images import image_suffix
+from llama_index_raganything.readers.web.html import readable_image_suffix
 
-_FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|bmp|tiff?|emf|wmf|svg|webp)", re.IGNORECASE)
+_PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".emf", ".wmf", ".svg")
 _FIELD_PLACEHOLDERS = frozenset({"sldNum", "dt", "ftr", "hdr"})
 
 
@@ -96,11 +96,11 @@ def _placeholder_pictures(
         if next(picture.iter("{*}ph"), None) is None:
             continue
         data = package.read(_target(picture, images))
-        suffix = image_suffix(data) if data else None
+        suffix = readable_image_suffix(data) if data else None
         asset = assets.put(data, suffix) if assets is not None and suffix else None
         alt = next((node.get("descr") or "" for node in picture.iter("{*}cNvPr")), "")
         # PowerPoint describes a picture by its file name until somebody writes a description.
-        alt = "" if _FILE_NAME.fullmatch(alt) else alt
+        alt = "" if alt.lower().endswith(_PICTURE_SUFFIXES) and len(alt.split()) == 1 else alt
         if (asset or alt) and asset not in known:
             yield Element(type="image", text=alt, caption=alt, label=label_of(alt), page=number, asset=asset)
 

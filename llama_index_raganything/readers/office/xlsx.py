@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile
 from llama_index_raganything.readers.common.html_tables import MAX_CELLS, MAX_COLUMNS, rows_to_markdown
 from llama_index_raganything.readers.office.ground_text import Ground, add_missing, ground_text
 from llama_index_raganything.readers.office.number_formats import GENERAL, shown_date, shown_number

@@ -1,26 +1,22 @@
-"""The text layer of PDF pages through pdfium: the ground on which everything else stands.
+"""The text layer of PDF pages through pdfium, which everything else is checked against, and the pages' labels.
 
-pdfium gives words and their order at hundreds of pages per second. What it needs is repair of
-hyphens at line ends, of ligatures, and of right-to-left ligatures, whose letters it turns around.
+pdfium gives words and their order at hundreds of pages per second. It leaves to repair: hyphens at line ends,
+ligatures, and right-to-left ligatures, whose letters it reverses.
 """
 
 from __future__ import annotations
 
 import ctypes
 import re
-import threading
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from llama_index_raganything.errors import CorruptFileError, EncryptedFileError, SourceError
 from llama_index_raganything.readers.common.layout import FloatBox, Line, around
-
-PDFIUM_LOCK: Final = threading.RLock()
-"""pdfium is not thread-safe: every call into it, docvortex's included, is made under this lock."""
+from llama_index_raganything.readers.common.rendering import PDFIUM_LOCK
 
 GARBAGE_SHARE: Final = 0.10
 """Share of unreadable characters above which a page's font is taken to be broken."""
@@ -59,47 +55,6 @@ class PageText:
     garbled: bool = False
     right_to_left: bool = False
     problem: str = ""
-
-
-def open_pdf(path: Path) -> Any:
-    """Open a PDF file with pdfium.
-
-    Returns:
-        A ``pypdfium2.PdfDocument``; the caller closes it.
-
-    Raises:
-        SourceError: The file cannot be read.
-        EncryptedFileError: The file needs a password.
-        CorruptFileError: The file is empty, truncated or no PDF.
-    """
-    import pypdfium2
-
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        message = f"{str(path)!r} cannot be read: {error}; check the path and its permissions."
-        raise SourceError(message) from error
-    if size == 0:
-        message = f"{path.name!r} is empty (0 bytes); fetch the file again."
-        raise CorruptFileError(message, str(path))
-    try:
-        with PDFIUM_LOCK:
-            document = pypdfium2.PdfDocument(path)
-            count = len(document)
-    except pypdfium2.PdfiumError as error:
-        if "password" in str(error).lower():
-            message = f"{path.name!r} is encrypted; save it without a password first ({str(error).rstrip('.')})."
-            raise EncryptedFileError(message, str(path)) from error
-        message = f"{path.name!r} is no readable PDF: {error}; it may be truncated or mislabelled."
-        raise CorruptFileError(message, str(path)) from error
-    except OSError as error:
-        message = f"{str(path)!r} cannot be read: {error}; check the path and its permissions."
-        raise SourceError(message) from error
-    if count == 0:
-        document.close()
-        message = f"{path.name!r} has no pages; it may be truncated."
-        raise CorruptFileError(message, str(path))
-    return document
 
 
 def read_page(document: Any, index: int) -> PageText:
@@ -302,3 +257,44 @@ def to_page(page: Any, x: float, y: float) -> tuple[float, float]:
     # A device of 10,000 pixels a side gives tenths of a thousandth.
     raw.FPDF_PageToDevice(page, 0, 0, 10_000, 10_000, 0, x, y, device_x, device_y)
     return device_x.value / 10, device_y.value / 10
+
+
+MIN_SHARE: Final = 0.3
+"""Share of pages whose printed number must lie at the same distance from their place in the file."""
+
+_EDGE_LINES: Final = 2
+_NUMBER = re.compile(r"(?<![\d.,$%])\d{1,4}(?![\d.,%]*\d|%)")
+
+
+def page_labels(pages: Sequence[PageText]) -> list[str | None]:
+    """Return the printed label of each page where it differs from the page's place in the file.
+
+    The labels that the file states win. Without them a number counts that stands in the first or
+    last two lines of many pages, always at the same distance from their place in the file.
+
+    Args:
+        pages: The pages read, in order.
+
+    Returns:
+        One label per page, or None where label and place agree or no label is known.
+    """
+    if any(page.label for page in pages):
+        return [page.label if page.label and page.label != str(page.index + 1) else None for page in pages]
+    offset = _offset(pages)
+    if not offset:
+        return [None] * len(pages)
+    printed = [page.index + 1 + offset for page in pages]
+    return [str(number) if number >= 1 else None for number in printed]
+
+
+def _offset(pages: Sequence[PageText]) -> int:
+    distances: Counter[int] = Counter()
+    for page in pages:
+        lines = page.text.split("\n")
+        edges = " ".join(lines[:_EDGE_LINES] + lines[-_EDGE_LINES:])
+        distances.update({int(number) - page.index - 1 for number in _NUMBER.findall(edges)})
+    if len(pages) < 3 or not distances:
+        return 0
+    offset, hits = distances.most_common(1)[0]
+    # Equal counts mean that nothing stands out; the place in the file is then as good a label.
+    return offset if hits >= MIN_SHARE * len(pages) and hits > distances[0] else 0

@@ -22,24 +22,74 @@ from llama_index_raganything.errors import (
     SourceError,
     UnsupportedFormatError,
 )
+from llama_index_raganything.images import IMAGE_SUFFIXES
 from llama_index_raganything.modalities import modality_of
 from llama_index_raganything.readers.common.encoding import decode_text
 
 Kind = Literal["pdf", "image", "office", "plain", "email", "audio", "video", "content_list", "modality"]
 
+MARKDOWN_SUFFIXES: Final = (".md", ".markdown", ".mdx", ".mkd", ".qmd", ".rmd")
+MAIL_SUFFIXES: Final = (".eml", ".mail", ".mbox", ".msg")
+LANGUAGE_OF_SUFFIX: Final = {
+    suffix: language
+    for language, suffixes in {
+        "json": ".json .jsonl .ndjson .geojson",
+        "yaml": ".yaml .yml",
+        "toml": ".toml",
+        "ini": ".ini .cfg",
+        "xml": ".xml",
+        "python": ".py",
+        "javascript": ".js .jsx",
+        "typescript": ".ts .tsx",
+        "java": ".java",
+        "c": ".c .h",
+        "cpp": ".cc .cpp .hpp",
+        "csharp": ".cs",
+        "go": ".go",
+        "rust": ".rs",
+        "ruby": ".rb",
+        "php": ".php",
+        "swift": ".swift",
+        "kotlin": ".kt",
+        "scala": ".scala",
+        "r": ".r",
+        "julia": ".jl",
+        "lua": ".lua",
+        "perl": ".pl",
+        "bash": ".sh .bash",
+        "powershell": ".ps1",
+        "sql": ".sql",
+        "css": ".css",
+        "scss": ".scss",
+        "vue": ".vue",
+        "protobuf": ".proto",
+    }.items()
+    for suffix in suffixes.split()
+}
+"""Suffixes of source code and data, and the names of their languages."""
+
+XLSX_SUFFIXES: Final = frozenset({".xlsx", ".xlsm", ".xltx", ".xltm"})
+SPREADSHEET_SUFFIXES: Final = XLSX_SUFFIXES | {".xls", ".ods", ".ots", ".csv", ".tsv"}
+SLIDE_SUFFIXES: Final = frozenset({".ppt", ".pptx", ".odp"})
+PAGED_SUFFIXES: Final = SLIDE_SUFFIXES | {".xls", ".xlsx", ".ods", ".ofd"}
+"""Formats that parsers know whose page numbers mean something: slides, sheets and fixed pages."""
+
 _SUFFIXES: Final[dict[Kind, str]] = {
     "pdf": ".pdf",
-    "image": ".png .jpg .jpeg .jpe .jfif .gif .bmp .tif .tiff .webp",
+    "image": " ".join(IMAGE_SUFFIXES),
     "office": (
         ".docx .docm .dotx .dotm .doc .dot .pptx .pptm .ppsx .ppsm .potx .potm .ppt .pps .pot .xlsx .xlsm .xltx .xltm "
         ".xls .xlt .odt .ott .ods .ots .odp .otp .rtf .epub .html .htm .xhtml .shtml .mhtml .mht .csv .tsv .ofd"
     ),
-    "plain": (
-        ".txt .text .log .md .markdown .mdx .mkd .qmd .rmd .rst .adoc .asciidoc .asc .tex .latex .vtt .srt .ipynb "
-        ".json .jsonl .ndjson .geojson .yaml .yml .toml .ini .cfg .xml .py .js .jsx .ts .tsx .java .c .h .cc .cpp "
-        ".hpp .cs .go .rs .rb .php .swift .kt .scala .r .jl .lua .pl .sh .bash .ps1 .sql .css .scss .vue .proto"
+    "plain": " ".join(
+        (
+            ".txt .text .log",
+            *MARKDOWN_SUFFIXES,
+            ".rst .adoc .asciidoc .asc .tex .latex .vtt .srt .ipynb",
+            *LANGUAGE_OF_SUFFIX,
+        )
     ),
-    "email": ".eml .mail .mbox .msg",
+    "email": " ".join(MAIL_SUFFIXES),
     "audio": ".mp3 .wav .flac .m4a .ogg .oga .opus .wma .aac",
     "video": ".mp4 .mov .webm .avi .mkv .flv .wmv .m4v .mpg .mpeg",
     "content_list": "",
@@ -76,6 +126,8 @@ _MAX_JSON_BYTES: Final = 100_000_000
 _BINARY_SHARE: Final = 0.05
 """Share of control characters above which a file is no text; text has next to none, random bytes a tenth."""
 
+ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+OLE_MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _IMAGE_MAGIC: Final = (
     (b"\x89PNG\r\n\x1a\n", ".png"),
     (b"\xff\xd8\xff", ".jpg"),
@@ -228,9 +280,9 @@ def _media(head: bytes) -> tuple[Kind, str] | None:
 
 
 def _by_container(path: Path, head: bytes, suffix: str) -> tuple[Kind, str] | None:
-    if head[:4] in {b"PK\x03\x04", b"PK\x05\x06"}:
+    if head[:4] in ZIP_MAGIC:
         return "office", _zip_suffix(path, suffix)
-    if head[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+    if head[:8] == OLE_MAGIC:
         return _ole_format(path, suffix)
     for magic, name in _UNSUPPORTED_MAGIC:
         if head.startswith(magic) and KIND_OF_SUFFIX.get(suffix) not in {"plain", "email"}:

@@ -30,7 +30,7 @@ def parse_markdown(text: str, resolve_image: ImageResolver | None = None) -> tup
     Args:
         text: CommonMark with tables, footnotes, front matter and ``$``-delimited mathematics.
         resolve_image: Stores the image behind a reference; see
-            :class:`~llama_index_raganything.readers.web.local_images.LocalImages`.
+            :class:`~llama_index_raganything.readers.web.html.LocalImages`.
 
     Returns:
         The elements in document order, and the title that the front matter or the first heading gives, or None.

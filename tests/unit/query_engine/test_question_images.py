@@ -23,7 +23,7 @@ from llama_index_raganything.query_engine.context.images import ImageFiles, read
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine, _stored_images
 from llama_index_raganything.query_engine.question_images import AttachmentReader, StoredImages
 from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.retrievers.fusion import FusionRetriever
 from llama_index_raganything.testing import ScriptedChatLLM, ScriptedTextLLM
 

@@ -10,8 +10,7 @@ import pytest
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import SourceError
 from llama_index_raganything.readers.cache import ParseCache, file_hash, parse_key
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions
 
 HASH = "ab" * 32
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from llama_index_raganything.elements import Box, Element, label_of
 from llama_index_raganything.readers.common.html_tables import rows_to_markdown
 from llama_index_raganything.readers.common.layout import covered_share
-from llama_index_raganything.readers.engines.docvortex_blocks import attach_loose_captions
+from llama_index_raganything.readers.engines.docvortex import attach_loose_captions
 from llama_index_raganything.readers.pdf.text import PageText
 from llama_index_raganything.readers.pdf.unruled_tables.grid import (
     Component,

@@ -15,7 +15,8 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from llama_index_raganything.elements import Box
-from llama_index_raganything.readers.pdf.text import PAGE_ERRORS, PDFIUM_LOCK, clean_text, to_page
+from llama_index_raganything.readers.common.rendering import PDFIUM_LOCK
+from llama_index_raganything.readers.pdf.text import PAGE_ERRORS, clean_text, to_page
 
 MAX_CHARACTERS: Final = 30_000
 """A page with more characters is not searched for tables; a dense page of a filing has 8,000."""

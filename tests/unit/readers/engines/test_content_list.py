@@ -13,7 +13,7 @@ from PIL import Image
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, SourceError
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.readers.engines.content_list import (
     content_list_to_elements,
     elements_to_content_list,

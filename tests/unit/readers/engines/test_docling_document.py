@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llama_index_raganything.readers.common.assets import AssetStore
+from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.readers.engines.content_list import content_list_to_elements
 from llama_index_raganything.readers.engines.docling import docling_items
 from llama_index_raganything.readers.engines.raganything_parsers import _docling_items

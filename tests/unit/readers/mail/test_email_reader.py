@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from llama_index_raganything.errors import CorruptFileError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
 from llama_index_raganything.readers.mail.email import parse_mail
 from llama_index_raganything.readers.text_files import parse_plain
 

@@ -9,12 +9,10 @@ from pdf_files import picture_of
 from PIL import Image
 
 from llama_index_raganything.errors import CorruptFileError, FileTooLargeError, SourceError, UnsupportedFormatError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
 from llama_index_raganything.readers.common.ocr import recognise
-from llama_index_raganything.readers.media import images
+from llama_index_raganything.readers.common.rendering import crop_box, has_ink
 from llama_index_raganything.readers.media.images import parse_image
-from llama_index_raganything.readers.pdf.crops import crop_box, has_ink
 
 WITHOUT_OCR = ParseOptions(ocr="off")
 
@@ -89,7 +87,7 @@ def test_frames_of_a_tiff_are_pages(tmp_path, assets):
 
 
 def test_blank_image_costs_no_ocr(tmp_path, assets, monkeypatch):
-    monkeypatch.setattr(images, "recognise", lambda _image: pytest.fail("OCR ran"))
+    monkeypatch.setattr("llama_index_raganything.readers.common.ocr.recognise", lambda _image: pytest.fail("OCR ran"))
     path = tmp_path / "b.png"
     Image.new("RGB", (400, 400), "white").save(path)
     assert parse_image(path, ParseOptions(), assets).elements[0].text == ""

@@ -8,11 +8,10 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
 from llama_index_raganything.readers.office import xlsx as xlsx_stream
 from llama_index_raganything.readers.office.number_formats import shown_number, workbook_as_shown
-from llama_index_raganything.readers.office.parser import parse_office
+from llama_index_raganything.readers.office_files import parse_office
 
 ACCOUNTING = '_($* #,##0.00_);_($* (#,##0.00);_($* "-"??_);_(@_)'
 DAY = 45366  # 2024-03-15, a Friday

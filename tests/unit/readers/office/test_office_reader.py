@@ -20,11 +20,10 @@ from pptx.util import Inches
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, EncryptedFileError, FileTooLargeError, ParseError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions
 from llama_index_raganything.readers.office import containers
 from llama_index_raganything.readers.office import xlsx as xlsx_stream
-from llama_index_raganything.readers.office.parser import parse_office
+from llama_index_raganything.readers.office_files import parse_office
 
 ODF = " ".join(
     f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "text", "table")

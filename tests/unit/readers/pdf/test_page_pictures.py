@@ -7,7 +7,7 @@ from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 from llama_index_raganything.readers.cache import ParseCache, file_hash
-from llama_index_raganything.readers.pdf.page_images import PagePictures
+from llama_index_raganything.readers.page_images import PageImages
 
 
 def written(path, *words):
@@ -25,7 +25,7 @@ def report(tmp_path):
 
 
 def test_a_page_is_rendered_within_its_pixels(report):
-    picture = PagePictures(max_pixels=20_000).get(str(report), file_hash(report), 2)
+    picture = PageImages(max_pixels=20_000).get(str(report), file_hash(report), 2)
     width, height = Image.open(io.BytesIO(picture)).size
     assert width * height <= 20_000
     assert width / height == pytest.approx(300 / 400, abs=0.02)
@@ -33,28 +33,28 @@ def test_a_page_is_rendered_within_its_pixels(report):
 
 @pytest.mark.parametrize("page", [0, 3, -1])
 def test_a_page_that_is_not_there_has_none(report, page):
-    assert PagePictures().get(str(report), file_hash(report), page) is None
+    assert PageImages().get(str(report), file_hash(report), page) is None
 
 
 def test_another_file_under_the_path_is_not_shown(report, tmp_path):
     content = file_hash(report)
     secret = written(tmp_path / "secret.pdf", "secret")
-    assert PagePictures().get(str(secret), content, 1) is None
+    assert PageImages().get(str(secret), content, 1) is None
     written(report, "changed")
-    assert PagePictures().get(str(report), content, 1) is None
+    assert PageImages().get(str(report), content, 1) is None
 
 
 def test_what_is_no_pdf_file_is_not_opened(tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("one")
-    assert PagePictures().get(str(text), file_hash(text), 1) is None
-    assert PagePictures().get(str(tmp_path / "gone.pdf"), "0" * 64, 1) is None
+    assert PageImages().get(str(text), file_hash(text), 1) is None
+    assert PageImages().get(str(tmp_path / "gone.pdf"), "0" * 64, 1) is None
 
 
 def test_a_picture_is_kept_and_goes_with_the_parse(report, tmp_path):
     cache, content = ParseCache(tmp_path / "parse_cache"), file_hash(report)
-    picture = PagePictures(cache).get(str(report), content, 1)
+    picture = PageImages(cache).get(str(report), content, 1)
     report.unlink()
-    assert PagePictures(cache).get(str(report), content, 1) == picture
+    assert PageImages(cache).get(str(report), content, 1) == picture
     cache.forget(content)
-    assert PagePictures(cache).get(str(report), content, 1) is None
+    assert PageImages(cache).get(str(report), content, 1) is None

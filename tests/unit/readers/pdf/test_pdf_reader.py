@@ -11,9 +11,8 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen import canvas
 
 from llama_index_raganything.errors import ConfigurationError, CorruptFileError, EncryptedFileError, SourceError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParseOptions
-from llama_index_raganything.readers.pdf import structure as pdf_structure
+from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
+from llama_index_raganything.readers.engines import docvortex as pdf_structure
 from llama_index_raganything.readers.pdf.parser import parse_pdf, select_pages
 
 
@@ -157,7 +156,7 @@ def test_ocr_off_leaves_scans_silent_and_always_reads_every_page(tmp_path, asset
 
 
 def test_short_page_of_pure_text_costs_no_ocr(tmp_path, assets, monkeypatch):
-    monkeypatch.setattr("llama_index_raganything.readers.pdf.pages.recognise", lambda _image: pytest.fail("OCR ran"))
+    monkeypatch.setattr("llama_index_raganything.readers.pdf.parser.recognise", lambda _image: pytest.fail("OCR ran"))
     path = pages_of_lines(tmp_path / "t.pdf", [["Annual report 2023"], []])
     parsed = parse_pdf(path, ParseOptions(), assets)
     assert [page.text for page in of_type(parsed, "page")] == ["Annual report 2023", ""]
@@ -295,7 +294,7 @@ def test_script_without_main_guard_parses_and_writes_assets_only(tmp_path):
         "from llama_index_raganything.readers.common.ocr import recognise\n"
         "from llama_index_raganything.readers.pdf.parser import parse_pdf\n"
         "from llama_index_raganything.readers.common.base import ParseOptions\n"
-        "from llama_index_raganything.readers.common.assets import AssetStore\n"
+        "from llama_index_raganything.readers.common.base import AssetStore\n"
         f"p = parse_pdf(Path({str(path)!r}), ParseOptions(), AssetStore({str(tmp_path / 'a')!r}))\n"
         "recognise(Image.new('RGB', (64, 64), 'white'))\n"
         "print(len(p.elements))\n"

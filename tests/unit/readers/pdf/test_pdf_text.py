@@ -4,13 +4,13 @@ import pytest
 from pdf_files import pages_of_lines
 
 from llama_index_raganything.readers.common.layout import Line, join_lines, paragraphs, reading_order
-from llama_index_raganything.readers.pdf.page_labels import page_labels
+from llama_index_raganything.readers.common.rendering import open_pdf
 from llama_index_raganything.readers.pdf.text import (
     PageText,
     clean_text,
     is_garbled,
     is_right_to_left,
-    open_pdf,
+    page_labels,
     page_lines,
     read_page,
 )

@@ -4,7 +4,7 @@ import pytest
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.common.layout import Line
-from llama_index_raganything.readers.engines.docvortex_blocks import (
+from llama_index_raganything.readers.engines.docvortex import (
     attach_loose_captions,
     blocks_to_elements,
     deepen_headings,
@@ -12,8 +12,8 @@ from llama_index_raganything.readers.engines.docvortex_blocks import (
     numbered_level,
     to_box,
 )
+from llama_index_raganything.readers.pdf.parser import joined_text, place_lines, with_lost_words
 from llama_index_raganything.readers.pdf.text import PageText
-from llama_index_raganything.readers.pdf.words import joined_text, place_lines, with_lost_words
 
 
 def words(text):

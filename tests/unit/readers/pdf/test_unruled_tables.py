@@ -20,10 +20,10 @@ from unruled_files import (
 )
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
+from llama_index_raganything.readers.common.rendering import open_pdf
 from llama_index_raganything.readers.pdf.parser import parse_pdf
-from llama_index_raganything.readers.pdf.text import open_pdf, read_page
+from llama_index_raganything.readers.pdf.text import read_page
 from llama_index_raganything.readers.pdf.unruled_tables.finder import (
     caption_tables,
     find_tables,

@@ -20,7 +20,7 @@ from llama_index_raganything.readers.sources.formats import (
     image_suffix,
     is_content_list_file,
 )
-from llama_index_raganything.readers.text_files import PLAIN_SUFFIXES
+from llama_index_raganything.readers.text_files import MARKUPS
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
 
@@ -219,5 +219,5 @@ def test_bitmaps_are_told_from_words() -> None:
 
 
 def test_every_suffix_of_the_plain_parser_is_routed() -> None:
-    missing = {s for s in PLAIN_SUFFIXES if KIND_OF_SUFFIX.get(s) not in {"plain", "email"}}
+    missing = {s for s in MARKUPS if KIND_OF_SUFFIX.get(s) not in {"plain", "email"}}
     assert not missing

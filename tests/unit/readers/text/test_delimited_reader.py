@@ -8,9 +8,8 @@ import pytest
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError, FileTooLargeError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParseOptions
-from llama_index_raganything.readers.office.parser import parse_office
+from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
+from llama_index_raganything.readers.office_files import parse_office
 from llama_index_raganything.readers.text import delimited
 from llama_index_raganything.readers.text.delimited import find_delimiter, is_header
 

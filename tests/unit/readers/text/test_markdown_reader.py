@@ -8,8 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
 from llama_index_raganything.readers.text.markdown import parse_markdown
 from llama_index_raganything.readers.text_files import parse_plain
 

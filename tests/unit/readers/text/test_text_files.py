@@ -9,8 +9,7 @@ import pytest
 
 from llama_index_raganything.errors import CorruptFileError, FileTooLargeError
 from llama_index_raganything.readers import text_files as plain
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions
 from llama_index_raganything.readers.common.encoding import declared_encoding, decode_text
 from llama_index_raganything.readers.text.asciidoc import parse_asciidoc
 from llama_index_raganything.readers.text.latex import parse_latex

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from llama_index_raganything.errors import CorruptFileError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParseOptions
-from llama_index_raganything.readers.office.parser import parse_office
+from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
+from llama_index_raganything.readers.office_files import parse_office
 from llama_index_raganything.readers.web.html import html_elements
 
 

@@ -9,10 +9,9 @@ from typing import Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
-from llama_index_raganything.readers.common.assets import AssetStore
-from llama_index_raganything.readers.common.base import ParsedFile, ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions, add_pages
 from llama_index_raganything.readers.engines.docvortex import docvortex_version, parse_with_docvortex
-from llama_index_raganything.readers.mail.mhtml import parse_mhtml
+from llama_index_raganything.readers.mail.email import parse_mhtml
 from llama_index_raganything.readers.office.containers import check_container
 from llama_index_raganything.readers.office.docx import repair_docx
 from llama_index_raganything.readers.office.epub import repair_epub
@@ -21,18 +20,12 @@ from llama_index_raganything.readers.office.odf import repair_odp, repair_ods, r
 from llama_index_raganything.readers.office.pptx import repair_pptx
 from llama_index_raganything.readers.office.sheets import caption_tables, tidy_sheet_table
 from llama_index_raganything.readers.office.xlsx import is_large, parse_large_workbook, repair_xlsx
+from llama_index_raganything.readers.sources.formats import SPREADSHEET_SUFFIXES, XLSX_SUFFIXES
 from llama_index_raganything.readers.text.delimited import parse_delimited
 from llama_index_raganything.readers.web.html import first_heading, parse_html
 
 _Parser = Callable[[Path, ParseOptions, AssetStore], ParsedFile]
 
-_XLSX_SUFFIXES: Final = frozenset({".xlsx", ".xlsm", ".xltx", ".xltm"})
-
-SPREADSHEET_SUFFIXES: Final = _XLSX_SUFFIXES | {".xls", ".ods", ".ots", ".csv", ".tsv"}
-
-
-_MAX_PAGE_CHARACTERS: Final = 200_000
-"""Text kept of one page: a sheet of a million cells is no page that anyone reads, and its tables hold the rest."""
 
 # What programs write into the title property by themselves.
 _EMPTY_TITLE = re.compile(
@@ -76,7 +69,7 @@ def _parsed(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile
     if suffix in _PARSERS:
         return _PARSERS[suffix](path, options, assets)
     try:
-        if suffix not in _XLSX_SUFFIXES:
+        if suffix not in XLSX_SUFFIXES:
             return parse_with_docvortex(path, options, assets)
         if is_large(path):
             return parse_large_workbook(path)
@@ -172,33 +165,3 @@ _REPAIRS: Final[dict[str, Callable[[Path, list[Element], AssetStore | None], lis
     ".ots": repair_ods,
     ".epub": repair_epub,
 }
-
-
-def add_pages(elements: list[Element]) -> list[Element]:
-    """Put a ``page`` element with a page's whole text before the elements of each page.
-
-    Args:
-        elements: Elements in reading order, those of a page together.
-
-    Returns:
-        The elements with their pages; unchanged where no element has a page.
-    """
-    pages: dict[int, list[Element]] = {}
-    for element in elements:
-        if element.page is not None:
-            pages.setdefault(element.page, []).append(element)
-    placed: set[int] = set()
-    result: list[Element] = []
-    for element in elements:
-        if element.page is not None and element.page not in placed:
-            placed.add(element.page)
-            result.append(_page(element.page, pages[element.page]))
-        result.append(element)
-    return result
-
-
-def _page(number: int, elements: list[Element]) -> Element:
-    parts = (part for e in elements for part in dict.fromkeys((e.caption, e.text, e.footnote)) if part)
-    label = next((e.page_label for e in elements if e.page_label), None)
-    text = "\n".join(parts)[:_MAX_PAGE_CHARACTERS]
-    return Element(type="page", text=text, page=number, page_label=label)
