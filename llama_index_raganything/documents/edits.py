@@ -1,7 +1,9 @@
 """What is left of a document's elements when somebody has changed its text: the text wins. Pure functions of data.
 
-:func:`align` finds what became of each element's text, :class:`_Revision` makes elements of that, and
-:class:`RemovedWords` finds what the text never showed and what repeats a word that was taken out.
+1. :func:`align` finds the stretch of the new text that each old element became.
+2. Each stretch gives the old element where its words are the same, else a new one (:mod:`.markdown`).
+3. What the readable text never shows (furniture, page texts, cells, images) stays only where it neither stands beside
+   an edit nor repeats what :class:`RemovedWords` holds.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,16 +23,6 @@ from llama_index_raganything.documents.markdown import Span, changed_elements, w
 from llama_index_raganything.elements import Box, Element
 from llama_index_raganything.text.characters import CJK
 
-_SAID = re.compile(
-    # Of scripts without blanks each character is a word, as are signs and emoji: Thai, Lao, Burmese and Khmer too.
-    rf"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2190-\u2bff\U0001f000-\U0001faff]|[^\W\d_]+|\d+"
-)
-_LONG: Final = 5
-"""Letters from which a word is also sought in a text without its blanks: a page's own text may lack them."""
-_INSIDE: Final = 3
-"""Letters from which a word is sought inside words that the text does not have: "Anna" in "Annas", "AnnaBerg"."""
-_BROKEN = re.compile(r"(?<=[^\W\d_])[-\u2010]\s*\n\s*(?=[^\W\d_])")
-_THOUSANDS = re.compile(r"(?<=\d)[,.'\u2019 \u00a0\u202f](?=\d{3}(?!\d))")
 _TAG = re.compile(r"<[^>]*>")
 _OVERLAP: Final = 0.1
 """Share of the smaller box from which two boxes show the same; neighbours may overlap by a hair."""
@@ -40,60 +33,16 @@ _PAIRED_SHARE: Final = 0.5
 """Share of words in common from which the n-th changed line is taken for the n-th old one, if all are."""
 _GAP_WORDS: Final = 30_000
 """Words of one changed stretch, old and new, above which its lines are not compared word by word: it takes seconds."""
-
-
-class RemovedWords:
-    """The words, and pairs of neighbouring words, that a text had before an edit and has no more.
-
-    Pairs tell that "John Smith" is gone where "John Doe" and "Adam Smith" stay, and find words of scripts without
-    blanks, whose characters are taken for words. Words are compared as they are written and in a plain form, without
-    accents, hyphens at line ends and separators of thousands.
-
-    Args:
-        before: The text before the edit.
-    """
-
-    def __init__(self, before: str, after: str) -> None:
-        self._forms = [_RemovedForm(form, before, after) for form in (_as_written, _plain)]
-
-    def are_in(self, texts: Iterable[str | None]) -> bool:
-        """Tell whether any of some texts says what was taken out.
-
-        Args:
-            texts: Any texts; None says nothing.
-        """
-        return any(form.is_in(text) for text in texts if text for form in self._forms)
-
-
-class _RemovedForm:
-    """The words taken out, in one way to write words."""
-
-    def __init__(self, words_of: Callable[[str], list[str]], before: str, after: str) -> None:
-        self._words_of = words_of
-        old, new = words_of(before), words_of(after)
-        self._left = set(new)
-        self._words = set(old) - self._left
-        self._pairs = set(pairwise(old)) - set(pairwise(new))
-
-    def is_in(self, text: str) -> bool:
-        words = self._words_of(text)
-        if not self._words.isdisjoint(words) or not self._pairs.isdisjoint(pairwise(words)):
-            return True
-        run = "".join(words)
-        strange = "\n".join(set(words) - self._left)
-        return any(
-            (len(word) >= _LONG and word in run) or (len(word) >= _INSIDE and word in strange) for word in self._words
-        )
-
-
-def _as_written(text: str) -> list[str]:
-    return _SAID.findall(unicodedata.normalize("NFKC", text).casefold())
-
-
-def _plain(text: str) -> list[str]:
-    letters = unicodedata.normalize("NFKD", _BROKEN.sub("", text).casefold())
-    bare = "".join(letter for letter in letters if unicodedata.category(letter) not in {"Mn", "Cf"})
-    return _SAID.findall(_THOUSANDS.sub("", unicodedata.normalize("NFKC", bare)))
+_SAID = re.compile(
+    # Of scripts without blanks each character is a word, as are signs and emoji: Thai, Lao, Burmese and Khmer too.
+    rf"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2190-\u2bff\U0001f000-\U0001faff]|[^\W\d_]+|\d+"
+)
+_LONG: Final = 5
+"""Letters from which a word is also sought in a text without its blanks: a page's own text may lack them."""
+_INSIDE: Final = 3
+"""Letters from which a word is sought inside words that the text does not have: "Anna" in "Annas", "AnnaBerg"."""
+_BROKEN = re.compile(r"(?<=[^\W\d_])[-\u2010]\s*\n\s*(?=[^\W\d_])")
+_THOUSANDS = re.compile(r"(?<=\d)[,.'\u2019 \u00a0\u202f](?=\d{3}(?!\d))")
 
 
 def revised_elements(
@@ -121,17 +70,19 @@ class _Revision:
         self._text = text
         self._removed = removed
         self._regions = align(parts, text)
-        present = {region.part for region in self._regions if region.part is not None}
-        self._gone = {index for index, part in enumerate(parts) if part.strip() and index not in present}
-        self._gone_words: dict[str, list[int]] = defaultdict(list)
-        for index in sorted(self._gone):
-            self._gone_words[_squeezed(parts[index])].append(index)
+        # Indices of old elements: those with words in the readable text, those of them that are gone from it (some
+        # turn up elsewhere, see _moved), and those with other words now.
+        self._worded = [index for index, part in enumerate(parts) if part.strip()]
+        self._gone = set(self._worded) - {region.part for region in self._regions}
         self._changed: set[int] = set()
-        self._touched: set[int | None] = set()
+        self._gone_by_words: dict[str, list[int]] = defaultdict(list)
+        for index in sorted(self._gone):
+            self._gone_by_words[_squeezed(parts[index])].append(index)
+        self._pages_with_new: set[int | None] = set()
 
     def elements(self) -> list[tuple[Element, Span | None]]:
+        # All regions first: what may stay hidden depends on what was changed anywhere on its page.
         shown = [list(self._shown(region, number)) for number, region in enumerate(self._regions)]
-        self._touched |= {self._elements[index].page for index in self._changed | self._gone}
         hidden = self._hidden()
         made: list[tuple[Element, Span | None]] = [(element, None) for element in hidden[None]]
         for region, group in zip(self._regions, shown, strict=True):
@@ -152,7 +103,7 @@ class _Revision:
                     self._gone.discard(moved)
                     yield moved, self._elements[moved], span
                 else:
-                    self._touched.add(page)
+                    self._pages_with_new.add(page)
                     yield None, element, span
             return
         old = self._elements[region.part]
@@ -165,7 +116,7 @@ class _Revision:
 
     def _moved(self, text: str) -> int | None:
         """Return the element with these words that is gone from its place: it stands here now."""
-        return next((index for index in self._gone_words.get(_squeezed(text), []) if index in self._gone), None)
+        return next((index for index in self._gone_by_words.get(_squeezed(text), []) if index in self._gone), None)
 
     def _page_at(self, number: int) -> int | None:
         """Return the page that a stretch of new text belongs to, where that is plain."""
@@ -198,40 +149,37 @@ class _Revision:
 
     def _hidden(self) -> dict[int | None, list[Element]]:
         """Return what the text does not show and may stay, by the element that it follows."""
-        pages = {element.page for element, part in zip(self._elements, self._parts, strict=True) if part.strip()}
-        left = self._pages_left()
+        emptied = self._pages(self._worded) - self._pages(set(self._worded) - self._gone)
+        edited = self._pages(self._spoilt) | self._pages_with_new
         kept: dict[int | None, list[Element]] = defaultdict(list)
         anchor: int | None = None
         for index, (element, part) in enumerate(zip(self._elements, self._parts, strict=True)):
             if part.strip():
                 anchor = anchor if index in self._gone else index
-            elif element.page in pages - left or self._removed.are_in(_words_of(element)):
+            elif element.page in emptied or self._removed.are_in(_words_of(element)):
                 continue
-            elif element.type == "page":
-                if element.page not in self._touched:
-                    kept[anchor].append(self._without_names(element))
-            elif element.type == "furniture" or self._stands_alone(index):
+            elif element.page not in edited if element.type == "page" else self._may_stay(index):
                 kept[anchor].append(self._without_names(element))
         return kept
 
-    def _pages_left(self) -> set[int | None]:
-        return {
-            element.page
-            for index, (element, part) in enumerate(zip(self._elements, self._parts, strict=True))
-            if part.strip() and index not in self._gone
-        }
+    @property
+    def _spoilt(self) -> set[int]:
+        return self._changed | self._gone
 
-    def _stands_alone(self, index: int) -> bool:
-        """Tell whether nothing beside a picture without words was changed: its caption may be the text next to it."""
-        spoilt = self._changed | self._gone
-        before = next((n for n in range(index - 1, -1, -1) if self._parts[n].strip()), None)
-        after = next((n for n in range(index + 1, len(self._parts)) if self._parts[n].strip()), None)
-        page = self._elements[index].page
-        beside = {n for n in (before, after) if n is not None and self._elements[n].page == page}
-        return beside.isdisjoint(spoilt) and not self._shows_change(self._elements[index])
+    def _pages(self, indices: Iterable[int]) -> set[int | None]:
+        return {self._elements[index].page for index in indices}
+
+    def _may_stay(self, index: int) -> bool:
+        """Tell whether nothing beside an image without words was changed: its caption may be the text next to it."""
+        element = self._elements[index]
+        if element.type == "furniture":
+            return True
+        place = bisect_left(self._worded, index)
+        beside = [n for n in self._worded[max(0, place - 1) : place + 1] if self._elements[n].page == element.page]
+        return self._spoilt.isdisjoint(beside) and not self._shows_change(element)
 
     def _shows_change(self, element: Element) -> bool:
-        others = (self._elements[index] for index in self._changed | self._gone)
+        others = (self._elements[index] for index in self._spoilt)
         return any(other.page == element.page and _overlap(element.bbox, other.bbox) for other in others)
 
 
@@ -391,3 +339,57 @@ def _filled(owners: Sequence[int | None]) -> list[int | None]:
             filled[last:number] = [owner] * (number - last)
         last = number
     return filled
+
+
+class RemovedWords:
+    """The words, and pairs of neighbouring words, that a text had before an edit and has no more.
+
+    Pairs tell that "John Smith" is gone where "John Doe" and "Adam Smith" stay, and find words of scripts without
+    blanks, whose characters are taken for words. Words are compared as they are written and in a plain form, without
+    accents, hyphens at line ends and separators of thousands.
+
+    Args:
+        before: The text before the edit.
+    """
+
+    def __init__(self, before: str, after: str) -> None:
+        self._forms = [_RemovedForm(form, before, after) for form in (_as_written, _plain)]
+
+    def are_in(self, texts: Iterable[str | None]) -> bool:
+        """Tell whether any of some texts says what was taken out.
+
+        Args:
+            texts: Any texts; None says nothing.
+        """
+        return any(form.is_in(text) for text in texts if text for form in self._forms)
+
+
+class _RemovedForm:
+    """The words taken out, in one way to write words."""
+
+    def __init__(self, words_of: Callable[[str], list[str]], before: str, after: str) -> None:
+        self._words_of = words_of
+        old, new = words_of(before), words_of(after)
+        self._left = set(new)
+        self._words = set(old) - self._left
+        self._pairs = set(pairwise(old)) - set(pairwise(new))
+
+    def is_in(self, text: str) -> bool:
+        words = self._words_of(text)
+        if not self._words.isdisjoint(words) or not self._pairs.isdisjoint(pairwise(words)):
+            return True
+        run = "".join(words)
+        strange = "\n".join(set(words) - self._left)
+        return any(
+            (len(word) >= _LONG and word in run) or (len(word) >= _INSIDE and word in strange) for word in self._words
+        )
+
+
+def _as_written(text: str) -> list[str]:
+    return _SAID.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _plain(text: str) -> list[str]:
+    letters = unicodedata.normalize("NFKD", _BROKEN.sub("", text).casefold())
+    bare = "".join(letter for letter in letters if unicodedata.category(letter) not in {"Mn", "Cf"})
+    return _SAID.findall(_THOUSANDS.sub("", unicodedata.normalize("NFKC", bare)))
