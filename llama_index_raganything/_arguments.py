@@ -211,13 +211,14 @@ def _is_closed(function: Any) -> bool:
 
 
 def _strict_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    call = function if type(function) is FunctionType else _bound(function)
+    is_plain = type(function) is FunctionType
     wrapper: Callable[..., Any]
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
+                call, args = (function, args) if is_plain else _bound(function, args)
                 return await call(*args, **kwargs)
             except TypeError:
                 if refusal := _refusal_of_call(function, kwargs):
@@ -228,6 +229,7 @@ def _strict_function(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
+                call, args = (function, args) if is_plain else _bound(function, args)
                 return call(*args, **kwargs)
             except TypeError:
                 if refusal := _refusal_of_call(function, kwargs):
@@ -237,9 +239,9 @@ def _strict_function(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _bound(method: Any) -> Callable[..., Any]:
-    """Call a method through its descriptor: LlamaIndex's spans look at the instance that they are bound to."""
-    return lambda instance, *args, **kwargs: method.__get__(instance, type(instance))(*args, **kwargs)
+def _bound(method: Any, args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Bind a method by its descriptor, as LlamaIndex's spans look at the instance that they are bound to."""
+    return (method.__get__(args[0], type(args[0])), args[1:]) if args else (method, args)
 
 
 def _refusal_of_call(function: Callable[..., Any], kwargs: dict[str, Any]) -> UnknownArgumentError | None:
