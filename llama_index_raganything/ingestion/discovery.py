@@ -171,15 +171,16 @@ def find_moves(
         and _is_gone(entry)
     ]
     moves: dict[str, LedgerEntry] = {}
-    for fits in (_same_name, _any_name):
+    for any_name in (False, True):
         left = []
         for entry in gone:
             waiting = newcomers[entry.content_hash]
-            place = next((place for place, job in enumerate(waiting) if fits(job, entry)), None)
-            if place is None:
+            new = next((job for job in waiting if any_name or _same_name(job, entry)), None)
+            if new is None:
                 left.append(entry)
             else:
-                moves[waiting.pop(place).doc_id] = entry
+                waiting.remove(new)
+                moves[new.doc_id] = entry
         gone = left
     return moves
 
@@ -198,10 +199,6 @@ def _newcomers(jobs: Iterable[Job], known: Mapping[str, LedgerEntry]) -> dict[st
 
 def _same_name(job: Job, entry: LedgerEntry) -> bool:
     return os.path.basename(job.source) == os.path.basename(entry.source)
-
-
-def _any_name(_job: Job, _entry: LedgerEntry) -> bool:
-    return True
 
 
 def _is_gone(entry: LedgerEntry) -> bool:

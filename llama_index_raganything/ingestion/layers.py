@@ -43,15 +43,17 @@ IMAGE_TYPES: Final = ("image", "page")
 """Content types whose images are embedded; crops of tables and formulas are found by their text."""
 
 
-class LayerRecords(Protocol):
-    """What a layer gets from one document.
+@dataclass(slots=True, kw_only=True)
+class LayerRecords:
+    """What a layer gets from one document; each layer adds what it writes.
 
-    Records may also have ``unanswered``: what a model gave no answer for; then the next run tries the document again.
+    Attributes:
+        failures: Ids of nodes of which something is missing, each with the reason; they become warnings.
+        unanswered: Ids of nodes for which a model gave no answer; the next run tries the document again.
     """
 
-    @property
-    def failures(self) -> Sequence[tuple[str, str]]:
-        """Ids of nodes of which something is missing, each with the reason."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
 
 
 class Layer(Protocol):
@@ -64,7 +66,7 @@ class Layer(Protocol):
     name: str
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides what the layer gets, as plain values; part of the pipeline's fingerprint."""
+        """Return, as plain values, what decides what the layer holds; part of the pipeline's fingerprint."""
 
     def read(self, nodes: Sequence[BaseNode]) -> LayerRecords:
         """Read what the layer gets from a document's nodes; writes nothing."""
@@ -87,35 +89,29 @@ class Layer(Protocol):
         """Make what was written durable and visible to other processes."""
 
 
-@dataclass(slots=True)
-class GraphRecords:
+@dataclass(slots=True, kw_only=True)
+class GraphRecords(LayerRecords):
     """What the graph gets from one document.
 
     Attributes:
         facts: Facts of its nodes.
-        triples: What an LLM read from them, if one was asked.
-        described: Entities of figures, tables and equations that a processor described, one per node.
+        triples: What an LLM extracted from them; None where none was asked.
+        described: Entities of images, tables and equations that a model described, one per node.
         belonging: Relations from the other names in their nodes to them.
     """
 
-    facts: list[NodeFacts] = field(default_factory=list)
+    facts: list[NodeFacts]
     triples: ExtractedTriples | None = None
-    described: list[EntityNode] = field(default_factory=list)
-    belonging: list[Relation] = field(default_factory=list)
-
-    @property
-    def failures(self) -> list[tuple[str, str]]:
-        """Ids of nodes from which no triples could be read, each with the reason."""
-        return list(self.triples.failures) if self.triples is not None else []
+    described: list[EntityNode]
+    belonging: list[Relation]
 
 
 class GraphLayer:
-    """Reads the graph from nodes and keeps it in step with them.
+    """The graph of entities, facts and relations in the nodes.
 
     Args:
-        graph: Where it is kept.
-        linker: Reads names, facts and structural links without a model.
-        triple_extractor: Reads triples with an LLM; None asks none.
+        linker: Finds names, facts and structural links without a model.
+        triple_extractor: Extracts triples with an LLM; None asks none.
     """
 
     name = "graph"
@@ -128,17 +124,13 @@ class GraphLayer:
         self.triple_extractor = triple_extractor
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides what the graph gets, as plain values."""
+        """Return the settings of the linker, its recognizer and the triple extractor."""
         recognizer: dict[str, Any] = getattr(self.linker.recognizer, "to_dict", dict)()
         extractor = self.triple_extractor.to_dict() if self.triple_extractor is not None else {}
         return {"linker": self.linker.to_dict(), "recognizer": recognizer, "triples": extractor}
 
     def read(self, nodes: Sequence[BaseNode]) -> GraphRecords:
-        """Read what the graph gets from a document's nodes.
-
-        Returns:
-            The records. Names that an LLM found join nodes as those found by rules do.
-        """
+        """Extract what the graph gets; names that an LLM found join nodes as those found by rules do."""
         names: dict[str, list[str]] = defaultdict(list)
         described = {node.node_id: entity for node in nodes if (entity := described_entity(node)) is not None}
         for node_id, entity in described.items():
@@ -156,17 +148,18 @@ class GraphLayer:
             if known.node_id in described
             for relation in belonging(described[known.node_id], names_in(known))
         ]
-        return GraphRecords(facts, triples, list(described.values()), belonging_to)
+        return GraphRecords(
+            facts=facts,
+            triples=triples,
+            described=list(described.values()),
+            belonging=belonging_to,
+            failures=list(triples.failures) if triples is not None else [],
+        )
 
     def write(self, doc_id: str, records: GraphRecords, *, again: bool = False) -> None:  # noqa: ARG002 # a layer's signature
-        """Write records; what the graph knows of the same nodes is replaced.
-
-        Args:
-            doc_id: The document; its records name it themselves.
-            again: The document was read before: what a model said then of nodes that are still there goes.
-        """
+        """Write records; what the graph knows of the same nodes is replaced, also what a model said of them before."""
         if again:
-            # Also when no model is asked any more: what one said of the same nodes before would stay.
+            # Also where no model is asked any more.
             self.graph.delete_nodes([facts.node_id for facts in records.facts])
         triples = records.triples or ExtractedTriples()
         entities = [*records.described, *triples.entities_by_source(), *triples.others]
@@ -174,11 +167,7 @@ class GraphLayer:
         self.graph.put_facts(records.facts)
 
     def delete_nodes(self, doc_id: str, node_ids: Sequence[str]) -> None:  # noqa: ARG002 # a layer's signature
-        """Delete what comes from nodes, triples of an earlier run with an LLM too.
-
-        Args:
-            node_ids: Their ids.
-        """
+        """Delete what comes from nodes, triples of an earlier run with an LLM too."""
         self.graph.delete_nodes(node_ids)
 
     def delete_document(self, doc_id: str) -> None:
@@ -194,25 +183,15 @@ def _is_divided_page(node: BaseNode) -> bool:
     return node.metadata.get("content_type") == "page" and bool(node.child_nodes)
 
 
-@dataclass(slots=True)
-class TableRecords:
-    """The tables of one document.
+@dataclass(slots=True, kw_only=True)
+class TableRecords(LayerRecords):
+    """The tables of one document."""
 
-    Attributes:
-        tables: The tables.
-        failures: Ids of nodes whose table could not be read, each with the reason.
-    """
-
-    tables: list[TableRecord] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
+    tables: list[TableRecord]
 
 
 class TableLayer:
-    """Reads tables from nodes and keeps the store in step with them.
-
-    Args:
-        store: Where they are kept.
-    """
+    """The tables in the nodes, for SQL."""
 
     name = "tables"
 
@@ -220,23 +199,15 @@ class TableLayer:
         self.store = store
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides what the store gets, as plain values."""
+        """Return the version of the rules that read tables."""
         return {"version": _TABLE_VERSION}
 
     def read(self, nodes: Sequence[BaseNode]) -> TableRecords:
-        """Read the tables in a document's nodes.
-
-        Returns:
-            Its tables.
-        """
-        return TableRecords(tables_of_nodes(nodes))
+        """Read the tables in a document's nodes."""
+        return TableRecords(tables=tables_of_nodes(nodes))
 
     def write(self, doc_id: str, records: TableRecords, *, again: bool = False) -> None:  # noqa: ARG002 # a layer's signature
-        """Replace a document's tables.
-
-        Args:
-            again: The document was written before.
-        """
+        """Replace a document's tables."""
         self.store.put(doc_id, records.tables)
 
     def delete_nodes(self, doc_id: str, node_ids: Sequence[str]) -> None:
@@ -251,27 +222,22 @@ class TableLayer:
         """Do nothing: each document's file is on disk when it is written."""
 
 
-@dataclass(slots=True)
-class ImageRecords:
-    """The pictures of one document.
+@dataclass(slots=True, kw_only=True)
+class ImageRecords(LayerRecords):
+    """The images of one document.
 
     Attributes:
-        nodes: Copies of its nodes with the vectors of their pictures.
-        failures: Ids of nodes whose picture could not be embedded, each with the reason.
-        unanswered: Ids of those of them that may be embedded later.
+        nodes: Copies of its nodes with the vectors of their images.
     """
 
-    nodes: list[BaseNode] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    unanswered: list[str] = field(default_factory=list)
+    nodes: list[BaseNode]
 
 
 class ImageLayer:
-    """Embeds the pictures of documents and keeps their vectors in step with the nodes.
+    """The vectors of the images of nodes.
 
     Args:
-        store: Where the vectors go.
-        embedder: Embeds pictures; a multimodal model stands for an :class:`ImageEmbedder` of :data:`IMAGE_TYPES`.
+        embedder: Embeds images; a multimodal model stands for an :class:`ImageEmbedder` of :data:`IMAGE_TYPES`.
     """
 
     name = "visual"
@@ -283,7 +249,7 @@ class ImageLayer:
         self.embedder = embedder
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides which vectors there are, as plain values."""
+        """Return the embedding model and what is embedded with it."""
         embedder, model = self.embedder, self.embedder.embed_model
         return {
             "embed_model": [model.class_name(), model.model_name, getattr(model, "dimension", None)],
@@ -294,10 +260,7 @@ class ImageLayer:
         }
 
     def read(self, nodes: Sequence[BaseNode]) -> ImageRecords:
-        """Embed the pictures of a document's nodes.
-
-        Returns:
-            The vectors, and what could not be embedded.
+        """Embed the images of a document's nodes.
 
         Raises:
             SchemaMismatchError: The model's vectors have another length than the stored ones.
@@ -315,14 +278,14 @@ class ImageLayer:
                     "made with, or overwrite the collection."
                 )
                 raise SchemaMismatchError(message)
-        return ImageRecords(result.changed, result.failures, result.unanswered)
+        return ImageRecords(nodes=result.changed, failures=result.failures, unanswered=result.unanswered)
 
     def write(self, doc_id: str, records: ImageRecords, *, again: bool = False) -> None:
         """Write the vectors of a document.
 
         Args:
             records: What :meth:`read` returned.
-            again: The document was written before: vectors of pictures that are gone go, while those that could not
+            again: The document was written before. Vectors of images that are gone are deleted; those that could not
                 be renewed just now stay.
         """
         self.store.add(records.nodes)
@@ -332,11 +295,7 @@ class ImageLayer:
             self.store.delete_nodes([node.node_id for node in stored if node.node_id not in kept])
 
     def delete_nodes(self, doc_id: str, node_ids: Sequence[str]) -> None:  # noqa: ARG002  # a layer's signature
-        """Delete the vectors of nodes.
-
-        Args:
-            node_ids: Their ids.
-        """
+        """Delete the vectors of nodes."""
         self.store.delete_nodes(list(node_ids))
 
     def delete_document(self, doc_id: str) -> None:

@@ -398,7 +398,7 @@ class Ingestion:
             with report.stage(layer.name):
                 records.append(layer.read(nodes))
             report.warnings += [(job.source, f"node {node_id}: {reason}") for node_id, reason in records[-1].failures]
-        complete = complete and not any(getattr(read, "unanswered", ()) for read in records)
+        complete = complete and not any(read.unanswered for read in records)
         counts = Counter(str(node.metadata.get("content_type", "text")) for node in nodes)
         pages = {node.metadata["page"] for node in nodes if node.metadata.get("page")}
         entry = LedgerEntry(

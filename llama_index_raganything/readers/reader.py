@@ -189,18 +189,8 @@ class RAGAnythingReader(BasePydanticReader):
     @property
     def options(self) -> ParseOptions:
         """What the reader asks of parsers."""
-        return ParseOptions(
-            profile=self.profile,
-            ocr=self.ocr,
-            image_ocr=self.image_ocr,
-            page_images=self.page_images,
-            max_page_pixels=self.max_page_pixels,
-            crop_dpi=self.crop_dpi,
-            photo_location=self.photo_location,
-            lang=self.lang,
-            page_range=self.page_range,
-            parser_kwargs=self._parser_arguments(),
-        )
+        own = {name: getattr(self, name) for name in ParseOptions.__dataclass_fields__}
+        return ParseOptions(**own | {"parser_kwargs": self._parser_arguments()})
 
     def _parser_arguments(self) -> dict[str, Any]:
         if self.parser == "mineru" and self.parse_timeout_s is not None:
