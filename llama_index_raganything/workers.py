@@ -152,7 +152,7 @@ def map_in_processes(
         finally:
             idle.put(worker)
 
-    # A thread waits for each process, so that all have work while the caller does something with an outcome.
+    # A thread waits for each process, so that all have work while the caller handles an outcome.
     threads = ThreadPoolExecutor(count, thread_name_prefix="raganything-worker")
     begun: deque[Future[Result | Failure]] = deque()
     try:
@@ -206,10 +206,10 @@ def _refuse_in_pool() -> None:
 
 
 class _Worker:
-    """One process that works on one item at a time, started when there is one and again when it has died.
+    """A process that works on one item at a time; started with the first item, and again when it has died.
 
     Args:
-        modalities: What was registered in this process; a spawned one knows nothing of it.
+        modalities: Those registered in this process; a spawned one starts without them.
     """
 
     def __init__(self, modalities: Any) -> None:
@@ -220,7 +220,7 @@ class _Worker:
         self._lock = threading.Lock()
 
     def run(self, function: Callable[[Any], Any], item: Any, time_limit_s: float | None) -> Any:
-        """Return what the function makes of an item, or why there is nothing."""
+        """Return the result of the function for an item, or why it failed."""
         try:
             pipe = self._started()
             pipe.send((function, item))
@@ -244,7 +244,7 @@ class _Worker:
                 _kill(self._process)
 
     def close(self) -> None:
-        """End the process and let go of it; the next item starts another one."""
+        """End the process; the next item starts another one."""
         with self._lock:
             process, self._process = self._process, None
             pipe, self._pipe = self._pipe, None

@@ -2,7 +2,7 @@
 
 1. :func:`align` finds the stretch of the new text that each old element became.
 2. Each stretch gives the old element where its words are the same, else a new one (:mod:`.markdown`).
-3. What the readable text never shows (furniture, page texts, cells, images) stays only where it neither stands beside
+3. What the readable text never shows (furniture, page texts, cells, images) stays only where it is neither next to
    an edit nor repeats what :class:`RemovedWords` holds.
 """
 
@@ -25,22 +25,22 @@ from llama_index_raganything.text.characters import CJK
 
 _TAG = re.compile(r"<[^>]*>")
 _OVERLAP: Final = 0.1
-"""Share of the smaller box from which two boxes show the same; neighbours may overlap by a hair."""
+"""Minimum overlap of two boxes that show the same, as a share of the smaller; neighbours may overlap by a hair."""
 _LINE = re.compile(r"[^\s][^\n]*")
 _SHARE: Final = 0.3
-"""Share of words in common from which a changed line is taken for a line of the old part."""
+"""Minimum share of common words for a changed line to be a line of the old part."""
 _PAIRED_SHARE: Final = 0.5
-"""Share of words in common from which the n-th changed line is taken for the n-th old one, if all are."""
+"""Minimum share of common words for the n-th changed line to be the n-th old one; all lines must reach it."""
 _GAP_WORDS: Final = 30_000
-"""Words of one changed stretch, old and new, above which its lines are not compared word by word: it takes seconds."""
+"""Maximum words of a changed stretch, old and new, that are compared one by one; more take seconds."""
 _SAID = re.compile(
     # Of scripts without blanks each character is a word, as are signs and emoji: Thai, Lao, Burmese and Khmer too.
     rf"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2190-\u2bff\U0001f000-\U0001faff]|[^\W\d_]+|\d+"
 )
 _LONG: Final = 5
-"""Letters from which a word is also sought in a text without its blanks: a page's own text may lack them."""
+"""Minimum letters of a word that is also searched in a text without blanks; a page's own text may lack them."""
 _INSIDE: Final = 3
-"""Letters from which a word is sought inside words that the text does not have: "Anna" in "Annas", "AnnaBerg"."""
+"""Minimum letters of a word that is searched inside words that the new text lacks: "Anna" in "Annas", "AnnaBerg"."""
 _BROKEN = re.compile(r"(?<=[^\W\d_])[-\u2010]\s*\n\s*(?=[^\W\d_])")
 _THOUSANDS = re.compile(r"(?<=\d)[,.'\u2019 \u00a0\u202f](?=\d{3}(?!\d))")
 
@@ -58,7 +58,7 @@ def revised_elements(
 
     Returns:
         The elements in the order of the text, each with its place there; None for what the text does not show, which
-        stands beside its neighbours.
+        follows its old neighbour.
     """
     return _Revision(elements, parts, text, removed).elements()
 
@@ -115,12 +115,12 @@ class _Revision:
             yield None, element, span
 
     def _moved(self, text: str) -> int | None:
-        """Return the element with these words that is gone from its place: it stands here now."""
+        """Return the old element with these words that is gone from its place: it was moved here."""
         return next((index for index in self._gone_by_words.get(_squeezed(text), []) if index in self._gone), None)
 
     def _page_at(self, number: int) -> int | None:
-        """Return the page that a stretch of new text belongs to, where that is plain."""
-        # Two stretches of new text never stand side by side: they would be one.
+        """Return the page that a stretch of new text belongs to, where there is no doubt."""
+        # Two stretches of new text are never neighbours: they would be one.
         before = self._regions[number - 1].part if number else None
         after = self._regions[number + 1].part if number + 1 < len(self._regions) else None
         between = range(0 if before is None else before + 1, len(self._parts) if after is None else after)
@@ -132,7 +132,7 @@ class _Revision:
         return pages.pop() if len(pages) == 1 and all(element.type != "page" for element in places) else None
 
     def _intact(self, element: Element) -> Element:
-        """Take from an element that is still in the text the cells and the picture that say what the text does not."""
+        """Drop the cells and the image of an element in the text where they show what was taken out."""
         update: dict[str, None] = {}
         if self._removed.are_in(_cells_of(element)):
             update = {"html": None, "rows": None, "asset": None}
@@ -141,14 +141,14 @@ class _Revision:
         return element.model_copy(update=update) if update else element
 
     def _without_names(self, element: Element) -> Element:
-        """Take from an element names that the text need not show, as that of a sheet, where they say too much."""
+        """Drop names that the text need not show, such as that of a sheet, where they repeat what was taken out."""
         update = dict.fromkeys(
             name for name in ("page_label", "label", "subtype") if self._removed.are_in([getattr(element, name)])
         )
         return element.model_copy(update=update) if update else element
 
     def _hidden(self) -> dict[int | None, list[Element]]:
-        """Return what the text does not show and may stay, by the element that it follows."""
+        """Return what the text does not show and what may stay, by the index of the element that it follows."""
         emptied = self._pages(self._worded) - self._pages(set(self._worded) - self._gone)
         edited = self._pages(self._spoilt) | self._pages_with_new
         kept: dict[int | None, list[Element]] = defaultdict(list)
@@ -170,7 +170,7 @@ class _Revision:
         return {self._elements[index].page for index in indices}
 
     def _may_stay(self, index: int) -> bool:
-        """Tell whether nothing beside an image without words was changed: its caption may be the text next to it."""
+        """Return whether an image without words has no edit next to it: its caption may be the text there."""
         element = self._elements[index]
         if element.type == "furniture":
             return True
@@ -228,7 +228,7 @@ class _Line:
 
 
 def align(parts: Sequence[str], text: str) -> list[Region]:
-    """Find what became of the parts of a text.
+    """Find the stretch of a new text that each part of the old one became.
 
     Args:
         parts: The old text, part by part; parts without words have no region.
@@ -261,13 +261,13 @@ def _lines(text: str) -> list[str]:
 
 
 def _blocks(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield equal and unequal stretches of lines, in order, without the kind."""
+    """Yield matching and differing stretches of lines, in order."""
     shorter = min(len(old), len(new))
     head = next((n for n in range(shorter) if old[n] != new[n]), shorter)
     rest = shorter - head
     tail = next((n for n in range(rest) if old[-1 - n] != new[-1 - n]), rest)
     yield 0, head, 0, head
-    # What is the same at both ends is most of a text: comparing the middle alone is much faster.
+    # Most of a text is unchanged at both ends: comparing the middle alone is much faster.
     matcher = SequenceMatcher(None, old[head : len(old) - tail], new[head : len(new) - tail])
     for _, i1, i2, j1, j2 in matcher.get_opcodes():
         yield head + i1, head + i2, head + j1, head + j2
@@ -275,20 +275,15 @@ def _blocks(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, 
 
 
 def _gap_owners(old: Sequence[_Line], new: Sequence[str], before: int | None, after: int | None) -> list[int | None]:
-    """Say which part each changed or added line belongs to.
+    """Return the part that each changed or added line belongs to.
 
     Args:
-        old: Lines that were there before.
-        new: Lines that are there now.
         before: Part of the line before the gap.
         after: Part of the line after it.
-
-    Returns:
-        A part for each new line, or None.
     """
     around = {before, after} - {None}
     parts = {line.part for line in old}
-    # Within one part whatever is there now belongs to it, be its words the same or not.
+    # Whatever stands inside one part now belongs to it, whether its words are the same or not.
     inside = parts.pop() if len(parts) == 1 and parts <= around else None
     if not old:
         inside = before if before == after else None
@@ -297,7 +292,7 @@ def _gap_owners(old: Sequence[_Line], new: Sequence[str], before: int | None, af
 
 
 def _paired_owners(old: Sequence[_Line], new: Sequence[str]) -> list[int | None]:
-    """Match lines one by one, as they are after a word was replaced in many; empty where they do not match so."""
+    """Match lines one by one, as after a word was replaced in many; empty where that does not work."""
     if len(old) != len(new):
         return []
     for line, text in zip(old, new, strict=True):
@@ -329,7 +324,7 @@ def _matched_owners(old: Sequence[_Line], new: Sequence[str]) -> list[int | None
 
 
 def _filled(owners: Sequence[int | None]) -> list[int | None]:
-    """Give lines without a part that stand between two lines of one part to it."""
+    """Assign lines between two lines of one part to that part."""
     filled = list(owners)
     last = None
     for number, owner in enumerate(owners):
@@ -342,30 +337,23 @@ def _filled(owners: Sequence[int | None]) -> list[int | None]:
 
 
 class RemovedWords:
-    """The words, and pairs of neighbouring words, that a text had before an edit and has no more.
+    """The words, and pairs of neighbouring words, that an edit took out of a text.
 
-    Pairs tell that "John Smith" is gone where "John Doe" and "Adam Smith" stay, and find words of scripts without
-    blanks, whose characters are taken for words. Words are compared as they are written and in a plain form, without
-    accents, hyphens at line ends and separators of thousands.
-
-    Args:
-        before: The text before the edit.
+    Pairs notice that "John Smith" is gone where "John Doe" and "Adam Smith" stay, and find words of scripts without
+    blanks, each of whose characters counts as a word. Words are compared as written and in a plain form, without
+    accents, hyphens at line ends and thousands separators.
     """
 
     def __init__(self, before: str, after: str) -> None:
         self._forms = [_RemovedForm(form, before, after) for form in (_as_written, _plain)]
 
     def are_in(self, texts: Iterable[str | None]) -> bool:
-        """Tell whether any of some texts says what was taken out.
-
-        Args:
-            texts: Any texts; None says nothing.
-        """
+        """Return whether any of the texts has a word that was taken out."""
         return any(form.is_in(text) for text in texts if text for form in self._forms)
 
 
 class _RemovedForm:
-    """The words taken out, in one way to write words."""
+    """The words taken out, in one spelling."""
 
     def __init__(self, words_of: Callable[[str], list[str]], before: str, after: str) -> None:
         self._words_of = words_of

@@ -17,7 +17,7 @@ _WORD = re.compile(r"\S+")
 
 
 Span = tuple[int, int]
-"""Where an element stands in a text: its first character, and behind its last one."""
+"""First character of an element in a text, and the one after its last."""
 
 
 def written_elements(text: str, start: int, end: int, page: int | None) -> Iterator[tuple[Element, Span]]:
@@ -26,7 +26,7 @@ def written_elements(text: str, start: int, end: int, page: int | None) -> Itera
     Args:
         text: The whole text.
         start: First character of the stretch.
-        end: Behind its last character.
+        end: The character after its last.
 
     Yields:
         A heading, table or text for each paragraph.
@@ -48,17 +48,16 @@ def written_elements(text: str, start: int, end: int, page: int | None) -> Itera
 
 
 def changed_elements(old: Element, text: str, start: int, end: int) -> Iterator[tuple[Element, Span]]:
-    """Make elements of the stretch of text that an element became.
+    """Make elements of the stretch of text that an old element became.
 
     Args:
-        old: The element before.
         text: The whole text.
         start: First character of the stretch.
-        end: Behind its last character.
+        end: The character after its last.
 
     Yields:
-        The element with its new words, on its page, without what cannot be known any more: its box, its picture, its
-        cells. Several where it is no single element any more.
+        The element with its new words and its page, without what is no longer known: box, image and cells. Several
+        where it is no longer a single element.
     """
     body = text[start:end]
     place = {"page": old.page, "page_label": old.page_label}
@@ -86,7 +85,7 @@ def changed_elements(old: Element, text: str, start: int, end: int) -> Iterator[
 
 
 def _changed_unit(old: Element, body: str) -> Element:
-    """Tell caption, text and footnote of a changed table, picture or medium apart by what did not change."""
+    """Separate caption, text and footnote of a changed table, image or recording by what did not change."""
     caption, text, footnote = _fields(old, body)
     return Element(
         type=old.type,

@@ -19,12 +19,12 @@ from llama_index_raganything.errors import ParseError
 from llama_index_raganything.nodes import NodeView
 
 SEPARATOR: Final = "\n\n"
-"""What stands between two elements in readable text."""
+"""Between two elements of readable text."""
 
 _ELEMENT_KEY: Final = "element"
 _WORD = re.compile(r"\S+")
 _READ_KEYS: Final = ("title", "page_label")
-"""Metadata that the reader takes from what a file says; names of files and the caller's own keys are not."""
+"""Metadata that the reader takes from the content of a file."""
 
 
 def document_id(source: str) -> str:
@@ -51,7 +51,7 @@ def elements_to_document(
     """Pack the elements of one file into one document.
 
     Args:
-        elements: Elements in reading order; ``page`` elements may stand anywhere.
+        elements: Elements in reading order; ``page`` elements may be anywhere.
         source: Path or URL of the file; the document id derives from it.
         metadata: Further metadata; wins over the keys set here.
         doc_id: Id of the document; by default derived from ``source``.
@@ -93,14 +93,14 @@ def packed(elements: Iterable[Element], doc_id: str) -> list[RelatedNodeInfo]:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a document says, as its text has it.
+    """Text, elements and metadata of a document, in agreement with each other.
 
     Attributes:
-        text: Its text.
         elements: The elements that agree with the text, in its order.
-        spans: Where each of them stands in the text; None for what the readable text leaves out, as furniture.
-        metadata: Its metadata. Where the text was changed, without a title that repeats what was taken out of it, and
-            without the ``content_hash`` of the file, which says something else: no page of it is to be shown for it.
+        spans: First character of each element in the text, and the one after its last; None for what the readable text
+            leaves out, such as furniture.
+        metadata: Metadata of the document. Where the text was edited, without a title that repeats what was taken out,
+            and without ``content_hash``: the pages of the file no longer show this text.
     """
 
     text: str
@@ -110,10 +110,7 @@ class Contents:
 
 
 def document_contents(document: Document) -> Contents:
-    """Return what a document says, as its text has it.
-
-    Returns:
-        Its elements; none where it was not made of any.
+    """Return the text of a document with the elements that agree with it.
 
     Raises:
         ParseError: The document holds elements of another schema.
@@ -132,7 +129,7 @@ def document_contents(document: Document) -> Contents:
     removed = RemovedWords(readable, text)
     revised = revised_elements(elements, parts, text, removed)
     if elements_to_text(element for element, _ in revised).split() != text.split():
-        # Whatever went wrong: a text alone cannot say what it does not say.
+        # Whatever went wrong: elements made of the text alone say nothing else.
         revised = list(written_elements(text, 0, len(text), None))
     said = {key for key in _READ_KEYS if key in document.metadata and removed.are_in([str(document.metadata[key])])}
     metadata = {key: value for key, value in document.metadata.items() if key not in {"content_hash", *said}}
@@ -165,12 +162,12 @@ def document_elements(document: Document) -> list[Element]:
     """Return the elements packed into a document, or an empty list when it has none.
 
     Where the document's text was changed after reading, the text wins: an element that still agrees with it stays as
-    it is; a changed one has the new words and keeps its page, but neither its box nor its picture; one that is gone
-    from the text is left out; what is new is an element of its own. What the text never showed (the page's own text
-    layer, headers, cells) goes where it says a word that was taken out.
+    it is; a changed one gets the new words and keeps its page, but neither box nor image; one that is gone from the
+    text is left out; new text becomes elements of its own. What the text never showed (the page's own text layer,
+    headers, cells) is left out where it repeats a word that was taken out.
 
-    The document itself still carries the elements as they were read, and so does a docstore that keeps it; crops in
-    the assets folder stay there too. To let go of them, pack what this returns into a new document with
+    The document itself still carries the elements as they were read, as does a docstore that keeps it; crops stay in
+    the assets folder. To remove them, pack the returned elements into a new document with
     :func:`elements_to_document`, and delete the files.
 
     Args:
@@ -199,12 +196,12 @@ def _packed_elements(document: Document) -> list[Element]:
 
 @dataclass(frozen=True)
 class Page:
-    """A stretch of a document's text that stands on one page.
+    """A stretch of a document's text on one page.
 
     Attributes:
         number: The page; None where the document has none.
         start: First character of the stretch in the document's text.
-        end: Behind its last character.
+        end: The character after its last.
     """
 
     number: int | None
@@ -215,18 +212,15 @@ class Page:
 def document_pages(contents: Contents) -> list[Page]:
     """Cut a document's text where the page changes.
 
-    Args:
-        contents: What the document says.
-
     Returns:
-        Stretches that together hold the whole text, in its order; one where the document has no pages.
+        Stretches that together make the whole text, in order; one where the document has no pages.
     """
     starts: list[tuple[int | None, int]] = [(None, 0)]
     for element, span in zip(contents.elements, contents.spans, strict=True):
         if span is None or element.page is None or element.page == starts[-1][0]:
             continue
         if starts[-1][0] is None:
-            # What stands before the first page that is known belongs to it.
+            # Text before the first known page belongs to it.
             starts[-1] = (element.page, starts[-1][1])
         else:
             starts.append((element.page, span[0]))
@@ -252,7 +246,7 @@ def page_documents(document: Document) -> list[Document]:
     """
     contents = document_contents(document)
     by_page = _by_page(contents.elements)
-    pages = {page: elements for page, elements in by_page.items() if any(map(_says_something, elements))}
+    pages = {page: elements for page, elements in by_page.items() if any(map(_has_content, elements))}
     if not pages:
         return [document]
     return [_page_document(document, contents, page, pages[page]) for page in sorted(pages)]
@@ -269,7 +263,7 @@ def _by_page(elements: Sequence[Element]) -> dict[int, list[Element]]:
     return pages
 
 
-def _says_something(element: Element) -> bool:
+def _has_content(element: Element) -> bool:
     return element.type != "page" or bool(element.text.strip() or element.asset)
 
 
@@ -306,7 +300,7 @@ def readable_parts(elements: Sequence[Element]) -> list[str]:
 
     Returns:
         What each element adds to the readable text: nothing for furniture, for a page that other elements cover, and
-        for a picture without words.
+        for an image without words.
     """
     covered = {element.page for element in elements if element.type not in {"page", "furniture"}}
     return [

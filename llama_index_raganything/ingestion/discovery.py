@@ -1,4 +1,4 @@
-"""What a run is to bring in: from paths to jobs, with everything that cannot be found in the report."""
+"""From paths to ingestion jobs; what cannot be found or read goes into the report."""
 
 from __future__ import annotations
 
@@ -57,11 +57,10 @@ class Job:
 
 
 def find_jobs(found: FoundSources, reader: RAGAnythingReader, report: IngestionReport) -> list[Job]:
-    """Return the jobs of what was found; what cannot be read goes into the report.
+    """Return the jobs of what was found.
 
     Args:
-        found: Where the caller's paths lead.
-        reader: Reads the sources.
+        found: What the caller's paths lead to.
         report: Gets failures, warnings and what was skipped.
 
     Raises:
@@ -91,11 +90,7 @@ def find_jobs(found: FoundSources, reader: RAGAnythingReader, report: IngestionR
 
 
 def not_found_message(path: str) -> str:
-    """Say that a path does not exist, and which name nearby was meant.
-
-    Args:
-        path: Absolute path.
-    """
+    """Return the message for a path that does not exist, with the nearest name in its folder."""
     place = Path(path)
     try:
         names = os.listdir(place.parent)
@@ -107,7 +102,7 @@ def not_found_message(path: str) -> str:
 
 
 def _unusable(found: FoundSources, reader: RAGAnythingReader) -> dict[str, str]:
-    """Return why sources that the caller named cannot be read, by their location."""
+    """Return why named sources cannot be read, by location."""
     reasons = {path: not_found_message(path) for path in found.missing}
     if not reader.allow_urls:
         for source in found.sources:
@@ -141,20 +136,19 @@ def find_moves(
     all_entries: Callable[[], Iterable[LedgerEntry]],
     machine: str | None = None,
 ) -> dict[str, LedgerEntry]:
-    """Tell which files were moved.
+    """Find documents whose file was moved or renamed.
 
-    Each document that is gone is the former self of one file at most, of one with the same name first. URLs, content
-    lists, bytes under a name and documents of other readers are none, since nobody can tell that they are gone.
+    Each document that is gone matches one new file at most, one of the same name first. URLs, content lists, bytes
+    and documents of other readers never match, since nobody knows whether they are gone.
 
     Args:
-        jobs: What is to be brought in.
-        known: Rows of these documents, by id.
-        all_entries: Returns all rows; asked only where a file has come that was not in before.
-        machine: Only documents whose paths are on this machine: those of another one are not gone. None for a
-            knowledge base that has one machine.
+        known: Ledger rows of the jobs, by document id.
+        all_entries: Returns all ledger rows; called only where there is a new file.
+        machine: Only documents whose paths are on this machine, as nobody knows whether those of another are gone;
+            None for a knowledge base of one machine.
 
     Returns:
-        The row of the old path, by the document id of the new one.
+        The ledger row of the old path, by the document id of the new one.
     """
     jobs = list(jobs)
     newcomers = _newcomers(jobs, known)
@@ -186,7 +180,7 @@ def find_moves(
 
 
 def _newcomers(jobs: Iterable[Job], known: Mapping[str, LedgerEntry]) -> dict[str, list[Job]]:
-    """Return the files whose content was not in under their path, by that content."""
+    """Return the files that are new or changed under their path, by content hash."""
     found: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         entry = known.get(job.doc_id)
@@ -202,14 +196,14 @@ def _same_name(job: Job, entry: LedgerEntry) -> bool:
 
 
 def _is_gone(entry: LedgerEntry) -> bool:
-    """Tell whether a document was read from a local file that is no longer there."""
+    """Return whether a document was read from a local file that is no longer there."""
     if entry.doc_id != document_id(entry.source) or not os.path.isabs(entry.source):
         return False
     try:
         os.stat(entry.source)
-        # A system that does not tell "A.md" from "a.md" finds the file after it was renamed from one to the other.
+        # A file system that ignores case finds the file after it was renamed from one to the other.
         return os.path.basename(entry.source) not in os.listdir(os.path.dirname(entry.source))
     except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, ValueError):
-        return False  # It may be there: nothing is known of a place that cannot be entered.
+        return False  # It may be there: nobody knows what is in a folder that cannot be read.

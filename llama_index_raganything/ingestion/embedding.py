@@ -11,7 +11,7 @@ from llama_index_raganything.errors import ErrorKind, PartialEmbeddingError, RAG
 
 
 def embedding_name(embed_model: BaseEmbedding) -> str:
-    """Return what tells the vectors of one model from those of another: the model's class and name."""
+    """Return class and name of a model, which identify its vectors."""
     return f"{embed_model.class_name()} {embed_model.model_name}"
 
 

@@ -1,4 +1,4 @@
-"""Bring documents into the store: one document is one commit, recorded in the ledger.
+"""The ingestion pipeline: one document is one commit, recorded in the ledger.
 
 A document's ledger row says ``writing`` before its first node is written and ``ready`` after its last.
 A crash leaves a row that is not ready; the next run removes that document's leftovers and does it again.
@@ -73,13 +73,12 @@ class SplitDocument:
 
 @dataclass(frozen=True)
 class _Run:
-    """One run: its report, and what the ledger said when it began.
+    """One run: its report, and the state of the ledger when it began.
 
     Attributes:
-        report: What the run did.
-        fingerprint: That of the pipeline.
-        known: Rows of the run's documents, by id.
-        moves: Rows of the paths at which files were before, by the ids of the documents that they are now.
+        fingerprint: The fingerprint of the pipeline.
+        known: Ledger rows of the run's documents, by id.
+        moves: Ledger rows of the old paths of moved files, by the new document id.
     """
 
     report: IngestionReport
@@ -88,7 +87,7 @@ class _Run:
     moves: dict[str, LedgerEntry]
 
     def is_in(self, job: Job) -> bool:
-        """Whether the document is in already, as this pipeline would make it."""
+        """Return whether the document is stored already, as this pipeline would make it."""
         entry = self.known.get(job.doc_id)
         if entry is None or not job.content_hash:
             return False
@@ -103,13 +102,13 @@ class Ingestion:
     Args:
         reader: Turns files into documents, within its ``parse_timeout_s``.
         node_parser: Turns documents into nodes. Any of LlamaIndex will do: their chunks get pages, boxes and sections,
-            and pictures become nodes beside them; see :class:`~llama_index_raganything.node_parser.PlacedSplitter`.
+            and images become nodes beside them; see :class:`~llama_index_raganything.node_parser.PlacedSplitter`.
         node_store: Where nodes go.
         ledger: Where the state of every document is kept.
         transformations: Run on the nodes of each document between splitting and embedding.
-        layers: What is kept beside the nodes and in step with them: the graph, tables, visual vectors.
-        folder_rules: What is read of folders; all that is not hidden by default. The database of ``node_store`` and
-            the working folder of ``reader`` never are.
+        layers: What is kept beside the nodes: the graph, tables, vectors of images.
+        folder_rules: What is read of folders; by default everything that is not hidden. The database of ``node_store``
+            and the working folder of ``reader`` are never read.
 
     Raises:
         ConfigurationError: The reader splits documents by page; here a file is one document.
@@ -161,7 +160,7 @@ class Ingestion:
         show_progress: bool = False,
         num_workers: int = 1,
     ) -> IngestionReport:
-        """Bring in files and folders; skip what is unchanged, replace what changed, follow what was renamed.
+        """Add files and folders; skip what is unchanged, replace what changed, follow what was renamed.
 
         Args:
             paths: Files, folders (recursively), pairs of a name and bytes, content lists, or URLs where the reader
@@ -172,10 +171,10 @@ class Ingestion:
             num_workers: Processes that parse; more than one needs an importable ``__main__``.
 
         Returns:
-            What was done. One bad file never stops the others, nor does a path that does not exist.
+            What was done. Neither a bad file nor a path that does not exist stops the others.
 
         Raises:
-            SourceError: A path does not exist, and there was nothing else to bring in.
+            SourceError: A path does not exist, and there is nothing else to add.
             ConfigurationError: ``num_workers`` is below 1, the reader's parser has a name that is not known, or its
                 ``working_dir`` cannot be written.
             MissingDependencyError: The parser that the reader names is not installed.
@@ -190,7 +189,7 @@ class Ingestion:
         return report.finish(strict=strict)
 
     def _check(self, num_workers: int) -> None:
-        """Raise for what would fail once for every file, before anything is written."""
+        """Raise before anything is written, where every file would fail for the same reason."""
         if num_workers < 1:
             message = f"num_workers must be 1 or more, not {num_workers}."
             raise ConfigurationError(message)
@@ -198,7 +197,7 @@ class Ingestion:
         self.reader.check_parser()
 
     def _rules(self, exclude: Patterns) -> FolderRules:
-        """Return what is read of folders, which is never the run's own data."""
+        """Return the rules for folders, which exclude the knowledge base's own data."""
         own = {str(self.reader.assets.root.absolute()), os.path.abspath(self.reader.parse_cache_root)}
         if Address.parse(self.node_store.uri).is_local:
             own.add(self.node_store.uri)
@@ -208,7 +207,7 @@ class Ingestion:
     def add_documents(
         self, documents: Iterable[Document], *, strict: bool = False, show_progress: bool = False
     ) -> IngestionReport:
-        """Bring in documents that are loaded already, made by any reader.
+        """Add documents that are loaded already, made by any reader.
 
         Args:
             documents: The documents; their ids decide what replaces what.
@@ -340,7 +339,7 @@ class Ingestion:
         )
 
     def _begun(self, jobs: list[Job], report: IngestionReport) -> _Run:
-        """Look up what is known of the documents of a run, and remove what a crash left of others."""
+        """Look up the documents of a run in the ledger, and remove what a crash left of others."""
         known = self.ledger.get_many([job.doc_id for job in jobs])
         ids = {job.doc_id for job in jobs}
         unfinished = [entry for entry in self.ledger.list(state=UNFINISHED) if entry.doc_id not in ids]
@@ -352,12 +351,12 @@ class Ingestion:
 
     @dispatcher.span
     def _commit(self, job: Job, split: SplitDocument | Failure, run: _Run) -> Failure | None:
-        """Bring in one document; return why it failed, if it did."""
+        """Add one document; return why it failed, if it did."""
         dispatcher.event(DocumentIngestionStartEvent(source=job.source, doc_id=job.doc_id))
         before = sum(run.report.nodes.values())
         failure = None
         try:
-            failure = split if isinstance(split, Failure) else self._bring_in(job, split, run)
+            failure = split if isinstance(split, Failure) else self._store(job, split, run)
             if failure is not None:
                 self._record_failure(job, failure.reason, run)
         finally:
@@ -366,7 +365,7 @@ class Ingestion:
             dispatcher.event(DocumentIngestionEndEvent(source=job.source, doc_id=job.doc_id, nodes=nodes, error=error))
         return failure
 
-    def _bring_in(self, job: Job, split: SplitDocument, run: _Run) -> Failure | None:
+    def _store(self, job: Job, split: SplitDocument, run: _Run) -> Failure | None:
         report, known = run.report, run.known.get(job.doc_id)
         report.seconds["parse"] += split.parse_seconds
         report.seconds["split"] += split.split_seconds
@@ -429,7 +428,7 @@ class Ingestion:
         report.pages += len(pages)
 
     def _enriched(self, job: Job, nodes: Sequence[BaseNode], report: IngestionReport) -> tuple[list[BaseNode], bool]:
-        """Run the transformations and tell whether all models answered; what could not be done becomes a warning."""
+        """Run the transformations; return the nodes and whether all models answered. Failures become warnings."""
         unanswered = 0
         with report.stage("enrich"):
             for transformation in self.transformations:
@@ -473,7 +472,7 @@ def _read_and_split(reader: RAGAnythingReader, node_parser: NodeParser, job: Job
     nodes = node_parser.get_nodes_from_documents([document])
     return SplitDocument(
         nodes=nodes,
-        # Not of its metadata: what was taken out of its text is not to stand in the ledger either.
+        # Not the metadata's: what was taken out of the text must not be in the ledger either.
         title=str(document_contents(document).metadata.get("title", "")),
         file_name=str(document.metadata.get("file_name", "")),
         content_hash=str(document.metadata.get("content_hash", "")),
@@ -500,7 +499,7 @@ def refuse_pages(split: str) -> None:
 
 
 def _with_images(node_parser: NodeParser, reader: RAGAnythingReader) -> NodeParser:
-    """Return a node parser whose nodes have images and places: one that knows nothing of places is wrapped."""
+    """Return a node parser whose nodes have images, pages and boxes; wrap one that knows nothing of them."""
     folder = str(reader.assets.root)
     if not isinstance(node_parser, RAGAnythingNodeParser | PlacedSplitter):
         return PlacedSplitter(node_parser, asset_root=folder)
@@ -508,7 +507,7 @@ def _with_images(node_parser: NodeParser, reader: RAGAnythingReader) -> NodePars
 
 
 def _check_writable(working_dir: str) -> None:
-    """Raise unless the folder, or the nearest one above it that exists, may be written; makes nothing."""
+    """Raise unless the folder, or the nearest existing one above it, can be written; make nothing."""
     folder = Path(os.path.abspath(working_dir))
     # os.path.exists() instead of Path.exists(), which raises below a folder that may not be entered.
     nearest = next((place for place in (folder, *folder.parents) if os.path.exists(place)), folder)

@@ -1,4 +1,4 @@
-"""Take documents out of every store of a knowledge base, with their files."""
+"""Delete documents from every store of a knowledge base, with their files."""
 
 from __future__ import annotations
 
@@ -22,23 +22,21 @@ from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 logger = logging.getLogger(__name__)
 
 UNFINISHED: Final = ("writing", "deleting")
-"""States of documents that a run is at work on, or has left."""
+"""States of documents that a run is writing or deleting, or that a crash has left."""
 
 _STALE_AFTER_MS = 60 * 60 * 1000
-"""Age after which another process's unfinished row on a shared server counts as left by a crash."""
+"""Age at which an unfinished row of another process on a shared server counts as left by a crash."""
 
 _SHOWN = 20
 """Documents of one file name that an error lists."""
 
 
 class Removal:
-    """Deletes documents, what their earlier versions left, and what a crash left.
+    """Deletes documents, leftovers of their earlier versions, and leftovers of a crash.
 
     Args:
-        node_store: Where nodes are.
-        ledger: Where the state of every document is kept.
-        layers: What is kept beside the nodes; the list is the pipeline's own.
-        reader: Knows the assets and the cached parses.
+        layers: The pipeline's own list, which may change.
+        reader: Gives access to assets and cached parses.
     """
 
     def __init__(
@@ -68,7 +66,7 @@ class Removal:
         return entry.updated_at < limit
 
     def entry_named(self, document: str) -> LedgerEntry | None:
-        """Return the row of the document that a name stands for, None where it stands for none.
+        """Return the ledger row of a document, or None where there is none of that name.
 
         Args:
             document: Id, path, URL, or file name.
@@ -98,40 +96,36 @@ class Removal:
         return self.node_store.get_nodes(filters=of_documents(doc_id))
 
     def delete_stale(self, entry: LedgerEntry, before: Sequence[BaseNode], content_hash: str, keep: set[str]) -> None:
-        """Delete what a document's earlier version left: nodes, assets, and the cached parse of other content.
+        """Delete the nodes and assets that only an earlier version has, and the cached parse of other content.
 
         Args:
-            entry: The earlier version's row.
-            before: The earlier version's nodes.
+            entry: The ledger row of the earlier version.
+            before: Nodes of the earlier version.
             content_hash: Hash of the new version.
-            keep: Ids of the nodes that the new version has too.
+            keep: Ids of the nodes of the new version.
         """
         gone = [node for node in before if node.node_id not in keep]
         self.node_store.delete_nodes([node.node_id for node in gone])
         for layer in self.layers:
             layer.delete_nodes(entry.doc_id, [node.node_id for node in gone])
-        # A node keeps its id when only its picture changed, so those that stay may have left an asset too.
+        # A node keeps its id when only its image changed, so nodes that stay may have left an asset too.
         self._discard_assets(before)
         if entry.content_hash != content_hash:
             self._forget(entry.content_hash, self._hashes())
 
     def delete_entries(self, entries: Sequence[LedgerEntry]) -> None:
-        """Delete documents with every trace.
-
-        Args:
-            entries: Their rows.
-        """
+        """Delete documents with every trace."""
         hashes = self._hashes() if entries else Counter()
         for entry in entries:
             hashes[entry.content_hash] -= 1
             self._delete_entry(entry, hashes)
 
     def delete_moved(self, entry: LedgerEntry) -> None:
-        """Delete a document whose content is in under another source, which needs its assets and cached parse."""
+        """Delete a document whose content is stored under another path, which needs its assets and cached parse."""
         self._delete_entry(entry)
 
     def delete_nodes(self, doc_id: str) -> None:
-        """Delete the nodes of a document, and what stands beside them."""
+        """Delete the nodes of a document, and what the layers keep of them."""
         self.node_store.delete(doc_id)
         for layer in self.layers:
             layer.delete_document(doc_id)
@@ -155,7 +149,7 @@ class Removal:
             self.reader.forget(content_hash)
 
     def _discard_assets(self, nodes: Sequence[BaseNode]) -> None:
-        """Delete the assets of deleted nodes, but for those that other nodes show too."""
+        """Delete the assets of deleted nodes that no other node has."""
         for asset in {str(node.metadata["asset"]) for node in nodes if node.metadata.get("asset")}:
             if not self.node_store.count(equal_to("asset", asset)):
                 self.reader.assets.discard(asset)

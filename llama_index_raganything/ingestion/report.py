@@ -16,7 +16,7 @@ from llama_index_raganything.errors import IngestionError
 from llama_index_raganything.readers.sources.folders import SkippedFiles
 
 NOT_TRIED: Final = "Not tried, because the run ended early."
-"""Reason of documents that a run did not come to."""
+"""Reason given for documents that a run did not reach."""
 
 
 @strict_arguments
@@ -27,20 +27,19 @@ class IngestionReport:
     Attributes:
         added: Sources that were new.
         updated: Sources whose content or pipeline had changed.
-        unchanged: Sources that were ready already.
-        moved: Pairs of old and new source of files that were renamed or moved: the old one is gone, and the same
-            content came in at the new one.
+        unchanged: Sources that were stored already.
+        moved: Pairs of old and new path of files that were renamed or moved.
         deleted: Sources that were removed.
         failures: Pairs of source and reason.
-        not_found: Paths that the caller named and that do not exist; they are among the failures too.
+        not_found: Named paths that do not exist; they are among the failures too.
         skipped: What was found in folders and not read: hidden, temporary and system files, excluded ones, and the
             index's own data. By reason, with the first names of each.
-        warnings: Pairs of source and what is missing: of a document that is in, such as triples of one node, or all
-            documents of a folder that holds none.
+        warnings: Pairs of source and what is missing: a part of a stored document, such as the triples of one node, or
+            any file in an empty folder.
         nodes: Number of nodes written, by content type.
         pages: Number of pages written, where formats have pages.
-        ended_early: Why the run ended before all documents were tried; empty when it did not. Those that were not are
-            among the failures, with the reason :data:`NOT_TRIED`.
+        ended_early: Why the run ended before all documents were tried; empty when it did not. The others are among the
+            failures, with the reason :data:`NOT_TRIED`.
         seconds: Seconds spent, by stage (``hash parse split enrich graph embed write``) and in ``total``.
     """
 
@@ -60,7 +59,7 @@ class IngestionReport:
 
     @property
     def succeeded(self) -> int:
-        """Number of documents that were asked for and are in."""
+        """Number of documents that are stored now."""
         return len(self.added) + len(self.updated) + len(self.unchanged) + len(self.moved)
 
     def to_dict(self) -> dict[str, Any]:
@@ -142,10 +141,10 @@ class IngestionReport:
 
 
 class IngestionStartEvent(BaseEvent):
-    """A run begins: what it was given is known, and nothing is parsed yet.
+    """A run begins; nothing is parsed yet.
 
     Attributes:
-        documents: How many documents it was given.
+        documents: Number of documents.
     """
 
     documents: int
@@ -162,8 +161,8 @@ class IngestionEndEvent(BaseEvent):
     Attributes:
         added: How many documents were new.
         updated: How many had changed.
-        unchanged: How many were in already.
-        moved: How many were found under another path.
+        unchanged: How many were stored already.
+        moved: How many were moved or renamed.
         failed: How many failed.
         nodes: How many nodes were written.
         ended_early: Why the run ended before all documents were tried; empty when it did not.
@@ -201,7 +200,7 @@ class DocumentIngestionStartEvent(BaseEvent):
 
 
 class DocumentIngestionEndEvent(BaseEvent):
-    """A document is in, or failed.
+    """A document was stored, or failed.
 
     Attributes:
         source: Path, URL or other name of the document.

@@ -1,4 +1,4 @@
-"""From elements to chunks: which text stands where, before LlamaIndex comes in. Pure functions of data."""
+"""From elements to chunks, before LlamaIndex comes in. Pure functions of data."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Chunker:
     """Turns the elements of one document into chunks, in reading order.
 
     Args:
-        elements: Elements of one document; the ``page`` element of a page may stand anywhere.
+        elements: Elements of one document; the ``page`` element of a page may be anywhere.
         options: How to chunk.
     """
 
@@ -179,7 +179,7 @@ class Chunker:
     def _emit_atomic(self, element: Element) -> None:
         mentions = self._mentions.get(element.label, []) if element.label else []
         if not mentions and element.type == "equation":
-            # A formula says little without the words that introduce it.
+            # An equation says little without the words that introduce it.
             mentions = sentences_of(self._last_text)[-1:]
         heads = [heading.text.strip() for heading in self._take_headings()] if not self._run.elements else []
         section = str(self._path)
@@ -207,7 +207,7 @@ class Chunker:
                 )
 
     def _own_id(self, element: Element) -> str:
-        """Tell an element from an earlier one just like it, whose parts would be taken for parts of this one."""
+        """Return an id that differs from that of an identical earlier element, so that their parts are not mixed."""
         fingerprint = element.fingerprint()
         self._seen[fingerprint] += 1
         number = self._seen[fingerprint]
@@ -245,7 +245,7 @@ def page_chunks(elements: Sequence[Element]) -> list[Chunk]:
     """Make the chunks of whole pages.
 
     Returns:
-        One chunk per page that has text or a picture, several where it is over the byte limit. A page without
+        One chunk per page that has text or an image, several where it is over the byte limit. A page without
         a ``page`` element, as in a content list of MinerU, gets the joined text of its elements.
     """
     chunks: list[Chunk] = []
@@ -272,7 +272,7 @@ def _page_chunk(page: int, elements: Sequence[Element]) -> Iterator[Chunk]:
     element_id = _element_id(own) if own else content_id(text)[:16]
     pieces = page_pieces(text)
     if asset and not pieces:
-        # A page of which only the picture is known can still be found by what it shows.
+        # A page of which only the image is known can still be found by what it shows.
         pieces = [f"Page {label or page}"]
     for piece in pieces:
         yield Chunk("page", piece, page=page, page_label=label, element_id=element_id, asset=asset)
@@ -302,7 +302,7 @@ def union_of(boxes: Iterable[Box | None]) -> Box | None:
     """Return the smallest box around some boxes, or None when there is none.
 
     Args:
-        boxes: Boxes on one page; None stands for an unknown box.
+        boxes: Boxes on one page; None for an unknown one.
     """
     known = [box for box in boxes if box is not None]
     if not known:
@@ -323,7 +323,7 @@ def _is_running_text(element: Element) -> bool:
 
 
 def _starts_anew(last: Element, element: Element) -> bool:
-    """Tell whether an element must not share a chunk with the one before: another page or column."""
+    """Return whether an element is in another page or column than the one before."""
     if last.page != element.page:
         return True
     if last.bbox is None or element.bbox is None:
@@ -377,11 +377,11 @@ def page_pieces(text: str) -> list[str]:
 
 
 def places_of(texts: Sequence[str], pieces: Sequence[str]) -> list[int | None]:
-    """Find the piece of a page that each of its elements stands on.
+    """Find the piece of a page that holds each of its elements.
 
     Returns:
-        Per element the place of the piece that has most of its words, those that few elements share counting most;
-        None where no piece has half of them. The page of a sheet is cut somewhere, and rows below are on none.
+        Index of the piece that has most of each element's words, rare ones counting more; None where no piece has half
+        of them, as for rows below the point where the page of a sheet is cut.
     """
     if len(pieces) == 1:
         return [0] * len(texts)

@@ -55,14 +55,14 @@ def _keep_callable(value: Any) -> Any:
 class RAGAnythingNodeParser(NodeParser):
     """Turn documents of ``RAGAnythingReader`` into nodes, and split all others like ``SentenceSplitter``.
 
-    Text is chunked inside its section and page; tables, figures, equations, code and media are nodes of
-    their own, with caption, footnote and the sentences that cite them; each page is a node too and the
+    Text is chunked inside its section and page; tables, images, equations, code and media are nodes of
+    their own, with caption, footnote and the sentences that mention them; each page is a node too and the
     PARENT of the nodes on it. Node ids come from content and position: the same document gives the
     same ids in every run.
 
     Where a document's text was changed after reading, the text wins, see
-    :func:`~llama_index_raganything.documents.document_elements`: no node says what was taken out of it or shows a
-    picture of it. Files in ``asset_root`` remain, and so do the document's own file name, source and metadata of yours.
+    :func:`~llama_index_raganything.documents.document_elements`: no node repeats what was taken out of it or
+    shows an image of it. Files in ``asset_root`` remain, and so do file name, source and metadata of your own.
 
     Args:
         chunk_overlap: Tokens that two pieces of one long paragraph share.
@@ -195,7 +195,7 @@ class RAGAnythingNodeParser(NodeParser):
         ids: list[str] = []
         for chunk in chunks:
             base = content_id(document.node_id, chunk.content_type, chunk.page, chunk.bbox, chunk.text)
-            # The same words at the same place, or without a place, are told apart by their order.
+            # The same words at the same place, or without a place, differ by their order.
             ids.append(base if seen[base] == 0 else content_id(base, seen[base]))
             seen[base] += 1
         return ids
@@ -231,7 +231,7 @@ class RAGAnythingNodeParser(NodeParser):
             return None
 
     def _relate(self, nodes: Sequence[TextNode], chunks: Sequence[Chunk]) -> None:
-        """Chain pages with pages and elements with elements, and hang elements on their page."""
+        """Link pages with pages and elements with elements, and make elements children of their page."""
         for is_page in (True, False):
             chain = [
                 node for node, chunk in zip(nodes, chunks, strict=True) if (chunk.content_type == "page") is is_page
@@ -248,7 +248,7 @@ class RAGAnythingNodeParser(NodeParser):
                 for node, chunk in zip(nodes, chunks, strict=True)
                 if chunk.content_type != "page" and chunk.page == number
             ]
-            _hang(elements, pieces)
+            _attach(elements, pieces)
 
     def _count(self, text: str) -> int:
         return len((self.tokenizer or simple_tokens)(text))
@@ -304,13 +304,13 @@ def _related(node: TextNode) -> RelatedNodeInfo:
     return RelatedNodeInfo(node_id=node.node_id, node_type=kind)
 
 
-def _hang(elements: Sequence[TextNode], pieces: Sequence[TextNode]) -> None:
-    """Hang elements on their page, each on the piece of it that has its words."""
+def _attach(elements: Sequence[TextNode], pieces: Sequence[TextNode]) -> None:
+    """Make elements children of their page, each of the piece that has its words."""
     children: list[list[RelatedNodeInfo]] = [[] for _ in pieces]
     places = places_of([node.text for node in elements], [piece.text for piece in pieces])
     for node, place in zip(elements, places, strict=True):
         if place is None and isinstance(node, ImageNode):
-            # What is said of a picture need not be in the text of its page.
+            # The text of an image node need not be in the text of its page.
             place = 0  # noqa: PLW2901
         if place is not None:
             node.relationships[NodeRelationship.PARENT] = _related(pieces[place])

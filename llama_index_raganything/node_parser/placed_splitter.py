@@ -42,7 +42,7 @@ from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser, jo
 from llama_index_raganything.nodes import NodeView
 
 _TELLING: Final = 20
-"""Characters, blanks aside, from which a line tells where it comes from when its chunk as a whole does not."""
+"""Minimum characters, blanks aside, of a line that is searched alone where its whole chunk is not found."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Stretch:
 
 @strict_arguments
 class PlacedSplitter(NodeParser):
-    """Split documents with any LlamaIndex splitter and say where each chunk stands.
+    """Split documents with any LlamaIndex splitter, and give each chunk its page, box and section.
 
     Chunks of documents of ``RAGAnythingReader`` get what they overlap in the document's text: ``page``,
     ``page_label``, ``bbox`` (around all that is in them, in thousandths of the page), ``section``, and ``element_id``,
@@ -70,7 +70,7 @@ class PlacedSplitter(NodeParser):
         splitter: A node parser or other transformation that makes chunks of documents.
         by_page: Give the splitter one page at a time, so that no chunk, and no window of sentences, reaches over the
             end of a page and each has its page. False gives it whole documents.
-        asset_root: Folder of the crops that pictures refer to. With it each picture becomes an ``ImageNode`` beside the
+        asset_root: Folder of the crops of images. With it each image becomes an ``ImageNode`` beside the
             chunks, as ``RAGAnythingNodeParser`` makes it; without it there are chunks only.
 
     Raises:
@@ -80,7 +80,7 @@ class PlacedSplitter(NodeParser):
     splitter: SerializeAsAny[TransformComponent] = Field(description="Makes chunks of documents.")
     splitter_class: str = Field(description="Name of the splitter's class; some have no class_name of their own.")
     by_page: bool = Field(default=True, description="Give the splitter one page at a time.")
-    asset_root: str | None = Field(default=None, description="Folder of crops; with it pictures are nodes too.")
+    asset_root: str | None = Field(default=None, description="Folder of crops; with it images are nodes too.")
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class PlacedSplitter(NodeParser):
         nodes: list[BaseNode],
         parent_doc_map: dict[str, Document],  # noqa: ARG002  # core's signature
     ) -> list[BaseNode]:
-        # The splitter has done it: core's version would chain pictures with chunks and lose ends of hierarchies.
+        # The splitter has done it: core's version would link images with chunks and lose ends of hierarchies.
         return nodes
 
     def _stretches(self, document: Document, contents: Contents) -> Iterator[_Stretch]:
@@ -209,9 +209,9 @@ class PlacedSplitter(NodeParser):
         if getattr(self.splitter, "include_prev_next_rel", False):
             for before, after in pairwise([made for made in chunks if made]):
                 _chain(before[-1], after[0])
-        return [chunk for made in chunks for chunk in made] + self._pictures(document)
+        return [chunk for made in chunks for chunk in made] + self._images(document)
 
-    def _pictures(self, document: BaseNode) -> list[BaseNode]:
+    def _images(self, document: BaseNode) -> list[BaseNode]:
         if self.asset_root is None:
             return []
         parser = RAGAnythingNodeParser(asset_root=self.asset_root, page_nodes=False, include_prev_next_rel=False)
@@ -226,7 +226,7 @@ def _source_of(document: BaseNode, contents: Contents) -> RelatedNodeInfo:
 
 
 def _place(stretch: _Stretch, chunks: Sequence[BaseNode], places: Places) -> None:
-    """Put places on the chunks of a stretch, and count their characters from the beginning of the whole document."""
+    """Give the chunks of a stretch page, box and section, and character positions in the whole document."""
     finder = TextFinder(stretch.document.text)
     found: dict[str, tuple[int, int]] = {}
     position = 0
@@ -302,11 +302,7 @@ class TextFinder:
         self._positions: list[int] = []
 
     def is_at(self, chunk: str, start: int) -> bool:
-        """Tell whether a chunk stands at a place.
-
-        Args:
-            start: Its first character.
-        """
+        """Return whether a chunk is at a position."""
         return start >= 0 and bool(chunk) and self._text.startswith(chunk, start)
 
     def find(self, chunk: str, start: int) -> tuple[int, int] | None:
@@ -316,7 +312,7 @@ class TextFinder:
             start: Where to begin.
 
         Returns:
-            Its first character and behind its last one, or None.
+            Its first character and the one after its last, or None.
         """
         chunk = chunk.strip()
         if not chunk:
@@ -331,13 +327,13 @@ class TextFinder:
         return None
 
     def find_lines(self, chunk: str) -> list[tuple[int, int]]:
-        """Find the lines of a chunk that stand in the text exactly once.
+        """Find the lines of a chunk that are in the text exactly once.
 
         Args:
             chunk: Text of a chunk that is no stretch of the text, such as one with a summary in it.
 
         Returns:
-            Where they stand.
+            First characters of the lines, and those after their last.
         """
         spans = []
         for line in chunk.split("\n"):
@@ -372,11 +368,7 @@ class _Passage:
 
 
 class Places:
-    """Knows what stands where in a document.
-
-    Args:
-        contents: What the document says.
-    """
+    """Pages, boxes and sections of the stretches of a document's text."""
 
     def __init__(self, contents: Contents) -> None:
         self._labels = page_labels(contents.elements)
@@ -391,10 +383,10 @@ class Places:
         self._ends = [passage.end for passage in self._passages]
 
     def metadata(self, spans: Sequence[tuple[int, int]]) -> dict[str, Any]:
-        """Return what is known of stretches of the text, where it is the same for all that they overlap.
+        """Return metadata of stretches of the text, where it is the same for everything that they overlap.
 
         Args:
-            spans: First characters, and behind the last ones.
+            spans: First characters, and those after the last.
 
         Returns:
             ``page``, ``page_label``, ``bbox`` (around all elements), ``section`` (that holds them all); ``element_id``

@@ -98,7 +98,7 @@ def pack_lines(lines: Iterable[str], head: str, budget: int, count: Callable[[st
         count: Counts the tokens of a text.
 
     Yields:
-        Texts; a single line over the budget stands alone.
+        Texts; a single line over the budget is a text of its own.
     """
     head_size = count(head) if head else 0
     # A header wider than the budget must not cost one part per row.

@@ -1,7 +1,7 @@
 """A cache of parsed files, keyed by content and by everything that changes the result.
 
 The key does not hold the path, so a moved or renamed file is a hit. RAG-Anything's own cache
-keys on path and time and forgets most options (HKUDS/RAG-Anything PR #325).
+is keyed by path and time and ignores most options (HKUDS/RAG-Anything PR #325).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def file_hash(path: Path) -> str:
         SourceError: The file cannot be read, or is none.
     """
     if os.path.exists(path) and not os.path.isfile(path):
-        # A pipe, socket or device: opening it may wait, and reading it go on, for ever.
+        # A pipe, socket or device: opening or reading it may block for ever.
         message = f"{str(path)!r} is not a regular file; give the path of an existing file."
         raise SourceError(message)
     digest = hashlib.sha256()
@@ -128,7 +128,7 @@ class ParseCache:
         shutil.rmtree(self.folder(content_hash), ignore_errors=True)
 
     def folder(self, content_hash: str) -> Path:
-        """Return the folder of everything that is kept of one content.
+        """Return the folder of all parses of one content.
 
         Args:
             content_hash: SHA-256 of the file, in hex.

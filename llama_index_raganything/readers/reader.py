@@ -99,11 +99,11 @@ _EXECUTOR: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raganyt
 class RAGAnythingReader(BasePydanticReader):
     """Read files of nearly any kind into one ``Document`` each, or one per page.
 
-    The document's text is readable Markdown; its typed elements (headings, tables, figures, equations,
+    The document's text is readable Markdown; its typed elements (headings, tables, images, equations,
     pages with boxes) travel inside and come out with
     :func:`~llama_index_raganything.documents.document_elements` or the ``RAGAnythingNodeParser``.
 
-    A blank image or PDF gives a document without words and a warning, since its pages exist and can be
+    A blank image or PDF gives a document without text and a warning, since its pages exist and can be
     cited; a text or office file without any content is an error.
 
     Attributes:
@@ -112,11 +112,10 @@ class RAGAnythingReader(BasePydanticReader):
         profile: ``"standard"`` or ``"fast"`` (text layer and pages only).
         ocr: ``"auto"`` recognises pages without usable text, ``"off"`` none, ``"always"`` all.
         image_ocr: Recognise the characters inside images of PDF pages too.
-        page_images: Store an image of each PDF page (and of each page of a TIFF), so that the nodes of pages are
-            pictures too and can be searched by what they show.
+        page_images: Store an image of each page of a PDF or TIFF, so that pages can be searched by what they show.
         max_page_pixels: Pixels of such an image; larger pages are scaled down.
         crop_dpi: Resolution of crops and page images, in dots per inch.
-        photo_location: Read where photos were taken, too; when and with what camera is always read.
+        photo_location: Read where photos were taken; date and camera are always read.
         lang: Language hint for parsers that take one ("en", "ch").
         page_range: Pages to read, 1-based and inclusive ("1-5,8"); all when None.
         split: ``"document"`` gives one document per file. ``"page"`` gives one per page, slide or sheet, as
@@ -168,7 +167,7 @@ class RAGAnythingReader(BasePydanticReader):
     @field_validator("parser", mode="after")
     @classmethod
     def _lower_name(cls, value: str) -> str:
-        # RAG-Anything's registry does not tell "MinerU" from "mineru" either.
+        # RAG-Anything's registry ignores case too.
         return value.strip().lower() or "auto"
 
     @classmethod
@@ -178,7 +177,7 @@ class RAGAnythingReader(BasePydanticReader):
 
     @property
     def failures(self) -> list[tuple[str, Exception]]:
-        """Sources of the last call that failed, with their errors."""
+        """Sources that failed in the last call, with their errors."""
         return list(self._failures)
 
     @property
@@ -194,7 +193,7 @@ class RAGAnythingReader(BasePydanticReader):
 
     def _parser_arguments(self) -> dict[str, Any]:
         if self.parser == "mineru" and self.parse_timeout_s is not None:
-            # MinerU 3 runs as a subprocess, which RAG-Anything ends when the time is over.
+            # MinerU 3 runs as a subprocess, which RAG-Anything stops at the limit.
             return {"timeout": math.ceil(self.parse_timeout_s)} | self.parser_kwargs
         return dict(self.parser_kwargs)
 
@@ -218,11 +217,7 @@ class RAGAnythingReader(BasePydanticReader):
             parser_for("pdf", self.parser)
 
     def lacks_parser(self, error: Exception | None) -> bool:
-        """Tell whether an error says that the named parser is missing, which every other file would meet too.
-
-        Args:
-            error: An error of reading a file.
-        """
+        """Return whether an error means that the named parser is missing, so that every other file would fail too."""
         return isinstance(error, MissingDependencyError) and self.parser not in EMBEDDED
 
     def forget(self, content_hash: str) -> None:
@@ -331,7 +326,7 @@ class RAGAnythingReader(BasePydanticReader):
             for outcome in outcomes:
                 read = _document_or_error(outcome)
                 if outcome.in_worker:
-                    # Workers have dispatchers of their own, so the events are told again in this process.
+                    # Workers have dispatchers of their own, so the events are repeated in this process.
                     dispatcher.event(ParseStartEvent(source=outcome.item.location, parser=self.parser))
                     dispatcher.event(_end_event(outcome.item, read))
                 if isinstance(read, Document):
@@ -344,7 +339,7 @@ class RAGAnythingReader(BasePydanticReader):
             logger.warning("Not read: %s: %s: %s", location, type(error).__name__, error)
 
     def _read_source(self, source: Source, extra_info: dict[str, Any]) -> Document:
-        """Read one source in this process, without the time limit and the split by pages; ingestion calls it too."""
+        """Read one source in this process, without time limit and split by pages; ingestion calls it too."""
         dispatcher.event(ParseStartEvent(source=source.location, parser=self.parser))
         parsed: ParsedFile | None
         try:
@@ -418,7 +413,7 @@ class _File:
 
 
 def _with_pages(parsed: ParsedFile) -> ParsedFile:
-    """Give the pages of a content list a whole text each; page 1 alone is what unpaged formats say."""
+    """Add the whole text of each page of a content list; page 1 alone means a format without pages."""
     if len({element.page for element in parsed.elements} - {None}) > 1:
         from llama_index_raganything.readers.common.base import add_pages
 
@@ -444,7 +439,7 @@ def _to_document(source: Source, file: _File, parsed: ParsedFile, extra_info: di
 
 
 def _dates(source: Source) -> dict[str, str]:
-    """Return when a local file was made and last changed, as ``SimpleDirectoryReader`` says it."""
+    """Return the dates of a local file in the form of ``SimpleDirectoryReader``."""
     if source.kind != "file":
         return {}
     try:

@@ -1,4 +1,4 @@
-"""What is read of folders: not what is hidden, nobody's document, excluded, or the database of an index itself."""
+"""Which files of a folder are read: not hidden, system, temporary or excluded ones, nor the data of an index."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from llama_index_raganything.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class ExcludePatterns:
-    """Tells which paths in a folder are left out.
+    """Which paths in a folder are left out.
 
-    A pattern without a slash (``*.bak``, ``drafts``) fits a name at any depth; one with a slash at its beginning or
-    middle (``drafts/*.md``, ``/notes.md``) fits a path from the folder on; one that ends in a slash fits folders only.
-    ``*`` and ``?`` stop at slashes, ``**`` does not; ``[a-z]`` and ``[!a-z]`` are sets. ``!`` takes back what an
-    earlier pattern left out, but nothing below a folder that is left out.
+    A pattern without a slash (``*.bak``, ``drafts``) matches a name at any depth; one with a slash at its beginning or
+    middle (``drafts/*.md``, ``/notes.md``) matches a path below the folder; one that ends in a slash matches only
+    folders. ``*`` and ``?`` stop at slashes, ``**`` does not; ``[a-z]`` and ``[!a-z]`` are sets. ``!`` takes back what an
+    earlier pattern left out, except below a folder that is left out.
 
     >>> patterns = ExcludePatterns.of(["drafts/**", "*.bak", "!keep.bak"])
     >>> [patterns.match(path, is_folder=False) for path in ("drafts/a.md", "x/old.bak", "keep.bak", "a.md")]
     [True, True, False, False]
 
     Attributes:
-        patterns: The patterns; the last one that fits decides.
+        patterns: The patterns; the last one that matches decides.
     """
 
     patterns: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class ExcludePatterns:
         return cls(given)
 
     def match(self, path: str, *, is_folder: bool) -> bool:
-        """Tell whether a path is left out.
+        """Return whether a path is left out.
 
         Args:
             path: Path from the folder on, with ``/`` between its parts.
@@ -127,18 +127,18 @@ _SYSTEM: Final = frozenset(
 _TEMPORARY_ENDS: Final = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".swp", ".swo", "~")
 _TEMPORARY_STARTS: Final = ("~$", "~wrl", ".~lock.")
 _WORKING_FOLDERS: Final = frozenset({"assets", "parse_cache", "tables", "descriptions", "tenants"})
-"""What readers and indexes make in a working folder, beside a ``parse_cache``."""
+"""Sub-folders that readers and indexes make in a working folder."""
 
 _MAX_NAMES: Final = 10
 
 
 @dataclass
 class SkippedFiles:
-    """What was found in folders and not read, counted by reason; a folder counts as one, whatever is in it.
+    """What was skipped in folders, counted by reason; a folder counts as one, whatever is in it.
 
     Attributes:
-        counts: How many, by reason.
-        names: The first ten of each reason, of what is unreadable all; folders end in a slash.
+        counts: Number skipped, by reason.
+        names: The first ten paths of each reason, all of the unreadable ones; folders end in a slash.
     """
 
     counts: Counter[SkipReason] = field(default_factory=Counter)
@@ -153,7 +153,7 @@ class SkippedFiles:
         """
         self.counts[reason] += 1
         kept = self.names.setdefault(reason, [])
-        # All that cannot be read: what is below these folders is not known to be gone.
+        # All unreadable ones: nobody knows whether what is below these folders is gone.
         if len(kept) < _MAX_NAMES or reason == "unreadable":
             kept.append(name)
 
@@ -205,7 +205,7 @@ class FolderRules:
     working_dir: str | None = None
 
     def is_own(self, path: str | Path) -> bool:
-        """Tell whether a path is, or lies in, a database or working folder that is never read.
+        """Return whether a path is, or lies in, a database or working folder that is never read.
 
         Args:
             path: An absolute path.
@@ -215,14 +215,14 @@ class FolderRules:
 
 
 def is_milvus_lite(folder: Path) -> bool:
-    """Tell whether a folder is a database of Milvus Lite."""
+    """Return whether a folder is a Milvus Lite database."""
     if folder.suffix != ".db" or not folder.is_dir():
         return False
     return (folder / "LOCK").exists() and ((folder / "collections").is_dir() or (folder / "databases").is_dir())
 
 
 def why_skipped(name: str) -> SkipReason | None:
-    """Tell why a file or folder of this name is not read; None for one that is.
+    """Return why a file or folder of this name is skipped; None for one that is read.
 
     Args:
         name: Its name alone.
@@ -296,5 +296,5 @@ def _why_not_file(path: Path, inside: str, rules: FolderRules) -> SkipReason | N
         return "excluded"
     if rules.suffixes is not None and path.suffix.lower() not in rules.suffixes:
         return "other type"
-    # A link that leads nowhere is left to fail, so that it is told of.
+    # A dangling link is kept, so that it is reported as a failure.
     return "no file" if os.path.exists(path) and not os.path.isfile(path) else None

@@ -32,7 +32,7 @@ _ALL_FILES = FolderRules()
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to read.
+    """One file, URL, content list or other input to read.
 
     Attributes:
         kind: ``file`` (local), ``remote`` (another file system), ``url``, ``bytes`` or ``content_list``.
@@ -51,7 +51,7 @@ class Source:
 
 @dataclass
 class FoundSources:
-    """What a caller's paths lead to.
+    """The sources that a caller's paths lead to.
 
     Attributes:
         sources: What to read.
@@ -125,7 +125,7 @@ def as_content_list(value: Any) -> list[Any] | None:
 
 @contextmanager
 def local_file(source: Source, *, policy: UrlPolicy, max_bytes: int | None) -> Iterator[Path]:
-    """Give a source as a local file, fetched into a temporary folder when it is not one.
+    """Provide a source as a local file, fetched into a temporary folder when it is not one.
 
     Args:
         source: A file, remote file or URL.
@@ -157,7 +157,7 @@ def local_file(source: Source, *, policy: UrlPolicy, max_bytes: int | None) -> I
 
 @contextmanager
 def with_suffix(path: Path, file_format: FileFormat) -> Iterator[Path]:
-    """Give a file under the extension that fits its content, for parsers that go by name.
+    """Provide a file under the extension that fits its content, for parsers that go by name.
 
     Args:
         file_format: What it is.
@@ -238,17 +238,17 @@ def _modified_ns(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except (OSError, ValueError):
-        return -1  # Reading it tells what is wrong.
+        return -1  # Reading it raises the typed error.
 
 
 def named_bytes(name: Any, data: Any) -> tuple[Any, Any]:
-    """Return the pair that stands for a file in memory.
+    """Return a pair of name and data as a file in memory.
 
     Args:
         data: Its bytes, or a binary stream.
 
     Raises:
-        ConfigurationError: They are something else. Two texts would be taken for paths, and the files there read.
+        ConfigurationError: They are something else; two strings would be read as paths.
     """
     pair = (name, data)
     if not _is_named_bytes(pair):
@@ -344,7 +344,7 @@ def _expand_path(value: str | PurePath, fs: Any, rules: FolderRules, found: Foun
 
 
 def _from_here(path: Path) -> str:
-    """Return a path from the current folder on; of one that lies elsewhere the name."""
+    """Return a path relative to the current folder; the name of one that lies elsewhere."""
     here = Path.cwd()
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.name
 

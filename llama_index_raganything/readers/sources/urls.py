@@ -96,7 +96,7 @@ def fetch_url(url: str, folder: Path, *, policy: UrlPolicy, max_bytes: int | Non
 
 @dataclass(frozen=True)
 class UrlFetcher:
-    """Returns what a URL leads to: the ``fetch`` of parts that take remote images only when asked to.
+    """Returns the content of a URL; the ``fetch`` of parts that read remote images only when asked to.
 
     Attributes:
         policy: What may be fetched.
