@@ -21,8 +21,8 @@ class ExcludePatterns:
 
     A pattern without a slash (``*.bak``, ``drafts``) matches a name at any depth; one with a slash at its beginning or
     middle (``drafts/*.md``, ``/notes.md``) matches a path below the folder; one that ends in a slash matches only
-    folders. ``*`` and ``?`` stop at slashes, ``**`` does not; ``[a-z]`` and ``[!a-z]`` are sets. ``!`` takes back what an
-    earlier pattern left out, except below a folder that is left out.
+    folders. ``*`` and ``?`` stop at slashes, ``**`` does not; ``[a-z]`` and ``[!a-z]`` are sets. ``!`` takes back what
+    an earlier pattern left out, except below a folder that is left out.
 
     >>> patterns = ExcludePatterns.of(["drafts/**", "*.bak", "!keep.bak"])
     >>> [patterns.match(path, is_folder=False) for path in ("drafts/a.md", "x/old.bak", "keep.bak", "a.md")]
