@@ -20,7 +20,7 @@ _SECRETS: Final = frozenset(
         *("aws_session_token", "default_headers", "headers", "credentials"),
     }
 )
-"""Fields in which LlamaIndex's integrations keep keys, and headers, which may hold some."""
+"""Fields in which LlamaIndex's integrations keep keys, and headers, which may contain keys."""
 
 
 class PickledWithoutSecrets:
@@ -72,7 +72,7 @@ def _without_secrets(component: BaseComponent) -> Any:
     reduced = copy.copy(component).__reduce_ex__(pickle.HIGHEST_PROTOCOL)
     state = reduced[2] if isinstance(reduced, tuple) and len(reduced) > 2 else None
     if not isinstance(state, dict) or not isinstance(state.get("__dict__"), dict):
-        return NotImplemented  # Its class says by itself what is in its pickles.
+        return NotImplemented  # Its class defines its own pickles.
     fields = {name: value for name, value in state["__dict__"].items() if name not in _SECRETS}
     return (*reduced[:2], {**state, "__dict__": fields}, *reduced[3:])
 

@@ -69,7 +69,7 @@ class ErrorKind(StrEnum):
     """The same call may succeed later: rate limits, time-outs, failures of a service."""
 
     INPUT = "input"
-    """This file, text or image is to blame; others may succeed."""
+    """This file, text or image is at fault; others may succeed."""
 
 
 class RAGAnythingError(Exception):
@@ -357,7 +357,7 @@ class Failure:
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FATAL_STATUS: Final = frozenset({401, 402, 403})
 _TRANSIENT_STATUS: Final = frozenset({408, 409, 429})
-# By name, because httpx and the clients of models need not be installed or imported.
+# By name, because httpx and model clients need not be installed or imported.
 _TRANSIENT_NAMES: Final = frozenset({"TransportError", "APIConnectionError"})
 
 

@@ -47,28 +47,28 @@ SUFFIX_OF_FORMAT: Final = {
 """Extension of each format, by Pillow's name for it."""
 
 MAX_SOURCE_BYTES: Final = 50_000_000
-"""Bytes of an image file that are read at most."""
+"""Maximum bytes of an image file."""
 
 MAX_SOURCE_PIXELS: Final = 100_000_000
-"""Pixels of the largest image that is decoded (300 MB in RGB)."""
+"""Maximum pixels of an image that is decoded (300 MB in RGB)."""
 
 MAX_PIXELS: Final = 2_000_000
-"""Pixels of a fitted image; vision models scale larger ones down themselves."""
+"""Maximum pixels of a fitted image; vision models scale larger ones down themselves."""
 
 MAX_BYTES: Final = 4_000_000
-"""Bytes of a fitted image; the strictest of the common endpoints takes 5 MB."""
+"""Maximum bytes of a fitted image; the strictest common endpoint accepts 5 MB."""
 
 MAX_SIDE: Final = 8000
 """Longest side of a fitted image, in pixels."""
 
 MIN_SIDE: Final = 32
-"""Shortest side of a fitted image, in pixels: Qwen-VL takes no side under 28. Smaller images get a white margin."""
+"""Shortest side of a fitted image, in pixels: Qwen-VL requires 28. Smaller images get a white margin."""
 
 MAX_ASPECT: Final = 100
-"""Longest side over shortest side; Qwen-VL refuses more than 200. Thinner images get a white margin."""
+"""Maximum ratio of the sides; Qwen-VL rejects more than 200. Thinner images get a white margin."""
 
 _KEPT: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-"""Formats that every vision endpoint takes; others are sent as PNG or JPEG."""
+"""Formats that every vision endpoint accepts; others are sent as PNG or JPEG."""
 
 _ORIENTATION: Final = 0x0112
 _QUALITIES: Final = (90, 75, 60)
@@ -133,7 +133,7 @@ def fit_image(
     with _opened(data, name) as image:
         upright_size = _upright_size(image)
         if len(data) <= max_bytes and _fits(image, max_pixels, formats):
-            image.load()  # A truncated file shows here, not at the endpoint.
+            image.load()  # Detects a truncated file before the endpoint does.
             return FittedImage(data, _KEPT[image.format], *upright_size, *upright_size, changed=False)
         kind = image.format or ""
         shown = _margined(_scaled(_first_frame(image, max_pixels), max_pixels))
@@ -219,7 +219,7 @@ def decoded_image(text: str | bytes, name: str = "The image") -> bytes:
     payload = written.partition(",")[2] if written.lstrip()[:5].lower() == "data:" else written
     try:
         data = base64.b64decode("".join(payload.split()), validate=True)
-    except ValueError as error:  # Signs beyond ASCII too, which are no binascii.Error.
+    except ValueError as error:  # Also for non-ASCII characters, which raise no binascii.Error.
         message = f"{name} is not valid base64 ({error}); pass bytes, base64 text or a data URI."
         raise CorruptFileError(message) from error
     if not data:
@@ -300,7 +300,7 @@ def _fits(image: Any, max_pixels: int, formats: Collection[str]) -> bool:
 
 def _upright_size(image: Any) -> tuple[int, int]:
     width, height = image.size
-    # EXIF orientations 5 to 8 lie on their side.
+    # EXIF orientations 5 to 8 are rotated by a quarter turn.
     return (height, width) if image.getexif().get(_ORIENTATION, 1) in {5, 6, 7, 8} else (width, height)
 
 
@@ -308,7 +308,7 @@ def _first_frame(image: Any, max_pixels: int | None) -> Any:
     from PIL import ImageOps
 
     if max_pixels is not None and image.format == "JPEG":
-        # JPEG decodes to an eighth, a quarter or a half at little cost; twice the wanted side keeps the quality.
+        # JPEG decodes cheaply at an eighth, a quarter or half size; twice the target side keeps the quality.
         factor = min(1.0, 2 * (max_pixels / (image.width * image.height)) ** 0.5)
         image.draft(None, (max(1, int(image.width * factor)), max(1, int(image.height * factor))))
     image.load()
@@ -363,10 +363,10 @@ def _name_of(source: bytes | str | Path) -> str:
 
 
 MAX_EMBED_PIXELS: Final = 1_000_000
-"""Pixels of an image that goes to an embedding model; the finest of Qwen's resolutions takes 0.8 million."""
+"""Maximum pixels of an image for an embedding model; Qwen's finest resolution uses 0.8 million."""
 
 MAX_EMBED_BYTES: Final = 3_000_000
-"""Bytes of an image that goes to an embedding model; tongyi-embedding-vision takes 3 MB."""
+"""Maximum bytes of an image for an embedding model; tongyi-embedding-vision accepts 3 MB."""
 
 _URL = re.compile(r"\s*(?:data:|[a-z][a-z0-9+.-]+://)", re.IGNORECASE)
 _CHUNK_BYTES: Final = 1 << 20
@@ -375,7 +375,7 @@ ImageSource = bytes | Path | str
 """An encoded image, the path of one, or its URL."""
 
 Fetch = Callable[[str], bytes]
-"""A function that returns what a URL leads to; ``UrlFetcher`` of the readers is one that stays out of networks."""
+"""Fetches the bytes at a URL, such as the readers' ``UrlFetcher``, which refuses private networks."""
 
 
 def source_of_node(node: BaseNode) -> ImageSource | None:
@@ -450,7 +450,7 @@ def identity_of(source: ImageSource) -> str:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     except (OSError, ValueError):
-        # Whoever fits the image says what is wrong with it. A path with a null byte is a ValueError.
+        # Fitting the image reports what is wrong with it. A path with a null byte is a ValueError.
         return f"path {source}"
     return digest.hexdigest()
 
@@ -487,14 +487,14 @@ def model_input(
         return io.BytesIO(fitted.data)
     fitted = fit_image(source, max_pixels=max_pixels, max_bytes=max_bytes)
     if isinstance(source, Path) and not fitted.changed:
-        # Some models take paths only, and none of them has to encode the image once more.
+        # Some models accept only paths, and this avoids encoding the image again.
         return str(source)
     return io.BytesIO(fitted.data)
 
 
 def _all_of(stream: io.BufferedIOBase) -> bytes:
     if stream.seekable():
-        stream.seek(0)  # A stream that was read before, or is embedded once more, is still the whole image.
+        stream.seek(0)  # The stream may have been read before.
     return stream.read()
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.readers.common.base import AssetStore
 
 ModalityReader = Callable[[Path, "AssetStore"], Iterable[Element]]
-"""Turns a file into elements, of the modality's own type and of any other; pictures go to the asset store."""
+"""Turns a file into elements of the modality's own type or any other; images go to the asset store."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def packed_modalities() -> bytes:
     for modality in reversed(modalities()):
         try:
             packed.append(pickle.dumps(modality))
-        # Lambdas, functions in functions and bound objects each fail with another error.
+        # Lambdas, nested functions and bound objects each raise a different error.
         except Exception as error:
             message = (
                 f"The modality {modality.name!r} cannot be used with num_workers above 1, because another process "

@@ -27,16 +27,16 @@ from llama_index_raganything.node_parser.chunking import MAX_TEXT_BYTES, split_b
 from llama_index_raganything.nodes import NodeView
 
 MAX_LATEX_CHARS: Final = 4000
-"""Characters of a formula that are parsed; a longer one is read token by token."""
+"""Maximum characters of an equation that is parsed; longer ones are read token by token."""
 
 MAX_DEPTH: Final = 40
-"""Levels of braces, environments and ``\\left`` that are parsed; deeper formulas are read token by token."""
+"""Levels of braces, environments and ``\\left`` that are parsed; deeper equations are read token by token."""
 
 MAX_WORDS_CHARS: Final = 8000
-"""Characters of the words of one formula."""
+"""Maximum characters of the words of one equation."""
 
 WORDS_PREFIX: Final = "In words: "
-"""What stands before the words in the text of a node."""
+"""Precedes the words in the text of a node."""
 
 _SYMBOLS: Final = {
     "=": "equals", "+": "plus", "-": "minus", "−": "minus", "×": "times", "·": "times", "⋅": "times", "∗": "star",
@@ -83,7 +83,7 @@ _OPENERS = re.compile(r"\\left\b|\\begin\b|(?<!\\)\{")
 _CLOSERS = re.compile(r"\\right\b|\\end\b|(?<!\\)\}")
 _NESTING = re.compile(rf"({_OPENERS.pattern})|({_CLOSERS.pattern})")
 _BARE_SCRIPTS = re.compile(r"(?:[\^_]\s*|\\(?:sqrt|frac|hat|bar|vec|overline|not)\s*){8,}")
-# These number their lines; what the numbers are is not known.
+# These number their lines, with unknown numbers.
 _ALIGNED = re.compile(r"\\(begin|end)\{(?:aligned|align|eqnarray|gather|multline|split)\*?\}")
 _RELATIONS: Final = frozenset("=<>≤≥≈≠≡∼∝→⇒")
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|(?<![\\$])\$([^$]+?)\$(?!\$)", re.DOTALL)
@@ -111,7 +111,7 @@ def latex_to_words(latex: str) -> str:
 
 @strict_arguments
 class EquationWords(ElementProcessor):
-    r"""Put formulas in words into the text of their nodes, right under the LaTeX. No model is needed.
+    r"""Add equations in words to the text of their nodes, below the LaTeX; no model is needed.
 
     >>> from llama_index.core.schema import TextNode
     >>> node = TextNode(text="$$\nE = m c^2\n$$", metadata={"content_type": "equation"})
@@ -131,7 +131,7 @@ class EquationWords(ElementProcessor):
 def _with_words(node: BaseNode) -> BaseNode:
     text = NodeView(node).text
     match = _FORMULA.search(text)
-    # A second run, or a text that says so itself, changes nothing.
+    # A second run changes nothing, nor does a text that already has the words.
     if not isinstance(node, TextNode) or match is None or WORDS_PREFIX in text:
         return node
     words = latex_to_words(next(group for group in match.groups() if group))

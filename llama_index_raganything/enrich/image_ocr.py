@@ -23,7 +23,7 @@ from llama_index_raganything.images import image_bytes, image_digest, open_uprig
 from llama_index_raganything.nodes import NodeView
 
 OCR_PREFIX: Final = "Words in the image:"
-"""What stands before the recognised lines in the text of a node."""
+"""Precedes the recognised lines in the text of a node."""
 
 _MAX_LINES: Final = 400
 _VERSION: Final = 1

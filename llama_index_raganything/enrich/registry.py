@@ -71,7 +71,7 @@ class ProcessorOptions:
     context_filter_content_types: tuple[str, ...] = ("text",)
 
     def __post_init__(self) -> None:
-        # A value that no describer takes is wrong, too, where there is no model and so no describer.
+        # An invalid value is an error even without a model, and so without a describer.
         TableDescriber(**self.describer_settings())
 
     @property
@@ -88,7 +88,7 @@ class ProcessorOptions:
 
 
 ProcessorFactory = Callable[[ProcessorOptions], ElementProcessor | None]
-"""Makes the processor of a content type; None where the options do not allow one."""
+"""Makes the processor of a content type; None if the options rule it out."""
 
 _lock = RLock()
 
@@ -98,7 +98,7 @@ def _image(options: ProcessorOptions) -> ElementProcessor | None:
         if options.llm is not None:
             logger.warning("Images are not described: the LLM is not known to see them; pass a vision_llm.")
         return None
-    # A model given for images sees them, whatever its name.
+    # A model passed for images supports them, whatever its name.
     multimodal = True if options.vision_llm is not None else None
     return ImageDescriber(llm=options.seeing_llm, multimodal=multimodal, **options.describer_settings())
 
@@ -115,7 +115,7 @@ def _media(content_type: str) -> ProcessorFactory:
     def make(options: ProcessorOptions) -> ElementProcessor | None:
         from llama_index_raganything.enrich.describers.media import MediaDescriber
 
-        # RAG-Anything shows the scenes of films to a model that sees; sound is heard without one.
+        # RAG-Anything shows the scenes of videos to a vision model; audio needs none.
         llm = options.seeing_llm if content_type == "video" else None
         seeing = llm if llm is not None and supports_images(llm) else None
         return MediaDescriber(llm=seeing, content_types=(content_type,))
@@ -124,7 +124,7 @@ def _media(content_type: str) -> ProcessorFactory:
 
 
 _ON_REQUEST: dict[str, ProcessorFactory] = {"audio": _media("audio"), "video": _media("video")}
-"""Need weights, and are off in RAG-Anything unless they are asked for."""
+"""They need weights, and are off in RAG-Anything by default."""
 
 _OWN: dict[str, ProcessorFactory] = {"image": _image, "table": _table, "equation": _equation}
 _factories: dict[str, ProcessorFactory] = dict(_OWN)
@@ -186,7 +186,7 @@ def make_processors(options: ProcessorOptions, content_types: Sequence[str] | No
     made: list[ElementProcessor] = []
     for content_type in default if content_types is None else content_types:
         if content_type not in factories:
-            message = f"No processor for {content_type!r}; there are some for: {', '.join(factories)}."
+            message = f"No processor for {content_type!r}; there are processors for: {', '.join(factories)}."
             raise ConfigurationError(message)
         processor = factories[content_type](options)
         if processor is not None:
@@ -351,7 +351,7 @@ def _at_least(value: Any, name: str, least: int) -> int:
 
 
 def _mode_of(value: Any) -> Literal["page", "chunk"]:
-    # RAG-Anything names a mode "token" and treats it, as all others, as "page".
+    # RAG-Anything has a mode "token" but treats it, like any other, as "page".
     return "chunk" if str(value).lower() == "chunk" else "page"
 
 

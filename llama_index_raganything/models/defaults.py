@@ -50,7 +50,7 @@ def resolve_embed_model(
     if has_dashscope_key(settings):
         from llama_index_raganything.models.dashscope.models import make_embed_model
 
-        # Needs no further package, so there is no falling back: another model would make another knowledge base.
+        # Needs no other package, so there is no fallback: another model would make another knowledge base.
         _announce(f"Embedding model: {settings.embed_model} (DASHSCOPE_API_KEY is set).")
         return make_embed_model(settings)
     from llama_index_raganything.models.wordllama import WordLlamaEmbedding
@@ -138,7 +138,7 @@ def _announce(message: str, level: int = logging.INFO) -> None:
 
 
 _OLLAMA_CONTEXT: Final = 4096
-"""Tokens that Ollama takes where nobody tells it more; what is longer it cuts off without a word."""
+"""Ollama's default context window in tokens; it silently cuts off longer prompts."""
 
 _CONTEXT: Final = 32_768
 

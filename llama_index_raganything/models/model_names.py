@@ -23,7 +23,7 @@ _NAME: Final = re.compile(r"(?P<provider>[a-z-]+):(?P<model>.+?)(?:@(?P<url>[a-z
 _ROUTE: Final = re.compile(r"/(?:chat/completions|completions|embeddings)/?$")
 _PROVIDERS: Final = ("openai", "openai-like", "ollama", "dashscope")
 _NO_KEY: Final = "no-key"
-"""OpenAI's client needs one, and else takes that of ``OPENAI_API_KEY``, which is no other server's business."""
+"""OpenAI's client requires a key, and would otherwise send ``OPENAI_API_KEY`` to other servers."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ModelName:
         if found is None or found["provider"].lower() not in _PROVIDERS:
             shown = text.partition("://")[0]  # What follows may hold a key.
             message = (
-                f"{shown!r} names no model; say PROVIDER:MODEL or PROVIDER:MODEL@URL with one of "
+                f"{shown!r} is not the name of a model; use PROVIDER:MODEL or PROVIDER:MODEL@URL with one of "
                 f"{', '.join(_PROVIDERS)}, for example ollama:qwen3 or openai-like:my-model@http://localhost:8000/v1."
             )
             raise ConfigurationError(message)
@@ -70,7 +70,7 @@ class ModelName:
             message = f"{text!r} does not say where the model is; add its address: {whole}."
             raise ConfigurationError(message)
         if provider in {"openai", "dashscope"} and url:
-            message = f"{text!r} has an address, and {provider} has its own; say openai-like:{found['model']}@URL."
+            message = f"{text!r} has an address, but {provider} has its own; use openai-like:{found['model']}@URL."
             raise ConfigurationError(message)
         return cls(provider, found["model"], url)
 

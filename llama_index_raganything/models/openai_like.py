@@ -16,7 +16,7 @@ from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.models.model_names import api_key_of
 
 _TIMEOUT = 300.0
-"""Seconds for one answer: a model on the user's own machine may take minutes to read a long prompt."""
+"""Seconds for one answer: a local model may take minutes to read a long prompt."""
 
 
 @contextmanager
@@ -33,8 +33,8 @@ def expecting_protocol(address: str | None) -> Iterator[None]:
         yield
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         message = (
-            f"{address} gave an answer that is none of OpenAI's protocol ({type(error).__name__}: {error}); is the "
-            "path of the address right, such as /v1?"
+            f"{address} gave an answer that is none of OpenAI's protocol ({type(error).__name__}: {error}); is "
+            "the path of the address right, such as /v1?"
         )
         raise OpenAIError(message) from error
 

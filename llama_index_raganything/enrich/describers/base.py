@@ -45,12 +45,12 @@ from llama_index_raganything.retries import attempt
 
 _CACHE_VERSION: Final = 1
 _CAPTION_CHARS: Final = 600
-"""Characters of a caption that the node parser keeps in the metadata."""
+"""Characters of a caption that the node parser keeps in metadata."""
 
 _FAILED: Final = "enrich.failed"
 _REFUSED: Final = "enrich.refused"
 _OUTAGE: Final = 8
-"""Elements of a document in a row without an answer, from which on calls are not repeated."""
+"""Unanswered elements of a document in a row after which calls are no longer retried."""
 
 Chat = Callable[[Sequence[ChatMessage]], Awaitable[ChatResponse]]
 
@@ -143,8 +143,8 @@ class Describer(ElementProcessor):
         if values.get("cache_folder") is not None:
             values["cache_folder"] = str(values["cache_folder"])
         super().__init__(llm=llm, **values)
-        # Raised here and not in a validator, which would wrap it in pydantic's own error. English needs no check,
-        # and no import of RAG-Anything.
+        # Checked here because a validator would wrap the error in pydantic's own. English needs no check and no
+        # import of RAG-Anything.
         if self.prompts or self.language.strip().lower() not in {"en", "zh"}:
             self._templates = upstream.prompts_of(self.language, self.prompts)
 
@@ -220,8 +220,8 @@ class Describer(ElementProcessor):
         done = (ENTITY_KEYS[0], DESCRIPTION_KEY)
         waiting = [element for element in elements if not any(element.first.metadata.get(key) for key in done)]
         if waiting:
-            self._prompts()  # Here, because imports change the environment for a moment and threads would see it.
-            self._answers()  # Here, because threads would make one each.
+            self._prompts()  # Here, because imports briefly change the environment, which threads would see.
+            self._answers()  # Here, because each thread would make its own.
         return waiting
 
     def _process_element(self, element: ElementNodes) -> Sequence[BaseNode]:
@@ -229,7 +229,7 @@ class Describer(ElementProcessor):
         subject = self._subject(element)
 
         async def chat(messages: Sequence[ChatMessage]) -> ChatResponse:
-            # In a thread of its own, where no event loop is in the way of clients that start one.
+            # In its own thread, for clients that start an event loop.
             return await asyncio.to_thread(llm.chat, messages)
 
         return asyncio.run(self._described(element, subject, llm, chat))
@@ -311,11 +311,11 @@ class _Question:
         refused = self._shared.get(_REFUSED)
         if refused:
             raise NoAnswerError(refused)
-        # Of a model that is down, the elements left are asked once each: waiting would take hours.
+        # If the model is down, the remaining elements are tried once each: waiting would take hours.
         retries = 0 if self._shared.get(_FAILED, 0) >= _OUTAGE else self._describer.max_retries
         response = await attempt(lambda: self._chat(messages), retries, self._describer.retry_seconds)
         if isinstance(response, Failure):
-            # Read again: others that were asked at the same time have failed since.
+            # Read again, because concurrent calls may have failed since.
             self._shared[_FAILED] = self._shared.get(_FAILED, 0) + 1
             message = f"The model {self._model} gave no answer. {response.reason}"
             if response.kind is ErrorKind.FATAL:
@@ -460,7 +460,7 @@ class ElementDescriber(Describer):
             message = f"The {element.content_type} element has no text to describe."
             raise EnrichmentError(message)
         text = text[: self.max_content_chars]
-        # RAG-Anything shows the model an entry as Python writes it; processors of your own get the entry.
+        # RAG-Anything shows the model an entry in Python's notation; custom processors get the entry itself.
         return Subject(text if self.processor_class is None else {"type": element.content_type, "text": text})
 
 

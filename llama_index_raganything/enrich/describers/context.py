@@ -16,7 +16,7 @@ from llama_index_raganything.text.characters import CJK
 
 _PIECE = re.compile(rf"\s*(?:[{CJK}]|[^\s{CJK}]{{1,12}})")
 _ENTRIES_PER_PAGE: Final = 3
-"""Chunks of 256 tokens that a page has, about; formats without pages are shown as many."""
+"""Approximate number of 256-token chunks on a page; used as a page in formats without pages."""
 
 _CAPTIONED: Final = {"image": "image_caption", "table": "table_caption"}
 
@@ -102,7 +102,7 @@ class DocumentContext:
         for node in nodes:
             key = str(node.metadata.get("element_id") or node.node_id)
             if NodeView(node).kind != "text" and key in known:
-                self._places[node.node_id] = known[key]  # A further part of one element.
+                self._places[node.node_id] = known[key]  # Another part of the same element.
                 continue
             self._places[node.node_id] = known[key] = len(self._entries)
             self._entries.append(_entry(node, options.include_headers))
@@ -115,7 +115,7 @@ class DocumentContext:
         window = self._options.context_window
         mode = self._options.context_mode
         if mode == "page" and "page" not in node.metadata:
-            # Formats without pages would be one page, of which the beginning is shown to all elements.
+            # Formats without pages would be one page, whose beginning every element would get.
             chosen, mode, window = sorted(self._near_unpaged(place)), "chunk", len(self._entries)
         else:
             chosen = sorted(self._near_page(place) if mode == "page" else self._near(place))
@@ -149,7 +149,7 @@ class DocumentContext:
         left = self._options.max_context_tokens - self._size(place)
         for number, index in enumerate(nearest):
             left -= self._size(index)
-            if left < 0 and (number or index > place):  # Of the entry just before the element at least the beginning.
+            if left < 0 and (number or index > place):  # At least the beginning of the entry before the element.
                 return
             yield index
 
@@ -187,7 +187,7 @@ def _entry(node: BaseNode, mark_headings: bool) -> dict[str, Any]:
     page = node.metadata.get("page")
     entry: dict[str, Any] = {"type": kind, "page_idx": page - 1 if isinstance(page, int) else 0}
     if kind == "page":
-        # The nodes on the page say the same; a page that has none speaks for itself.
+        # The nodes on the page say the same; only a page without any is used itself.
         entry["type"] = "page" if node.child_nodes else "text"
     if entry["type"] == "text":
         text = NodeView(node).text

@@ -102,11 +102,11 @@ class ImageDescriber(Describer):
                 f"set min_side below {self.min_side} to describe it all the same."
             )
             raise EnrichmentError(message)
-        # What is sent depends on the size; of the file itself the digest does not change with the imaging library.
+        # The digest is that of the file, which does not change with the imaging library, and the size limit.
         digest = f"{_digest_of(source)}/{self.max_pixels}"
         caption = str(node.metadata.get("caption") or "")
         item = {
-            # RAG-Anything looks whether the path exists; it reads nothing from it.
+            # RAG-Anything only checks that the path exists.
             "img_path": os.curdir,
             "image_caption": [caption] if caption else [],
             "image_footnote": _notes(node),
@@ -144,7 +144,7 @@ def image_source(node: BaseNode) -> tuple[bytes | Path, str]:
         raise UnsupportedFormatError(message, name)
     if source is not None:
         message = (
-            f"The image of node {node.node_id} is known by its URL only, and nothing is fetched: {source[:200]}; "
+            f"The image of node {node.node_id} is only known by its URL, which is not fetched: {source[:200]}; "
             "download it and set the node's image_path."
         )
         raise SourceError(message)
@@ -168,7 +168,7 @@ def joined_repeats(elements: Sequence[ElementNodes]) -> list[ElementNodes]:
         sizes[_size_of(element.first)].append(element)
     for same_size in sizes.values():
         for element in same_size:
-            # Only files of one size can be equal, so most are not read here.
+            # Only files of equal size can be equal, so most need not be read.
             alone = len(same_size) == 1
             key = element.first.node_id if alone else _content_key(element.first)
             groups[(NodeView(element.first).document_id, key)].append(element)

@@ -96,7 +96,7 @@ async def scenes_of(path: Path, llm: LLM, model: str | None, language: str | Non
     processor = VideoModalProcessor(lightrag_stub(), look, audio_processor=listener)
     item = {"video_path": str(path)}
     spans: list[Mapping[str, Any]] = []
-    # Upstream tells the seconds of a window only where there are several, so they are kept here.
+    # Upstream gives the seconds of a window only if there are several, so they are recorded here.
     plan = processor._plan_windows
 
     def planned(segments: Any) -> Any:
@@ -124,7 +124,7 @@ def _load_weights(processor: Any) -> None:
     """Load the model, which faster-whisper downloads if it is missing."""
     try:
         _ = processor.whisper
-    # huggingface_hub, requests, httpx and ctranslate2 each have errors of their own for weights that are not there.
+    # huggingface_hub, requests, httpx and ctranslate2 each have their own errors for missing weights.
     except Exception as error:
         message = (
             f"The weights of faster-whisper's model {processor.whisper_model_name!r} cannot be loaded "
@@ -153,7 +153,7 @@ class Segment:
 
 
 Transcriber = Callable[[Path], Iterable[Segment | Mapping[str, Any]]]
-"""Turns a sound or film file into segments, or dictionaries with ``start``, ``end`` (seconds) and ``text``."""
+"""Turns an audio or video file into segments, or dictionaries with ``start``, ``end`` (seconds) and ``text``."""
 
 
 @strict_arguments

@@ -80,7 +80,7 @@ def table_markdown(parts: Sequence[BaseNode]) -> tuple[list[str], list[str]]:
         notes.update(dict.fromkeys(text for text in map(_without_rows, paragraphs) if text))
     if lines:
         return lines, list(notes)
-    # No pipe table: of a parser's other readable form the first paragraphs are the table.
+    # No pipe table: in another readable form the first paragraphs are the table.
     return [line for note in notes for line in note.splitlines()], []
 
 
@@ -103,6 +103,6 @@ def _first_rows(lines: Sequence[str], budget: int) -> list[str]:
         left -= len(simple_tokens(line))
         if left < 0 and number > 0:
             return [*kept, f"({len(lines) - number:,} further rows)"]
-        # One row alone may be wider than all that a model takes.
+        # A single row may exceed a model's limit.
         kept.append(line if left >= 0 else line[: 4 * budget])
     return kept

@@ -29,7 +29,7 @@ from llama_index_raganything.errors import ConfigurationError, EnrichmentError
 from llama_index_raganything.text.characters import HAN
 
 MAX_ANSWER_CHARS: Final = 100_000
-"""Characters of an answer that are read."""
+"""Maximum characters of an answer that are read."""
 
 _MIN_PROSE_WORDS: Final = 5
 _WORD: Final = re.compile(rf"[{HAN}]|\w+")
@@ -137,7 +137,7 @@ async def describe(processor_name: str | type, request: Request, ask: Ask) -> De
         message = f"RAG-Anything's {type(processor).__name__} asked no model; its log says why."
         raise EnrichmentError(message)
     if text in (str(item), processor._strip_thinking_tags(exchange.answer)):
-        # RAG-Anything's fallbacks: its processor failed, or found no complete entity beside a description.
+        # RAG-Anything's fallbacks: its processor failed, or found a description without a complete entity.
         data = processor._robust_json_parse(exchange.answer)
         text, info = data.get("detailed_description"), data.get("entity_info")
         if not text and (prose := _prose(processor._strip_thinking_tags(exchange.answer))):
@@ -287,7 +287,7 @@ def prompts_of(language: str, own: Mapping[str, str] | None = None) -> dict[str,
         _check_prompt(name, prompt, english)
     prompts = {**english, **{key: value for key, value in chosen.items() if key in english}, **own}
     for name in [name for name in own if f"{name}_with_context" in english and f"{name}_with_context" not in own]:
-        # Otherwise a prompt of one's own would be used only for elements without surroundings.
+        # Otherwise a custom prompt would be used only for elements without context.
         prompts[f"{name}_with_context"] = f"{own[name]}\n\n{{context}}"
     return prompts
 
@@ -331,7 +331,7 @@ def _processor(kind: str | type, request: Request, exchange: _Exchange) -> Any:
     extractor = module.ContextExtractor(config, request.tokenizer)
     processor = _repaired(base)(lightrag_stub(request.tokenizer), exchange, extractor)
     processor.encoded_image = request.image
-    # set_content_source() would write a line of log per element.
+    # set_content_source() would log a line per element.
     processor.content_source, processor.content_format = request.content_list, "minerU"
     return processor
 
@@ -358,7 +358,7 @@ class _Repairs:
     cut_off: bool = False
 
     def _encode_image_to_base64(self, image_path: str) -> str:
-        # Upstream reads the file as it is: 30,000 pixels wide, CMYK, animated. Ours has been made fit.
+        # Upstream sends the file as it is: 30,000 pixels wide, CMYK, animated. Ours has been fitted.
         return self.encoded_image or str(super()._encode_image_to_base64(image_path))  # type: ignore[misc]  # mixin
 
     def _try_parse_json(self, json_str: str) -> Any:
@@ -377,7 +377,7 @@ class _Repairs:
         return str(super()._progressive_quote_fix(json_str))  # type: ignore[misc]  # mixin
 
     def _extract_fields_with_regex(self, response: str) -> Any:
-        # The quote ends the string in which an answer was cut off; without one the expressions never end.
+        # The quote closes the string in which an answer was cut off; without it the expressions never end.
         found = super()._extract_fields_with_regex(response + '"')  # type: ignore[misc]  # mixin
         self.cut_off = '"' not in _AFTER_KEY.sub("", response, count=1) or not response.rstrip().endswith(("}", "```"))
         found["detailed_description"] = re.sub(r'\\(?=["/]|$)', "", found["detailed_description"])

@@ -23,7 +23,7 @@ BELONGS_TO: Final = "belongs_to"
 """Label of the relation from a name in an element's node to the element."""
 
 MAX_BELONGING: Final = 50
-"""Names of one node that are linked to its element."""
+"""Maximum names of a node that are linked to its element."""
 
 _DEFAULT_LABEL: Final = EntityNode.model_fields["label"].default
 
@@ -76,6 +76,6 @@ def belonging(entity: EntityNode, names: Iterable[str]) -> list[Relation]:
             break
         key = merge_key(name)
         if key and key not in own and key not in found:
-            member = EntityNode(name=name)  # As the linker makes it, so that the relation has its end.
+            member = EntityNode(name=name)  # As made by the linker, so that the relation's end exists.
             found[key] = Relation(source_id=member.id, target_id=entity.id, label=BELONGS_TO, properties=dict(source))
     return list(found.values())

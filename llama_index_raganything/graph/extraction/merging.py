@@ -17,15 +17,15 @@ from typing import Any, Final
 from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY, EntityNode, LabelledNode, Relation
 
 MAX_NAME_CHARS: Final = 500
-"""Longer names of entities and relations are cut: an LLM that answers with a paragraph names nothing."""
+"""Names of entities and relations are cut at this length: a paragraph is not a name."""
 
 SOURCE_KEYS: Final = frozenset({TRIPLET_SOURCE_KEY, "node_id", "doc_id", "ref_doc_id"})
-"""Properties that tell where something was read. They are set from the chunk, never taken from an LLM's answer."""
+"""Properties that state the source. They are set from the chunk, never taken from an LLM's answer."""
 
 _DEFAULT_LABEL: Final = EntityNode.model_fields["label"].default
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+")
 _POSSESSIVE = re.compile(r"(?<=\w)['\u2019]s\b|(?<=s)['\u2019](?=\s|$)")
-# Only before a letter: "A 380" is no 380, and the band "The 1975" is no year.
+# Only before a letter: "A 380" is not 380, and the band "The 1975" is not a year.
 _ARTICLE = re.compile(r"^(?:the|an|a)\s+(?=[^\W\d_])")
 _QUOTES: Final = " \t\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
 
@@ -192,7 +192,7 @@ def _relations_of(
     chunk: ChunkTriples, canonical: dict[str, MergedEntity], labels: dict[str, Counter[str]]
 ) -> list[Relation]:
     """Return the relations of one chunk between the merged entities, each triple once."""
-    # Ends that are no entity of the chunk are ids of nodes, as ImplicitPathExtractor gives them.
+    # Ends that are not entities of the chunk are node ids, as from ImplicitPathExtractor.
     ids = {
         node.id: canonical[key].id
         for node in chunk.nodes
@@ -227,7 +227,7 @@ def _as_written(name: str, text: str) -> str:
     if name.lower() == name.upper():
         return name
     found = re.findall(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)
-    # To the regular expression the Turkish dotless i is an i; as a name it is another one.
+    # The regular expression matches the Turkish dotless i as i, but it makes another name.
     written = Counter(form for form in found if form.casefold() == name.casefold())
     return _most_frequent(written) if written else name
 

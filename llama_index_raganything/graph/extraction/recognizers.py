@@ -29,10 +29,10 @@ from llama_index_raganything.text.sentences import split_sentences
 logger = logging.getLogger(__name__)
 
 DEFAULT_LABELS: Final = ("person", "organization", "location", "product", "event", "work of art", "technology")
-"""What GLiNER looks for when nothing else is said."""
+"""What GLiNER looks for by default."""
 
 _SPACY_CHARS: Final = 100_000
-# GLiNER silently drops what is beyond 384 words of a text (config.max_len of its checkpoints), signs counted as words.
+# GLiNER silently drops everything after 384 words (config.max_len of its checkpoints), counting punctuation.
 _GLINER_WORDS: Final = 300
 _WORDS = re.compile(r"\w+|[^\w\s]")
 
@@ -195,7 +195,7 @@ class LLMRecognizer(BaseComponent):
 
     @field_serializer("llm")
     def _name_llm(self, llm: LLM) -> list[str]:
-        return [llm.class_name(), llm.metadata.model_name]  # Without its settings, among which keys are.
+        return [llm.class_name(), llm.metadata.model_name]  # Without its settings, which include keys.
 
     @field_serializer("prompt")
     def _show_prompt(self, prompt: PromptTemplate) -> str:
@@ -333,7 +333,7 @@ def _spans_of(names: Sequence[tuple[str, str]], text: str) -> list[EntitySpan]:
     taken = bytearray(len(text))
     spans = []
     for name, label in sorted(dict.fromkeys(names), key=lambda item: -len(item[0])):
-        # Only Latin letters need a border: Chinese has none between words.
+        # Only Latin letters need a word boundary: Chinese has none.
         pattern = rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])"
         flags = 0 if re.search(pattern, text) else re.IGNORECASE
         for match in re.finditer(pattern, text, flags):

@@ -192,7 +192,7 @@ async def _extract_one(extractor: TransformComponent, node: BaseNode) -> ChunkTr
     nodes: list[LabelledNode] = list(node.metadata.get(KG_NODES_KEY) or ())
     relations: list[Relation] = list(node.metadata.get(KG_RELATIONS_KEY) or ())
     probe = _probe(node)
-    # An LLM that is shown an empty chunk invents triples, and costs as much as for a full one.
+    # Given an empty chunk, an LLM invents triples, at the cost of a full one.
     if NodeView(node).text.strip() or getattr(extractor, "llm", None) is None:
         for answer in await extractor.acall([probe]):
             nodes.extend(_without_metadata(item, node) for item in answer.metadata.get(KG_NODES_KEY) or ())
@@ -247,7 +247,7 @@ def _graph_nodes(merged: ExtractedTriples) -> list[LabelledNode]:
 
 def _leave_in_metadata(nodes: Sequence[BaseNode], merged: ExtractedTriples) -> None:
     """Put the objects into the metadata of their chunks; every node gets both lists, as PropertyGraphIndex requires."""
-    places = {node.node_id: node.metadata for node in reversed(nodes)}  # Of equal ids the first.
+    places = {node.node_id: node.metadata for node in reversed(nodes)}  # The first of equal ids.
     for node in nodes:
         node.metadata.update({KG_NODES_KEY: [], KG_RELATIONS_KEY: []})
     for graph_node in _graph_nodes(merged):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar
 
 Fusion = Literal["never", "parameter", "content", "always"]
-"""How one vector of several inputs is had: not at all, by ``enable_fusion``, by one content object, or in any case."""
+"""How to get one vector of several inputs: never, by ``enable_fusion``, by one content object, or always."""
 
 _MEGABYTE: Final = 1_000_000
 
@@ -114,7 +114,7 @@ _UNKNOWN_CHAT_MODEL: Final = ChatModel("", 32_768, 8_192)
 
 _TONGYI_PLUS: Final = (1152, 1024, 512, 256, 128, 64)
 _TONGYI_FLASH: Final = (768, 512, 256, 128, 64)
-# The tongyi models name no number of contents, only a sum of tokens; 20 is what qwen3-vl-embedding documents.
+# The tongyi models document only a sum of tokens, not a number of contents; 20 is that of qwen3-vl-embedding.
 _EMBEDDING_MODELS: Final = (
     EmbeddingModel("text-embedding-v4", (1024, 2048, 1536, 768, 512, 256, 128, 64)),
     EmbeddingModel("text-embedding-v3", (1024, 768, 512, 256, 128, 64)),
@@ -211,9 +211,9 @@ def cut_to_tokens(text: str, limit: int) -> str:
 
 def _tokens_of(piece: str) -> int:
     if piece.isspace():
-        # One blank goes with the word behind it; runs of others have tokens of their own.
+        # A single space belongs to the next word; other white space has tokens of its own.
         return 0 if piece == " " else 1
     if piece.isascii():
         return -(-len(piece) // _LETTERS_PER_TOKEN)
-    # Letters beyond Chinese, such as emoji, may be made of bytes.
+    # Characters beyond Chinese, such as emoji, may be encoded byte by byte.
     return 1 if "\u0080" <= piece <= "\u9fff" else 3

@@ -49,7 +49,7 @@ except ImportError as missing:
     raise MissingDependencyError(_message) from missing
 
 _STREAMING_ONLY = ("qwq", "qvq")
-"""Models that think in any case and answer streams only."""
+"""Models that always think and only stream."""
 
 _MODES_WITH_TOOLS = (PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION)
 
@@ -89,7 +89,7 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
         32768
     """
 
-    api_key: SecretStr | None = Field(  # type: ignore[assignment]  # a string in OpenAI, which shows it in repr
+    api_key: SecretStr | None = Field(  # type: ignore[assignment]  # a plain string in OpenAI, visible in repr
         default=None, exclude=True, repr=False, description="DashScope's API key."
     )
     region: str | None = Field(default=None, description="Region of the key.")
@@ -196,7 +196,7 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
         if not self._streams_only(kwargs):
             return cast(ChatResponse, super()._chat(self._sendable(messages), **kwargs))
         last = None
-        for last in self._stream_chat(messages, **kwargs):  # noqa: B007  # each holds all so far
+        for last in self._stream_chat(messages, **kwargs):  # noqa: B007  # each holds the whole answer so far
             pass
         return _whole(last)
 
@@ -204,7 +204,7 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
         if not self._streams_only(kwargs):
             return cast(ChatResponse, await super()._achat(await self._asendable(messages), **kwargs))
         last = None
-        async for last in await self._astream_chat(messages, **kwargs):  # noqa: B007  # each holds all so far
+        async for last in await self._astream_chat(messages, **kwargs):  # noqa: B007  # each holds the whole answer so far
             pass
         return _whole(last)
 
@@ -273,7 +273,7 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
         return with_fitted_images(messages)
 
     async def _asendable(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
-        # Reading and scaling images takes a while, in which the event loop goes on.
+        # Reading and scaling images is slow, so it does not block the event loop.
         return await asyncio.to_thread(self._sendable, messages) if has_images(messages) else messages
 
 
@@ -389,7 +389,7 @@ def _fitted_image(block: ImageBlock, url: str, scheme: str) -> FittedImage:
         return fit_image(block.path)
     try:
         content = block.resolve_image().read()
-    except ValueError as error:  # LlamaIndex's word for no data at all.
+    except ValueError as error:  # LlamaIndex's error for missing data.
         message = "An image of a message is empty; pass its bytes, a path or a URL."
         raise CorruptFileError(message) from error
     return fit_image(content)

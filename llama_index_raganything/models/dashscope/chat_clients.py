@@ -39,14 +39,14 @@ CALL_ERRORS: Final = (
     json.JSONDecodeError,
     UnicodeDecodeError,
 )
-"""What the OpenAI client lets out; the last of them for an answer that ends in the middle of a letter."""
+"""What the OpenAI client raises; the last for an answer that ends inside a character."""
 
 _FAILED_IN_STREAM: Final = 200
 
 _FILTERED: Final = "content_filter"
 
 _NOT_FINISHED: Final = (None, "", "null")
-"""Reasons to finish that are none; DashScope's native protocol writes the last one."""
+"""Values that mean no finish reason; the last is that of DashScope's native protocol."""
 
 
 def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = None) -> DashScopeError:
@@ -72,7 +72,7 @@ def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = 
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | openai.APIResponseValidationError):
         return protocol_error(f"{url} answered what cannot be read as JSON", _request_id(headers))
     if isinstance(error, openai.APIError) and error.body is not None:
-        # An event in a stream whose status was good.
+        # An event in a stream with a good status.
         body = json.dumps({"error": error.body}).encode()
         return error_from_response(_FAILED_IN_STREAM, body, headers or {})
     return error_from_exception(error, url)
@@ -160,7 +160,7 @@ class ChunkReader:
         self._request_id = self._request_id or _request_id_of(chunk)
         if not isinstance(getattr(chunk, "choices", None), list):
             raise protocol_error("an event of the stream has no choices", self._request_id)
-        if not chunk.choices:  # The usage, at the end.
+        if not chunk.choices:  # Only the usage, at the end.
             yield chunk
             return
         choice = self._sound_choice(chunk)
@@ -188,8 +188,8 @@ class ChunkReader:
         """
         if not self._finished:
             message = (
-                f"The stream from {self._url} ended before its answer was complete; what has come so far is not all of "
-                "it. What to do: ask again."
+                f"The stream from {self._url} ended before its answer was complete; what has arrived is "
+                "incomplete. What to do: ask again."
             )
             raise DashScopeConnectionError(message, request_id=self._request_id)
 
@@ -210,13 +210,13 @@ class ChunkReader:
         return choice
 
     def _set(self, delta: ChoiceDelta, call: ChoiceDeltaToolCall | None, first: bool) -> None:
-        # LlamaIndex's async stream skips a first chunk without content, and with it the reasoning in it.
+        # LlamaIndex's async stream skips a first chunk without content, even if it has reasoning.
         delta.content = (delta.content or "") if first else ""
         if call is None:
             return
         if call.function is None:
             call.function = ChoiceDeltaToolCallFunction()
-        # LlamaIndex joins the ids and the names of a call's chunks; some models repeat them in each.
+        # LlamaIndex joins the ids and the names of a call's chunks; some models repeat them in every chunk.
         for key in ("id", call.id or ""), ("name", call.function.name or ""):
             known = (call.index, "=".join(key))
             if key[1] and known in self._calls:
@@ -252,7 +252,7 @@ def _text_of(content: Any, request_id: str) -> str | None:
 
 def _filtered_error(request_id: str) -> DashScopeContentError:
     message = (
-        "DashScope ended the answer before its first word, as its content was filtered. What to do: change the "
+        "DashScope ended the answer before its first word because its content was filtered. What to do: change the "
         "question, or leave out the text or image that it is about."
     )
     return DashScopeContentError(message, code=_FILTERED, request_id=request_id, status=_FAILED_IN_STREAM)

@@ -78,10 +78,10 @@ class RetryPolicy:
             return None
         asked = retry_after_seconds(response.headers)
         if asked is not None:
-            # A little later than asked, and not all at the same moment.
+            # Slightly later than asked, and spread out.
             return asked * random.uniform(1, 1.1) if asked <= self.max_seconds else None  # noqa: S311  # as below
         base = self.rate_limit_seconds if response.status_code == 429 else self.base_seconds
-        return random.uniform(0, min(self.max_seconds, base * 2**attempt))  # noqa: S311  # spreads, protects nothing
+        return random.uniform(0, min(self.max_seconds, base * 2**attempt))  # noqa: S311  # jitter, not security
 
 
 class RetryingClient(httpx.Client):
@@ -150,7 +150,7 @@ class AsyncRetryingClient(httpx.AsyncClient):
 
 
 def _forget_key(request: httpx.Request) -> None:
-    # Errors and answers hold on to their request, and trackers of errors look into both.
+    # Errors and answers keep their request, and error trackers record both.
     request.headers.pop("authorization", None)
 
 
@@ -182,7 +182,7 @@ class ConcurrencyLimit:
         """The semaphore that a task of the running event loop holds during its request."""
         loop = asyncio.get_running_loop()
         with self._lock:
-            # Semaphores know the loop that they waited in, so that one that has ended would stay for their sake.
+            # Semaphores refer to their loop and would keep a closed one alive.
             for ended in [known for known in self._asynchronous if known.is_closed()]:
                 del self._asynchronous[ended]
             return self._asynchronous.setdefault(loop, asyncio.Semaphore(self.max_concurrency))
@@ -232,7 +232,7 @@ class HTTPClients:
         """Return the client of the running event loop: connections belong to the loop that opened them."""
         loop = asyncio.get_running_loop()
         with self._lock:
-            # Connections know their loop, so that a loop that has ended would stay for the sake of its own client.
+            # Connections refer to their loop and would keep a closed one alive.
             for ended in [known for known in self._asynchronous if known.is_closed()]:
                 del self._asynchronous[ended]
             client = self._asynchronous.get(loop)
@@ -274,7 +274,7 @@ class HTTPClients:
         return {
             "verify": _certificates(),
             "retry": RetryPolicy(max_retries=self.max_retries),
-            # Waiting for a free connection is no sign of a slow service, so it has no limit.
+            # Waiting for a free connection does not mean a slow service, so it has no limit.
             "timeout": httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_SECONDS), pool=None),
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=max(1, self.max_concurrency)),
         }
@@ -377,7 +377,7 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
         raise redirect_error(response.status_code, response.headers, str(response.request.url))
     place = urlsplit(str(response.request.url)).path
     try:
-        value = from_json(response.content)  # Three times as fast on vectors as the standard library.
+        value = from_json(response.content)  # On vectors three times as fast as the standard library.
     except ValueError as error:
         kind = response.headers.get("content-type", "no content type")
         problem = f"{place} answered {response.status_code} without JSON ({kind})"
@@ -391,7 +391,7 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
 
 
 _connecting = threading.Lock()
-"""Held while a model opens its connection: threads that do it together would each count their own requests."""
+"""Held while a model opens its connection: concurrent threads would each count their own requests."""
 
 
 @strict_arguments
@@ -437,7 +437,7 @@ class DashScopeConnection(BaseModel):
         with _connecting:
             if self._client is None:
                 self._client = DashScopeClient(
-                    # A copy made by pickling has none, and takes that of its environment.
+                    # An unpickled copy has no key and uses that of its environment.
                     resolve_api_key(self.api_key),
                     Endpoints.resolve(self.api_base, self.region, self.workspace),
                     self.timeout,

@@ -36,11 +36,11 @@ Input = TypeVar("Input")
 logger = logging.getLogger(__name__)
 
 EMBED_BATCH_SIZE: Final = 1000
-"""Inputs that LlamaIndex hands over at once; a multiple of what any of the models takes in one request."""
+"""Inputs that LlamaIndex passes at once; a multiple of every model's request limit."""
 
 BLANK_TEXT: Final = "-"
-"""What is sent for a text without words, which the service refuses. A fixed vector would save the request, but would
-lie in no model's space and might be near everything; this one is the model's own for as good as nothing."""
+"""Sent in place of a blank text, which the service rejects. A fixed vector would save the request, but would belong to
+no model's space and might be near everything; this is the model's own vector for next to nothing."""
 
 
 @strict_arguments
@@ -226,7 +226,7 @@ class DashScopeTextEmbedding(DashScopeEmbeddingModel):
 
     def _check_kind(self, known: EmbeddingModel) -> None:
         if known.multimodal:
-            message = f"{known.name} is no text embedding model; use DashScopeMultiModalEmbedding for it."
+            message = f"{known.name} is not a text embedding model; use DashScopeMultiModalEmbedding for it."
             raise ConfigurationError(message)
 
     def _text_call(self, texts: list[str], query: bool) -> EmbeddingCall:
@@ -252,10 +252,10 @@ class DashScopeTextEmbedding(DashScopeEmbeddingModel):
 
 
 IMAGES_AT_ONCE: Final = 16
-"""Images that those who hold them in memory should hand over at once, about."""
+"""Approximate number of images that callers holding them in memory should pass at once."""
 
 _FORMATS: Final = ("JPEG", "PNG")
-"""Formats that all of the models take; the tongyi models take BMP too, but not WEBP."""
+"""Formats that all models accept; the tongyi models also accept BMP, but not WEBP."""
 
 _HTTP: Final = re.compile(r"\s*https?://", re.IGNORECASE)
 

@@ -31,14 +31,14 @@ from llama_index_raganything.models.dashscope.failures import protocol_error
 from llama_index_raganything.workers import map_in_threads
 
 MAX_REQUEST_BYTES: Final = 6_000_000
-"""Bytes of the inputs of a request: the gateway takes 6,291,456 for all of it ("Exceeded limit on max bytes to
+"""Maximum bytes of the inputs of a request: the gateway accepts 6,291,456 in total ("Exceeded limit on max bytes to
 request body", seen in QwenLM/qwen-code#371 and langgenius/dify#35311)."""
 
 MAX_FAILURES_IN_A_ROW: Final = 10
-"""Requests that fail one after the other, each after its retries, before a call is given up: a service that is down
-would else cost one time-out for every request."""
+"""Failed requests in a row, each after its retries, after which a call is abandoned: otherwise a service that is down
+would cost one time-out per request."""
 
-# What the service says of one of several inputs, or of all of them together, and not of the request's other fields.
+# What the service says about inputs, as opposed to other fields of the request.
 _ONE_INPUT: Final = re.compile(
     r"inspection|image format|image length|data-uri|media resource|download|input length|bytes to request body",
     re.IGNORECASE,
@@ -305,7 +305,7 @@ def content_bytes(content: Any) -> int:
         content: A text, or an object of texts.
     """
     if isinstance(content, str):
-        # Data URIs are ASCII, and so need no copy.
+        # Data URIs are ASCII and need no copy.
         return len(content) if content.isascii() else len(content.encode("utf-8", "replace"))
     if isinstance(content, dict):
         return sum(len(key) + 6 + content_bytes(value) for key, value in content.items())
@@ -314,9 +314,9 @@ def content_bytes(content: Any) -> int:
 
 def _sound_vector(vector: Any, request_id: str) -> Embedding:
     try:
-        # As a rule all are floats already, and a thousand vectors are a million numbers.
+        # Usually all are floats already, and a thousand vectors are a million numbers.
         values = vector if set(map(type, vector)) == {float} else list(map(float, vector))
-        # A sum is finite where all of its numbers are; strings, which float() takes, have none.
+        # A sum is finite if all of its numbers are; strings, which float() accepts, have none.
         sound = math.isfinite(sum(vector)) and any(values)
     except (TypeError, ValueError, OverflowError):
         sound = False
@@ -338,7 +338,7 @@ def _reason(error: RAGAnythingError) -> tuple[type[RAGAnythingError], str]:
 
 
 _READ_AHEAD: Final = 2
-"""Requests whose images are made ready while others are on their way."""
+"""Requests whose images are prepared while others are in flight."""
 
 
 class EmbeddingSender:
@@ -372,7 +372,7 @@ class EmbeddingSender:
         try:
             await asyncio.gather(*tasks)
         finally:
-            # gather() leaves the others running when one raises what is no failure of a request.
+            # gather() leaves the others running if one raises an unexpected error.
             for task in tasks:
                 task.cancel()
         return batch.result()

@@ -34,7 +34,7 @@ _HOSTS: Final = {
 _NATIVE: Final = "/api/v1"
 _COMPATIBLE: Final = "/compatible-mode/v1"
 COMPATIBLE_API: Final = "/compatible-api/v1"
-"""Where the OpenAI-like rerank route is."""
+"""Base of the OpenAI-like rerank route."""
 
 _BASES: Final = (_NATIVE, _COMPATIBLE, COMPATIBLE_API)
 _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
@@ -76,7 +76,7 @@ class Endpoints:
         Args:
             base: Its path, such as :data:`COMPATIBLE_API`.
         """
-        # A gateway of the user's own has one base for all.
+        # A user's own gateway has a single base.
         return self.native.removesuffix(_NATIVE) + base if self.native != self.compatible else self.native
 
     @classmethod
@@ -92,7 +92,7 @@ class Endpoints:
                 return cls(f"{origin}{before}{_NATIVE}", f"{origin}{before}{_COMPATIBLE}")
         path = _ROUTE_OF_OPENAI.sub("", path)
         if path.endswith("/v1"):
-            # A gateway of the user's own: its path says where it is, and not what is behind it.
+            # A user's own gateway: its path is its location, not a route of DashScope.
             return cls(f"{origin}{path}", f"{origin}{path}")
         return cls(f"{origin}{path}{_NATIVE}", f"{origin}{path}{_COMPATIBLE}")
 
@@ -209,7 +209,7 @@ def resolve_api_key(api_key: str | SecretStr | None = None) -> SecretStr:
         )
         raise DashScopeAuthenticationError(message)
     if not key.isascii() or not key.isprintable() or " " in key:
-        message = f"DashScope's API key holds blanks or signs that no key has; check {API_KEY_VARIABLE}."
+        message = f"DashScope's API key contains characters that no key has; check {API_KEY_VARIABLE}."
         raise DashScopeAuthenticationError(message)
     return SecretStr(key)
 

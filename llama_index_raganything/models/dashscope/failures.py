@@ -42,7 +42,7 @@ _AUTHENTICATION: Final = re.compile(r"invalid_?api_?key|invalid_?token|unauthori
 _PERMISSION: Final = re.compile(
     r"access_?denied|model_?not_?found|workspace_?not_?found|model_not_supported", re.IGNORECASE
 )
-# OpenAI's word for an empty purse is DashScope's, on its compatible route, for too many tokens a minute
+# OpenAI's code for an exhausted balance is, on DashScope's compatible route, that for too many tokens a minute
 # (https://www.alibabacloud.com/help/en/model-studio/rate-limit: "You exceeded your current quota").
 _RATE: Final = re.compile(r"throttling|insufficient_?quota|limit_requests|rate_?limit|limit_burst_rate", re.IGNORECASE)
 _BAD_REQUEST: Final = re.compile(r"invalid_?(?:parameter|request|url)|bad_?request", re.IGNORECASE)

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
 
 RETRIEVAL_SCORE_KEY = "retrieval_score"
-"""Metadata key of the score before, as LlamaIndex's own rerankers name it."""
+"""Metadata key of the old score, as in LlamaIndex's own rerankers."""
 
 _Scores = dict[int, float]
 
@@ -112,7 +112,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
             return request.read(self._post(request))
         except DashScopeContentError as error:
             if not request.is_part:
-                # Is the question to blame? Then this is refused too, and nothing can be ordered.
+                # If the question itself is at fault, this is rejected too, and nothing can be ordered.
                 self._post(request.without_texts())
             halves = request.halves(error)
         return {place: score for half in halves for place, score in self._scores(half).items()}
@@ -124,7 +124,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
             if not request.is_part:
                 await self._apost(request.without_texts())
             halves = request.halves(error)
-        # One after the other: the bound on requests at the same time is kept where the whole is sent.
+        # Sequentially, to respect the limit on concurrent requests.
         return {place: score for half in halves for place, score in (await self._ascores(half)).items()}
 
     def _post(self, request: _Request) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
     def _ordered(self, nodes: Sequence[NodeWithScore], scores: Sequence[_Scores]) -> list[NodeWithScore]:
         known = {place: score for part in scores for place, score in part.items()}
         best = sorted(known, key=lambda place: (-known[place], place))
-        # What was refused, and what a request of several left out because it has better ones.
+        # Rejected texts, and those that a request omitted in favour of better ones.
         rest = [place for place in range(len(nodes)) if place not in known]
         return [self._scored(nodes[place], known.get(place, 0.0)) for place in [*best, *rest][: self.top_n]]
 
@@ -174,7 +174,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
         node = scored.node
         changes = {
             "metadata": {**node.metadata, RETRIEVAL_SCORE_KEY: scored.score},
-            # No word of the text, for models.
+            # Models must not read it as text.
             "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, RETRIEVAL_SCORE_KEY],
             "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, RETRIEVAL_SCORE_KEY],
         }
@@ -224,7 +224,7 @@ class _Request:
         most = min(limits.max_document_tokens, limits.max_request_tokens - estimate_tokens(asked))
         contents = (scored.node.get_content(metadata_mode=MetadataMode.EMBED) for scored in nodes)
         texts = [cut_to_tokens(text, most) for text in contents]
-        # The service refuses texts without words.
+        # The service rejects blank texts.
         texts = [text if text.strip() else BLANK_TEXT for text in texts]
         return cls(reranker, asked, texts, [scored.node.node_id for scored in nodes], range(len(nodes)))
 
@@ -250,7 +250,7 @@ class _Request:
         if self.reranker.instruct:
             parameters["instruct"] = self.reranker.instruct
         texts = [self.texts[place] for place in self.places]
-        # The vision model is documented with objects, which may hold images too, the others with strings.
+        # The documentation has objects (which may hold images) for the vision model, strings for the others.
         is_visual = self.reranker.model.startswith("qwen3-vl-rerank")
         documents = [{"text": text} for text in texts] if is_visual else texts
         return {
