@@ -59,7 +59,7 @@ class Server:
 
 def serve(pipe: Connection, latency: float) -> None:
     """Run a server, and tell about it when asked, until the pipe closes."""
-    with DashScopeServer(latency=latency) as server:
+    with DashScopeServer(latency_s=latency) as server:
         pipe.send((server.native_url, server.api_key))
         while True:
             try:
@@ -162,7 +162,7 @@ def main(args: argparse.Namespace) -> Result:
     texts, images = make_texts(args.texts), make_images(args.images)
     with server_process(args.latency) as server:
         dashscope.base_http_api_url = server.url  # One for the whole process: the peer has no setting for it.
-        options = {"api_key": server.api_key, "api_base": server.url, "max_concurrency": args.concurrency}
+        options = {"api_key": server.api_key, "api_base": server.url, "workers": args.concurrency}
         multimodal, text = DashScopeMultiModalEmbedding(**options), DashScopeTextEmbedding(**options)
         peer = DashScopeEmbedding(model_name="text-embedding-v4", api_key=server.api_key, embed_batch_size=10)
         _warm_up(multimodal, text)

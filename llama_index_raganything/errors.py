@@ -250,13 +250,13 @@ class DashScopeRateLimitError(DashScopeError):
 
     Args:
         message: What happened and what to do.
-        retry_after: Seconds that the service asks to wait, if it says so.
+        retry_after_s: Seconds that the service asks to wait, if it says so.
         **fields: As for :class:`DashScopeError`.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None, **fields: Any) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None, **fields: Any) -> None:
         super().__init__(message, **fields)
-        self.retry_after = retry_after
+        self.retry_after_s = retry_after_s
 
 
 class DashScopeBadRequestError(DashScopeError):

@@ -12,7 +12,7 @@ from llama_index_raganything.errors import ErrorKind, Failure, RAGAnythingError,
 Result = TypeVar("Result")
 
 
-async def attempt(call: Callable[[], Awaitable[Result]], max_retries: int, retry_seconds: float) -> Result | Failure:
+async def attempt(call: Callable[[], Awaitable[Result]], max_retries: int, retry_s: float) -> Result | Failure:
     """Await a call, retrying it when it raises.
 
     This package's own errors are not retried: its models have already done so where it helps.
@@ -20,7 +20,7 @@ async def attempt(call: Callable[[], Awaitable[Result]], max_retries: int, retry
     Args:
         call: Makes a new awaitable for each attempt.
         max_retries: Number of attempts after the first.
-        retry_seconds: Seconds before the first retry; doubled for each further one.
+        retry_s: Seconds before the first retry; doubled for each further one.
 
     Returns:
         The result, or why the last attempt failed.
@@ -31,7 +31,7 @@ async def attempt(call: Callable[[], Awaitable[Result]], max_retries: int, retry
 
     retrying = AsyncRetrying(
         stop=stop_after_attempt(max_retries + 1),
-        wait=wait_exponential(retry_seconds),
+        wait=wait_exponential(retry_s),
         retry=retry_if_exception(_may_pass),
         reraise=True,
     )

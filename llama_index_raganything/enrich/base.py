@@ -88,11 +88,11 @@ class ElementProcessor(TransformComponent):
 
     Args:
         content_types: Content types that are processed; other nodes pass unchanged.
-        max_workers: Number of elements processed concurrently.
+        workers: Number of elements processed concurrently.
     """
 
     content_types: tuple[str, ...] = Field(default=(), description="Content types that are processed.")
-    max_workers: int = Field(default=4, ge=1, description="Elements processed at the same time.")
+    workers: int = Field(default=4, ge=1, description="Elements processed at the same time.")
 
     @classmethod
     def class_name(cls) -> str:
@@ -133,7 +133,7 @@ class ElementProcessor(TransformComponent):
         """
         elements = self._elements(nodes)
         progress = self._progress_text() if show_progress else ""
-        outcomes = map_in_threads(self._process_batch, self._batches(elements), self.max_workers, progress)
+        outcomes = map_in_threads(self._process_batch, self._batches(elements), self.workers, progress)
         return self._joined(nodes, elements, outcomes)
 
     async def aprocess(self, nodes: Sequence[BaseNode], show_progress: bool = False) -> Processed:
@@ -142,9 +142,7 @@ class ElementProcessor(TransformComponent):
         if not elements:
             return Processed(list(nodes))
         jobs = [self._aprocess_batch(batch) for batch in self._batches(elements)]
-        outcomes = await run_jobs(
-            jobs, show_progress=show_progress, workers=self.max_workers, desc=self._progress_text()
-        )
+        outcomes = await run_jobs(jobs, show_progress=show_progress, workers=self.workers, desc=self._progress_text())
         return self._joined(nodes, elements, outcomes)
 
     def __call__(self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any) -> Sequence[BaseNode]:

@@ -55,7 +55,7 @@ class ImageEmbedder(ElementProcessor):
         content_types: Process only nodes of these content types and nodes without one; all by default.
         max_pixels: Larger images are scaled down.
         max_bytes: Larger images are re-encoded.
-        max_workers: Number of batches embedded concurrently, each of the model's ``image_batch_size`` or, if it has
+        workers: Number of batches embedded concurrently, each of the model's ``image_batch_size`` or, if it has
             none, ``embed_batch_size`` images.
         fetch: Fetches images at URLs; without it they are reported as not embedded. Not serialised.
     """
@@ -68,7 +68,7 @@ class ImageEmbedder(ElementProcessor):
     )
     max_pixels: int = Field(default=MAX_EMBED_PIXELS, ge=1024, description="Pixels of an image.")
     max_bytes: int = Field(default=MAX_EMBED_BYTES, ge=10_000, description="Bytes of an image.")
-    max_workers: int = Field(default=4, ge=1, description="Batches embedded at the same time.")
+    workers: int = Field(default=4, ge=1, description="Batches embedded at the same time.")
     fetch: Fetch | None = Field(default=None, exclude=True, description="Gets images that are at a URL.")
 
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:

@@ -47,7 +47,7 @@ class ProcessorOptions:
         cache_folder: Folder for answers; in memory by default.
         language: Language of the prompts.
         prompts: Prompts that replace RAG-Anything's of the same names.
-        max_workers: Number of elements processed concurrently.
+        workers: Number of elements processed concurrently.
         context_window: Pages or nodes around an element that the model sees.
         context_mode: "page" or "chunk".
         max_context_tokens: Maximum tokens of context.
@@ -62,7 +62,7 @@ class ProcessorOptions:
     cache_folder: str | Path | None = None
     language: str = "en"
     prompts: dict[str, str] = field(default_factory=dict)
-    max_workers: int = 4
+    workers: int = 4
     context_window: int = 1
     context_mode: Literal["page", "chunk"] = "page"
     max_context_tokens: int = 2000
@@ -266,7 +266,7 @@ def processors_from_config(
     *,
     language: str | None = None,
     prompts: Mapping[str, str] | None = None,
-    max_workers: int | None = None,
+    workers: int | None = None,
 ) -> list[ElementProcessor]:
     """Return the processors that a RAG-Anything configuration asks for.
 
@@ -281,7 +281,7 @@ def processors_from_config(
         cache_folder: Folder for answers, so that a second run makes no calls.
         language: Language of the prompts; by default the configuration's ``language``, else English.
         prompts: Prompts that replace RAG-Anything's of the same names.
-        max_workers: Number of elements processed concurrently; by default the configuration's ``max_workers``, else its
+        workers: Number of elements processed concurrently; by default the configuration's ``max_workers``, else its
             ``max_concurrent_files``.
 
     Returns:
@@ -290,14 +290,14 @@ def processors_from_config(
     Raises:
         ConfigurationError: The configuration has an invalid value.
     """
-    workers = max_workers or getattr(config, "max_workers", None) or getattr(config, "max_concurrent_files", 4)
+    chosen = workers or getattr(config, "max_workers", None) or getattr(config, "max_concurrent_files", 4)
     options = ProcessorOptions(
         llm=llm,
         vision_llm=vision_llm,
         cache_folder=cache_folder,
         language=language or str(getattr(config, "language", "") or "en"),
         prompts=dict(prompts or {}),
-        max_workers=_at_least(workers, "max_concurrent_files", 1),
+        workers=_at_least(chosen, "max_concurrent_files", 1),
         context_window=_at_least(getattr(config, "context_window", 1), "context_window", 0),
         context_mode=_mode_of(getattr(config, "context_mode", "page")),
         max_context_tokens=_at_least(getattr(config, "max_context_tokens", 2000), "max_context_tokens", 0),

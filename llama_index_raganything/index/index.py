@@ -140,7 +140,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         settings: RAGAnythingSettings | None = None,
     ) -> None:
         check_options("reader_options", reader_options, RAGAnythingReader, {"working_dir"})
-        own_options = {"llm", "vision_llm", "cache_folder", "max_workers"}
+        own_options = {"llm", "vision_llm", "cache_folder", "workers"}
         check_options("description_options", description_options, ProcessorOptions, own_options)
         if reader is not None:
             refuse_beside("reader", {"reader_options": reader_options}, "set the options on the reader")
@@ -211,7 +211,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
                     llm=description_llm,
                     vision_llm=chosen.vision_llm,
                     cache_folder=storage.folder / "descriptions",
-                    max_workers=max_workers,
+                    workers=max_workers,
                     **(description_options or {}),
                 ),
                 disabled=[name for name, wanted in enabled.items() if not wanted],

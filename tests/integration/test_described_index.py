@@ -68,7 +68,7 @@ def uri(tmp_path_factory):
 
 
 def describers(llm, folder):
-    options = {"llm": llm, "cache_folder": folder, "retry_seconds": 0}
+    options = {"llm": llm, "cache_folder": folder, "retry_s": 0}
     return [ImageDescriber(**options), TableDescriber(**options), EquationDescriber(**options)]
 
 

@@ -340,7 +340,7 @@ def triples(index, name):
 
 def test_triples_of_a_model_join_nodes_and_go_with_their_documents(make):
     llm = scripted(TRIPLES)
-    extractor = TripleExtractor(extractor=SimpleLLMPathExtractor(llm=llm, num_workers=1), retry_seconds=0)
+    extractor = TripleExtractor(extractor=SimpleLLMPathExtractor(llm=llm, num_workers=1), retry_s=0)
     index = make(triple_extractor=extractor)
     texts = {
         "Vats": "From the vat we take slow glaze for the bowls.",

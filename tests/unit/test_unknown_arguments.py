@@ -289,9 +289,7 @@ def test_misspelt_options_in_a_dictionary_open_nothing(options, message, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "options", [{"reader_options": {"working_dir": "x"}}, {"description_options": {"max_workers": 2}}]
-)
+@pytest.mark.parametrize("options", [{"reader_options": {"working_dir": "x"}}, {"description_options": {"workers": 2}}])
 def test_options_that_the_index_sets_itself_are_refused(options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match="which the index sets from its own arguments"):

@@ -114,7 +114,7 @@ class Describer(ElementProcessor):
         include_captions: Include captions of images and tables, if ``context_filter_content_types`` has these.
         context_filter_content_types: Content types included in the context.
         max_retries: Retries of a call that raises; none after eight failed elements in a row.
-        retry_seconds: Seconds before the first retry; doubled for each further one.
+        retry_s: Seconds before the first retry; doubled for each further one.
 
     Raises:
         ConfigurationError: There is no LLM, the language is unknown, or a prompt cannot be filled in.
@@ -132,7 +132,7 @@ class Describer(ElementProcessor):
     include_captions: bool = Field(default=True, description="Show captions in the surroundings.")
     context_filter_content_types: tuple[str, ...] = Field(default=("text",), description="Content types shown.")
     max_retries: int = Field(default=2, ge=0, description="Repetitions of a call that raises.")
-    retry_seconds: float = Field(default=1.0, ge=0.0, description="Seconds before the first repetition.")
+    retry_s: float = Field(default=1.0, ge=0.0, description="Seconds before the first repetition.")
 
     _cache: AnswerCache | None = PrivateAttr(default=None)
     _templates: dict[str, Any] | None = PrivateAttr(default=None)
@@ -313,7 +313,7 @@ class _Question:
             raise NoAnswerError(refused)
         # If the model is down, the remaining elements are tried once each: waiting would take hours.
         retries = 0 if self._shared.get(_FAILED, 0) >= _OUTAGE else self._describer.max_retries
-        response = await attempt(lambda: self._chat(messages), retries, self._describer.retry_seconds)
+        response = await attempt(lambda: self._chat(messages), retries, self._describer.retry_s)
         if isinstance(response, Failure):
             # Read again, because concurrent calls may have failed since.
             self._shared[_FAILED] = self._shared.get(_FAILED, 0) + 1

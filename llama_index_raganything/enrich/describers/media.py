@@ -180,14 +180,14 @@ class MediaDescriber(ElementProcessor):
         chunk_size: Tokens of a node; segments are never split.
         whisper_model: Name or folder of faster-whisper's model; RAG-Anything's default (``WHISPER_MODEL`` or "base").
         language: Spoken language ("en", "zh"); detected if None.
-        max_workers: Files processed concurrently; one speech model serves them all.
+        workers: Files processed concurrently; one speech model serves them all.
 
     Raises:
         ConfigurationError: The model does not support images.
     """
 
     content_types: tuple[str, ...] = Field(default=_MEDIA, description="Content types that are processed.")
-    max_workers: int = Field(default=1, ge=1, description="Files processed at the same time.")
+    workers: int = Field(default=1, ge=1, description="Files processed at the same time.")
     asset_root: str | None = Field(default=None, description="Folder of the assets that nodes refer to.")
     chunk_size: int = Field(default=256, gt=0, description="Tokens of a node.")
     whisper_model: str | None = Field(default=None, description="Model of faster-whisper.")

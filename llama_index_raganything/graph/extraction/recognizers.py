@@ -175,16 +175,16 @@ class LLMRecognizer(BaseComponent):
     Args:
         llm: Any LlamaIndex LLM.
         prompt: Prompt with ``{text}`` that asks for a JSON list of ``{"name", "type"}``.
-        num_workers: Number of texts processed concurrently.
+        workers: Number of texts processed concurrently.
         max_retries: Retries of a failed text.
-        retry_seconds: Seconds before the first retry; doubled for each further one.
+        retry_s: Seconds before the first retry; doubled for each further one.
     """
 
     llm: SerializeAsAny[LLM] = Field(repr=False, description="LLM to ask.")
     prompt: PromptTemplate = Field(default=_LLM_PROMPT, repr=False, description="Asks for names as JSON.")
-    num_workers: int = Field(default=4, ge=1, description="Texts asked about at the same time.")
+    workers: int = Field(default=4, ge=1, description="Texts asked about at the same time.")
     max_retries: int = Field(default=2, ge=0, description="Further attempts after a failure.")
-    retry_seconds: float = Field(default=1.0, ge=0.0, description="Seconds before the first retry.")
+    retry_s: float = Field(default=1.0, ge=0.0, description="Seconds before the first retry.")
 
     _failures: list[tuple[int, str]] = PrivateAttr(default_factory=list)
 
@@ -222,7 +222,7 @@ class LLMRecognizer(BaseComponent):
 
     async def _arecognize(self, texts: Sequence[str]) -> list[list[EntitySpan] | Failure]:
         jobs = [self._names_in(text) for text in texts]
-        return await run_jobs(jobs, workers=self.num_workers)
+        return await run_jobs(jobs, workers=self.workers)
 
     async def _names_in(self, text: str) -> list[EntitySpan] | Failure:
         if not text.strip():
@@ -232,7 +232,7 @@ class LLMRecognizer(BaseComponent):
             answer = await self.llm.apredict(self.prompt, text=text)
             return _spans_of(_names_of(answer), text)
 
-        return await attempt(ask, self.max_retries, self.retry_seconds)
+        return await attempt(ask, self.max_retries, self.retry_s)
 
 
 @lru_cache(maxsize=4)

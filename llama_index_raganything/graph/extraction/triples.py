@@ -59,9 +59,9 @@ class TripleExtractor(TransformComponent):
             ``DynamicLLMPathExtractor``, ``SchemaLLMPathExtractor``, ``ImplicitPathExtractor`` or your own.
         embed_model: Embeds name and description of each merged entity; None leaves that to the store.
         property_graph_store: Receives the result of a call as a transformation.
-        num_workers: Number of chunks processed concurrently.
+        workers: Number of chunks processed concurrently.
         max_retries: Retries of a failed chunk.
-        retry_seconds: Seconds before the first retry; doubled for each further one.
+        retry_s: Seconds before the first retry; doubled for each further one.
         strict: Raise if a chunk failed, after the others are done (and written).
     """
 
@@ -72,9 +72,9 @@ class TripleExtractor(TransformComponent):
     property_graph_store: Any = Field(
         default=None, exclude=True, repr=False, description="PropertyGraphStore to write into."
     )
-    num_workers: int = Field(default=4, ge=1, description="Chunks extracted at the same time.")
+    workers: int = Field(default=4, ge=1, description="Chunks extracted at the same time.")
     max_retries: int = Field(default=2, ge=0, description="Further attempts after a failure.")
-    retry_seconds: float = Field(default=1.0, ge=0.0, description="Seconds before the first retry.")
+    retry_s: float = Field(default=1.0, ge=0.0, description="Seconds before the first retry.")
     strict: bool = Field(default=False, description="Raise when a chunk failed.")
 
     _failures: list[tuple[str, str]] = PrivateAttr(default_factory=list)
@@ -180,10 +180,10 @@ class TripleExtractor(TransformComponent):
         extractor = _outspoken(self.extractor)
         distinct = {node.node_id: node for node in nodes}
         jobs = [self._achunk(extractor, node) for node in distinct.values()]
-        return await run_jobs(jobs, show_progress=show_progress, workers=self.num_workers, desc="Extracting triples")
+        return await run_jobs(jobs, show_progress=show_progress, workers=self.workers, desc="Extracting triples")
 
     async def _achunk(self, extractor: TransformComponent, node: BaseNode) -> ChunkTriples | tuple[str, str]:
-        found = await attempt(lambda: _extract_one(extractor, node), self.max_retries, self.retry_seconds)
+        found = await attempt(lambda: _extract_one(extractor, node), self.max_retries, self.retry_s)
         return (node.node_id, found.reason) if isinstance(found, Failure) else found
 
 

@@ -131,7 +131,7 @@ class DashScopeLLM(PickledWithoutKey, OpenAILike):
             max_retries=max_retries,
             timeout=timeout,
         )
-        self._http = HTTPClients(timeout=timeout, max_retries=max_retries)
+        self._http = HTTPClients(timeout_s=timeout, max_retries=max_retries)
 
     @property
     def metadata(self) -> LLMMetadata:

@@ -51,16 +51,16 @@ class RetryPolicy:
 
     Attributes:
         max_retries: Maximum number of retries.
-        base_seconds: Maximum wait before the first retry after 5xx; doubled for each further one ("full jitter",
+        base_s: Maximum wait before the first retry after 5xx; doubled for each further one ("full jitter",
             https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
-        rate_limit_seconds: The same after 429: limits apply per second and per minute.
-        max_seconds: Maximum wait. If the service asks for more, there is no retry.
+        rate_limit_s: The same after 429: limits apply per second and per minute.
+        max_s: Maximum wait. If the service asks for more, there is no retry.
     """
 
     max_retries: int = 2
-    base_seconds: float = 0.5
-    rate_limit_seconds: float = 2.0
-    max_seconds: float = 20.0
+    base_s: float = 0.5
+    rate_limit_s: float = 2.0
+    max_s: float = 20.0
 
     def seconds_before_retry(self, attempt: int, response: httpx.Response) -> float | None:
         """Return how long to wait before the next request.
@@ -79,9 +79,9 @@ class RetryPolicy:
         asked = retry_after_seconds(response.headers)
         if asked is not None:
             # Slightly later than asked, and spread out.
-            return asked * random.uniform(1, 1.1) if asked <= self.max_seconds else None  # noqa: S311  # as below
-        base = self.rate_limit_seconds if response.status_code == 429 else self.base_seconds
-        return random.uniform(0, min(self.max_seconds, base * 2**attempt))  # noqa: S311  # jitter, not security
+            return asked * random.uniform(1, 1.1) if asked <= self.max_s else None  # noqa: S311  # as below
+        base = self.rate_limit_s if response.status_code == 429 else self.base_s
+        return random.uniform(0, min(self.max_s, base * 2**attempt))  # noqa: S311  # jitter, not security
 
 
 class RetryingClient(httpx.Client):
@@ -163,13 +163,13 @@ class ConcurrencyLimit:
     """Limits concurrent requests; an unpickled copy counts anew.
 
     Args:
-        max_concurrency: Concurrent requests of all threads, and of all tasks of one event loop.
+        workers: Concurrent requests of all threads, and of all tasks of one event loop.
     """
 
     _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
 
-    def __init__(self, max_concurrency: int) -> None:
-        self.max_concurrency = max_concurrency
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
         self._open()
 
     @property
@@ -185,15 +185,15 @@ class ConcurrencyLimit:
             # Semaphores refer to their loop and would keep a closed one alive.
             for ended in [known for known in self._asynchronous if known.is_closed()]:
                 del self._asynchronous[ended]
-            return self._asynchronous.setdefault(loop, asyncio.Semaphore(self.max_concurrency))
+            return self._asynchronous.setdefault(loop, asyncio.Semaphore(self.workers))
 
     def _open(self) -> None:
         self._lock = threading.Lock()
-        self._threads = threading.BoundedSemaphore(self.max_concurrency)
+        self._threads = threading.BoundedSemaphore(self.workers)
         self._asynchronous = WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"max_concurrency": self.max_concurrency}
+        return {"workers": self.workers}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -207,18 +207,18 @@ class HTTPClients:
     """Opens HTTP clients on first use: one for threads, one per event loop; an unpickled copy opens its own.
 
     Args:
-        timeout: Seconds without a sign of the service after which a call fails.
+        timeout_s: Seconds without a sign of the service after which a call fails.
         max_retries: Retries after 429 and 5xx.
-        max_concurrency: Connections kept open between calls.
+        workers: Connections kept open between calls.
     """
 
     _sync: RetryingClient | None
     _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncRetryingClient]
 
-    def __init__(self, timeout: float = 60.0, max_retries: int = 2, max_concurrency: int = 8) -> None:
-        self.timeout = timeout
+    def __init__(self, timeout_s: float = 60.0, max_retries: int = 2, workers: int = 8) -> None:
+        self.timeout_s = timeout_s
         self.max_retries = max_retries
-        self.max_concurrency = max_concurrency
+        self.workers = workers
         self._forget()
 
     def sync(self) -> RetryingClient:
@@ -256,9 +256,9 @@ class HTTPClients:
 
     def __getstate__(self) -> dict[str, Any]:
         return {
-            "timeout": self.timeout,
+            "timeout_s": self.timeout_s,
             "max_retries": self.max_retries,
-            "max_concurrency": self.max_concurrency,
+            "workers": self.workers,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -275,8 +275,8 @@ class HTTPClients:
             "verify": _certificates(),
             "retry": RetryPolicy(max_retries=self.max_retries),
             # Waiting for a free connection does not mean a slow service, so it has no limit.
-            "timeout": httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_SECONDS), pool=None),
-            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=max(1, self.max_concurrency)),
+            "timeout": httpx.Timeout(self.timeout_s, connect=min(self.timeout_s, _CONNECT_SECONDS), pool=None),
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=max(1, self.workers)),
         }
 
 
@@ -296,23 +296,23 @@ class DashScopeClient:
     """Posts JSON to DashScope's native protocol and returns JSON, or raises a typed error.
 
     Args:
-        timeout: Seconds without a sign of the service after which a call fails.
+        timeout_s: Seconds without a sign of the service after which a call fails.
         max_retries: Retries after 429 and 5xx.
-        max_concurrency: Concurrent requests; callers respect it through :attr:`limit`.
+        workers: Concurrent requests; callers respect it through :attr:`limit`.
     """
 
     def __init__(
         self,
         api_key: SecretStr,
         endpoints: Endpoints,
-        timeout: float = 60.0,
+        timeout_s: float = 60.0,
         max_retries: int = 2,
-        max_concurrency: int = 8,
+        workers: int = 8,
     ) -> None:
         self.endpoints = endpoints
         self._api_key = api_key
-        self.limit = ConcurrencyLimit(max_concurrency)
-        self._clients = HTTPClients(timeout, max_retries, max_concurrency)
+        self.limit = ConcurrencyLimit(workers)
+        self._clients = HTTPClients(timeout_s, max_retries, workers)
 
     def url(self, path: str, base: str = "") -> str:
         """Return the URL of a route.
@@ -403,18 +403,18 @@ class DashScopeConnection(BaseModel):
         api_base: Host, base URL or full route of the service; by default that of ``region`` and ``workspace``.
         region: Region of the key, such as ``ap-southeast-1``; Beijing by default.
         workspace: Workspace with its own address.
-        timeout: Seconds without a sign of the service after which a call fails.
+        timeout_s: Seconds without a sign of the service after which a call fails.
         max_retries: Retries after 429 and 5xx.
-        max_concurrency: Concurrent requests over all calls.
+        workers: Concurrent requests over all calls.
     """
 
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="DashScope's API key.")
     api_base: str | None = Field(default=None, description="Host, base or full route of the service.")
     region: str | None = Field(default=None, description="Region of the key.")
     workspace: str | None = Field(default=None, description="Workspace with an address of its own.")
-    timeout: float = Field(default=60.0, gt=0, description="Seconds to wait for a sign from the service.")
+    timeout_s: float = Field(default=60.0, gt=0, description="Seconds to wait for a sign from the service.")
     max_retries: int = Field(default=2, ge=0, description="Requests sent again after 429 and 5xx.")
-    max_concurrency: int = Field(default=4, ge=1, description="Requests at the same time.")
+    workers: int = Field(default=4, ge=1, description="Requests at the same time.")
 
     _client: DashScopeClient | None = PrivateAttr(default=None)
 
@@ -440,9 +440,9 @@ class DashScopeConnection(BaseModel):
                     # An unpickled copy has no key and uses that of its environment.
                     resolve_api_key(self.api_key),
                     Endpoints.resolve(self.api_base, self.region, self.workspace),
-                    self.timeout,
+                    self.timeout_s,
                     self.max_retries,
-                    self.max_concurrency,
+                    self.workers,
                 )
             return self._client
 

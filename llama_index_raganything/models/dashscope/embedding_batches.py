@@ -408,4 +408,4 @@ class EmbeddingSender:
 
     def _workers(self, call: EmbeddingCall) -> int:
         ahead = _READ_AHEAD if call.reads_files else 0
-        return min(self.client.limit.max_concurrency + ahead, call.requests)
+        return min(self.client.limit.workers + ahead, call.requests)

@@ -56,7 +56,7 @@ _REMEDIES: Final[Mapping[type[DashScopeError], str]] = {
         "check the model's name and the base URL, and in Alibaba Cloud's console that the key may use the model"
     ),
     DashScopeQuotaError: "top up the account, or end the free-quota-only mode in Alibaba Cloud's console",
-    DashScopeRateLimitError: "wait, lower max_concurrency, or ask Alibaba Cloud for a higher limit",
+    DashScopeRateLimitError: "wait, lower workers, or ask Alibaba Cloud for a higher limit",
     DashScopeBadRequestError: "check the arguments that the message names",
     DashScopeContentError: "change or leave out the text or image",
     DashScopeServerError: "try again later",
@@ -90,7 +90,7 @@ def error_from_response(status: int, body: bytes, headers: Mapping[str, str]) ->
     message = f"DashScope answered {what}{said}. What to do: {_REMEDIES[kind]}."
     fields: dict[str, Any] = {"code": reply.code, "request_id": reply.request_id, "status": status}
     if kind is DashScopeRateLimitError:
-        fields["retry_after"] = retry_after_seconds(headers)
+        fields["retry_after_s"] = retry_after_seconds(headers)
     return kind(message, **fields)
 
 

@@ -111,7 +111,7 @@ def make_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
     Args:
         **options: Further arguments of :func:`dashscope_llm`, such as ``temperature``.
     """
-    return dashscope_llm(settings.llm_text_model, **_connection(settings, settings.aliyun_llm_url), **options)
+    return dashscope_llm(settings.llm_text_model, **_chat_connection(settings, settings.aliyun_llm_url), **options)
 
 
 def make_vision_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
@@ -120,7 +120,7 @@ def make_vision_llm(settings: RAGAnythingSettings, **options: Any) -> LLM:
     Args:
         **options: Further arguments of :func:`dashscope_vlm`, such as ``temperature``.
     """
-    return dashscope_vlm(settings.llm_vlm_model, **_connection(settings, settings.aliyun_vlm_url), **options)
+    return dashscope_vlm(settings.llm_vlm_model, **_chat_connection(settings, settings.aliyun_vlm_url), **options)
 
 
 def make_embed_model(settings: RAGAnythingSettings) -> BaseEmbedding:
@@ -148,6 +148,11 @@ def make_reranker(settings: RAGAnythingSettings, **options: Any) -> DashScopeRer
     return DashScopeRerank(model=settings.rerank_model, **_connection(settings, settings.aliyun_embed_url), **options)
 
 
+def _chat_connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any]:
+    options = _connection(settings, url)
+    return {**options, "timeout": options.pop("timeout_s")}  # The name of a field of OpenAILike.
+
+
 def _connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any]:
     announce_unused_region(url, settings.dashscope_region)
     return {
@@ -155,6 +160,6 @@ def _connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any
         "api_base": url,
         "region": settings.dashscope_region,
         "workspace": settings.dashscope_workspace,
-        "timeout": settings.dashscope_timeout,
+        "timeout_s": settings.dashscope_timeout,
         "max_retries": settings.dashscope_max_retries,
     }

@@ -58,9 +58,9 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
         api_base: Host, base URL or full route of the service; by default that of ``region`` and ``workspace``.
         region: Region of the key, such as ``ap-southeast-1``; Beijing by default.
         workspace: Workspace with its own address.
-        timeout: Seconds without a sign of the service after which a call fails.
+        timeout_s: Seconds without a sign of the service after which a call fails.
         max_retries: Retries after 429 and 5xx.
-        max_concurrency: Concurrent requests over all calls.
+        workers: Concurrent requests over all calls.
         **kwargs: Those of LlamaIndex's ``BaseNodePostprocessor``.
 
     Raises:
@@ -91,7 +91,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
             return []
         with self._events(query, nodes) as made:
             requests = _Request.about(self, query, nodes).parted()
-            scores = map_in_threads(self._scores, requests, self.max_concurrency)
+            scores = map_in_threads(self._scores, requests, self.workers)
             made.extend(self._ordered(nodes, scores))
         return made
 

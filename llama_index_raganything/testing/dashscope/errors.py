@@ -178,7 +178,7 @@ class Fault:
         body: Bytes to answer instead, such as a gateway's HTML.
         content_type: Type of the body.
         headers: Additional headers.
-        delay: Seconds before the answer.
+        delay_s: Seconds before the answer.
         cut_after: Bytes of the body, also of a stream, after which the connection is cut.
         cut_after_events: Events of a stream after which the connection is cut.
         error_after_events: Events of a stream after which the error follows as an event with status 200.
@@ -193,7 +193,7 @@ class Fault:
     body: bytes | None = None
     content_type: str = "text/html"
     headers: Mapping[str, str] = field(default_factory=dict)
-    delay: float = 0.0
+    delay_s: float = 0.0
     cut_after: int | None = None
     cut_after_events: int | None = None
     error_after_events: int | None = None

@@ -143,8 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Write no log to the error stream."""
 
     def _answer(self, fault: Fault, readable: bool) -> None:
-        if fault.delay:
-            time.sleep(fault.delay)
+        if fault.delay_s:
+            time.sleep(fault.delay_s)
         if fault.drop:
             raise _Cut
         if fault.is_error:
@@ -240,8 +240,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Yield the events as sent, at their pace, until the fault ends them."""
         compatible = self._request.compatible
         for number, event in enumerate(events, 1):
-            if number > 1 and self.server.dashscope.event_delay:
-                time.sleep(self.server.dashscope.event_delay)
+            if number > 1 and self.server.dashscope.event_delay_s:
+                time.sleep(self.server.dashscope.event_delay_s)
             if fault.error_after_events is not None and number > fault.error_after_events:
                 body = self._error_body(fault)
                 yield _compatible_event(body) if compatible else _native_event(number, body, 500, "error")
@@ -270,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise _Cut
 
     def _wait_for_latency(self) -> None:
-        left = self._arrived + self.server.dashscope.latency - time.perf_counter()
+        left = self._arrived + self.server.dashscope.latency_s - time.perf_counter()
         if left > 0:
             time.sleep(left)
 
@@ -299,16 +299,16 @@ class DashScopeServer:
     """A DashScope service on 127.0.0.1, in threads of this process.
 
     Args:
-        latency: Minimum seconds from a request to its answer or the first event of a stream.
-        event_delay: Seconds between the events of a stream.
+        latency_s: Minimum seconds from a request to its answer or the first event of a stream.
+        event_delay_s: Seconds between the events of a stream.
         api_key: The only key it accepts.
     """
 
     def __init__(
-        self, latency: float = 0.0, event_delay: float = 0.0, api_key: str = "sk-loopback-0123456789abcdef"
+        self, latency_s: float = 0.0, event_delay_s: float = 0.0, api_key: str = "sk-loopback-0123456789abcdef"
     ) -> None:
-        self.latency = latency
-        self.event_delay = event_delay
+        self.latency_s = latency_s
+        self.event_delay_s = event_delay_s
         self.api_key = api_key
         self._requests: list[LoggedRequest] = []
         self._faults: list[ScriptedFault] = []

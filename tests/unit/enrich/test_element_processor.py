@@ -99,9 +99,9 @@ STATE = {"now": 0, "most": 0}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_at_most_max_workers_at_once(run, workers):
+def test_at_most_workers_at_once(run, workers):
     STATE.update(now=0, most=0)
-    run(Counting(max_workers=workers), [node(str(number)) for number in range(12)])
+    run(Counting(workers=workers), [node(str(number)) for number in range(12)])
     assert STATE["most"] == workers
 
 

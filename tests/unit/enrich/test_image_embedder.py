@@ -118,14 +118,14 @@ async def test_equal_images_are_embedded_once_in_bounded_batches(tmp_path):
     for path, copy in zip(paths, copies, strict=True):
         copy.write_bytes(path.read_bytes())
     model = Counting(embed_batch_size=2)
-    result = ImageEmbedder(embed_model=model, max_workers=2).process([node_of(p) for p in [*paths, *copies, *paths]])
+    result = ImageEmbedder(embed_model=model, workers=2).process([node_of(p) for p in [*paths, *copies, *paths]])
     assert sorted(model.batches) == [1, 2, 2, 2, 2]
     assert model.running[1] <= 2
     assert len(result.changed) == 27
     first = {node.node_id: node.embedding for node in result.nodes[:9]}
     assert all(node.embedding == first[node.node_id] for node in result.nodes[18:])
     assert result.nodes[0].embedding is not result.nodes[9].embedding
-    await ImageEmbedder(embed_model=model, max_workers=1).aprocess([node_of(path) for path in paths])
+    await ImageEmbedder(embed_model=model, workers=1).aprocess([node_of(path) for path in paths])
     assert sorted(model.batches[5:]) == [1, 2, 2, 2, 2]
 
 
@@ -283,7 +283,7 @@ async def test_it_is_a_transformation_of_a_pipeline(tmp_path):
 
 
 def test_it_can_be_pickled_and_written_down(tmp_path):
-    embedder = ImageEmbedder(embed_model=ColorEmbedding(), content_types=("image",), max_workers=2)
+    embedder = ImageEmbedder(embed_model=ColorEmbedding(), content_types=("image",), workers=2)
     copy = pickle.loads(pickle.dumps(embedder))
     assert copy.content_types == ("image",)
     assert copy.process([node_of(picture(tmp_path / "red.png"), content_type="image")]).changed
@@ -299,7 +299,7 @@ def test_a_models_key_is_not_shown():
     assert not [text for text in (repr(embedder), str(embedder), embedder.to_json()) if "sk-secret" in text]
 
 
-@pytest.mark.parametrize("wrong", [{"max_workers": 0}, {"dimension": 0}, {"max_pixels": 1}])
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"dimension": 0}, {"max_pixels": 1}])
 def test_arguments_are_checked(wrong):
     with pytest.raises(ValueError, match="greater"):
         ImageEmbedder(embed_model=ColorEmbedding(), **wrong)

@@ -87,7 +87,7 @@ def test_fields_of_context_and_concurrency_are_honoured(tmp_path):
             assert not processor.include_headers
             assert not processor.include_captions
             assert processor.context_filter_content_types == ("text", "table")
-            assert processor.max_workers == 7
+            assert processor.workers == 7
             assert processor.cache_folder == str(tmp_path)
             assert processor.language == "zh"
 
@@ -113,7 +113,7 @@ def test_anything_with_such_attributes_is_a_configuration():
     )
     assert described(processors) == list(DESCRIBERS)
     table = next(item for item in processors if isinstance(item, TableDescriber))
-    assert (table.max_workers, table.language) == (2, "zh")
+    assert (table.workers, table.language) == (2, "zh")
     assert table.context_filter_content_types == ("text", "image")
 
 
@@ -164,11 +164,11 @@ def clean():
 
 @pytest.mark.usefixtures("clean")
 def test_a_content_type_of_ones_own_gets_its_own_processor():
-    register_processor("series", lambda options: Series(max_workers=options.max_workers))
-    made = make_processors(ProcessorOptions(max_workers=3))
+    register_processor("series", lambda options: Series(workers=options.workers))
+    made = make_processors(ProcessorOptions(workers=3))
     assert registered_content_types()[:3] == ("image", "table", "equation")
     series = next(processor for processor in made if isinstance(processor, Series))
-    assert series.max_workers == 3
+    assert series.workers == 3
     node = TextNode(text="1,2", metadata={"content_type": "series"})
     assert series.process([node]).nodes[0].text == "2 values\n\n1,2"
     assert any(isinstance(item, Series) for item in processors_from_config(config()))

@@ -83,7 +83,7 @@ class TestConnections:
         assert server.most_at_once() == 16
 
     def test_latency(self):
-        with DashScopeServer(latency=0.05) as server:
+        with DashScopeServer(latency_s=0.05) as server:
             started = time.perf_counter()
             httpx.post(server.url + TEXT, json=TEXTS, headers=authorized(server))
             assert time.perf_counter() - started >= 0.05
@@ -294,10 +294,10 @@ class TestFaults:
         assert (answer.status_code, answer.json()["code"]) == (200, "InternalError")
 
     def test_delay(self, server, client):
-        server.fail(Fault(delay=0.15))
+        server.fail(Fault(delay_s=0.15))
         with pytest.raises(httpx.ReadTimeout):
             client.post(TEXT, json=TEXTS, timeout=0.05)
-        server.fail(Fault(delay=0.05))
+        server.fail(Fault(delay_s=0.05))
         started = time.perf_counter()
         assert client.post(TEXT, json=TEXTS).status_code == 200
         assert time.perf_counter() - started >= 0.05
@@ -344,7 +344,7 @@ class TestFaults:
             assert len(received) == fault.cut_after
 
     def test_slow_stream(self):
-        with DashScopeServer(latency=0.05, event_delay=0.03) as server:
+        with DashScopeServer(latency_s=0.05, event_delay_s=0.03) as server:
             server.replies = ["word " * 4]
             times = [time.perf_counter()]
             with httpx.stream(

@@ -23,7 +23,7 @@ def context_of(nodes, **settings):
     """Return what a describer shows as context of the first equation."""
     llm = ScriptedChatLLM(replies=[REPLY])
     prompts = {"equation_prompt": "none", "equation_prompt_with_context": "{context}"}
-    EquationDescriber(llm=llm, prompts=prompts, max_workers=1, **settings).process(nodes)
+    EquationDescriber(llm=llm, prompts=prompts, workers=1, **settings).process(nodes)
     return llm.requests[0][-1].blocks[0].text
 
 
@@ -113,7 +113,7 @@ def test_a_long_document_takes_linear_time():
 
     nodes = [node(f"word{number} " * 50, page=number // 5 + 1) for number in range(3000)]
     nodes += [node(f"$$\n{number}\n$$", "equation", number + 1, element_id=str(number)) for number in range(300)]
-    describer = EquationDescriber(llm=ScriptedChatLLM(replies=[REPLY]), max_workers=2)
+    describer = EquationDescriber(llm=ScriptedChatLLM(replies=[REPLY]), workers=2)
     started = time.process_time()
     assert describer.process(nodes).failures == []
     assert time.process_time() - started < 10

@@ -55,7 +55,7 @@ def run(request):
 def test_a_table_costs_one_call_and_gets_description_and_entity(run):
     llm = ScriptedChatLLM(replies=[answer()])
     nodes = [text("Sales grew."), table(), text("The end.")]
-    processed = run(TableDescriber(llm=llm, max_workers=2), nodes)
+    processed = run(TableDescriber(llm=llm, workers=2), nodes)
     assert processed.failures == []
     assert len(llm.requests) == 1
     assert processed.nodes[0] is nodes[0]
@@ -123,7 +123,7 @@ def test_a_table_of_several_nodes_is_one_call(run):
     llm = ScriptedChatLLM(replies=[answer()])
     head = "Table 1: Sales\n\n| Region | 2023 |\n| --- | --- |\n"
     nodes = [table(head + "| North | 4.2 |\n\nNote."), table(head + "| South | 3.1 |\n\nNote."), table(element_id="u")]
-    made = run(TableDescriber(llm=llm, max_workers=1), nodes).nodes
+    made = run(TableDescriber(llm=llm, workers=1), nodes).nodes
     assert len(llm.requests) == 2
     assert "| Region | 2023 |\n| --- | --- |\n| North | 4.2 |\n| South | 3.1 |\n" in prompt_of(llm)
     assert ["It compares regions." in node.text for node in made] == [True, False, True]
@@ -151,7 +151,7 @@ def test_other_content_types_are_described_by_their_text(run):
     llm = ScriptedChatLLM(replies=[answer(kind="code")])
     code = TextNode(text="```python\nx = 1\n```", metadata={"doc_id": "d", "content_type": "code"})
     series = TextNode(text="t,v\n0,1", metadata={"doc_id": "d", "content_type": "series"})
-    made = run(ElementDescriber(llm=llm, content_types=("code", "series"), max_workers=1), [code, series, table()])
+    made = run(ElementDescriber(llm=llm, content_types=("code", "series"), workers=1), [code, series, table()])
     assert len(llm.requests) == 2
     assert "Please analyze this code content" in prompt_of(llm)
     assert "Content: ```python\nx = 1\n```" in prompt_of(llm)
@@ -161,7 +161,7 @@ def test_other_content_types_are_described_by_their_text(run):
 
 def test_equal_content_in_two_documents_is_asked_for_twice_only_where_the_surroundings_differ():
     llm = ScriptedChatLLM(replies=[answer()])
-    describer = TableDescriber(llm=llm, max_workers=1)
+    describer = TableDescriber(llm=llm, workers=1)
     describer.process([table(), table(doc_id="e"), text("Other words.", doc_id="f"), table(doc_id="f")])
     assert len(llm.requests) == 2
 
@@ -293,14 +293,14 @@ class FailingLLM(ScriptedChatLLM):
 
 def test_a_call_that_fails_is_repeated(run):
     llm = FailingLLM(failures=2, replies=[answer()])
-    assert run(TableDescriber(llm=llm, retry_seconds=0), [table()]).failures == []
+    assert run(TableDescriber(llm=llm, retry_s=0), [table()]).failures == []
     assert len(llm.requests) == 3
 
 
 def test_a_model_that_always_fails_leaves_everything_as_it_was(run):
     nodes = [text("a"), *(table(element_id=str(number)) for number in range(5)), text("b")]
     llm = FailingLLM()
-    processed = run(TableDescriber(llm=llm, max_retries=1, retry_seconds=0), nodes)
+    processed = run(TableDescriber(llm=llm, max_retries=1, retry_s=0), nodes)
     assert processed.nodes == nodes
     assert len(processed.failures) == 5
     assert all("503: overloaded" in reason for _, reason in processed.failures)
@@ -310,7 +310,7 @@ def test_a_model_that_always_fails_leaves_everything_as_it_was(run):
 def test_of_a_model_that_is_down_only_the_first_calls_are_repeated(run):
     nodes = [table(element_id=str(number)) for number in range(20)]
     llm = FailingLLM()
-    processed = run(TableDescriber(llm=llm, max_retries=1, retry_seconds=0, max_workers=1), nodes)
+    processed = run(TableDescriber(llm=llm, max_retries=1, retry_s=0, workers=1), nodes)
     assert len(processed.failures) == 20
     assert len(llm.requests) == 8 * 2 + 12
 
@@ -318,7 +318,7 @@ def test_of_a_model_that_is_down_only_the_first_calls_are_repeated(run):
 def test_failures_of_elements_that_are_asked_at_the_same_time_all_count(run):
     nodes = [table(element_id=str(number)) for number in range(40)]
     llm = FailingLLM()
-    processed = run(TableDescriber(llm=llm, max_retries=1, retry_seconds=0.01, max_workers=4), nodes)
+    processed = run(TableDescriber(llm=llm, max_retries=1, retry_s=0.01, workers=4), nodes)
     assert len(processed.failures) == 40
     # Three more may have been asked when the eighth failed.
     assert len(llm.requests) <= 11 * 2 + 29
@@ -457,7 +457,7 @@ def test_two_languages_in_one_process_do_not_disturb_each_other():
 
     def describe(language):
         nodes = [table(f"| {number} |", element_id=str(number)) for number in range(4)]
-        describer = TableDescriber(llm=slow(language), language=language, max_workers=1)
+        describer = TableDescriber(llm=slow(language), language=language, workers=1)
         assert describer.process(nodes).failures == []
 
     threads = [threading.Thread(target=describe, args=(language,)) for language in seen]

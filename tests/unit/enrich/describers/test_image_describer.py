@@ -245,7 +245,7 @@ def test_an_image_that_occurs_again_is_described_once_per_document(run, llm, cha
         TextNode(text="Other words.", metadata={"doc_id": "e", "content_type": "text", "page": 1}),
         figure(chart, doc_id="e"),
     ]
-    made = run(ImageDescriber(llm=llm, max_workers=1), nodes).nodes
+    made = run(ImageDescriber(llm=llm, workers=1), nodes).nodes
     assert len(llm.requests) == 3
     assert all("A bar chart of sales by region." in made[place].text for place in (0, 1, 2, 4))
     assert made[2].text == "A bar chart of sales by region.\n\nFigure 1: Sales\n\nNorth 4.2"

@@ -27,7 +27,7 @@ def listen(path):
 
 MADE = [
     (ImageDescriber, {"llm": LLM, "language": "zh", "min_side": 9}),
-    (TableDescriber, {"llm": LLM, "max_workers": 2, "context_filter_content_types": ("text", "table")}),
+    (TableDescriber, {"llm": LLM, "workers": 2, "context_filter_content_types": ("text", "table")}),
     (EquationDescriber, {"llm": LLM}),
     (ElementDescriber, {"llm": LLM, "content_types": ("code", "sensor_series")}),
     (MediaDescriber, {"llm": LLM, "transcriber": listen, "asset_root": "/assets"}),
@@ -51,7 +51,7 @@ def test_a_describer_is_the_same_after_from_dict(kind, values):
     again = kind.from_dict(json.loads(json.dumps(made.to_dict())), **parts)
     assert again == made == kind(**values)
     assert again.to_dict() == made.to_dict() == pickle.loads(pickle.dumps(made)).to_dict()
-    assert again != kind(**values | {"max_workers": 7})
+    assert again != kind(**values | {"workers": 7})
 
 
 def test_what_was_asked_before_makes_no_difference():

@@ -82,7 +82,7 @@ def gliner_recognizer():
 
 
 def llm_recognizer():
-    return LLMRecognizer(llm=ScriptedTextLLM(replies=[answering]), retry_seconds=0.0)
+    return LLMRecognizer(llm=ScriptedTextLLM(replies=[answering]), retry_s=0.0)
 
 
 @pytest.fixture(params=[spacy_recognizer, gliner_recognizer, llm_recognizer])
@@ -209,7 +209,7 @@ def test_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
 
 
 def recognized(answer, text, **settings):
-    recognizer = LLMRecognizer(llm=ScriptedTextLLM(replies=[answer]), **{"retry_seconds": 0.0, **settings})
+    recognizer = LLMRecognizer(llm=ScriptedTextLLM(replies=[answer]), **{"retry_s": 0.0, **settings})
     return [text[span.start : span.end] for span in recognizer.recognize([text])[0]], recognizer
 
 

@@ -77,13 +77,11 @@ def scripted(answers):
 
 def simple(answers, **settings):
     llm = answers if isinstance(answers, ScriptedTextLLM) else scripted(answers)
-    return TripleExtractor(extractor=SimpleLLMPathExtractor(llm=llm), **{"retry_seconds": 0.0, **settings})
+    return TripleExtractor(extractor=SimpleLLMPathExtractor(llm=llm), **{"retry_s": 0.0, **settings})
 
 
 def dynamic(answers, **settings):
-    return TripleExtractor(
-        extractor=DynamicLLMPathExtractor(llm=scripted(answers)), **{"retry_seconds": 0.0, **settings}
-    )
+    return TripleExtractor(extractor=DynamicLLMPathExtractor(llm=scripted(answers)), **{"retry_s": 0.0, **settings})
 
 
 def triple(head, relation, tail, head_type="ORG", tail_type="ORG"):
@@ -348,7 +346,7 @@ def test_retries_wait_longer_each_time(monkeypatch):
         waits.append(seconds)
 
     monkeypatch.setattr("asyncio.sleep", sleep)
-    simple({"x": ValueError("busy")}, max_retries=3, retry_seconds=0.5).extract([chunk("n", "x")])
+    simple({"x": ValueError("busy")}, max_retries=3, retry_s=0.5).extract([chunk("n", "x")])
     assert waits == [0.5, 1.0, 2.0]
 
 
@@ -412,7 +410,7 @@ COUNTS = {"running": 0, "most": 0}
 @pytest.mark.parametrize("workers", [1, 3])
 def test_chunks_are_extracted_concurrently_up_to_the_bound_and_in_order(workers):
     COUNTS["most"] = 0
-    found = TripleExtractor(extractor=Counting(), num_workers=workers).extract([chunk(str(n), "x") for n in range(12)])
+    found = TripleExtractor(extractor=Counting(), workers=workers).extract([chunk(str(n), "x") for n in range(12)])
     assert COUNTS["most"] == workers
     assert [entity.name for entity in found.entities] == [f"E{n}" for n in range(12)]
 
@@ -439,8 +437,8 @@ def test_it_runs_in_a_thread_and_in_two_event_loops():
 
 
 def test_a_bound_below_one_is_refused():
-    with pytest.raises(ValueError, match="num_workers"):
-        simple({}, num_workers=0)
+    with pytest.raises(ValueError, match="workers"):
+        simple({}, workers=0)
 
 
 # Embeddings
@@ -564,10 +562,10 @@ def test_settings_hold_no_secret_and_change_with_the_prompt():
         assert " at 0x" not in str(extractor.to_dict())
         assert "sk-secret" not in repr(extractor)
     assert plain.to_dict()["extractor"] != other.to_dict()["extractor"]
-    assert plain.to_dict()["num_workers"] == 4
+    assert plain.to_dict()["workers"] == 4
 
 
 def test_it_can_be_pickled():
-    extractor = pickle.loads(pickle.dumps(TripleExtractor(extractor=ImplicitPathExtractor(), num_workers=2)))
-    assert extractor.num_workers == 2
+    extractor = pickle.loads(pickle.dumps(TripleExtractor(extractor=ImplicitPathExtractor(), workers=2)))
+    assert extractor.workers == 2
     assert extractor.extract([chunk("n", "x")]).empty == ["n"]

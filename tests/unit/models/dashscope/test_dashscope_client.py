@@ -117,8 +117,8 @@ async def test_no_retries_when_none_are_wanted(server):
 
 
 async def test_slow_answers_time_out(server):
-    server.fail(Fault(delay=1.0), times=2, route=ROUTE)
-    for outcome in await both(client_of(server, timeout=0.1)):
+    server.fail(Fault(delay_s=1.0), times=2, route=ROUTE)
+    for outcome in await both(client_of(server, timeout_s=0.1)):
         assert type(outcome) is errors.DashScopeTimeoutError
     assert len(server.requests_to(ROUTE)) == 2
 
@@ -167,10 +167,10 @@ def test_waits_grow_are_spread_and_obey_the_service(server, monkeypatch):
 
 
 def test_waiting_has_a_limit():
-    assert RetryPolicy(max_seconds=5.0).max_seconds == 5.0
+    assert RetryPolicy(max_s=5.0).max_s == 5.0
     asks = httpx.Response(429, headers={"retry-after": "6"}, content=b"{}")
-    assert RetryPolicy(max_seconds=5.0).seconds_before_retry(0, asks) is None
-    assert 6.0 <= RetryPolicy(max_seconds=6.0).seconds_before_retry(0, asks) <= 6.6
+    assert RetryPolicy(max_s=5.0).seconds_before_retry(0, asks) is None
+    assert 6.0 <= RetryPolicy(max_s=6.0).seconds_before_retry(0, asks) <= 6.6
     assert RetryPolicy(max_retries=1).seconds_before_retry(1, asks) is None
     assert RetryPolicy().seconds_before_retry(0, httpx.Response(200, content=b"{}")) is None
 
@@ -237,7 +237,7 @@ async def test_no_request_that_an_error_or_an_answer_holds_has_the_key(server):
 def test_clients_are_opened_again_after_pickling(server):
     clients = client_of(server)._clients
     again = pickle.loads(pickle.dumps(clients))
-    assert (again.timeout, again.max_retries, again.max_concurrency) == (60.0, 2, 8)
+    assert (again.timeout_s, again.max_retries, again.workers) == (60.0, 2, 8)
     assert again.sync() is again.sync()
 
 

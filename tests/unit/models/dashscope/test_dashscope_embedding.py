@@ -289,8 +289,8 @@ async def test_requests_of_images_are_filled_by_bytes(server, monkeypatch):
 
 @pytest.mark.parametrize("make", MODELS)
 async def test_requests_at_the_same_time_are_bounded_over_all_calls(make):
-    with DashScopeServer(latency=0.03) as server:
-        model = make(server, max_concurrency=3, max_contents=1)
+    with DashScopeServer(latency_s=0.03) as server:
+        model = make(server, workers=3, max_contents=1)
         texts = [str(number) for number in range(12)]
         await asyncio.gather(model.aget_text_embedding_batch(texts[:6]), model.aget_text_embedding_batch(texts[6:]))
         assert server.most_at_once() == 3
@@ -431,15 +431,15 @@ async def test_what_passes_by_is_retried(server, make, code):
 
 
 async def test_a_time_out_is_typed(server):
-    server.fail(Fault(delay=0.4), times=2)
-    requests, error = await texts_both(server, text_model(server, timeout=0.1), ["a"])
+    server.fail(Fault(delay_s=0.4), times=2)
+    requests, error = await texts_both(server, text_model(server, timeout_s=0.1), ["a"])
     assert isinstance(error, errors.DashScopeTimeoutError)
     assert len(requests) <= 1
 
 
 @pytest.mark.parametrize("make", MODELS)
 async def test_a_wrong_key_sends_no_more_than_what_is_on_its_way(server, make):
-    model = make(server, api_key="sk-wrong-0123456789", max_concurrency=2, max_contents=1)
+    model = make(server, api_key="sk-wrong-0123456789", workers=2, max_contents=1)
     texts = [str(number) for number in range(20)]
     for call in (
         lambda: asyncio.to_thread(model.get_text_embedding_batch, texts),
@@ -453,7 +453,7 @@ async def test_a_wrong_key_sends_no_more_than_what_is_on_its_way(server, make):
 
 
 async def test_images_made_ready_ahead_are_not_sent_after_a_final_error(server):
-    model = media_model(server, api_key="sk-wrong-0123456789", max_concurrency=1)
+    model = media_model(server, api_key="sk-wrong-0123456789", workers=1)
     requests, error = await images_both(server, model, [picture() for _ in range(32)])
     assert isinstance(error, errors.DashScopeAuthenticationError)
     assert len(requests) == 1
@@ -461,7 +461,7 @@ async def test_images_made_ready_ahead_are_not_sent_after_a_final_error(server):
 
 @pytest.mark.parametrize("make", MODELS)
 async def test_a_half_failed_call_loses_nothing_that_succeeded(server, make):
-    model = make(server, max_contents=4, max_concurrency=1)
+    model = make(server, max_contents=4, workers=1)
     texts = [f"word{number}" for number in range(12)]
     wanted = model.get_text_embedding_batch(texts)
     server.fail(Fault.documented("InternalError"), times=None, when=lambda body: "word5" in str(body))
@@ -489,7 +489,7 @@ async def test_refused_content_costs_itself_alone(server, make):
 
 @pytest.mark.parametrize("make", MODELS)
 async def test_the_other_batches_of_llamaindex_are_kept(server, make):
-    model = make(server, embed_batch_size=3, max_concurrency=1)
+    model = make(server, embed_batch_size=3, workers=1)
     texts = [f"word{number}" for number in range(8)]
     wanted = model.get_text_embedding_batch(texts)
     server.fail(Fault.documented("InternalError"), times=None, when=lambda body: "word4" in str(body))
@@ -609,9 +609,7 @@ def test_wrong_configuration_is_told_at_once(server, make, options, message):
         make(server, **options)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"max_concurrency": 0}, {"timeout": 0}, {"max_retries": -1}, {"embed_batch_size": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"timeout_s": 0}, {"max_retries": -1}, {"embed_batch_size": 0}])
 def test_arguments_are_checked(server, wrong):
     with pytest.raises(ValueError, match="greater"):
         text_model(server, **wrong)
@@ -696,7 +694,7 @@ def test_a_refused_key_is_told_where_llama_index_blocks_on_async_calls(server):
 
 
 def test_threads_that_begin_together_share_the_bound(server):
-    server.fail(Fault(delay=0.01), times=None)
+    server.fail(Fault(delay_s=0.01), times=None)
     together = threading.Barrier(6)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -708,7 +706,7 @@ def test_threads_that_begin_together_share_the_bound(server):
     try:
         with ThreadPoolExecutor(6) as pool:
             for _ in range(20):
-                list(pool.map(embed, [text_model(server, max_concurrency=1)] * 6))
+                list(pool.map(embed, [text_model(server, workers=1)] * 6))
     finally:
         sys.setswitchinterval(interval)
     assert server.most_at_once() == 1
@@ -775,8 +773,8 @@ async def test_the_image_embedder_keeps_what_succeeded_and_asks_once(server, tmp
 
 @pytest.mark.parametrize("way", ["process", "aprocess"])
 async def test_the_image_embedder_stops_at_a_final_error(server, tmp_path, way):
-    model = media_model(server, api_key="sk-wrong-0123456789", max_concurrency=1)
-    embedder = ImageEmbedder(embed_model=model, max_workers=1)
+    model = media_model(server, api_key="sk-wrong-0123456789", workers=1)
+    embedder = ImageEmbedder(embed_model=model, workers=1)
     nodes = image_nodes(tmp_path, 40)
     result = await processed(embedder, nodes, way)
     assert len(server.requests) == 1

@@ -145,12 +145,12 @@ def test_retry_after_is_read_as_seconds_or_as_a_date():
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert 25 < retry_after_seconds({"retry-after": moment}) <= 30
     error = error_from_response(429, native("Throttling"), {"retry-after": "7"})
-    assert error.retry_after == 7.0
+    assert error.retry_after_s == 7.0
 
 
 def test_errors_survive_pickling():
     error = pickle.loads(pickle.dumps(error_from_response(429, native("Throttling"), {"retry-after": "7"})))
-    assert (error.code, error.request_id, error.status, error.retry_after) == ("Throttling", "req-1", 429, 7.0)
+    assert (error.code, error.request_id, error.status, error.retry_after_s) == ("Throttling", "req-1", 429, 7.0)
     partial = errors.PartialEmbeddingError("one failed", [[1.0], None], {1: error})
     again = pickle.loads(pickle.dumps(partial))
     assert (str(again), again.embeddings, list(again.failures)) == ("one failed", [[1.0], None], [1])

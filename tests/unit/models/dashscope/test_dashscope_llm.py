@@ -409,7 +409,7 @@ def test_a_closed_model_opens_again(llm):
 
 
 async def test_clients_that_are_not_to_be_reused_leave_the_connections_of_others_open(server, monkeypatch):
-    monkeypatch.setattr(server, "event_delay", 0.02)
+    monkeypatch.setattr(server, "event_delay_s", 0.02)
     server.replies = ["word " * 20]
     llm = dashscope_llm(api_key=server.api_key, api_base=server.compatible_url, reuse_client=False)
     stream, astream = llm.stream_complete("What?"), await llm.astream_complete("What?")

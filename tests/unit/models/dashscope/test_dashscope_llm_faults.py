@@ -130,7 +130,7 @@ def test_a_longer_wait_than_ours_is_the_callers(server, ask):
     server.fail(Fault.documented("Throttling.RateQuota", headers={"Retry-After": "120"}), times=None)
     with pytest.raises(errors.DashScopeRateLimitError) as caught:
         ask(made(server))
-    assert caught.value.retry_after == 120
+    assert caught.value.retry_after_s == 120
     assert len(server.requests) == 1
 
 
@@ -292,7 +292,7 @@ def test_a_service_that_is_not_there(ask):
 
 
 def test_a_slow_service_is_a_time_out_and_is_not_retried(server, ask):
-    server.fail(Fault(delay=2.0), times=None)
+    server.fail(Fault(delay_s=2.0), times=None)
     with pytest.raises(errors.DashScopeTimeoutError):
         ask(made(server, timeout=0.4))
     assert len(server.requests) == 1

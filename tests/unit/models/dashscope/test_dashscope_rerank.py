@@ -221,8 +221,8 @@ async def test_faults(server, fault, kind, requests):
 
 
 async def test_time_out(server):
-    server.fail(Fault(delay=0.6), times=2, route="rerank")
-    assert type(await both(reranker_of(server, timeout=0.1), scored())) is errors.DashScopeTimeoutError
+    server.fail(Fault(delay_s=0.6), times=2, route="rerank")
+    assert type(await both(reranker_of(server, timeout_s=0.1), scored())) is errors.DashScopeTimeoutError
     assert len(server.requests_to("rerank")) == 2
 
 
@@ -289,14 +289,14 @@ async def test_requests_at_the_same_time_are_bounded(server):
     server.fail(
         REFUSED, times=None, route="rerank", when=lambda body: "forbiddenword" in json.dumps(body["input"]["documents"])
     )
-    server.fail(Fault(delay=0.02), times=None, route="rerank")
-    await both(reranker_of(server, max_concurrency=2), scored(texts))
+    server.fail(Fault(delay_s=0.02), times=None, route="rerank")
+    await both(reranker_of(server, workers=2), scored(texts))
     assert server.most_at_once("rerank") == 2
 
 
 async def test_requests_of_several_calls_are_bounded_together(server):
-    server.fail(Fault(delay=0.05), times=None, route="rerank")
-    reranker = reranker_of(server, max_concurrency=2)
+    server.fail(Fault(delay_s=0.05), times=None, route="rerank")
+    reranker = reranker_of(server, workers=2)
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: reranker.postprocess_nodes(scored(), query_str=QUESTION), range(6)))
     assert server.most_at_once("rerank") == 2
@@ -307,7 +307,7 @@ async def test_requests_of_several_calls_are_bounded_together(server):
 async def test_the_first_failure_ends_the_other_requests(server):
     server.fail(Fault(status=401, code="InvalidApiKey"), times=None, route="rerank")
     with pytest.raises(errors.DashScopeAuthenticationError):
-        await reranker_of(server, max_concurrency=1).apostprocess_nodes(scored(["text"] * 2001), query_str=QUESTION)
+        await reranker_of(server, workers=1).apostprocess_nodes(scored(["text"] * 2001), query_str=QUESTION)
     await asyncio.sleep(0.1)
     assert len(server.requests_to("rerank")) == 1
 

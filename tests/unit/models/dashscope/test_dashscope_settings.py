@@ -66,7 +66,7 @@ def test_the_seeds_env_file_leads_to_the_right_models_and_places(seed, caplog):
     url = models.embed_model._send().client.url("")
     assert url == "https://dashscope.aliyuncs.com/api/v1"
     assert models.reranker.model == "qwen3-rerank"
-    assert (models.llm.timeout, models.embed_model.timeout) == (60.0, 60.0)
+    assert (models.llm.timeout, models.embed_model.timeout_s) == (60.0, 60.0)
     assert (seed.milvus_uri, seed.milvus_collection) == ("milvus_lite.db", "rag_multimodal_collection")
     (record,) = caplog.records
     assert "ALIYUN_EMBED_URL" in record.getMessage()
