@@ -9,7 +9,7 @@ import numpy as np
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
 from llama_index_raganything import RAGAnythingIndex
-from llama_index_raganything.questions.document_parts import INVENTORY_TYPE
+from llama_index_raganything.retrievers.inventory.retriever import INVENTORY_TYPE
 
 
 def auc(index: RAGAnythingIndex, questions: Sequence[Mapping[str, Any]], document_ids: Mapping[str, str]) -> float:

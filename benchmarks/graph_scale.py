@@ -37,9 +37,9 @@ from benchmarks._harness import Result, mean, percentile, run
 from benchmarks._passages import RESULTS, Corpus, Passage, PlainBM25, embed, grow, make_nodes, passage_of, read_corpus
 from llama_index_raganything import MilvusNodeStore, NodeRetriever, WordLlamaEmbedding
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
+from llama_index_raganything.retrievers.evidence.candidates import NodeMemory, Session
 from llama_index_raganything.retrievers.evidence.graph import GraphRetriever
-from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory
-from llama_index_raganything.retrievers.evidence.session import Session, Steps
+from llama_index_raganything.retrievers.steps import Done, Steps, advance
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 
@@ -52,19 +52,16 @@ class TimedGraphRetriever(GraphRetriever):
 
     walk_s: float = 0.0
 
-    def _select(self, session: Session, query: str) -> Steps:
+    def _select(self, session: Session, query: str) -> Steps[list[NodeWithScore]]:
         steps = super()._select(session, query)
         answers: Any = None
         while True:
             began = time.thread_time()
-            try:
-                requests = steps.send(answers)
-            except StopIteration as stop:
-                found: list[NodeWithScore] = stop.value
-                return found
-            finally:
-                self.walk_s += time.thread_time() - began
-            answers = yield requests
+            step = advance(steps, answers)
+            self.walk_s += time.thread_time() - began
+            if isinstance(step, Done):
+                return step.result
+            answers = yield step
 
 
 @dataclass

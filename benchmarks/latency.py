@@ -88,7 +88,7 @@ def systems(store: Any, bare: str) -> dict[str, Callable[[str, list[float]], Any
     from llama_index.core.schema import QueryBundle
     from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 
-    from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
+    from llama_index_raganything.retrievers.evidence.pages import NodeRetriever
 
     retriever = NodeRetriever(store, similarity_top_k=TOP_K, candidates=CANDIDATES)
 

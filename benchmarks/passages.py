@@ -41,7 +41,7 @@ from benchmarks._passages import DEPTHS, RESULTS, Passage, PlainBM25, embed, mak
 from benchmarks._peers import Ranker
 from llama_index_raganything import MilvusNodeStore, NodeRetriever, WordLlamaEmbedding
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
-from llama_index_raganything.graph.walk.links import LinkWeights
+from llama_index_raganything.graph.walk import LinkWeights
 from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever, GraphRetriever
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore

@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         SpacyRecognizer,
     )
     from llama_index_raganything.graph.extraction.triples import TripleExtractor
-    from llama_index_raganything.graph.walk.links import LinkWeights
+    from llama_index_raganything.graph.walk import LinkWeights
     from llama_index_raganything.index.index import RAGAnythingIndex
     from llama_index_raganything.ingestion.pipeline import Ingestion
     from llama_index_raganything.ingestion.report import IngestionReport
@@ -103,7 +103,7 @@ if TYPE_CHECKING:
     from llama_index_raganything.readers.reader import RAGAnythingReader
     from llama_index_raganything.readers.registry import register_parsers
     from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever, GraphRetriever
-    from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
+    from llama_index_raganything.retrievers.evidence.pages import NodeRetriever
     from llama_index_raganything.retrievers.fusion import FusionRetriever
     from llama_index_raganything.retrievers.inventory.retriever import InventoryRetriever
     from llama_index_raganything.retrievers.lightrag.retriever import LightRAGRetriever
@@ -154,13 +154,13 @@ _HOMES = {
     "Ledger": "stores.ledger",
     "LedgerEntry": "stores.ledger",
     "LightRAGRetriever": "retrievers.lightrag.retriever",
-    "LinkWeights": "graph.walk.links",
+    "LinkWeights": "graph.walk",
     "MediaDescriber": "enrich.describers.media",
     "MilvusNodeStore": "stores.nodes.store",
     "MilvusPropertyGraphStore": "stores.graph.property_graph",
     "MilvusVisualStore": "stores.nodes.visual",
     "MultimodalContextPostprocessor": "query_engine.context.images",
-    "NodeRetriever": "retrievers.evidence.nodes",
+    "NodeRetriever": "retrievers.evidence.pages",
     "PageContextPostprocessor": "query_engine.context.page_context",
     "PlacedSplitter": "node_parser.placed_splitter",
     "ProcessorOptions": "enrich.registry",

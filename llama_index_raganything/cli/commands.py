@@ -220,7 +220,7 @@ def _ask(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K
+    from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
 
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)

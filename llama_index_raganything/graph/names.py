@@ -3,7 +3,7 @@
 A name in a longer name ("Barack Obama" in "President Barack Obama") cannot be told from the sentence alone: it is
 one only if some other text knows it. So every sentence yields *candidates*: the longest spans, marked ``whole``, and
 the shorter ones inside them or one or two words beyond them. Which of them are mentions is settled by
-the graph, which knows all titles and all names (:mod:`llama_index_raganything.graph.memory.mirror`).
+the graph, which knows all titles and all names (:mod:`llama_index_raganything.graph.mirror`).
 """
 
 from __future__ import annotations

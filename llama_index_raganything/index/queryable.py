@@ -30,9 +30,9 @@ from llama_index_raganything.query_engine.context.page_context import (
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.tables.engine import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K
+from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever
-from llama_index_raganything.retrievers.evidence.whole_pages import Returns
+from llama_index_raganything.retrievers.evidence.pages import Returns
 from llama_index_raganything.retrievers.inventory.retriever import InventoryRetriever
 from llama_index_raganything.retrievers.router import QuestionRouter
 from llama_index_raganything.retrievers.tables import TableRetriever
@@ -148,7 +148,9 @@ class Queryable:
             specialists.append(InventoryRetriever(self.node_store, self.ledger, similarity_top_k, filters))
         routes = []
         if visual and self.visual_store is not None:
-            routes.append(self.as_visual_retriever(similarity_top_k=similarity_top_k, filters=filters, gate=True))
+            routes.append(
+                self.as_visual_retriever(similarity_top_k=similarity_top_k, filters=filters, outstanding_only=True)
+            )
         if not specialists and not routes:
             return evidence
         return QuestionRouter(evidence, specialists, routes, similarity_top_k=similarity_top_k)

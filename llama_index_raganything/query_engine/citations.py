@@ -325,7 +325,10 @@ def _sentences(node: BaseNode) -> list[str]:
 
 
 def _weights(claim: str, nodes: Sequence[BaseNode]) -> dict[str, float]:
-    """Weight the words of a claim: the fewer sentences have one, the more it counts, and a number counts double."""
+    """Weight the words of a claim: the fewer sentences have one, the more it counts, and a number counts double.
+
+    Plain ln(1 + N / n) and not BM25's IDF, which is near 0 for a word that most of a few sentences have.
+    """
     wanted = set(content_tokens(claim))
     sentences = [wanted.intersection(content_tokens(each)) for node in nodes for each in _sentences(node)]
     found = Counter(token for each in sentences for token in each)

@@ -38,7 +38,7 @@ from llama_index_raganything.query_engine.synthesis.vision_routing import (
     context_for,
     seeing_llms,
 )
-from llama_index_raganything.retrievers.evidence.base import store_of
+from llama_index_raganything.retrievers.evidence.candidates import store_of
 
 _UNKNOWN: Final = object()
 

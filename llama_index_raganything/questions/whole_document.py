@@ -1,22 +1,133 @@
 """Questions about a document as a whole, read without a language model.
 
 "How many tables are there?", "which figures show a map?", "list the appendices", "on which pages is X mentioned?":
-ranking cannot answer these, a look at everything that the document holds can. The reader is a gate as well: it takes
-a question only when it understands all of its words, and leaves every other one to ranking. English and Chinese; the
-words are in ``lexicons/whole_document.json``.
+ranking cannot answer these, a look at everything in the document can. A question is read only when all of its words
+are understood; every other one is left to ranking. English and Chinese; the words are in ``whole_document.json``.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Final
+from importlib import resources
+from typing import Any, Final, Literal
 
-from llama_index_raganything.questions.document_parts import Ask, Scope, Thing, WholeDocumentQuestion, word_lists
 from llama_index_raganything.questions.question import understand, without_format_request
-from llama_index_raganything.questions.whole_document_chinese import read_chinese
+from llama_index_raganything.text.characters import HAN
 
+Ask = Literal["count", "list", "which"]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemKind:
+    """A kind of item that documents contain: tables, charts, pages, sections, appendices.
+
+    Attributes:
+        name: What one of them is called.
+        plural: What several are called.
+        content_types: Content types of its nodes; empty for what is no node: pages, sections, documents.
+        labels: Kinds of the labels of its captions, in lower case.
+        marks: Words one of which a caption or text must have, where the content type alone does not tell.
+        parts: Words that its headings start with ("appendix"), where it is a part of the text.
+    """
+
+    name: str
+    plural: str
+    content_types: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The part of the documents that a question is about.
+
+    Attributes:
+        pages: Numbers of pages, which may be printed labels or positions.
+        positions: Positions of pages ("the first three pages"), counted from 1.
+        last_pages: How many pages from the end are meant; 0 when none.
+        page_labels: Printed labels that are no numbers ("iv").
+        parts: Labelled parts, as (kind, number), such as ``("section", "3")``.
+        part: Name of a part ("appendix", "related work"), or an empty string.
+        files: File names.
+        title: Words that tell which document is meant ("annual" of "in the annual report").
+        document: The question names the document as such.
+    """
+
+    pages: tuple[int, ...] = ()
+    positions: tuple[int, ...] = ()
+    last_pages: int = 0
+    page_labels: tuple[str, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
+    part: str = ""
+    files: tuple[str, ...] = ()
+    title: tuple[str, ...] = ()
+    document: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WholeDocumentQuestion:
+    """A question that only a look at everything in the document answers.
+
+    Attributes:
+        ask: ``count``, ``list``, or ``which``.
+        kinds: What is counted or listed.
+        words: What the items must show, mention or be about, as written; empty for no restriction.
+        containing: Of pages, what must be on them ("which pages have charts?").
+        scope: Where to look.
+        chinese: The question is in Chinese.
+    """
+
+    ask: Ask
+    kinds: tuple[ItemKind, ...]
+    words: str = ""
+    containing: tuple[ItemKind, ...] = ()
+    scope: Scope = Scope()
+    chinese: bool = False
+
+
+@dataclass(frozen=True)
+class Words:
+    """The word lists, and the expressions made from them."""
+
+    lists: dict[str, Any]
+    kinds: dict[str, ItemKind]
+    by_word: dict[str, ItemKind]
+    by_singular: dict[str, ItemKind]
+    by_chinese: dict[str, ItemKind]
+
+    def any_of(self, name: str) -> str:
+        """Return an expression for one word of a list."""
+        return alternatives(self.lists[name])
+
+
+def alternatives(words: list[str]) -> str:
+    """Return an expression for one of some words, the longest first."""
+    ordered = sorted(words, key=len, reverse=True)
+    return "(?:" + "|".join(re.escape(word).replace(r"\ ", r"\s+") for word in ordered) + ")"
+
+
+@cache
+def word_lists() -> Words:
+    """Return the packaged word lists."""
+    source = resources.files(__package__) / "whole_document.json"
+    lists = json.loads(source.read_text("utf-8"))
+    kinds = {}
+    for name, entry in lists["kinds"].items():
+        tuples = {key: tuple(entry.get(key, ())) for key in ("content_types", "labels", "marks", "parts")}
+        kinds[name] = ItemKind(name, entry["plural"], **tuples)
+    by_word = {word: kinds[name] for name, entry in lists["kinds"].items() for word in entry["words"]}
+    by_singular = {word.removesuffix("s"): kind for word, kind in by_word.items()} | kinds
+    by_chinese = {word: kinds[name] for name, entry in lists["kinds"].items() for word in entry["chinese"]}
+    lists |= {"nouns": list(by_word), "singular": list(by_singular), "chinese_nouns": list(by_chinese)}
+    return Words(lists, kinds, by_word, by_singular, by_chinese)
+
+
+_PAGED: Final = frozenset({"page", "slide"})
+_FOUND_IN: Final = _PAGED | {"document"}
 _MAX_CHARS: Final = 500
 _MAX_WORDS: Final = 10
 _FILE_SUFFIX: Final = r"(?:pdf|docx?|pptx?|xlsx?|csv|md|txt|html?|epub|odt|ods|odp|rtf|png|jpe?g|json|xml)"
@@ -68,7 +179,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _read_sentence(sentence: str) -> WholeDocumentQuestion | None:
-    chinese = read_chinese(sentence)
+    chinese = _read_chinese(sentence) if _HAN.search(sentence) else None
     if chinese is not None:
         return chinese
     sentence = " ".join(sentence.split())
@@ -185,8 +296,8 @@ def _patterns() -> _Patterns:
 
 
 def _read_rest(ask: Ask, match: re.Match[str], before: str) -> WholeDocumentQuestion | None:
-    """Read what stands around the things asked for; None when any of it is not understood."""
-    things = _things(match["nouns"])
+    """Read the words around the kinds asked for; None when any of them is not understood."""
+    kinds = _kinds(match["nouns"])
     patterns = _patterns()
     scope, left = Scope(), ""
     if before:
@@ -198,19 +309,19 @@ def _read_rest(ask: Ask, match: re.Match[str], before: str) -> WholeDocumentQues
     owner = (
         patterns.owner.match(rest)
         or patterns.owner_has.match(rest)
-        or (patterns.owner_is.match(rest) if things[0].name in _PAGED else None)
+        or (patterns.owner_is.match(rest) if kinds[0].name in _PAGED else None)
     )
     if owner is not None:
         scope, left = _take_scopes(f"in {owner['owner']}", scope)
         rest = f"{left} {rest[owner.end() :]}".strip()
     scope, rest = _take_scopes(rest, scope)
-    words = _restriction(things, rest)
+    words = _restriction(kinds, rest)
     if words is None:
         return None
-    question = WholeDocumentQuestion(ask, things, " ".join([*telling, words]).strip(), scope=scope)
+    question = WholeDocumentQuestion(ask, kinds, " ".join([*telling, words]).strip(), scope=scope)
     if ask == "which" and not words and not rest:
         return None  # "Which tables?" asks for nothing that could be looked up.
-    return _held_by_pages(question)
+    return _contained_in_pages(question)
 
 
 def _read_mentions(match: re.Match[str], before: str) -> WholeDocumentQuestion | None:
@@ -219,18 +330,14 @@ def _read_mentions(match: re.Match[str], before: str) -> WholeDocumentQuestion |
     words = re.sub(r"^the\s+(?:word|term|name|phrase)\s+", "", match["words"], flags=re.I)
     if left or not (scope.document or scope.part or scope.parts) or not _are_plain(words):
         return None
-    return WholeDocumentQuestion("count", (word_lists().things["page"],), words, scope=scope)
+    return WholeDocumentQuestion("count", (word_lists().kinds["page"],), words, scope=scope)
 
 
-_PAGED: Final = frozenset({"page", "slide"})
-_FOUND_IN: Final = _PAGED | {"document"}
-
-
-def _things(text: str) -> tuple[Thing, ...]:
+def _kinds(text: str) -> tuple[ItemKind, ...]:
     by_word = word_lists().by_word
     names = re.split(r"\s*(?:,\s*and\b|,\s*or\b|,|\band\b|&|\bor\b|/)\s*", text.lower())
     found = [by_word.get(re.sub(r"^(?:which|what)\s+", "", " ".join(name.split()))) for name in names]
-    return tuple(dict.fromkeys(thing for thing in found if thing is not None))
+    return tuple(dict.fromkeys(kind for kind in found if kind is not None))
 
 
 def _take_scopes(text: str, scope: Scope) -> tuple[Scope, str]:
@@ -273,32 +380,32 @@ def _with_pages(scope: Scope, text: str) -> Scope:
     )
 
 
-def _restriction(things: tuple[Thing, ...], rest: str) -> str | None:
-    """Return the words that things must show, "" for none, or None when the rest is not understood."""
+def _restriction(kinds: tuple[ItemKind, ...], rest: str) -> str | None:
+    """Return the words that items must show, "" for none, or None when the rest is not understood."""
     patterns = _patterns()
     present = patterns.presence.match(rest)
     without = rest[present.end() :].strip() if present else rest
     if not without:
         return ""
-    # "Present" may be said of the things, or be what they do.
+    # "Present" may be said of the items, or be what they do.
     match = patterns.restricted.match(without) or patterns.restricted.match(rest)
-    if match is None and all(thing.name in _FOUND_IN for thing in things):
+    if match is None and all(kind.name in _FOUND_IN for kind in kinds):
         match = patterns.where.match(without)
-    if match is None or not _fits(match.groupdict().get("verb") or "", things, match["words"]):
+    if match is None or not _fits(match.groupdict().get("verb") or "", kinds, match["words"]):
         return None
     words = re.sub(r"^(?:(?:a|an|the|any|some|both)\s+)+", "", _without_presence(match["words"]), flags=re.I)
     return words if _are_plain(words) else None
 
 
-def _fits(relation: str, things: tuple[Thing, ...], words: str) -> bool:
+def _fits(relation: str, kinds: tuple[ItemKind, ...], words: str) -> bool:
     """Tell "photos of the bridge" and "tables that have footnotes" from "equations of motion" and "has it uploaded"."""
     relation = relation.lower()
     if relation == "of":
-        return all(thing.marks or thing.name == "image" for thing in things)
+        return all(kind.marks or kind.name == "image" for kind in kinds)
     if relation == "with":
-        return all(thing.name in _PAGED for thing in things)
+        return all(kind.name in _PAGED for kind in kinds)
     if relation == "from":
-        return all(thing.content_types for thing in things)
+        return all(kind.content_types for kind in kinds)
     return relation not in {"have", "has"} or not words.lower().endswith("ed")
 
 
@@ -316,14 +423,119 @@ def _are_plain(words: str) -> bool:
     )
 
 
-def _held_by_pages(question: WholeDocumentQuestion) -> WholeDocumentQuestion:
-    """Turn "pages with charts" from words into things held."""
-    if not question.words or not all(thing.name in _PAGED for thing in question.things):
+def _contained_in_pages(question: WholeDocumentQuestion) -> WholeDocumentQuestion:
+    """Turn "pages with charts" from words into what pages contain."""
+    if not question.words or not all(kind.name in _PAGED for kind in question.kinds):
         return question
     match = _patterns().noun.match(question.words)
     if match is None:
         return question
     words = word_lists()
     name = " ".join(match["noun"].lower().split())
-    held = words.by_word.get(name) or words.by_singular.get(name)
-    return replace(question, words="", holding=(held,)) if held is not None and held.content_types else question
+    contained = words.by_word.get(name) or words.by_singular.get(name)
+    if contained is None or not contained.content_types:
+        return question
+    return replace(question, words="", containing=(contained,))
+
+
+# -- Chinese -----------------------------------------------------------------------------------------------------------
+
+_HAN: Final = re.compile(rf"[{HAN}]")
+_POLITE: Final = re.compile(r"^(?:请问一?下?|请你?|帮我|麻烦你?|你能|能否|能不能|我想知道)+")
+_FILLING: Final = re.compile(r"一共|总共|总计|合计|共计|到底|分别|目前")
+_SMALL_IN: Final = r"(?:里面|之中|当中|里|中|内|上)?"
+_CHINESE_PAGES: Final = re.compile(
+    rf"在?(?:第[\d一二三四五六七八九十两\-–—到至~\s]+[页頁]|前[\d一二三四五六七八九十两\s]+[页頁]|最后[\d一二三四五六七八九十两\s]*[页頁]|封面){_SMALL_IN}"
+)
+_CHINESE_PART: Final = re.compile(
+    rf"在?(?P<label>第[\d.一二三四五六七八九十]+[章节節]|附录\s*[A-Z\d]|附錄\s*[A-Z\d]){_SMALL_IN}"
+)
+_MEASURE: Final = r"[个張张幅页章节条份处段组种副篇]?"
+_MAX_CHINESE_WORDS: Final = 30
+_NOT_IN_CHINESE_WORDS: Final = re.compile(r"多少|几个|哪|什么|谁|为何|怎|是否|最|比")
+
+
+class _ChinesePatterns:
+    """The expressions of Chinese questions."""
+
+    def __init__(self) -> None:
+        words = word_lists()
+        noun = rf"(?P<noun>{words.any_of('chinese_nouns')})"
+        mods = r"(?:不同的|不同|的)?"
+        about = r"(?:关于|有关|涉及|提到|包含|显示|展示)"
+        held = r"(?:显示|展示|包含|提到|提及|涉及|描述|介绍|说明|讨论|列出|含有|是关于|关于|有)(?:了|到)?"
+        some = r"(?:所有|全部|每个|每张|一下|出)*(?:的)?"
+        quantity = rf"(?:多少|几){_MEASURE}"
+        asks: tuple[tuple[Ask, str], ...] = (
+            ("count", rf"(?:包含|包括|含有|含|共|都)?有?(?:了)?{quantity}{mods}{noun}"),
+            ("count", rf"{noun}的?(?:数量|总数|个数|张数|数目)?(?:共|都)?(?:有|是|为)?{quantity}"),
+            ("count", r"共?有?(?:多少|几)(?P<noun>页)"),
+            ("count", rf"共?有?{quantity}{about}(?P<words>.+?)的{noun}"),
+            ("count", rf"{about}(?P<words>.+?)的{noun}共?有?{quantity}"),
+            ("list", rf"(?:列出|列举|罗列|写出|给出|说出){some}{noun}(?:的?(?:标题|名称|编号|列表))?"),
+            ("list", rf"(?:列出|列举|罗列|写出|给出|说出){some}{about}(?P<words>.+?)的{noun}"),
+            ("list", rf"(?:都)?(?:包含|包括)?(?:了)?有?(?:哪些|什么){noun}"),
+            ("list", rf"{noun}(?:都)?有(?:哪些|什么)"),
+            ("list", rf"{about}(?P<words>.+?)的{noun}(?:都)?有哪些"),
+            ("which", rf"(?:哪些|哪几)[个張张幅]?{noun}{held}(?P<words>.+)"),
+            (
+                "which",
+                r"(?P<words>.+?)(?:出现在?|在)(?:哪些|哪几)(?P<noun>页)(?:上|中|里)?(?:出现|(?:被)?提到|提及)?(?:过)?",
+            ),
+        )
+        self.asks = tuple((ask, re.compile(pattern)) for ask, pattern in asks)
+        self.document = re.compile(
+            rf"(?:在)?(?:这|本|该|此|整)?[份个篇本些]?{words.any_of('chinese_documents')}{_SMALL_IN}"
+        )
+        self.file = re.compile(
+            rf"在?(?P<file>[\w.\-]+\.(?:pdf|docx?|pptx?|xlsx?|md|txt|html?|csv)){_SMALL_IN}", re.I | re.A
+        )
+
+
+@cache
+def _chinese_patterns() -> _ChinesePatterns:
+    return _ChinesePatterns()
+
+
+def _read_chinese(sentence: str) -> WholeDocumentQuestion | None:
+    scope, text = _take_chinese_scopes(_POLITE.sub("", "".join(sentence.split())))
+    for ask, pattern in _chinese_patterns().asks:
+        match = pattern.fullmatch(text)
+        if match is None:
+            continue
+        words = (match.groupdict().get("words") or "").strip("“”\"'《》「」")
+        if len(words) > _MAX_CHINESE_WORDS or _NOT_IN_CHINESE_WORDS.search(words):
+            continue
+        kind = word_lists().by_chinese[match["noun"]]
+        return WholeDocumentQuestion(ask, (kind,), words, scope=scope, chinese=True)
+    return None
+
+
+def _take_chinese_scopes(text: str) -> tuple[Scope, str]:
+    """Take out of a text what says where to look; return it, and what is left of the text."""
+    patterns = _chinese_patterns()
+    files = tuple(match["file"] for match in patterns.file.finditer(text))
+    text = patterns.file.sub("", text)
+    asked = [understand(match.group()) for match in _CHINESE_PAGES.finditer(text)]
+    text = _CHINESE_PAGES.sub("", text)
+    parts = tuple(label for match in _CHINESE_PART.finditer(text) for label in understand(match["label"]).labels)
+    text = _CHINESE_PART.sub("", text)
+    # "文档" itself can be counted: only a document with something after it is a place.
+    named = patterns.document.match(text)
+    document = (
+        named is not None
+        and named.end() < len(text)
+        and not re.match(r"(?:共|总共|一共)?有?(?:多少|几)$", text[named.end() :])
+    )
+    if named is not None and document:
+        text = text[named.end() :]
+    text = _FILLING.sub("", text).strip("，, 、的")
+    scope = Scope(
+        pages=tuple(page for question in asked for page in question.pages),
+        positions=tuple(page for question in asked for page in question.positions),
+        last_pages=max((question.last_pages for question in asked), default=0),
+        parts=parts,
+        files=files,
+        document=document or bool(files),
+    )
+    return scope, text

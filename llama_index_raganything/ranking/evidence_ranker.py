@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -21,10 +21,9 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import EVIDENCE_KEY, QUESTION_KEYS
 from llama_index_raganything.nodes import NodeView, page_number
 from llama_index_raganything.questions.question import understand
-from llama_index_raganything.questions.references import Candidate
 from llama_index_raganything.ranking.lexicon import Lexicon, load_lexicons
 from llama_index_raganything.ranking.relevance import relevance
-from llama_index_raganything.ranking.scoring import EvidenceWeights, Scores, score
+from llama_index_raganything.ranking.scoring import Candidate, EvidenceWeights, Scores, score
 from llama_index_raganything.text.terms import TokenizedText
 
 dispatcher = get_dispatcher(__name__)
@@ -131,11 +130,12 @@ class EvidenceRanker(BaseNodePostprocessor):
     lexicons: list[str | dict[str, Any]] = Field(default_factory=_default_lexicons)
     cache_size: int = Field(default=8192, ge=0)
 
-    _cache: OrderedDict[tuple[int, int], TokenizedText] = PrivateAttr(default_factory=OrderedDict)
+    _cache: LRUCache[tuple[int, int], TokenizedText] = PrivateAttr()
     _loaded: tuple[Lexicon, ...] = PrivateAttr(default=())
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._cache = LRUCache(self.cache_size)
         # Not in a validator: pydantic would wrap the typed error.
         self._loaded = load_lexicons(self.lexicons)
 
@@ -201,15 +201,12 @@ class EvidenceRanker(BaseNodePostprocessor):
         key = (hash(text), hash(head))
         with _CACHE_LOCK:
             found = self._cache.get(key)
-            if found is not None:
-                self._cache.move_to_end(key)
-                return found
-        made = TokenizedText.from_text(text, head)
-        with _CACHE_LOCK:
-            self._cache[key] = made
-            while len(self._cache) > self.cache_size:
-                self._cache.popitem(last=False)
-        return made
+        if found is None:
+            found = TokenizedText.from_text(text, head)
+            if self.cache_size:
+                with _CACHE_LOCK:
+                    self._cache[key] = found
+        return found
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None

@@ -38,16 +38,10 @@ import numpy.typing as npt
 from llama_index_raganything.errors import MissingDependencyError
 from llama_index_raganything.models.wordllama import vector_length
 from llama_index_raganything.questions.question import understand, without_function_words
-from llama_index_raganything.questions.references import Candidate
+from llama_index_raganything.ranking.scoring import Candidate
+from llama_index_raganything.text.bm25 import adjacent_pairs
 from llama_index_raganything.text.characters import HIRAGANA
-from llama_index_raganything.text.terms import (
-    Floats,
-    Integers,
-    adjacent_pairs,
-    hash_tokens,
-    tokenize,
-    word_list,
-)
+from llama_index_raganything.text.terms import Floats, Integers, hash_tokens, tokenize, word_list
 
 UNKNOWN: Final = 0.5
 """The score where nothing in the question tells."""

@@ -12,7 +12,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K
+from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.fusion import FusionRetriever
 
 dispatcher = get_dispatcher(__name__)

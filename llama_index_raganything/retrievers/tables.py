@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -18,11 +18,10 @@ from llama_index.core.vector_stores.types import (
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import GRAPH_PATH_KEY
-from llama_index_raganything.ranking.number_units import TABLE
-from llama_index_raganything.retrievers.evidence.graph import OverGraph, select_by_sets
-from llama_index_raganything.retrievers.evidence.node_cache import Profile
-from llama_index_raganything.retrievers.evidence.requests import Call
-from llama_index_raganything.retrievers.evidence.session import Session, Steps
+from llama_index_raganything.ranking.passage_features import TABLE
+from llama_index_raganything.retrievers.evidence.candidates import Profile, Session
+from llama_index_raganything.retrievers.evidence.graph import LinkedSetRetriever
+from llama_index_raganything.retrievers.steps import Request, StepRetriever, Steps, ask
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.metadata_filters import all_of, equal_to, mentions
 from llama_index_raganything.stores.tables.store import TableStore
@@ -36,8 +35,21 @@ COMPANION_KEY: Final = "companion_id"
 _TYPE_KEY: Final = "content_type"
 
 
+@dataclass(frozen=True, slots=True)
+class TableNames(Request[dict[str, str]]):
+    """A request for the SQL relations of tables, by node id; tables without one are left out."""
+
+    tables: TableStore
+    node_ids: Sequence[str]
+
+    def answer(self, retriever: StepRetriever) -> dict[str, str]:  # noqa: ARG002 # The tables have their own store.
+        """Look the names up."""
+        records = {node_id: self.tables.by_node(node_id) for node_id in self.node_ids}
+        return {node_id: tables[0].name for node_id, tables in records.items() if tables}
+
+
 @strict_arguments
-class TableRetriever(OverGraph):
+class TableRetriever(LinkedSetRetriever):
     """Find tables by what is in their headers, rows and surroundings.
 
     Candidates are searched twice, among all nodes and among tables alone, under the caller's filters. Ranking is that
@@ -84,22 +96,15 @@ class TableRetriever(OverGraph):
         among_tables = all_of(self.filters, equal_to(_TYPE_KEY, TABLE))
         return [*everywhere, *(replace(query, filters=among_tables) for query in super()._queries(bundle, self.modes))]
 
-    def _select(self, session: Session, query: str) -> Steps:
-        found = yield from select_by_sets(
-            self, self.graph, self.link_weights, self.gate, session, query, only=_tables_once
-        )
+    def _select(self, session: Session, query: str) -> Steps[list[NodeWithScore]]:
+        found = yield from self._select_linked(session, query, only=_tables_once)
         names: dict[str, str] = {}
         if self.tables is not None and found:
-            yield [Call(lambda: names.update(self._names(found)))]
+            names = yield from ask(TableNames(self.tables, [item.node.node_id for item in found]))
         for item in found:
             values = {TABLE_NAME_KEY: names.get(item.node.node_id), COMPANION_KEY: _companion(item.node)}
             item.node = _with_values(item.node, {key: value for key, value in values.items() if value})
         return found
-
-    def _names(self, found: Sequence[NodeWithScore]) -> dict[str, str]:
-        assert self.tables is not None  # Only asked where there is a store.
-        records = {item.node.node_id: self.tables.by_node(item.node.node_id) for item in found}
-        return {node_id: tables[0].name for node_id, tables in records.items() if tables}
 
 
 def _tables_once(profiles: Sequence[Profile]) -> list[str]:

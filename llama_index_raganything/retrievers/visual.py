@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
-from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import Embedding
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.embeddings import MultiModalEmbedding
-from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in __all__
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
@@ -29,7 +27,7 @@ from llama_index_raganything.images import Fetch, ImageSource, model_input, sour
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.questions.question import understand
 from llama_index_raganything.retrievers.fusion import RRF_K, fuse_by_rank
-from llama_index_raganything.workers import map_in_threads
+from llama_index_raganything.retrievers.steps import EmbedQuestion, Request, Search, StepRetriever, Steps, ask, ask_all
 
 MIN_BACKGROUND: Final = 12
 """Fewer different similarities tell nothing about what is usual."""
@@ -68,8 +66,6 @@ def outstanding_threshold(
     return float(mean + max(slope, 0.0) * normal.inv_cdf(1 - false_alarms / total))
 
 
-dispatcher = get_dispatcher(__name__)
-
 VISUAL_ROUTES_KEY: Final = "visual_routes"
 """Metadata key, hidden from embedding models and LLMs, of the JSON list of how a picture was found."""
 
@@ -84,55 +80,68 @@ _MOST: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class _EmbedText:
-    texts: tuple[str, ...]
+class EmbedImage(Request[Embedding]):
+    """A request for the vector of an image.
 
+    Attributes:
+        fetch: Gets an image that is at a URL; without it such images are refused.
+    """
 
-@dataclass(frozen=True, slots=True)
-class _EmbedImage:
     source: ImageSource
+    fetch: Fetch | None
+
+    def answer(self, retriever: VisualRetriever) -> Embedding:
+        """Embed the image."""
+        return retriever.embed_model.get_image_embedding(model_input(self.source, fetch=self.fetch))
+
+    async def aanswer(self, retriever: VisualRetriever) -> Embedding:
+        """Embed the image without blocking the event loop."""
+        fitted = await asyncio.to_thread(model_input, self.source, fetch=self.fetch)
+        return await retriever.embed_model.aget_image_embedding(fitted)
 
 
 @dataclass(frozen=True, slots=True)
-class _Count:
-    """A request for how many nodes pass the filters."""
+class Count(Request[int | None]):
+    """A request for how many nodes pass the filters; None where the store cannot count."""
 
+    filters: MetadataFilters | None
 
-_Request = _EmbedText | _EmbedImage | _Count | VectorStoreQuery
-_Answer = Any
-_Steps = Generator[list[_Request], list[_Answer], list[NodeWithScore]]
+    def answer(self, retriever: StepRetriever) -> int | None:
+        """Count the nodes."""
+        count = getattr(retriever.vector_store, "count", None)
+        return int(count(self.filters)) if count is not None else None
 
 
 @strict_arguments
-class VisualRetriever(BaseRetriever):
-    """Find pictures (figures, photos, page images) by what they show.
+class VisualRetriever(StepRetriever):
+    """Find images (figures, photos, page images) by what they show.
 
-    A question's words are compared with pictures in the one space of a multimodal model, and so are the pictures that
-    it carries (``QueryBundle.image_path``, or the ``images`` of an ``AttachedQuery``); with both, the results are
-    fused by rank. Of nodes of one document that show the very same picture, such as the parts of a long table, one is
+    A question's words are compared with images in the one space of a multimodal model, and so are the images that it
+    carries (``QueryBundle.image_path``, or the ``images`` of an ``AttachedQuery``); with both, the results are fused
+    by rank. Of nodes of one document that show the very same image, such as the parts of a long table, one is
     returned. ``QueryBundle.embedding`` is not used, since it comes from a model of texts.
 
-    A search by vector always finds something. Beside text routes (in a ``FusionRetriever``) set ``gate=True``: then,
-    for a question in words alone, only pictures pass that stand out from what is usual for the question (see
-    :mod:`~llama_index_raganything.retrievers.visual`), unless it asks for a picture ("which chart ..."). So pictures
-    that say nothing take no text's place. Measured in a random space of 128 dimensions, 20 to 1,000 pictures, fused at
-    equal weights with ten texts: without the gate a question without any related picture loses 5 of its 10 texts, with
-    it 0.00 to 0.07; a picture 5 deviations off the mean is found for 9 questions of 10. Smaller weights instead of the
-    gate never show a picture at all. Among fewer than 12 pictures nothing passes by words that ask for none.
+    A search by vector always finds something. Beside text routes (in a ``FusionRetriever``) set
+    ``outstanding_only=True``: then, for a question in words alone, only images pass that stand out from what is usual
+    for the question (:func:`outstanding_threshold`), unless it asks for an image ("which chart ..."). So images that
+    say nothing take no text's place. Measured in a random space of 128 dimensions, 20 to 1,000 images, fused at equal
+    weights with ten texts: a question without any related image loses 5 of its 10 texts by default, and 0.00 to 0.07
+    with ``outstanding_only``, where an image 5 deviations off the mean is found for 9 questions of 10. Smaller weights
+    instead never show an image at all. Among fewer than 12 images nothing passes by words that ask for none.
 
     Results are the stored ``ImageNode`` with text and path, scored by similarity (by reciprocal ranks when fused), and
     ``visual_routes`` in their metadata, a JSON list of route, rank and similarity.
 
-    One vector stands for one picture. A late-interaction model, which has a vector per patch (ColPali), plugs in as a
-    postprocessor behind this retriever: it scores the pictures at ``image_path`` of some hundred results anew.
+    One vector stands for one image. A late-interaction model, which has a vector per patch (ColPali), plugs in as a
+    postprocessor behind this retriever: it scores the images at ``image_path`` of some hundred results anew.
 
     Args:
-        vector_store: Where the vectors of pictures are; see
+        vector_store: Where the vectors of images are; see
             :func:`~llama_index_raganything.stores.nodes.visual.visual_store_beside`.
         embed_model: The model that they were made with.
         similarity_top_k: How many nodes to return.
         filters: What every node must pass; the tenant boundary.
-        gate: Of questions in words alone, let only outstanding pictures pass.
+        outstanding_only: Of questions in words alone, let only outstanding pictures pass.
         max_text_chars: Characters of a question that are embedded; models of images take short texts.
         fetch: Gets pictures of questions that are at a URL; without it they are refused.
         max_concurrency: How many requests run at the same time.
@@ -147,6 +156,8 @@ class VisualRetriever(BaseRetriever):
         SourceError: (when asked) The picture of a question cannot be read, or is remote.
     """
 
+    embed_model: MultiModalEmbedding
+
     def __init__(
         self,
         vector_store: BasePydanticVectorStore,
@@ -154,7 +165,7 @@ class VisualRetriever(BaseRetriever):
         similarity_top_k: int = 5,
         filters: MetadataFilters | None = None,
         *,
-        gate: bool = False,
+        outstanding_only: bool = False,
         max_text_chars: int = 1000,
         fetch: Fetch | None = None,
         max_concurrency: int = 4,
@@ -166,7 +177,7 @@ class VisualRetriever(BaseRetriever):
         self.embed_model = embed_model
         self.similarity_top_k = similarity_top_k
         self.filters = filters
-        self.gate = gate
+        self.outstanding_only = outstanding_only
         self.max_text_chars = max_text_chars
         self.fetch = fetch
         self.max_concurrency = max_concurrency
@@ -175,86 +186,27 @@ class VisualRetriever(BaseRetriever):
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
     def _check(self) -> None:
-        for name in ("similarity_top_k", "max_text_chars", "max_concurrency"):
-            if getattr(self, name) < 1:
-                message = f"{name} must be 1 or more, not {getattr(self, name)}."
-                raise ConfigurationError(message)
+        self._check_positive("similarity_top_k", "max_text_chars", "max_concurrency")
         model: Any = self.embed_model
         if not isinstance(model, MultiModalEmbedding):
             message = f"{type(model).__name__} embeds no images; give a MultiModalEmbedding."
             raise ConfigurationError(message)
-        if not self.vector_store.stores_text:
-            message = f"{type(self.vector_store).__name__} keeps no text; VisualRetriever needs a store that does."
-            raise ConfigurationError(message)
+        self._check_store()
 
-    # -- drivers ---------------------------------------------------------------------------------------------------
-
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        steps = self._steps(query_bundle)
-        answers: list[_Answer] | None = None
-        while True:
-            try:
-                requests = steps.send(answers)  # type: ignore[arg-type]  # a generator starts with None
-            except StopIteration as stop:
-                result: list[NodeWithScore] = stop.value
-                return result
-            answers = map_in_threads(self._answer, requests, self.max_concurrency)
-
-    @dispatcher.span
-    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        steps = self._steps(query_bundle)
-        limit = asyncio.Semaphore(self.max_concurrency)
-        answers: list[_Answer] | None = None
-        while True:
-            try:
-                requests = steps.send(answers)  # type: ignore[arg-type]  # a generator starts with None
-            except StopIteration as stop:
-                result: list[NodeWithScore] = stop.value
-                return result
-            answers = list(await asyncio.gather(*(self._aanswer(request, limit) for request in requests)))
-
-    def _answer(self, request: _Request) -> _Answer:
-        if isinstance(request, _EmbedText):
-            return self.embed_model.get_agg_embedding_from_queries(list(request.texts))
-        if isinstance(request, _EmbedImage):
-            return self.embed_model.get_image_embedding(model_input(request.source, fetch=self.fetch))
-        if isinstance(request, _Count):
-            return self._count()
-        return self.vector_store.query(request, **self.vector_store_kwargs)
-
-    async def _aanswer(self, request: _Request, limit: asyncio.Semaphore) -> _Answer:
-        async with limit:
-            if isinstance(request, _EmbedText):
-                return await self.embed_model.aget_agg_embedding_from_queries(list(request.texts))
-            if isinstance(request, _EmbedImage):
-                fitted = await asyncio.to_thread(model_input, request.source, fetch=self.fetch)
-                return await self.embed_model.aget_image_embedding(fitted)
-            if isinstance(request, _Count):
-                return await asyncio.to_thread(self._count)
-            return await self.vector_store.aquery(request, **self.vector_store_kwargs)
-
-    def _count(self) -> int | None:
-        count = getattr(self.vector_store, "count", None)
-        return int(count(self.filters)) if count is not None else None
-
-    # -- core ------------------------------------------------------------------------------------------------------
-
-    def _steps(self, bundle: QueryBundle) -> _Steps:
-        """Yield requests and take their answers until the result is known; no I/O of its own."""
+    def _steps(self, bundle: QueryBundle) -> Steps[list[NodeWithScore]]:
         texts = self._texts(bundle)
-        images = [source_of_value(image) for image in images_of(bundle)]
-        wanted: list[_Request] = [*(_EmbedImage(image) for image in images), *([_EmbedText(texts)] if texts else [])]
-        gated = self.gate and not images and not asks_for_picture(bundle.query_str)
-        if not wanted or (gated and (yield from self._too_few())):
+        images = [EmbedImage(source_of_value(image), self.fetch) for image in images_of(bundle)]
+        wanted: list[Request[Embedding]] = [*images, *([EmbedQuestion(texts)] if texts else [])]
+        outstanding = self.outstanding_only and not images and not asks_for_picture(bundle.query_str)
+        if not wanted or (outstanding and (yield from self._too_few())):
             return []
-        vectors = yield wanted
         routes: list[tuple[str, list[NodeWithScore]]] = []
-        for request, vector in zip(wanted, vectors, strict=True):
+        for request, vector in zip(wanted, (yield from ask_all(wanted)), strict=True):
             self._check_vector(vector)
-            if isinstance(request, _EmbedImage):
+            if isinstance(request, EmbedImage):
                 routes.append((IMAGE_ROUTE, (yield from self._search(vector))))
                 continue
-            least = (yield from self._least(vector, gated=gated)) if gated or images else None
+            least = (yield from self._least(vector, outstanding=outstanding)) if outstanding or images else None
             found = [] if least == _NOTHING else (yield from self._search(vector))
             routes.append((TEXT_ROUTE, [hit for hit in found if least is None or (hit.score or 0.0) > least]))
         fused = fuse_by_rank(
@@ -290,29 +242,29 @@ class VisualRetriever(BaseRetriever):
             )
             raise SchemaMismatchError(message)
 
-    def _too_few(self) -> Generator[list[_Request], list[_Answer], bool]:
-        """Return whether so few pictures are stored that none can stand out, which saves asking the model."""
-        (population,) = yield [_Count()]
+    def _too_few(self) -> Steps[bool]:
+        """Return whether so few images are stored that none can stand out, which saves asking the model."""
+        population = yield from ask(Count(self.filters))
         return population is not None and population < MIN_BACKGROUND
 
-    def _least(self, vector: Embedding, *, gated: bool) -> Generator[list[_Request], list[_Answer], float | None]:
+    def _least(self, vector: Embedding, *, outstanding: bool) -> Steps[float | None]:
         """Return the similarity over which pictures pass; None when all do."""
         query = self._query(vector, _BACKGROUND)
         query.output_fields = []
-        (answer,) = yield [query]
+        answer = yield from ask(Search(query))
         similarities = list(answer.similarities or [])
         population = None
         if len(similarities) >= _BACKGROUND:
-            (population,) = yield [_Count()]
+            population = yield from ask(Count(self.filters))
         least = outstanding_threshold(similarities, population)
         # Among few pictures nothing tells what is usual: words count beside a picture, and do not by themselves.
-        return _NOTHING if least is None and gated else least
+        return _NOTHING if least is None and outstanding else least
 
-    def _search(self, vector: Embedding) -> Generator[list[_Request], list[_Answer], list[NodeWithScore]]:
+    def _search(self, vector: Embedding) -> Steps[list[NodeWithScore]]:
         """Return the nearest nodes, one for each picture of a document."""
         limit = 2 * self.similarity_top_k
         while True:
-            (answer,) = yield [self._query(vector, limit)]
+            answer = yield from ask(Search(self._query(vector, limit)))
             found = _one_per_picture(answer)
             enough = len(found) >= self.similarity_top_k
             if enough or len(answer.similarities or []) < limit or limit >= _MOST:

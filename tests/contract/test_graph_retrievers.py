@@ -19,9 +19,9 @@ from retriever_suite import RetrieverSuite, corpus_nodes, found, make_node, only
 from llama_index_raganything.elements import EVIDENCE_KEY, GRAPH_PATH_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
+from llama_index_raganything.retrievers.evidence.candidates import NodeMemory
 from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever, GraphRetriever
-from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory
-from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
+from llama_index_raganything.retrievers.evidence.pages import NodeRetriever
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore

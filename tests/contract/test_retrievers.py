@@ -8,8 +8,8 @@ from llama_index.core.indices.vector_store import VectorIndexRetriever
 from llama_index.core.schema import QueryBundle
 from retriever_suite import RetrieverSuite, corpus_nodes, only
 
-from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory
-from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
+from llama_index_raganything.retrievers.evidence.candidates import NodeMemory
+from llama_index_raganything.retrievers.evidence.pages import NodeRetriever
 from llama_index_raganything.retrievers.fusion import FusionRetriever
 from llama_index_raganything.retrievers.inventory.retriever import InventoryRetriever
 from llama_index_raganything.retrievers.router import QuestionRouter

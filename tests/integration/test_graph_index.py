@@ -14,8 +14,8 @@ from llama_index_raganything import RAGAnythingIndex
 from llama_index_raganything.errors import ConfigurationError, SchemaMismatchError
 from llama_index_raganything.graph.extraction.triples import TripleExtractor
 from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever
-from llama_index_raganything.retrievers.evidence.node_sets import SetRanking
-from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
+from llama_index_raganything.retrievers.evidence.linked_sets import LinkedSetRanking
+from llama_index_raganything.retrievers.evidence.pages import NodeRetriever
 from llama_index_raganything.stores.graph import collections as graph_tables
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
@@ -401,15 +401,15 @@ MEMOS = {
 def opens_names(index, question):
     """Return whether retrieval followed links over names."""
     seen = []
-    rank = SetRanking.rank
+    rank = LinkedSetRanking.rank
 
-    def watched(self, session, query, top):
-        ranked = yield from rank(self, session, query, top)
+    def watched(self, *arguments):
+        ranked = yield from rank(self, *arguments)
         seen.append(ranked.by_names)
         return ranked
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SetRanking, "rank", watched)
+        patch.setattr(LinkedSetRanking, "rank", watched)
         index.as_retriever().retrieve(question)
     return seen == [True]
 

@@ -41,7 +41,7 @@ from llama_index_raganything.query_engine.chat.answers import (
 from llama_index_raganything.query_engine.chat.prompts import Conversation, question_prompts, without_numbers
 from llama_index_raganything.query_engine.context.images import DEFAULT_MAX_IMAGES
 from llama_index_raganything.query_engine.synthesis.vision_routing import AnsweringLLM, context_for, seeing_llms
-from llama_index_raganything.retrievers.evidence.base import store_of
+from llama_index_raganything.retrievers.evidence.candidates import store_of
 
 logger = logging.getLogger(__name__)
 

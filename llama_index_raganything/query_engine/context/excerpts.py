@@ -12,15 +12,15 @@ shares for whole texts and static vectors made no difference beyond noise.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from llama_index_raganything.tables.read import is_rule
+from llama_index_raganything.text.bm25 import inverse_document_frequency, saturate
 from llama_index_raganything.text.sentences import split_sentences
-from llama_index_raganything.text.terms import BM25_B, BM25_K1, content_tokens
+from llama_index_raganything.text.terms import content_tokens
 
 GAP: Final = "…"
 """Marks passages that were left out."""
@@ -292,13 +292,10 @@ def passage_scores(question: str, texts: Sequence[str]) -> list[float]:
     counts = [Counter(token for token in each if token in wanted) for each in tokens]
     found = Counter(token for each in counts for token in each)
     size = len(texts)
-    idf = {token: math.log1p((size - number + 0.5) / (number + 0.5)) for token, number in found.items()}
+    idf = {token: inverse_document_frequency(number, size) for token, number in found.items()}
     mean = sum(map(len, tokens)) / max(1, size) or 1.0
     return [
-        sum(
-            idf[token] * often * (BM25_K1 + 1) / (often + BM25_K1 * (1 - BM25_B + BM25_B * len(each) / mean))
-            for token, often in counted.items()
-        )
+        sum(idf[token] * saturate(often, len(each) / mean) for token, often in counted.items())
         for each, counted in zip(tokens, counts, strict=True)
     ]
 

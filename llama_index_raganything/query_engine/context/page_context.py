@@ -20,7 +20,7 @@ from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.citations import SOURCE_FRAME
 from llama_index_raganything.query_engine.context.excerpts import GAP, excerpts
 from llama_index_raganything.query_engine.context.page_elements import fetch_nodes, fetch_pages, own_page_id
-from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K
+from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
 from llama_index_raganything.tables.read import is_rule
 from llama_index_raganything.text.terms import content_tokens, tokenize
 

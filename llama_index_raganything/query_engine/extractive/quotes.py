@@ -37,7 +37,8 @@ from llama_index_raganything.questions.question import (
     wants_most,
     without_function_words,
 )
-from llama_index_raganything.text.terms import PAIR_WINDOW, content_tokens, window_pairs
+from llama_index_raganything.text.bm25 import PAIR_WINDOW, inverse_document_frequency, window_pairs
+from llama_index_raganything.text.terms import content_tokens
 
 ENOUGH_COVERAGE: Final = 0.5
 """Share of the question, by weight, that the quotes and their surroundings must cover; below it nothing is answered.
@@ -333,7 +334,7 @@ def term_weights(
     weights: dict[str, float] = {}
     for term in dict.fromkeys(terms):
         known = 0 if term in missing else min(max(2, frequency[term]), size)
-        weights[term] = max(0.1, math.log1p((size - known + 0.5) / (known + 0.5)))
+        weights[term] = max(0.1, inverse_document_frequency(known, size))
     return weights
 
 

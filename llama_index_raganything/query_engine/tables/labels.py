@@ -7,7 +7,6 @@ covers, as :mod:`~.ranking.passage_features` scores labels of tables: that separ
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from llama_index_raganything.ranking.passage_features import question_words
 from llama_index_raganything.tables.columns import is_spanning
 from llama_index_raganything.tables.model import TableRecord
 from llama_index_raganything.tables.values import Number, read_number
+from llama_index_raganything.text.bm25 import inverse_document_frequency, rarest
 from llama_index_raganything.text.terms import content_tokens, tokenize
 
 MAX_ROWS: Final = 5_000
@@ -170,10 +170,10 @@ class QuestionWords:
         weights: dict[str, float] = {}
         missing = names_in(question) - known
         size = len(labels)
-        unknown = _UNKNOWN * math.log1p(size)
+        unknown = _UNKNOWN * rarest(size)
         for term in terms:
             count = counts[term]
-            weight = math.log1p((size - count + 0.5) / (count + 0.5)) if count else unknown
+            weight = inverse_document_frequency(count, size) if count else unknown
             weights[term] = weight * (_MISSING_NAME if term in missing else 1.0)
         for term in renamed:
             weights[term] *= _OPERATION

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -12,29 +13,69 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import GRAPH_PATH_KEY
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.graph.memory.mirror import best_by_words
-from llama_index_raganything.graph.walk.links import LinkWeights
+from llama_index_raganything.graph.mirror import GraphMirror, best_by_words
+from llama_index_raganything.graph.walk import LinkWeights
 from llama_index_raganything.questions.question import understand
 from llama_index_raganything.ranking.evidence_ranker import annotated_copy
 from llama_index_raganything.ranking.relevance import relevance
-from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K, KEYWORD_MODES, CandidateRetriever, result_of
-from llama_index_raganything.retrievers.evidence.node_cache import Profile
-from llama_index_raganything.retrievers.evidence.node_sets import ENOUGH_ABOUT_THINGS, MAX_RANKED, SetRanking
-from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
-from llama_index_raganything.retrievers.evidence.paths import shown_path
-from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS, Call, Fetch, Request
-from llama_index_raganything.retrievers.evidence.session import Answer, Session, Steps, nodes_of
-from llama_index_raganything.retrievers.evidence.whole_pages import whole_pages, whole_tables
+from llama_index_raganything.retrievers.evidence.candidates import (
+    DEFAULT_TOP_K,
+    ELEMENT_KEYS,
+    KEYWORD_MODES,
+    CandidateRetriever,
+    Profile,
+    Session,
+    by_id,
+    result_of,
+)
+from llama_index_raganything.retrievers.evidence.graph_gate import GRAPH_GATE, uses_linked_sets
+from llama_index_raganything.retrievers.evidence.graph_paths import shown_path
+from llama_index_raganything.retrievers.evidence.linked_sets import MAX_RANKED, LinkedSetRanking
+from llama_index_raganything.retrievers.evidence.pages import NodeRetriever, whole_pages, whole_tables
+from llama_index_raganything.retrievers.steps import Fetch, Request, StepRetriever, Steps, ask
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.metadata_filters import mentions
 
 Only = Callable[[Sequence[Profile]], list[str]]
 """Takes nodes in order, returns the ids of those to keep."""
 
+_PARTS_READ = 2
+"""Linked nodes ranked for each result: several may be on one page, or be parts of one table."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadGraph(Request[GraphMirror]):
+    """A request for the graph in memory, which may have to be read from the store.
+
+    Attributes:
+        refresh: Ask the store at once whether anything has changed.
+    """
+
+    graph: KnowledgeGraph
+    refresh: bool = False
+
+    def answer(self, retriever: StepRetriever) -> GraphMirror:  # noqa: ARG002 # The graph has its own store.
+        """Return the graph."""
+        if self.refresh:
+            self.graph.refresh()
+        return self.graph.mirror
+
+
+@dataclass(frozen=True, slots=True)
+class CoversStore(Request[bool]):
+    """A request to tell whether the graph knows all nodes of the retriever's store."""
+
+    graph: KnowledgeGraph
+
+    def answer(self, retriever: StepRetriever) -> bool:
+        """Compare the graph with the store."""
+        count: Callable[[], int] = retriever.vector_store.count  # type: ignore[attr-defined] # Asked only where it is.
+        return self.graph.has_all_nodes(count)
+
 
 @strict_arguments
-class OverGraph(CandidateRetriever):
-    """What retrievers over the graph take and know."""
+class LinkedSetRetriever(CandidateRetriever):
+    """What retrievers over the graph share: the choice of nodes by the linked sets they are part of."""
 
     def __init__(
         self,
@@ -45,7 +86,7 @@ class OverGraph(CandidateRetriever):
         filters: MetadataFilters | None = None,
         *,
         link_weights: LinkWeights | None = None,
-        gate: float = ENOUGH_ABOUT_THINGS,
+        gate: float = GRAPH_GATE,
         **options: Any,
     ) -> None:
         _check_tenant(vector_store, graph)
@@ -54,12 +95,79 @@ class OverGraph(CandidateRetriever):
         self.link_weights = link_weights or LinkWeights()
         self.gate = gate
 
-    def _keyword_hits(self, query: str) -> Generator[list[Request], list[Answer], list[str] | None]:
-        return (yield from keyword_hits(self, self.graph, query))
+    def _keyword_hits(self, query: str) -> Steps[list[str] | None]:
+        """Return the best nodes by keyword from the graph in memory, where it knows all nodes and none are filtered.
+
+        It has the same words as the store's index, and is the faster of the two on Milvus Lite.
+        """
+        filtered = self.filters is not None and self.filters.filters
+        counts = hasattr(self.vector_store, "count")
+        if self.graph is None or not counts or filtered or not KEYWORD_MODES.intersection(self.modes):
+            return None
+        if not (yield from ask(CoversStore(self.graph))):
+            return None
+        mirror = yield from ask(ReadGraph(self.graph))
+        terms = [*understand(query).terms, *self.ranker.added_words(query)]
+        with mirror.lock:
+            return mirror.node_ids(best_by_words(mirror, terms, self.candidates).tolist())
+
+    def _select_linked(
+        self, session: Session, query: str, *, only: Only | None = None, top: int | None = None
+    ) -> Steps[list[NodeWithScore]]:
+        """Choose nodes by the linked sets they are part of.
+
+        Args:
+            only: Takes the nodes in order and returns the ids of those to keep; all by default. The others still take
+                part in sets.
+            top: Number of results; ``similarity_top_k`` by default.
+        """
+        top = top or self.similarity_top_k
+        ranking = LinkedSetRanking(self.ranker, self.memory, self.filters, self.link_weights, self.gate)
+        mirror = (yield from ask(ReadGraph(self.graph))) if self.graph is not None else None
+        result, gone = yield from self._choose_linked(ranking, mirror, session, query, only, top)
+        if gone:
+            # What was remembered, or walked over, is no longer stored: look again.
+            session.forget()
+            mirror = (yield from ask(ReadGraph(self.graph, refresh=True))) if self.graph is not None else None
+            yield from session.read(session.hits)
+            result, _ = yield from self._choose_linked(ranking, mirror, session, query, only, top)
+        return result
+
+    def _choose_linked(
+        self,
+        ranking: LinkedSetRanking,
+        mirror: GraphMirror | None,
+        session: Session,
+        query: str,
+        only: Only | None,
+        top: int,
+    ) -> Steps[tuple[list[NodeWithScore], bool]]:
+        """Rank, choose, and read the nodes to return; also return whether one of them is gone."""
+        ranked = yield from ranking.rank(session, query, top if only is None else MAX_RANKED, mirror)
+        if only is None:
+            chosen = ranked.node_ids[:top]
+        else:
+            yield from session.read(ranked.node_ids)
+            chosen = only(session.known(ranked.node_ids))[:top]
+        if not chosen:
+            return [], False
+        steps = {node_id: ranked.steps.get(node_id, []) for node_id in chosen}
+        partners = [end for path in steps.values() for step in path for end in (step.source, step.target)]
+        nodes = by_id((yield from ask(Fetch(list(dict.fromkeys([*chosen, *partners])), self.filters))))
+        found = [node_id for node_id in chosen if node_id in nodes]
+        session.learn([nodes[node_id] for node_id in session.unknown(found)])
+        profiles = session.known(dict.fromkeys([*found, *ranked.node_ids, *session.hits]))
+        values = relevance(query, [profile.candidate for profile in profiles], len(found))
+        result = []
+        for node_id, value in zip(found, values, strict=True):
+            item = result_of(nodes[node_id], ranked.evidence.get(node_id, {}), value)
+            item.node = annotated_copy(item.node, GRAPH_PATH_KEY, shown_path(steps[node_id], nodes))
+            result.append(item)
+        return result, len(result) < len(chosen)
 
 
 @strict_arguments
-class GraphRetriever(OverGraph):
+class GraphRetriever(LinkedSetRetriever):
     """Find nodes that cover a question together: two or three joined by a name, a citation or a section.
 
     Candidates come from the store by vector and by keyword under the caller's filters. From the best of them links
@@ -88,12 +196,12 @@ class GraphRetriever(OverGraph):
         ConfigurationError: A number is out of range, or the graph belongs to another tenant than the store.
     """
 
-    def _select(self, session: Session, query: str) -> Steps:
-        return (yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query))
+    def _select(self, session: Session, query: str) -> Steps[list[NodeWithScore]]:
+        return (yield from self._select_linked(session, query))
 
 
 @strict_arguments
-class EvidenceRetriever(OverGraph, NodeRetriever):
+class EvidenceRetriever(LinkedSetRetriever, NodeRetriever):
     """The default: pages ranked by evidence where nodes stand on pages, sets of linked nodes everywhere else.
 
     Inside documents with pages neither links nor joint coverage find more pages (measured), so there this is
@@ -114,125 +222,15 @@ class EvidenceRetriever(OverGraph, NodeRetriever):
         ConfigurationError: A number is out of range, or the graph belongs to another tenant than the store.
     """
 
-    def _select(self, session: Session, query: str) -> Steps:
-        if session.share_on_pages() >= _MOSTLY:
+    def _select(self, session: Session, query: str) -> Steps[list[NodeWithScore]]:
+        if not uses_linked_sets(session):
             return (yield from super()._select(session, query))
         if self.returns == "elements":
-            return (yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query))
-        # Several of them may stand on one page, or be parts of one table.
-        top = _PARTS_READ * self.similarity_top_k
-        results = yield from select_by_sets(self, self.graph, self.link_weights, self.gate, session, query, top=top)
+            return (yield from self._select_linked(session, query))
+        results = yield from self._select_linked(session, query, top=_PARTS_READ * self.similarity_top_k)
         if not mentions(self.filters, ELEMENT_KEYS):
             results = yield from whole_pages(session, results, self.filters)
         return (yield from whole_tables(results, self.filters))[: self.similarity_top_k]
-
-
-_MOSTLY = 0.5
-_PARTS_READ = 2
-
-
-def keyword_hits(
-    retriever: CandidateRetriever, graph: KnowledgeGraph | None, query: str
-) -> Generator[list[Request], list[Answer], list[str] | None]:
-    """Return the best nodes by keyword from the graph in memory, where it knows all nodes and none are filtered.
-
-    It has the same words as the store's index, and is the faster of the two on Milvus Lite.
-
-    Args:
-        retriever: Whose store, filters and number of candidates hold.
-
-    Yields:
-        Requests.
-
-    Returns:
-        Ids, best first; None where only the store can tell.
-    """
-    count = getattr(retriever.vector_store, "count", None)
-    filtered = retriever.filters is not None and retriever.filters.filters
-    if graph is None or count is None or filtered or not KEYWORD_MODES.intersection(retriever.modes):
-        return None
-    covered: list[bool] = []
-    yield [Call(lambda: covered.append(graph.has_all_nodes(count)))]
-    if not covered[0]:
-        return None
-    mirror = graph.mirror
-    terms = [*understand(query).terms, *retriever.ranker.added_words(query)]
-    with mirror.lock:
-        return mirror.node_ids(best_by_words(mirror, terms, retriever.candidates).tolist())
-
-
-def select_by_sets(
-    retriever: CandidateRetriever,
-    graph: KnowledgeGraph | None,
-    weights: LinkWeights,
-    gate: float,
-    session: Session,
-    query: str,
-    only: Only | None = None,
-    top: int | None = None,
-) -> Steps:
-    """Choose nodes by the sets they are part of.
-
-    Args:
-        retriever: Whose store, filters and number of results hold.
-        graph: The links.
-        weights: How much the parts of the walk count.
-        gate: When links over names are followed.
-        only: Takes the nodes in order and returns the ids of those to keep; all by default. The others still take
-            part in sets.
-        top: How many to return; the retriever's ``similarity_top_k`` by default.
-
-    Yields:
-        Requests to the store.
-
-    Returns:
-        The result.
-    """
-    if graph is not None:
-        yield [Call(lambda: graph.mirror)]
-    ranking = SetRanking(graph, retriever.ranker, retriever.memory, retriever.filters, weights, gate)
-    top = top or retriever.similarity_top_k
-    result, gone = yield from _choose(retriever.filters, ranking, session, query, only, top)
-    if gone:
-        # What was remembered, or walked over, is no longer stored: look again.
-        session.forget()
-        if graph is not None:
-            yield [Call(graph.refresh)]
-        yield from session.read(session.hits)
-        result, _ = yield from _choose(retriever.filters, ranking, session, query, only, top)
-    return result
-
-
-def _choose(
-    filters: MetadataFilters | None,
-    ranking: SetRanking,
-    session: Session,
-    query: str,
-    only: Only | None,
-    top: int,
-) -> Generator[list[Request], list[Answer], tuple[list[NodeWithScore], bool]]:
-    ranked = yield from ranking.rank(session, query, top if only is None else MAX_RANKED)
-    if only is None:
-        chosen = ranked.node_ids[:top]
-    else:
-        yield from session.read(ranked.node_ids)
-        chosen = only(session.known(ranked.node_ids))[:top]
-    if not chosen:
-        return [], False
-    steps = {node_id: ranked.steps.get(node_id, []) for node_id in chosen}
-    partners = [end for path in steps.values() for step in path for end in (step.source, step.target)]
-    answers = yield [Fetch(list(dict.fromkeys([*chosen, *partners])), filters)]
-    nodes = {node.node_id: node for answer in answers for node in nodes_of(answer)}
-    found = [node_id for node_id in chosen if node_id in nodes]
-    session.learn([nodes[node_id] for node_id in session.unknown(found)])
-    profiles = session.known(dict.fromkeys([*found, *ranked.node_ids, *session.hits]))
-    values = relevance(query, [profile.candidate for profile in profiles], len(found))
-    result = []
-    for node_id, value in zip(found, values, strict=True):
-        item = result_of(nodes[node_id], ranked.evidence.get(node_id, {}), value)
-        item.node = annotated_copy(item.node, GRAPH_PATH_KEY, shown_path(steps[node_id], nodes))
-        result.append(item)
-    return result, len(result) < len(chosen)
 
 
 def _check_tenant(vector_store: BasePydanticVectorStore, graph: KnowledgeGraph | None) -> None:

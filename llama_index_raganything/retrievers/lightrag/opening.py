@@ -1,4 +1,4 @@
-"""Open LightRAG with our models, tokenizer and Milvus, apart from other folders; and let go of it."""
+"""Open LightRAG with our models, tokenizer and Milvus, apart from other folders; and close it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from llama_index_raganything.errors import (
     SchemaMismatchError,
     StoreError,
 )
-from llama_index_raganything.retrievers.lightrag.settings import SessionSettings
+from llama_index_raganything.retrievers.lightrag.workspace import SessionSettings
 from llama_index_raganything.text.characters import CJK
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def embedding_function(embed_model: BaseEmbedding, dimension: int, failures: Fai
 
     Args:
         dimension: Dimension of its vectors.
-        failures: Is told of every failure.
+        failures: Notes every failure.
 
     Returns:
         The ``EmbeddingFunc``; it embeds queries as queries where LightRAG says what they are.
@@ -284,7 +284,7 @@ STORAGES: Final = (
 
 
 def connect_milvus(address: Address | None) -> Connection | None:
-    """Count a user of a Milvus more: LightRAG's clients alone would leave a Milvus Lite directory locked.
+    """Count one more user of a Milvus: LightRAG's clients alone would leave a Milvus Lite directory locked.
 
     Args:
         address: The Milvus, or None.
@@ -304,8 +304,8 @@ async def open_lightrag(settings: SessionSettings, key: str, failures: Failures)
 
     Args:
         settings: What to open.
-        key: What tells this folder from others in LightRAG's process-wide memory.
-        failures: Is told when the embedding model or a vector storage fails.
+        key: Distinguishes this folder in LightRAG's process-wide memory.
+        failures: Notes when the embedding model or a vector storage fails.
 
     Returns:
         The ``LightRAG`` object.
@@ -410,7 +410,7 @@ def _milvus_client(address: Address) -> Any:
     return open_client(address)
 
 
-def let_go(storage: Any, *, forget: bool) -> None:
+def close_storage(storage: Any, *, forget: bool) -> None:
     """Close a storage's Milvus client, and empty its part of LightRAG's process-wide memory.
 
     Args:

@@ -7,7 +7,6 @@ import logging
 import threading
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -28,7 +27,7 @@ from llama_index_raganything.models.defaults import resolve_embed_model, resolve
 from llama_index_raganything.retrievers.lightrag.results import MODES, ChunkHit, NodeSource, merge, query_arguments
 from llama_index_raganything.retrievers.lightrag.runner import LoopThread, shared_loop_thread
 from llama_index_raganything.retrievers.lightrag.session import BuildReport, Session
-from llama_index_raganything.retrievers.lightrag.settings import (
+from llama_index_raganything.retrievers.lightrag.workspace import (
     SessionSettings,
     check_folder,
     check_workspace,
@@ -202,10 +201,8 @@ class LightRAGRetriever(BaseRetriever):
             IngestionError: A node failed, with ``strict``.
         """
         texts = self._texts(nodes)
-        with tqdm(total=len(texts), desc="LightRAG", unit="node", disable=not show_progress) as bar:
-            report = self._run(self._session().add(texts, bar.update))
-        self._record(nodes, report)
-        return _told(report, strict=strict)
+        report = self._run(self._add(self._session(), nodes, texts, show_progress=show_progress))
+        return _checked(report, strict=strict)
 
     async def aadd_nodes(
         self, nodes: Sequence[BaseNode], *, show_progress: bool = False, strict: bool = False
@@ -220,10 +217,8 @@ class LightRAGRetriever(BaseRetriever):
             What became of them.
         """
         texts = self._texts(nodes)
-        with tqdm(total=len(texts), desc="LightRAG", unit="node", disable=not show_progress) as bar:
-            report = await self._arun(self._session().add(texts, bar.update))
-        await asyncio.to_thread(self._record, nodes, report)
-        return _told(report, strict=strict)
+        report = await self._arun(self._add(self._session(), nodes, texts, show_progress=show_progress))
+        return _checked(report, strict=strict)
 
     def delete_nodes(self, node_ids: Sequence[str]) -> None:
         """Take nodes out of the graph; a text that other nodes share stays.
@@ -234,13 +229,11 @@ class LightRAGRetriever(BaseRetriever):
         Args:
             node_ids: Ids; unknown ones are passed over.
         """
-        self._run(self._session().delete(list(node_ids)))
-        self._source.record(self._settings.folder, dropped=node_ids)
+        self._run(self._delete(self._session(), list(node_ids)))
 
     async def adelete_nodes(self, node_ids: Sequence[str]) -> None:
         """Take nodes out without blocking the event loop; see :meth:`delete_nodes`."""
-        await self._arun(self._session().delete(list(node_ids)))
-        await asyncio.to_thread(partial(self._source.record, self._settings.folder, dropped=node_ids))
+        await self._arun(self._delete(self._session(), list(node_ids)))
 
     def close(self) -> None:
         """Close LightRAG and end its thread, if this is the last user; asking again opens it again."""
@@ -288,27 +281,37 @@ class LightRAGRetriever(BaseRetriever):
         self._reset()
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        result: list[NodeWithScore] = []
-        seen = 0
-        for arguments in self._rounds(query_bundle.query_str):
-            hits = self._run(self._session().query(**arguments))
-            result = self._merge(hits)
-            if len(result) >= self.similarity_top_k or len(hits) <= seen:
-                break
-            seen = len(hits)
-        return result
+        rounds = self._rounds(query_bundle.query_str)
+        return self._run(self._find(self._session(), rounds)) if rounds else []
 
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        rounds = self._rounds(query_bundle.query_str)
+        return await self._arun(self._find(self._session(), rounds)) if rounds else []
+
+    async def _find(self, session: Session, rounds: Sequence[dict[str, Any]]) -> list[NodeWithScore]:
         result: list[NodeWithScore] = []
         seen = 0
-        for arguments in self._rounds(query_bundle.query_str):
-            hits = await self._arun(self._session().query(**arguments))
+        for arguments in rounds:
+            hits = await session.query(**arguments)
             result = await asyncio.to_thread(self._merge, hits)
             if len(result) >= self.similarity_top_k or len(hits) <= seen:
                 break
             seen = len(hits)
         return result
+
+    async def _add(
+        self, session: Session, nodes: Sequence[BaseNode], texts: dict[str, str], *, show_progress: bool
+    ) -> BuildReport:
+        with tqdm(total=len(texts), desc="LightRAG", unit="node", disable=not show_progress) as bar:
+            report = await session.add(texts, bar.update)
+        added = [node for node in nodes if node.node_id not in report.failed]
+        await asyncio.to_thread(self._source.record, self._settings.folder, added)
+        return report
+
+    async def _delete(self, session: Session, node_ids: Sequence[str]) -> None:
+        await session.delete(node_ids)
+        await asyncio.to_thread(self._source.record, self._settings.folder, dropped=node_ids)
 
     def _rounds(self, query: str) -> list[dict[str, Any]]:
         """Return the questions to LightRAG, each for more chunks, as long as too few pass the filters."""
@@ -365,9 +368,6 @@ class LightRAGRetriever(BaseRetriever):
             )
         return {node.node_id: node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes}
 
-    def _record(self, nodes: Sequence[BaseNode], report: BuildReport) -> None:
-        self._source.record(self._settings.folder, [node for node in nodes if node.node_id not in report.failed])
-
     def _reset(self) -> None:
         self._guard = threading.Lock()
         self._live: Session | None = None
@@ -407,7 +407,7 @@ def _abandon(runner: LoopThread, session: Session) -> None:
         closing.add_done_callback(lambda _: runner.release())
 
 
-def _told(report: BuildReport, *, strict: bool) -> BuildReport:
+def _checked(report: BuildReport, *, strict: bool) -> BuildReport:
     if report.failed:
         message = f"{len(report.failed)} nodes are not in the LightRAG graph:"
         if strict:

@@ -13,18 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_raganything._arguments import argument_names, refuse_unknown
 from llama_index_raganything.errors import StoreError
-from llama_index_raganything.retrievers.lightrag.chunks import ChunkTable, Entry, document_id, text_key
 from llama_index_raganything.retrievers.lightrag.opening import (
     STORAGES,
     Failures,
+    close_storage,
     connect_milvus,
-    let_go,
     lightrag_imports,
     open_lightrag,
     translated,
 )
 from llama_index_raganything.retrievers.lightrag.results import ChunkHit, read_hits
-from llama_index_raganything.retrievers.lightrag.settings import SessionSettings
+from llama_index_raganything.retrievers.lightrag.workspace import (
+    ChunkTable,
+    Entry,
+    SessionSettings,
+    document_id,
+    text_key,
+)
 
 if TYPE_CHECKING:
     from llama_index_raganything.stores.milvus.connection import Connection
@@ -111,7 +116,7 @@ class Session:
                         await shutdown()
             finally:
                 for name in STORAGES:
-                    let_go(getattr(rag, name, None), forget=last)
+                    close_storage(getattr(rag, name, None), forget=last)
                 self._disconnect()
 
     async def query(self, text: str, arguments: Mapping[str, Any]) -> list[ChunkHit]:

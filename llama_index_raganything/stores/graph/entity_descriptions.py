@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from llama_index_raganything.graph.facts import WHOLE, NodeFacts, name_hash
-from llama_index_raganything.graph.memory.mirror import GraphMirror
+from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.graph.names import name_key
 from llama_index_raganything.stores.graph.base import FactStore
 

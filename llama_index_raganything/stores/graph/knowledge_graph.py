@@ -11,7 +11,7 @@ from llama_index.core.graph_stores.types import LabelledNode, Relation
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.graph.facts import NodeFacts
-from llama_index_raganything.graph.memory.mirror import GraphMirror
+from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.stores.graph.entity_descriptions import EntityDescription, describe_entity, similar_names
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.stores.ledger import now_ms

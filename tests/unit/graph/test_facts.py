@@ -18,7 +18,7 @@ from llama_index_raganything.graph.facts import (
     name_hash,
     pack_counts,
 )
-from llama_index_raganything.graph.memory.mirror import GraphMirror
+from llama_index_raganything.graph.mirror import GraphMirror
 
 ARRAYS = (
     "term_counts", "terms", "name_counts", "names", "skips", "title_terms", "subject_names", "subject_weights",

@@ -9,7 +9,7 @@ from llama_index_raganything.questions.whole_document import read_whole_document
 
 def asked(text):
     question = read(text)
-    return question and (question.ask, [thing.name for thing in question.things], question.words)
+    return question and (question.ask, [kind.name for kind in question.kinds], question.words)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_where_to_look(text, scope):
 
 def test_pages_that_hold_things():
     question = read("How many pages contain charts?")
-    assert ([thing.name for thing in question.holding], question.words) == (["chart"], "")
-    assert [thing.name for thing in read("Which pages have a table?").holding] == ["table"]
+    assert ([kind.name for kind in question.containing], question.words) == (["chart"], "")
+    assert [kind.name for kind in read("Which pages have a table?").containing] == ["table"]
 
 
 @pytest.mark.parametrize(

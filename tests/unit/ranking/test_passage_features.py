@@ -3,12 +3,13 @@ import time
 import numpy as np
 import pytest
 
-from llama_index_raganything.ranking.number_units import TABLE, Unit
 from llama_index_raganything.ranking.passage_features import (
+    TABLE,
     PassageWeights,
-    measure_units,
+    PassageWords,
     passage_features,
     question_words,
+    states_measure,
 )
 from llama_index_raganything.ranking.set_coverage import score_sets, single_sets, stack_sets
 
@@ -16,7 +17,7 @@ NOISE = ["Pumps are inspected weekly.", "Filters wear out. Order more.", "The bo
 
 
 def units(*texts, kind="text"):
-    return [Unit.from_text(text, kind) for text in texts]
+    return [PassageWords.from_text(text, kind) for text in texts]
 
 
 def features(question, *texts, kind="text", **weights):
@@ -68,7 +69,7 @@ def test_words_of_calculation_count_less():
 
 def test_lengths_are_compared_within_a_kind():
     words = " ".join(f"word{number}" for number in range(60))
-    long = [Unit.from_text(f"sales {words}", TABLE), Unit.from_text(f"costs {words}", TABLE)]
+    long = [PassageWords.from_text(f"sales {words}", TABLE), PassageWords.from_text(f"costs {words}", TABLE)]
     mixed = passage_features("sales", [*long, *units("costs"), *units("sales")]).coverage.sum(axis=1)
     assert mixed[0] == pytest.approx(mixed[3])
 
@@ -166,8 +167,8 @@ def test_extras_are_the_sum_of_the_weighted_signals():
 def test_a_table_and_its_paragraph_win_together():
     candidates = [
         *units("Restructuring began in Ohio.", "Ohio has plants.", "Restructuring is a word."),
-        Unit.from_text(table(["", "2019"], ["Severance cost", "12"]), TABLE),
-        Unit.from_text(table(["", "2019"], ["Severance", "9"]), TABLE),
+        PassageWords.from_text(table(["", "2019"], ["Severance cost", "12"]), TABLE),
+        PassageWords.from_text(table(["", "2019"], ["Severance", "9"]), TABLE),
         *units(*NOISE),
     ]
     found = passage_features("severance cost of the Ohio restructuring in 2019", candidates)
@@ -180,7 +181,7 @@ def test_a_table_and_its_paragraph_win_together():
 
 def test_only_text_beside_tables_tells_their_unit():
     stated = "(in thousands)"
-    assert measure_units([*units(stated, "none"), *units(stated, kind=TABLE)]).tolist() == [True, False, False]
+    assert states_measure([*units(stated, "none"), *units(stated, kind=TABLE)]).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("question", ["", "???", "the of", "\ud800\x00", "sales " * 5_000, "什么", "a" * 100_000])

@@ -1,6 +1,6 @@
 from llama_index.core.vector_stores.types import FilterCondition, MetadataFilter, MetadataFilters
 
-from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS
+from llama_index_raganything.retrievers.evidence.candidates import ELEMENT_KEYS
 from llama_index_raganything.stores.metadata_filters import all_of, any_of, equal_to, mentions, of_documents, one_of
 
 

@@ -15,8 +15,8 @@ from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 
 from llama_index_raganything.graph.extraction.entity_linker import MAX_NODES_OF_A_TITLE, EntityLinker
 from llama_index_raganything.graph.facts import WHOLE, hash_names
-from llama_index_raganything.graph.memory.mirror import GraphMirror
-from llama_index_raganything.graph.walk.beam import LinkBeam
+from llama_index_raganything.graph.mirror import GraphMirror
+from llama_index_raganything.graph.walk import LinkBeam
 
 
 def node(text, name="n", **metadata):

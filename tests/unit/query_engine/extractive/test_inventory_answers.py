@@ -6,9 +6,9 @@ import pytest
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from llama_index_raganything.query_engine.extractive.inventory_answers import inventory_answer
-from llama_index_raganything.questions.document_parts import ENTRIES_KEY, INVENTORY_TYPE
+from llama_index_raganything.retrievers.inventory.retriever import ENTRIES_KEY, INVENTORY_TYPE
 
-ENTRY = {"heading": "There is 1 table", "things": [["t1", "Table 1 (page 2)"]], "more": 0}
+ENTRY = {"heading": "There is 1 table", "items": [["t1", "Table 1 (page 2)"]], "more": 0}
 
 
 def answered(entries):
@@ -33,9 +33,9 @@ def test_each_thing_is_cited():
         "3",
         "[{}]",
         json.dumps([ENTRY | {"more": "many"}]),
-        json.dumps([ENTRY | {"things": 3}]),
-        json.dumps([ENTRY | {"things": ["Table 1"]}]),
-        json.dumps([ENTRY | {"things": [["t1", "Table 1", "more"]]}]),
+        json.dumps([ENTRY | {"items": 3}]),
+        json.dumps([ENTRY | {"items": ["Table 1"]}]),
+        json.dumps([ENTRY | {"items": [["t1", "Table 1", "more"]]}]),
     ],
 )
 def test_changed_metadata_leave_the_text(entries):

@@ -13,7 +13,7 @@ from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
-from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
+from llama_index_raganything.retrievers.evidence.pages import NodeRetriever
 from llama_index_raganything.retrievers.inventory.retriever import InventoryRetriever
 from llama_index_raganything.retrievers.router import QuestionRouter
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry

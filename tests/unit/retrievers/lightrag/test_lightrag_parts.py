@@ -10,10 +10,10 @@ import pytest
 from llama_index.core.llms import MessageRole
 
 from llama_index_raganything.errors import ConfigurationError, SchemaMismatchError
-from llama_index_raganything.retrievers.lightrag.chunks import FILE_NAME, ChunkTable, Entry, document_id, text_key
 from llama_index_raganything.retrievers.lightrag.opening import ReversibleTokenizer, language_function
 from llama_index_raganything.retrievers.lightrag.results import query_arguments, read_hits
 from llama_index_raganything.retrievers.lightrag.runner import LoopThread
+from llama_index_raganything.retrievers.lightrag.workspace import FILE_NAME, ChunkTable, Entry, document_id, text_key
 from llama_index_raganything.testing import ScriptedChatLLM
 
 TEXTS = [

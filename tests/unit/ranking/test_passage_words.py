@@ -3,7 +3,14 @@ import pytest
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.node_parser.table_chunks import table_texts
-from llama_index_raganything.ranking.number_units import BREAK, TABLE, Unit, hash_words, split_table, table_labels
+from llama_index_raganything.ranking.passage_features import (
+    BREAK,
+    TABLE,
+    PassageWords,
+    hash_words,
+    split_table,
+    table_labels,
+)
 from llama_index_raganything.text.terms import content_tokens, tokenize
 
 SALES = [
@@ -45,7 +52,7 @@ def test_labels_are_read_from_every_form_of_table(text):
         label("North America"),
         label("North America total sales"),
         label("Year ended"),
-    } <= labels_of(Unit.from_text(text, TABLE))
+    } <= labels_of(PassageWords.from_text(text, TABLE))
 
 
 def test_first_cells_may_be_empty_in_pipe_lines():
@@ -87,11 +94,11 @@ def test_a_cell_merged_over_the_row_is_a_parent():
 
 
 def test_segments_end_with_sentences_and_cells():
-    text = Unit.from_text("The pumps run. They stop.")
+    text = PassageWords.from_text("The pumps run. They stop.")
     words = [*tokenize("The pumps run."), "", *tokenize("They stop."), ""]
     assert text.tokens.tolist() == hash_words(words).tolist()
     assert text.tokens[text.content].tolist() == hash_words(content_tokens("pumps run stop")).tolist()
-    table = Unit.from_text(as_markdown([["a b", "c"], ["d", "e"]]), TABLE)
+    table = PassageWords.from_text(as_markdown([["a b", "c"], ["d", "e"]]), TABLE)
     assert (table.tokens == BREAK).sum() == 4
 
 
@@ -107,12 +114,12 @@ def test_segments_end_with_sentences_and_cells():
     ],
 )
 def test_statements_of_the_unit_of_measure(text):
-    assert Unit.from_text(text).states_unit
+    assert PassageWords.from_text(text).states_unit
 
 
 @pytest.mark.parametrize("text", ["A thousand people came.", "It cost 2 million.", "一万人", ""])
 def test_other_mentions_of_large_numbers_are_no_unit_of_measure(text):
-    assert not Unit.from_text(text).states_unit
+    assert not PassageWords.from_text(text).states_unit
 
 
 @pytest.mark.parametrize("kind", ["text", TABLE])
@@ -133,7 +140,7 @@ def test_other_mentions_of_large_numbers_are_no_unit_of_measure(text):
     ],
 )
 def test_any_text_can_be_read(text, kind):
-    unit = Unit.from_text(text, kind)
+    unit = PassageWords.from_text(text, kind)
     assert unit.tokens.size == unit.content.size
     assert unit.label_sizes.sum() == unit.label_terms.size
     assert not unit.content[unit.tokens == BREAK].any()
@@ -141,10 +148,10 @@ def test_any_text_can_be_read(text, kind):
 
 def test_a_table_of_a_million_characters_keeps_a_bounded_number_of_labels():
     rows = "\n".join(f"| item {number} | {number} |" for number in range(30_000))
-    unit = Unit.from_text(f"| name | value |\n| --- | --- |\n{rows}", TABLE)
+    unit = PassageWords.from_text(f"| name | value |\n| --- | --- |\n{rows}", TABLE)
     assert unit.label_sizes.size == 2_000
 
 
 def test_chinese_rows_have_labels():
-    unit = Unit.from_text("| 项目 | 2019年 |\n| --- | --- |\n| 营业收入 | 3 |", TABLE)
+    unit = PassageWords.from_text("| 项目 | 2019年 |\n| --- | --- |\n| 营业收入 | 3 |", TABLE)
     assert label("营业收入") in labels_of(unit)

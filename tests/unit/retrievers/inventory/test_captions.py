@@ -2,7 +2,7 @@
 
 import pytest
 
-from llama_index_raganything.questions.document_parts import best_lines, caption_lines, numbered_in_order
+from llama_index_raganything.retrievers.inventory.items import best_lines, caption_lines, numbered_in_order
 
 
 @pytest.mark.parametrize(

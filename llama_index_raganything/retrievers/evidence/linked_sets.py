@@ -1,26 +1,25 @@
 """Candidates ranked by the sets they are part of: joined by what they mention, or by the document's structure.
 
-Where the best candidates are about things that other texts mention (an encyclopaedia, a wiki, files on people, places
-or products), sets follow names from node to node: the link beam. Everywhere else links over names do harm (measured on
-financial reports), and sets are a table and the text of its section, a figure and the text that cites it.
+Where the gate of the graph is open (an encyclopaedia, a wiki, files on people, places or products), sets follow names
+from node to node: the link beam. Everywhere else sets are a table and the text of its section, an image and the text
+that cites it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from llama_index.core.vector_stores.types import MetadataFilters
 
-from llama_index_raganything.graph.memory.mirror import GraphMirror
-from llama_index_raganything.graph.walk.beam import LinkBeam
-from llama_index_raganything.graph.walk.links import LINK_NAMES, LinkWeights, Walk
+from llama_index_raganything.graph.mirror import GraphMirror
+from llama_index_raganything.graph.walk import LINK_NAMES, LinkBeam, LinkWeights, Walk
 from llama_index_raganything.questions.question import understand
 from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
-from llama_index_raganything.ranking.passage_features import PassageFeatures, measure_units, passage_features
+from llama_index_raganything.ranking.passage_features import PassageFeatures, passage_features, states_measure
 from llama_index_raganything.ranking.scoring import pointed_signals
 from llama_index_raganything.ranking.set_coverage import (
     DEFAULT_TAU,
@@ -30,25 +29,21 @@ from llama_index_raganything.ranking.set_coverage import (
     stack_sets,
     tied_pairs,
 )
-from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory, Profile
-from llama_index_raganything.retrievers.evidence.paths import STRUCTURE, Step
-from llama_index_raganything.retrievers.evidence.requests import ELEMENT_KEYS, Fetch, Passing, Request
-from llama_index_raganything.retrievers.evidence.session import Answer, Session, nodes_of
-from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.retrievers.evidence.candidates import ELEMENT_KEYS, NodeMemory, Profile, Session
+from llama_index_raganything.retrievers.evidence.graph_gate import follows_names
+from llama_index_raganything.retrievers.evidence.graph_paths import STRUCTURE, Step
+from llama_index_raganything.retrievers.steps import Done, Fetch, MatchingIds, Steps, advance, ask
 from llama_index_raganything.stores.metadata_filters import mentions
 from llama_index_raganything.text.terms import Floats
 
 AROUND: Final = 40
 """Structural links are followed from so many of the best candidates."""
 
-ENOUGH_ABOUT_THINGS: Final = 0.2
-"""Share of the best candidates that must be about one thing each for links over names to be followed."""
-
 POINTED_SHARE: Final = 0.1
 """What the question points at ("page 14": 6, "Figure 4": 3) counts so much of what it does among pages."""
 
 STATES_UNIT: Final = 0.13
-"""Bonus of a table together with a text that tells the unit of its figures."""
+"""Bonus of a table together with a text that states the unit of its numbers."""
 
 _NO_ROW: Final = -1
 _ATTEMPTS: Final = 3
@@ -60,8 +55,6 @@ _BY_ITSELF: Final = 1e-3
 
 MAX_RANKED: Final = 200
 """So many of the nodes that a walk reached are ranked at least."""
-
-Ranking = Generator[list[Request], list[Answer], "Ranked"]
 
 
 @dataclass(slots=True)
@@ -81,128 +74,102 @@ class Ranked:
     by_names: bool = False
 
 
-class SetRanking:
-    """Ranks candidates by the sets they are part of.
+class LinkedSetRanking:
+    """Ranks candidates by the linked sets they are part of.
 
     Args:
-        graph: Links; None for none.
         ranker: What the question points at counts as it does there.
-        memory: Keeps what is made of nodes.
+        memory: Keeps what is read from the texts of nodes.
         filters: What every node must pass.
         weights: How much the parts of the link beam count.
-        gate: Share of the best candidates that must be about one thing each for links over names to be followed.
+        gate: See :func:`follows_names`.
     """
 
     def __init__(
         self,
-        graph: KnowledgeGraph | None,
         ranker: EvidenceRanker,
         memory: NodeMemory,
         filters: MetadataFilters | None,
         weights: LinkWeights,
         gate: float,
     ) -> None:
-        self.graph = graph
         self.ranker = ranker
         self.memory = memory
         self.filters = filters
         self.weights = weights
         self.gate = gate
 
-    def rank(self, session: Session, query: str, top: int) -> Ranking:
+    def rank(self, session: Session, query: str, top: int, mirror: GraphMirror | None) -> Steps[Ranked]:
         """Rank the candidates of a session, and what is linked to them.
 
         Args:
             top: How many to explain.
-
-        Yields:
-            Requests to the store.
-
-        Returns:
-            The order.
+            mirror: The graph, if there is one.
         """
-        units = self._units(session)
-        if not units:
+        profiles = self._ranked_profiles(session)
+        if not profiles:
             return Ranked([])
-        features = self._features(units, query)
-        extras = features.extras + self._pointed(units, query)
+        features = self._features(profiles, query)
+        extras = features.extras + self._pointed(profiles, query)
         singles = features.coverage.sum(axis=1) + extras
-        mirror = self.graph.mirror if self.graph is not None else None
         if mirror is None:
-            pairs = _pairs_of_sections(units, singles)
-            return _by_sets(units, features, extras, pairs, self._telling_units(units, pairs), top)
+            pairs = _pairs_of_sections(profiles, singles)
+            return _by_sets(profiles, features, extras, pairs, self._unit_bonus(profiles, pairs), top)
         for _ in range(_ATTEMPTS):
             with mirror.lock:
                 epoch = mirror.epoch
-                rows = mirror.rows_of([profile.node_id for profile in units])
-                if not self._is_about_things(mirror, rows, singles):
+                rows = mirror.rows_of([profile.node_id for profile in profiles])
+                best = _best(rows, singles)
+                if not follows_names(mirror, best[best != _NO_ROW], self.gate):
                     break
             walk = yield from self._walk(mirror, epoch, rows, extras, query)
-            ranked = _by_walk(mirror, epoch, walk, units, singles, rows, top) if walk is not None else None
+            ranked = _by_walk(mirror, epoch, walk, profiles, singles, rows, top) if walk is not None else None
             if ranked is not None:
                 return ranked
-        return (yield from self._by_structure(session, mirror, units, singles, query, top))
+        return (yield from self._by_structure(session, mirror, profiles, singles, query, top))
 
-    def _units(self, session: Session) -> list[Profile]:
+    def _ranked_profiles(self, session: Session) -> list[Profile]:
         """Return what is ranked: pages give way to their elements, unless the filters let only pages through."""
         hits = session.known(session.hits)
         if mentions(self.filters, ELEMENT_KEYS):
             return hits
         return [profile for profile in hits if not (profile.is_page and profile.element_ids)]
 
-    def _features(self, units: Sequence[Profile], query: str) -> PassageFeatures:
-        return passage_features(query, [self.memory.unit(profile) for profile in units])
+    def _features(self, profiles: Sequence[Profile], query: str) -> PassageFeatures:
+        return passage_features(query, [self.memory.words(profile) for profile in profiles])
 
-    def _pointed(self, units: Sequence[Profile], query: str) -> Floats:
+    def _pointed(self, profiles: Sequence[Profile], query: str) -> Floats:
         signals = pointed_signals(
-            understand(query), [profile.candidate for profile in units], self.ranker.weights
+            understand(query), [profile.candidate for profile in profiles], self.ranker.weights
         ).values()
-        return POINTED_SHARE * np.sum(list(signals), axis=0) if signals else np.zeros(len(units))
-
-    def _is_about_things(self, mirror: GraphMirror, rows: npt.NDArray[np.int32], singles: Floats) -> bool:
-        best = rows[np.argsort(-singles, kind="stable")[:AROUND]]
-        best = best[best != _NO_ROW]
-        mirror.settle()
-        return len(best) > 0 and float(mirror.about_something(best).mean()) >= self.gate
+        return POINTED_SHARE * np.sum(list(signals), axis=0) if signals else np.zeros(len(profiles))
 
     # -- links over names ------------------------------------------------------------------------------------------
 
     def _walk(
         self, mirror: GraphMirror, epoch: int, rows: npt.NDArray[np.int32], extras: Floats, query: str
-    ) -> Generator[list[Request], list[Answer], Walk | None]:
+    ) -> Steps[Walk | None]:
         """Walk from the candidates; None when the graph was renumbered meanwhile."""
-        known = rows != _NO_ROW
-        with mirror.lock:
-            if mirror.epoch != epoch:
-                return None
-            terms = understand(query).terms
-            steps = LinkBeam(mirror, query, terms, rows[known], extras[known], self.weights).run()
-            try:
-                reached = next(steps)
-            except StopIteration as stop:
-                walk: Walk = stop.value
-                return walk
+        walking = passed = None
         while True:
             with mirror.lock:
                 if mirror.epoch != epoch:
                     return None
+                if walking is None:
+                    known = rows != _NO_ROW
+                    terms = understand(query).terms
+                    walking = LinkBeam(mirror, query, terms, rows[known], extras[known], self.weights).run()
+                reached = advance(walking, passed)
+                if isinstance(reached, Done):
+                    return reached.result
                 ids = mirror.node_ids(reached.tolist())
             passed = yield from self._passing(ids)
-            with mirror.lock:
-                if mirror.epoch != epoch:
-                    return None
-                try:
-                    reached = steps.send(passed)
-                except StopIteration as stop:
-                    walk = stop.value
-                    return walk
 
-    def _passing(self, ids: list[str]) -> Generator[list[Request], list[Answer], npt.NDArray[np.bool_]]:
+    def _passing(self, ids: list[str]) -> Steps[npt.NDArray[np.bool_]]:
         """Return which nodes pass the caller's filter; only they take part, so that a walk leads around nothing."""
         if self.filters is None or not self.filters.filters:
             return np.ones(len(ids), bool)
-        answers = yield [Passing(ids, self.filters)]
-        passed = {node.node_id for answer in answers for node in nodes_of(answer)}
+        passed = set((yield from ask(MatchingIds(ids, self.filters))))
         return np.array([node_id in passed for node_id in ids], bool)
 
     # -- links of the document's structure -------------------------------------------------------------------------
@@ -211,48 +178,53 @@ class SetRanking:
         self,
         session: Session,
         mirror: GraphMirror,
-        units: list[Profile],
+        profiles: list[Profile],
         singles: Floats,
         query: str,
         top: int,
-    ) -> Ranking:
+    ) -> Steps[Ranked]:
         with mirror.lock:
             mirror.settle()
-            rows = mirror.rows_of([profile.node_id for profile in units])
-            around = rows[np.argsort(-singles, kind="stable")[:AROUND]]
+            rows = mirror.rows_of([profile.node_id for profile in profiles])
+            around = _best(rows, singles)
             _, tied = mirror.tied_to(around[around != _NO_ROW])
             partners = mirror.node_ids(np.setdiff1d(tied, rows).tolist())
         if partners:
-            answers = yield [Fetch(partners, self.filters)]
-            found = [node for answer in answers for node in nodes_of(answer)]
+            found = yield from ask(Fetch(partners, self.filters))
             session.learn(found)
-            units = [*units, *session.known([node.node_id for node in found])]
-        features = self._features(units, query)
-        extras = features.extras + self._pointed(units, query)
-        pairs = _tied_pairs(mirror, [profile.node_id for profile in units])
-        return _by_sets(units, features, extras, pairs, self._telling_units(units, pairs), top)
+            profiles = [*profiles, *session.known([node.node_id for node in found])]
+        features = self._features(profiles, query)
+        extras = features.extras + self._pointed(profiles, query)
+        pairs = _tied_pairs(mirror, [profile.node_id for profile in profiles])
+        return _by_sets(profiles, features, extras, pairs, self._unit_bonus(profiles, pairs), top)
 
-    def _telling_units(self, units: Sequence[Profile], pairs: npt.NDArray[np.int64]) -> Floats:
-        """Return the bonus of each pair: that of a table with a text that tells the unit of its figures."""
-        states = measure_units([self.memory.unit(profile) for profile in units])
-        told = (_are_tables(units)[pairs] & states[pairs[:, ::-1]]).any(axis=1)
-        links: Floats = np.where(told, STATES_UNIT, 0.0)
+    def _unit_bonus(self, profiles: Sequence[Profile], pairs: npt.NDArray[np.int64]) -> Floats:
+        """Return the bonus of each pair: that of a table with a text that states the unit of its numbers."""
+        states = states_measure([self.memory.words(profile) for profile in profiles])
+        stated = (_are_tables(profiles)[pairs] & states[pairs[:, ::-1]]).any(axis=1)
+        links: Floats = np.where(stated, STATES_UNIT, 0.0)
         return links
 
 
-def _are_tables(units: Sequence[Profile]) -> npt.NDArray[np.bool_]:
-    return np.array([profile.candidate.content_type == "table" for profile in units], bool)
+def _best(rows: npt.NDArray[Any], singles: Floats) -> npt.NDArray[Any]:
+    """Return the rows of the best candidates by themselves."""
+    return rows[np.argsort(-singles, kind="stable")[:AROUND]]
 
 
-def _pairs_of_sections(units: Sequence[Profile], singles: Floats) -> npt.NDArray[np.int64]:
+def _are_tables(profiles: Sequence[Profile]) -> npt.NDArray[np.bool_]:
+    return np.array([profile.candidate.content_type == "table" for profile in profiles], bool)
+
+
+def _pairs_of_sections(profiles: Sequence[Profile], singles: Floats) -> npt.NDArray[np.int64]:
     """Return pairs of a table and a text of one section, as good as candidates tell without a graph.
 
     Where there are pages, both stand on one or on two that follow each other.
     """
-    _, groups = np.unique([f"{unit.candidate.document}\n{unit.section}" for unit in units], return_inverse=True)
+    sections = [f"{profile.candidate.document}\n{profile.section}" for profile in profiles]
+    _, groups = np.unique(sections, return_inverse=True)
     around = np.argsort(-singles, kind="stable")[:AROUND]
-    places = [unit.candidate.page or 0 for unit in units]
-    return tied_pairs(around, groups, _are_tables(units), places, reach=1)[0]
+    places = [profile.candidate.page or 0 for profile in profiles]
+    return tied_pairs(around, groups, _are_tables(profiles), places, reach=1)[0]
 
 
 def _tied_pairs(mirror: GraphMirror, node_ids: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -270,7 +242,7 @@ def _tied_pairs(mirror: GraphMirror, node_ids: Sequence[str]) -> npt.NDArray[np.
 
 
 def _by_sets(
-    units: Sequence[Profile],
+    profiles: Sequence[Profile],
     features: PassageFeatures,
     extras: Floats,
     pairs: npt.NDArray[np.int64],
@@ -278,13 +250,13 @@ def _by_sets(
     top: int,
 ) -> Ranked:
     """Rank by sets of one and two."""
-    count = len(units)
+    count = len(profiles)
     sets = stack_sets(single_sets(count), pairs)
     scores = score_sets(features.coverage, extras, sets, np.concatenate([np.zeros(count), links]))
     singles = features.coverage.sum(axis=1) + extras
     value = scores.membership + _FAR_BEHIND * (singles - singles.min() + _FAR_BEHIND)
     order = np.argsort(-value, kind="stable")
-    ids = [profile.node_id for profile in units]
+    ids = [profile.node_id for profile in profiles]
     ranked = Ranked([ids[place] for place in order.tolist()])
     for place in order[:top].tolist():
         ranked.evidence[ids[place]] = _account(
@@ -299,7 +271,7 @@ def _by_walk(
     mirror: GraphMirror,
     epoch: int,
     walk: Walk,
-    units: Sequence[Profile],
+    profiles: Sequence[Profile],
     singles: Floats,
     rows: npt.NDArray[np.int32],
     top: int,
@@ -316,7 +288,7 @@ def _by_walk(
     unknown = np.flatnonzero(rows == _NO_ROW)
     if len(unknown):
         alone = _alone(walk, singles[unknown]).tolist()
-        scored += [(units[place].node_id, score) for place, score in zip(unknown.tolist(), alone, strict=True)]
+        scored += [(profiles[place].node_id, score) for place, score in zip(unknown.tolist(), alone, strict=True)]
         scored.sort(key=lambda item: -item[1])
     # A node that came into the graph meanwhile is among both, once as reached and once as unknown.
     ranked = Ranked(list(dict.fromkeys(node_id for node_id, _ in scored)), by_names=True)

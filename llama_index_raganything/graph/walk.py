@@ -8,29 +8,143 @@ LLM, no embedding, no PageRank (measured worse on the same links). What each con
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
 
+from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.graph.columns import Integers, Keys, Rows, ranges
 from llama_index_raganything.graph.facts import OWN_TITLE, hash_names
-from llama_index_raganything.graph.memory.arrays import Integers, Keys, Rows, ranges
-from llama_index_raganything.graph.memory.mirror import GraphMirror
+from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.graph.names import MAX_NAME_WORDS, candidates_of, name_key, words_of
-from llama_index_raganything.graph.walk.links import (
-    MENTIONS_TITLE,
-    SAME_TITLE,
-    SHARES_NAME,
-    TITLE_MENTIONED,
-    Links,
-    LinkWeights,
-    Walk,
-)
 from llama_index_raganything.ranking.set_coverage import SetScores, score_sets, stack_sets
-from llama_index_raganything.text.terms import BM25_B, BM25_K1, Floats, inverse_document_frequency
+from llama_index_raganything.text.bm25 import inverse_document_frequency, saturate
+from llama_index_raganything.text.terms import Floats
 
 MAX_QUESTION_CHARS: Final = 10_000
 """Longer questions are read for names up to here."""
+
+MENTIONS_TITLE: Final = 0
+TITLE_MENTIONED: Final = 1
+SHARES_NAME: Final = 2
+SAME_TITLE: Final = 3
+NO_LINK: Final = -1
+
+LINK_NAMES: Final = {
+    MENTIONS_TITLE: "mentions",
+    TITLE_MENTIONED: "mentioned by",
+    SHARES_NAME: "shares",
+    SAME_TITLE: "same title",
+}
+
+
+@strict_arguments
+class LinkWeights(BaseModel):
+    """How much the beam's parts count.
+
+    Chosen on two sets of multi-hop questions, scored once on a third; see ``docs/graph.md``.
+
+    Attributes:
+        title_match: A name in the question is the node's title.
+        pseudo_match: Factor of the former for a title that was read from the text.
+        pseudo_title: Factor for links over a title that was read from the text.
+        forward: A sentence of the source mentions the target's title.
+        backward: A sentence of the target mentions the source's title.
+        shared: Both mention a name that is neither's title.
+        same_title: Both bear the same title.
+        in_question: Factor for links over a name that the question has.
+        third: What a third node costs.
+        sources: How many candidates links start from.
+        near: How many candidates are joined with through frequent names.
+        unlinked: The best so many candidates are also paired without a link.
+        beam: How many pairs are extended by a third node.
+        max_sentences: Names in more sentences link to near candidates only.
+        max_holders: Titles of more nodes link to near candidates only.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title_match: float = 0.3
+    pseudo_match: float = 1.3
+    pseudo_title: float = 0.85
+    forward: float = 0.35
+    backward: float = 0.3
+    shared: float = 0.45
+    same_title: float = 0.05
+    in_question: float = 0.3
+    third: float = 0.3
+    sources: int = Field(default=40, ge=1)
+    near: int = Field(default=100, ge=1)
+    unlinked: int = Field(default=12, ge=0)
+    beam: int = Field(default=10, ge=0)
+    max_sentences: int = Field(default=60, ge=1)
+    max_holders: int = Field(default=20, ge=1)
+
+
+@dataclass(slots=True)
+class Links:
+    """Links from nodes to nodes, one per pair: the best one.
+
+    Attributes:
+        source: Rows.
+        target: Rows.
+        bonus: What each is worth.
+        kind: One of the kinds above.
+        name: Hash of the name that joins them.
+    """
+
+    source: Integers
+    target: Integers
+    bonus: Floats
+    kind: Integers
+    name: Keys
+
+
+@dataclass(slots=True)
+class Walk:
+    """What a walk found.
+
+    Attributes:
+        rows: The nodes that took part.
+        coverage: Share of the question that each covers.
+        base: Score of each by itself.
+        sets: The sets and each node's membership; members are places in ``rows``.
+        links: The links of the sets, for explanation.
+    """
+
+    rows: Integers
+    coverage: Floats
+    base: Floats
+    sets: SetScores
+    links: list[Links] = field(default_factory=list)
+
+    def ranked(self, limit: int | None = None) -> list[tuple[int, float]]:
+        """Return places in ``rows`` and scores, best first: membership, and far behind it the score by itself.
+
+        Args:
+            limit: At most so many.
+        """
+        score = self.sets.membership + 1e-3 * self.base
+        order = np.argsort(-score, kind="stable")[:limit]
+        return list(zip(order.tolist(), score[order].tolist(), strict=True))
+
+    def link_between(self, first: int, second: int) -> tuple[int, int] | None:
+        """Return kind and name of the best link between two rows, as seen from the first, or None."""
+        best: tuple[float, int, int] | None = None
+        for links in self.links:
+            for one, other, flip in ((first, second, False), (second, first, True)):
+                for place in np.flatnonzero((links.source == one) & (links.target == other)).tolist():
+                    kind = _flipped(int(links.kind[place])) if flip else int(links.kind[place])
+                    if best is None or links.bonus[place] > best[0]:
+                        best = (float(links.bonus[place]), kind, int(links.name[place]))
+        return best[1:] if best else None
+
+
+def _flipped(kind: int) -> int:
+    return {MENTIONS_TITLE: TITLE_MENTIONED, TITLE_MENTIONED: MENTIONS_TITLE}.get(kind, kind)
 
 
 class LinkBeam:
@@ -64,8 +178,8 @@ class LinkBeam:
         self.names = _names_in_question(mirror, text)
         rows, first = np.unique(np.asarray(candidates, np.int64), return_index=True)
         # rows_of answers -1 for nodes that are not here; a node may have been removed since it was found.
-        here = (rows >= 0) & (rows < mirror.alive.size)
-        here[here] = mirror.alive.values[rows[here]]
+        here = (rows >= 0) & (rows < mirror.columns.alive.size)
+        here[here] = mirror.columns.alive.values[rows[here]]
         rows, first = rows[here], first[here]
         self.candidates = rows
         self._extras = np.zeros(len(rows)) if extras is None else np.asarray(extras, np.float64)[first]
@@ -73,9 +187,9 @@ class LinkBeam:
         everywhere = np.array([mirror.has_term(term) for term in self.terms], bool)
         self.idf = inverse_document_frequency(found, max(1, len(rows)))
         self._factor = np.where(everywhere, self.idf, 0.0)
-        unknown = 0.5 * float(np.log1p((len(rows) + 0.5) / 0.5))
+        unknown = 0.5 * float(inverse_document_frequency(0, len(rows)))
         self._scale = float(self._factor.sum() + unknown * (~everywhere).sum()) or 1.0
-        self._mean_length = float(mirror.length.values[rows].mean()) if len(rows) else 1.0
+        self._mean_length = float(mirror.columns.length.values[rows].mean()) if len(rows) else 1.0
 
     # -- nodes by themselves ---------------------------------------------------------------------------------------
 
@@ -85,11 +199,11 @@ class LinkBeam:
         Returns:
             Rows by terms.
         """
-        norm = BM25_K1 * (1 - BM25_B + BM25_B * self.mirror.length.values[rows] / (self._mean_length or 1.0))
+        relative = self.mirror.columns.length.values[rows] / (self._mean_length or 1.0)
         columns = []
         for term, factor in zip(self.terms, self._factor.tolist(), strict=True):
             count = self.mirror.frequencies(term, rows)
-            columns.append(factor * count / (count + norm))
+            columns.append(factor * saturate(count, relative))
         return np.stack(columns, axis=1) / self._scale if columns else np.zeros((len(rows), 0))
 
     def title_holders(self) -> tuple[Rows, Floats]:
@@ -200,16 +314,10 @@ class LinkBeam:
     def _links(self, sources: Integers, near: Integers) -> Links:
         """Return the best link from each source to each node that it leads to."""
         parts = [*self._from_mentions(sources, near), *self._from_titles(sources, near)]
-        source = np.concatenate([part[0] for part in parts])
-        target = np.concatenate([part[1] for part in parts])
-        own = np.concatenate([part[2] for part in parts])
-        other = np.concatenate([part[3] for part in parts])
-        factor = np.concatenate([part[4] for part in parts])
-        kind = np.concatenate([np.full(len(part[0]), part[6]) for part in parts])
-        name = np.concatenate([part[5] for part in parts])
-        kept = source != target
-        source, target, own, other = source[kept], target[kept], own[kept], other[kept]
-        factor, kind, name = factor[kept], kind[kept], name[kept]
+        kinds = np.repeat([part[6] for part in parts], [len(part[0]) for part in parts])
+        columns = [*(np.concatenate(column) for column in zip(*(part[:6] for part in parts), strict=True)), kinds]
+        kept = columns[0] != columns[1]
+        source, target, own, other, factor, name, kind = (column[kept] for column in columns)
         bonus = factor * self._relevance(own, other)
         asked = np.array([key for key, _ in self.names], np.uint32)
         bonus = np.where(np.isin(name, asked), self.weights.in_question * bonus, bonus)
@@ -221,12 +329,12 @@ class LinkBeam:
 
     def _from_mentions(self, sources: Integers, near: Integers) -> list[_Part]:
         """Links over the names that the sources mention: to who bears them as title, to who mentions them too."""
-        keys, sentences = self.mirror.mentions_of(self.mirror.sentences_of(sources))
+        keys, sentences = self.mirror.mentions.of(self.mirror.columns.sentences_of(sources))
         unique, inverse = np.unique(keys, return_inverse=True)
         rarity = self._rarity(unique)
         holders, rows, weights = self._holders(unique, near)
         mine, theirs = _join(inverse, holders)
-        node = self.mirror.sentence_node.values
+        node = self.mirror.columns.sentence_node.values
         forward = self.weights.forward * (0.5 + 0.5 * rarity[holders[theirs]]) * weights[theirs]
         to_title = (
             node[sentences[mine]].astype(np.int64), rows[theirs].astype(np.int64), sentences[mine],
@@ -243,7 +351,7 @@ class LinkBeam:
 
     def _from_titles(self, sources: Integers, near: Integers) -> list[_Part]:
         """Links over the sources' own titles: to who mentions them, to who bears them too."""
-        owners, keys, own_weights, given = self.mirror.titles_of(sources)
+        owners, keys, own_weights, given = self.mirror.columns.titles_of(sources)
         own = own_weights >= OWN_TITLE
         owners, keys = owners[own], keys[own]
         sure = np.where(given[own], 1.0, self.weights.pseudo_title)
@@ -252,7 +360,7 @@ class LinkBeam:
         places, found = self._mentioning(unique, near)
         mine, theirs = _join(inverse, places)
         backward = self.weights.backward * (0.5 + 0.5 * rarity[places[theirs]]) * sure[mine]
-        node = self.mirror.sentence_node.values
+        node = self.mirror.columns.sentence_node.values
         mentioned = (
             sources[owners[mine]], node[found[theirs]].astype(np.int64), np.full(len(mine), -1),
             found[theirs], backward, keys[mine], TITLE_MENTIONED,
@@ -268,7 +376,7 @@ class LinkBeam:
 
     def _rarity(self, keys: Keys) -> Floats:
         """Return how telling names are: 1 over the logarithm of how many nodes mention them."""
-        counts = np.maximum(self.mirror.mention_counts(keys), 1)
+        counts = np.maximum(self.mirror.mentions.counts(keys), 1)
         return 1.0 / np.log2(1.0 + counts)
 
     def _holders(self, keys: Keys, near: Integers) -> tuple[Integers, Rows, Floats]:
@@ -279,12 +387,12 @@ class LinkBeam:
         return owners[kept], rows[kept], weights[kept].astype(np.float64)
 
     def _mentioning(self, keys: Keys, near: Integers) -> tuple[Integers, Integers]:
-        frequent = self.mirror.mention_counts(keys) > self.weights.max_sentences
+        frequent = self.mirror.mentions.counts(keys) > self.weights.max_sentences
         rare_places = np.flatnonzero(~frequent)
-        places, sentences = self.mirror.sentences_mentioning(keys[rare_places])
+        places, sentences = self.mirror.mentions.sentences_mentioning(keys[rare_places])
         parts = [(rare_places[places], sentences)]
         if frequent.any():
-            near_keys, near_sentences = self.mirror.mentions_of(self.mirror.sentences_of(near))
+            near_keys, near_sentences = self.mirror.mentions.of(self.mirror.columns.sentences_of(near))
             order = np.searchsorted(keys, near_keys)
             order = np.minimum(order, len(keys) - 1)
             kept = (keys[order] == near_keys) & frequent[order]
@@ -376,7 +484,7 @@ def _names_in_question(mirror: GraphMirror, text: str) -> list[tuple[int, int]]:
     keys = list(dict.fromkeys(spans.values()))
     if not keys:
         return []
-    known = dict(zip(keys, mirror.is_known(hash_names(keys)).tolist(), strict=True))
+    known = dict(zip(keys, mirror.mentions.is_known(hash_names(keys)).tolist(), strict=True))
     taken: dict[str, None] = {}
     stop = 0
     for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):

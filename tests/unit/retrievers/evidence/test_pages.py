@@ -12,9 +12,9 @@ from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
 from llama_index_raganything.ranking.evidence_ranker import read_evidence
-from llama_index_raganything.retrievers.evidence.base import result_of
-from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory
-from llama_index_raganything.retrievers.evidence.nodes import NodeRetriever
+from llama_index_raganything.retrievers.evidence.candidates import NodeMemory, result_of
+from llama_index_raganything.retrievers.evidence.pages import NodeRetriever
+from llama_index_raganything.retrievers.steps import Fetch
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 from llama_index_raganything.testing import HashEmbedding
 
@@ -188,7 +188,7 @@ def test_a_second_question_reads_only_what_it_returns(store):
     fetch = retriever._answer
     retriever._answer = lambda request: read.append(request) or fetch(request)
     second = retriever.retrieve("sales in the north")
-    fetched = [request.node_ids for request in read if not isinstance(request, VectorStoreQuery)]
+    fetched = [request.node_ids for request in read if isinstance(request, Fetch)]
     assert fetched == [[item.node.node_id for item in second]]
     assert [item.node.node_id for item in first] == [item.node.node_id for item in second]
     assert len(memory) == known > 2

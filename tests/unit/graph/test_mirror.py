@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from llama_index.core.schema import TextNode
 
+from llama_index_raganything.graph import mirror as mirror_module
+from llama_index_raganything.graph.columns import Column, InvertedLists, SortedLists
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.facts import NodeFacts, StructuralTie, hash_names, name_hash
-from llama_index_raganything.graph.memory import mirror as mirror_module
-from llama_index_raganything.graph.memory.arrays import Column, InvertedLists, SortedLists
-from llama_index_raganything.graph.memory.mirror import GraphMirror
+from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.graph.names import name_key
 
 NAMES = ["Ada Lovelace", "Charles Babbage", "London", "Analytical Engine", "Lord Byron", "Turin", "王小明", "Byron"]
@@ -39,19 +39,19 @@ def answers(mirror):
     """Everything a mirror answers, by node id instead of row and place instead of number of the sentence."""
     with mirror.lock:
         mirror.settle()
-        rows = np.flatnonzero(mirror.alive.values)
+        rows = np.flatnonzero(mirror.columns.alive.values)
         ids = dict(zip(rows.tolist(), mirror.node_ids(rows), strict=True))
 
         def sentence(number):
-            row = int(mirror.sentence_node.values[number])
-            return ids[row], int(number - mirror.node_sentence.values[row])
+            row = int(mirror.columns.sentence_node.values[number])
+            return ids[row], int(number - mirror.columns.node_sentence.values[row])
 
         keys = hash_names(name_key(name) for name in NAMES)
-        sentences = mirror.sentences_of(rows)
-        mentioned, owners = mirror.mentions_of(sentences)
-        places, found = mirror.sentences_mentioning(keys)
+        sentences = mirror.columns.sentences_of(rows)
+        mentioned, owners = mirror.mentions.of(sentences)
+        places, found = mirror.mentions.sentences_mentioning(keys)
         holders = mirror.title_holders(keys)
-        titles = mirror.titles_of(rows)
+        titles = mirror.columns.titles_of(rows)
         tied = mirror.tied_to(rows)
         terms = [name_hash(term) for term in TERMS]
         stats = mirror.stats()
@@ -61,8 +61,8 @@ def answers(mirror):
             "rows": sorted(ids[row] for row in mirror.rows_of(sorted(ids.values())).tolist()),
             "mentions": sorted((int(k), *sentence(s)) for k, s in zip(mentioned, owners, strict=True)),
             "mentioning": sorted((int(p), *sentence(s)) for p, s in zip(places, found, strict=True)),
-            "counts": mirror.mention_counts(keys).tolist(),
-            "known": mirror.is_known(keys).tolist(),
+            "counts": mirror.mentions.counts(keys).tolist(),
+            "known": mirror.mentions.is_known(keys).tolist(),
             "holders": sorted((int(o), ids[int(r)], float(w), bool(g)) for o, r, w, g in zip(*holders, strict=True)),
             "titles": sorted((ids[int(rows[o])], int(k), float(w)) for o, k, w, _ in zip(*titles, strict=True)),
             "tied": sorted((ids[int(rows[o])], ids[int(t)]) for o, t in zip(*tied, strict=True)),
@@ -116,44 +116,44 @@ def test_any_changes_give_what_building_anew_gives(seed):
 def test_a_name_becomes_known_with_its_second_node_and_unknown_again_without_it():
     mirror = built_anew([facts_of("a", "He went to see Ada Lovelace.")])
     key = hash_names([name_key("Ada Lovelace")])
-    assert not mirror.is_known(key)[0]
-    assert len(mirror.sentences_mentioning(key)[0]) == 0
-    mirror._rebuild()
+    assert not mirror.mentions.is_known(key)[0]
+    assert len(mirror.mentions.sentences_mentioning(key)[0]) == 0
+    mirror.mentions.rebuild()
     mirror.add([facts_of("b", "They spoke of Ada Lovelace.")])
     mirror.settle()
-    assert len(mirror.sentences_mentioning(key)[0]) == 2
-    assert mirror.mention_counts(key).tolist() == [2]
+    assert len(mirror.mentions.sentences_mentioning(key)[0]) == 2
+    assert mirror.mentions.counts(key).tolist() == [2]
     mirror.remove(["b"])
     mirror.settle()
-    assert not mirror.is_known(key)[0]
-    assert len(mirror.sentences_mentioning(key)[0]) == 0
-    assert mirror.mention_counts(key).tolist() == [0]
+    assert not mirror.mentions.is_known(key)[0]
+    assert len(mirror.mentions.sentences_mentioning(key)[0]) == 0
+    assert mirror.mentions.counts(key).tolist() == [0]
 
 
 def test_a_title_makes_its_mentions_known_and_takes_them_along():
     mirror = built_anew([facts_of("a", "He went to see Ada Lovelace.")])
-    mirror._rebuild()
+    mirror.mentions.rebuild()
     key = hash_names([name_key("Ada Lovelace")])
     mirror.add([facts_of("b", "A mathematician.", title="Ada Lovelace")])
     mirror.settle()
     assert mirror.node_ids(mirror.title_holders(key)[1]) == ["b"]
-    assert mirror.mention_counts(key).tolist() == [1]
+    assert mirror.mentions.counts(key).tolist() == [1]
     mirror.remove_document("b")
     mirror.settle()
     assert mirror.title_holders(key)[1].tolist() == []
-    assert mirror.mention_counts(key).tolist() == [0]
+    assert mirror.mentions.counts(key).tolist() == [0]
 
 
 def test_a_longer_name_takes_the_place_of_a_shorter_one_in_old_sentences():
     shorter, longer = (hash_names([name_key(name)]) for name in ("Lovelace", "Ada Lovelace"))
     mirror = built_anew([facts_of("a", "We saw Ada Lovelace."), facts_of("t", "A family.", title="Lovelace")])
-    mirror._rebuild()
-    assert mirror.mention_counts(shorter).tolist() == [1]
+    mirror.mentions.rebuild()
+    assert mirror.mentions.counts(shorter).tolist() == [1]
     mirror.add([facts_of("b", "We heard Ada Lovelace.")])
     mirror.settle()
-    assert mirror.mention_counts(shorter).tolist() == [0]
-    assert mirror.mention_counts(longer).tolist() == [2]
-    assert len(mirror.sentences_mentioning(shorter)[0]) == 0
+    assert mirror.mentions.counts(shorter).tolist() == [0]
+    assert mirror.mentions.counts(longer).tolist() == [2]
+    assert len(mirror.mentions.sentences_mentioning(shorter)[0]) == 0
 
 
 def test_removing_many_gives_rows_new_numbers_and_changes_the_epoch(monkeypatch):
@@ -272,9 +272,9 @@ def test_readers_and_a_writer_at_once(monkeypatch):
                     mirror.settle()
                     rows = mirror.rows_of([f"n{number}" for number in range(24)])
                     rows = rows[rows >= 0]
-                    mirror.mentions_of(mirror.sentences_of(rows))
-                    mirror.sentences_mentioning(keys)
-                    assert mirror.alive.values[mirror.title_holders(keys)[1]].all()
+                    mirror.mentions.of(mirror.columns.sentences_of(rows))
+                    mirror.mentions.sentences_mentioning(keys)
+                    assert mirror.columns.alive.values[mirror.title_holders(keys)[1]].all()
                     mirror.tied_to(rows)
                 mirror.stats()
                 reads.append(1)
@@ -307,11 +307,13 @@ def test_bytes_count_every_array():
     mirror.add([NodeFacts("x" * 1000, "d")])
     mirror.settle()
     held = (Column, InvertedLists, SortedLists, np.ndarray)
-    expected = sum(part.nbytes for part in vars(mirror).values() if isinstance(part, held))
-    others = {name for name, part in vars(mirror).items() if not isinstance(part, held)}
+    state = {**vars(mirror), **vars(mirror.columns), **vars(mirror.mentions)}
+    expected = sum(part.nbytes for part in state.values() if isinstance(part, held))
+    others = {name for name, part in state.items() if not isinstance(part, held)}
     assert mirror.nbytes >= expected + 1000
     assert others == {
-        "lock", "epoch", "_count", "_base_nodes", "_base_sentences", "_dead", "_unsettled", "_long_ids",
+        "lock", "epoch", "columns", "mentions", "_columns", "count", "base_nodes", "_base_sentences", "_dead",
+        "_unsettled", "long_ids",
     }  # fmt: skip
 
 

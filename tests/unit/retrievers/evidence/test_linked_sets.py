@@ -4,12 +4,12 @@ import pytest
 from llama_index.core.schema import TextNode
 
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
-from llama_index_raganything.graph.memory.mirror import GraphMirror
-from llama_index_raganything.graph.walk.links import LinkWeights
+from llama_index_raganything.graph.mirror import GraphMirror
+from llama_index_raganything.graph.walk import LinkWeights
 from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
-from llama_index_raganything.retrievers.evidence.node_cache import NodeMemory
-from llama_index_raganything.retrievers.evidence.node_sets import SetRanking
-from llama_index_raganything.retrievers.evidence.session import Session
+from llama_index_raganything.retrievers.evidence.candidates import NodeMemory, Session
+from llama_index_raganything.retrievers.evidence.linked_sets import LinkedSetRanking
+from llama_index_raganything.retrievers.steps import run
 
 TEXTS = {
     "Tomas Brenn": "Tomas Brenn is a composer. He was born in the village of Oslet.",
@@ -35,14 +35,10 @@ def nodes():
 def rank(nodes, candidates, graph, question="Which mountain is near the birthplace of Tomas Brenn?"):
     ranker, memory = EvidenceRanker(), NodeMemory()
     session = Session(ranker, memory)
-    session.add_hits([node for node in nodes if node.node_id in candidates])
-    steps = SetRanking(graph, ranker, memory, None, LinkWeights(), 0.2).rank(session, question, 5)
-    try:
-        next(steps)
-        while True:
-            steps.send([nodes])
-    except StopIteration as stop:
-        return stop.value
+    session.learn([node for node in nodes if node.node_id in candidates])
+    session.add_hits(node.node_id for node in nodes if node.node_id in candidates)
+    ranking = LinkedSetRanking(ranker, memory, None, LinkWeights(), 0.2)
+    return run(ranking.rank(session, question, 5, graph and graph.mirror), lambda _: nodes)
 
 
 def test_links_lead_to_nodes_that_no_search_found(nodes):

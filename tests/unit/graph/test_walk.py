@@ -8,12 +8,12 @@ from llama_index.core.schema import TextNode
 from pydantic import ValidationError
 
 from llama_index_raganything.errors import UnknownArgumentError
+from llama_index_raganything.graph import walk as walk_module
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.facts import name_hash
-from llama_index_raganything.graph.memory.mirror import GraphMirror
+from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.graph.names import name_key
-from llama_index_raganything.graph.walk import beam as beam_module
-from llama_index_raganything.graph.walk.beam import (
+from llama_index_raganything.graph.walk import (
     MENTIONS_TITLE,
     SAME_TITLE,
     SHARES_NAME,
@@ -22,6 +22,7 @@ from llama_index_raganything.graph.walk.beam import (
     LinkWeights,
 )
 from llama_index_raganything.questions.question import understand
+from llama_index_raganything.retrievers.steps import Done, advance
 
 FILM = {
     "film": ("Polish-Russian War", "Polish-Russian War is a 2009 film directed by Xawery Żuławski."),
@@ -50,14 +51,12 @@ def walk(mirror, question, candidates, weights=None, forbidden=(), asked=None):
     beam = LinkBeam(mirror, question, understand(question).terms, mirror.rows_of(candidates), weights=weights)
     refused = mirror.rows_of(list(forbidden))
     run = beam.run()
-    try:
-        rows = next(run)
-        while True:
-            if asked is not None:
-                asked.extend(rows.tolist())
-            rows = run.send(~np.isin(rows, refused))
-    except StopIteration as stop:
-        return stop.value
+    rows = advance(run, None)
+    while not isinstance(rows, Done):
+        if asked is not None:
+            asked.extend(rows.tolist())
+        rows = advance(run, ~np.isin(rows, refused))
+    return rows.result
 
 
 def best(mirror, found, count):
@@ -229,7 +228,7 @@ def test_a_very_long_question_takes_bounded_time(text):
     mirror = mirror_of(FILM)
     mirror.settle()
     start = time.process_time()
-    beam_module._names_in_question(mirror, text)
+    walk_module._names_in_question(mirror, text)
     assert time.process_time() - start < 3
     walk(mirror, text[:10_000], ["film", "war"])
 
@@ -263,6 +262,6 @@ def test_the_same_question_gives_the_same_answer_and_best_comes_first():
 def test_names_in_a_question_are_the_longest_that_the_graph_knows(known):
     mirror = mirror_of(FILM | ({"x": ("The Mother of the Director", "A book.")} if known else {}))
     mirror.settle()
-    names = beam_module._names_in_question(mirror, "who is the mother of the director of polish-russian war")
+    names = walk_module._names_in_question(mirror, "who is the mother of the director of polish-russian war")
     assert ((name_hash(name_key("the mother of the director")), 4) in names) is known
     assert any(key == name_hash("polish russian war") for key, _ in names)

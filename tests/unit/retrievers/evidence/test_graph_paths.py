@@ -5,7 +5,7 @@ from llama_index.core.schema import TextNode
 
 from llama_index_raganything.graph.facts import name_hash
 from llama_index_raganything.graph.names import name_key
-from llama_index_raganything.retrievers.evidence.paths import STRUCTURE, Step, shown_path, title_of
+from llama_index_raganything.retrievers.evidence.graph_paths import STRUCTURE, Step, shown_path, title_of
 
 
 def node(name, text="", **metadata):

@@ -1,1 +1,0 @@
-"""The graph of one knowledge base in memory, in flat arrays."""

@@ -1,1 +1,0 @@
-"""The walk through the graph: links, their weights, and the beam of linked nodes."""
