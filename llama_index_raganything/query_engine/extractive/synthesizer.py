@@ -32,8 +32,8 @@ from llama_index_raganything.query_engine.synthesis.base import (
     awhole_response,
     whole_response,
 )
-from llama_index_raganything.questions.document_parts import INVENTORY_TYPE
 from llama_index_raganything.ranking.evidence_ranker import read_evidence
+from llama_index_raganything.retrievers.inventory.retriever import INVENTORY_TYPE
 from llama_index_raganything.text.terms import simple_tokens
 
 _NAMING_KEYS: Final = ("file_name", "title", "section", "label", "caption")
