@@ -52,8 +52,13 @@ from llama_index_raganything.errors import (
 )
 
 if TYPE_CHECKING:
-    from llama_index_raganything.attachments.query import AttachedQuery, attachments_of
-    from llama_index_raganything.attachments.types import EquationAttachment, ImageAttachment, TableAttachment
+    from llama_index_raganything.attachments import (
+        AttachedQuery,
+        EquationAttachment,
+        ImageAttachment,
+        TableAttachment,
+        attachments_of,
+    )
     from llama_index_raganything.config import RAGAnythingSettings
     from llama_index_raganything.documents.packing import document_elements, elements_to_document
     from llama_index_raganything.elements import Element
@@ -121,7 +126,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AttachedQuery": "attachments.query",
+    "AttachedQuery": "attachments",
     "Citation": "query_engine.citations",
     "DashScopeModels": "models.dashscope.models",
     "DashScopeMultiModalEmbedding": "models.dashscope.embedding",
@@ -133,7 +138,7 @@ _HOMES = {
     "EntityLinker": "graph.extraction.entity_linker",
     "EntityRecognizer": "graph.extraction.recognizers",
     "EntitySpan": "graph.extraction.recognizers",
-    "EquationAttachment": "attachments.types",
+    "EquationAttachment": "attachments",
     "EquationDescriber": "enrich.describers.equation",
     "EquationWords": "enrich.equation_words",
     "EvidenceRanker": "ranking.evidence_ranker",
@@ -142,7 +147,7 @@ _HOMES = {
     "FusionRetriever": "retrievers.fusion",
     "GLiNERRecognizer": "graph.extraction.recognizers",
     "GraphRetriever": "retrievers.evidence.graph",
-    "ImageAttachment": "attachments.types",
+    "ImageAttachment": "attachments",
     "ImageDescriber": "enrich.describers.image",
     "ImageEmbedder": "enrich.image_embedder",
     "ImageOCR": "enrich.image_ocr",
@@ -173,7 +178,7 @@ _HOMES = {
     "RAGAnythingSettings": "config",
     "SQLResult": "stores.tables.store",
     "SpacyRecognizer": "graph.extraction.recognizers",
-    "TableAttachment": "attachments.types",
+    "TableAttachment": "attachments",
     "TableDescriber": "enrich.describers.table",
     "TableQueryEngine": "query_engine.tables.engine",
     "TableRecord": "tables.model",
@@ -183,7 +188,7 @@ _HOMES = {
     "VisualRetriever": "retrievers.visual",
     "WordLlamaEmbedding": "models.wordllama",
     "acitations_of": "query_engine.responses",
-    "attachments_of": "attachments.query",
+    "attachments_of": "attachments",
     "citations_of": "query_engine.responses",
     "dashscope_llm": "models.dashscope.models",
     "dashscope_models": "models.dashscope.models",

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._pickling import PickledWithoutSecrets
-from llama_index_raganything.attachments.query import AttachedQuery
+from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm

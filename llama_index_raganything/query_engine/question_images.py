@@ -14,8 +14,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.schema import BaseNode, NodeWithScore
 from llama_index.core.vector_stores.types import MetadataFilters
 
-from llama_index_raganything.attachments.query import AttachedQuery
-from llama_index_raganything.attachments.types import ImageAttachment
+from llama_index_raganything.attachments import AttachedQuery, ImageAttachment
 from llama_index_raganything.elements import EVIDENCE_KEY
 from llama_index_raganything.errors import MissingDependencyError, RAGAnythingError
 from llama_index_raganything.images import IMAGE_SUFFIXES, image_digest, open_upright

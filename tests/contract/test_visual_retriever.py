@@ -18,8 +18,7 @@ from llama_index.core.schema import ImageNode, NodeRelationship, QueryBundle, Te
 from PIL import Image, ImageDraw
 from retriever_suite import RetrieverSuite, corpus_nodes, found, only
 
-from llama_index_raganything.attachments.query import AttachedQuery
-from llama_index_raganything.attachments.types import ImageAttachment
+from llama_index_raganything.attachments import AttachedQuery, ImageAttachment
 from llama_index_raganything.enrich.image_embedder import ImageEmbedder
 from llama_index_raganything.errors import (
     BlockedSourceError,

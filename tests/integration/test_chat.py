@@ -10,7 +10,7 @@ from llama_index.core.schema import ImageNode
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
 from llama_index_raganything import ConfigurationError, RAGAnythingIndex, citations_of
-from llama_index_raganything.attachments.types import ImageAttachment, TableAttachment
+from llama_index_raganything.attachments import ImageAttachment, TableAttachment
 from llama_index_raganything.query_engine.question_images import StoredImages
 from llama_index_raganything.testing import ScriptedChatLLM, ScriptedTextLLM
 

@@ -16,7 +16,7 @@ from llama_index_raganything import (
     TableRetriever,
     VisualRetriever,
 )
-from llama_index_raganything.attachments.types import ImageAttachment
+from llama_index_raganything.attachments import ImageAttachment
 from llama_index_raganything.stores.nodes.visual import VISUAL_SUFFIX
 from llama_index_raganything.testing import ColorEmbedding, ScriptedChatLLM
 

@@ -24,7 +24,7 @@ from llama_index.core.tools import QueryEngineTool
 from PIL import Image
 from pydantic import Field
 
-from llama_index_raganything.attachments.query import AttachedQuery
+from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.errors import RAGAnythingError
 from llama_index_raganything.testing import ScriptedTextLLM
 

@@ -16,7 +16,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType, TextN
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.attachments.query import AttachedQuery
+from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.citations import carriers, carry, citation, without_markers
 from llama_index_raganything.query_engine.context.images import ImageFiles, evidence_images

@@ -24,8 +24,7 @@ from llama_index.core.response_synthesizers.no_text import NoText
 from llama_index.core.schema import MetadataMode, Node, NodeWithScore, QueryBundle, QueryType
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
-from llama_index_raganything.attachments.query import AttachedQuery
-from llama_index_raganything.attachments.types import MAX_PROMPT_CHARS
+from llama_index_raganything.attachments import MAX_PROMPT_CHARS, AttachedQuery
 from llama_index_raganything.images import MAX_BYTES, MAX_PIXELS
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.citations import (

@@ -17,7 +17,7 @@ from llama_index.core.response_synthesizers.no_text import NoText
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryType
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
-from llama_index_raganything.attachments.query import AttachedQuery
+from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.images import MAX_PIXELS
 from llama_index_raganything.models.model_names import supports_images

@@ -22,7 +22,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.settings import Settings
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.attachments.query import AttachedQuery
+from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError, SQLError
 from llama_index_raganything.models.defaults import resolve_llm

@@ -16,8 +16,7 @@ from llama_index.core.schema import ImageNode, MediaResource, Node, NodeWithScor
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 from PIL import Image, ImageDraw
 
-from llama_index_raganything.attachments.query import AttachedQuery
-from llama_index_raganything.attachments.types import EquationAttachment, ImageAttachment, TableAttachment
+from llama_index_raganything.attachments import AttachedQuery, EquationAttachment, ImageAttachment, TableAttachment
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.query_engine.context.images import ImageFiles, reading_order
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine, _stored_images

@@ -14,13 +14,15 @@ from llama_index.core.instrumentation.events.query import QueryStartEvent
 from llama_index.core.schema import ImageNode, QueryBundle
 from PIL import Image
 
-from llama_index_raganything.attachments.query import MAX_ATTACHMENTS, AttachedQuery, attachments_of
-from llama_index_raganything.attachments.types import (
+from llama_index_raganything.attachments import (
+    MAX_ATTACHMENTS,
     MAX_TEXT,
     MAX_WORDS,
+    AttachedQuery,
     EquationAttachment,
     ImageAttachment,
     TableAttachment,
+    attachments_of,
 )
 from llama_index_raganything.errors import (
     ConfigurationError,
