@@ -30,14 +30,14 @@ from llama_index_raganything.query_engine import prompts
 from llama_index_raganything.query_engine.context.images import DEFAULT_MAX_IMAGES, ImageFiles
 from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.question_images import AttachmentReader, StoredImages, with_certain_hits
-from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
-from llama_index_raganything.query_engine.synthesis.vision_routing import (
+from llama_index_raganything.query_engine.synthesis.answering_llms import (
     AnsweringLLM,
-    VisionRoutingSynthesizer,
     answering_synthesizer,
     context_for,
     seeing_llms,
 )
+from llama_index_raganything.query_engine.synthesis.base import SynthesizerBase
+from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
 from llama_index_raganything.retrievers.evidence.candidates import store_of
 
 _UNKNOWN: Final = object()
@@ -79,7 +79,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         asset_root: str | None = None,
     ) -> None:
         synthesizer = response_synthesizer or ExtractiveSynthesizer(callback_manager=callback_manager)
-        if not isinstance(synthesizer, (CitingSynthesizer, ExtractiveSynthesizer, VisionRoutingSynthesizer)):
+        if not isinstance(synthesizer, SynthesizerBase):
             synthesizer = CitingSynthesizer(synthesizer)
         super().__init__(
             retriever=retriever,

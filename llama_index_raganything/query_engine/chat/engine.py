@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.generic_utils import messages_to_history_str
-from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.base.response.schema import RESPONSE_TYPE, AsyncStreamingResponse, StreamingResponse
 from llama_index.core.callbacks import CallbackManager, trace_method
 from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.chat_engine.condense_plus_context import DEFAULT_CONDENSE_PROMPT_TEMPLATE
-from llama_index.core.chat_engine.types import AgentChatResponse, BaseChatEngine, ChatMode
+from llama_index.core.chat_engine.types import (
+    AgentChatResponse,
+    BaseChatEngine,
+    ChatMode,
+    StreamingAgentChatResponse,
+)
 from llama_index.core.llms import LLM
 from llama_index.core.memory import BaseMemory, Memory
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
-from llama_index.core.response_synthesizers import BaseSynthesizer
+from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.settings import Settings
 from llama_index.core.tools import ToolOutput
@@ -31,16 +37,19 @@ from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.images import MAX_PIXELS
 from llama_index_raganything.models.defaults import resolve_llm
-from llama_index_raganything.query_engine.chat.answers import (
-    Answerer,
-    CitingStreamingChatResponse,
-    agrowing_answer,
-    growing_answer,
-    whole_response,
+from llama_index_raganything.query_engine.chat.prompts import (
+    Conversation,
+    ConversationPrompt,
+    question_prompts,
+    without_numbers,
 )
-from llama_index_raganything.query_engine.chat.prompts import Conversation, question_prompts, without_numbers
 from llama_index_raganything.query_engine.context.images import DEFAULT_MAX_IMAGES
-from llama_index_raganything.query_engine.synthesis.vision_routing import AnsweringLLM, context_for, seeing_llms
+from llama_index_raganything.query_engine.synthesis.answering_llms import (
+    AnsweringLLM,
+    answering_synthesizer,
+    context_for,
+    seeing_llms,
+)
 from llama_index_raganything.retrievers.evidence.candidates import store_of
 
 logger = logging.getLogger(__name__)
@@ -54,6 +63,52 @@ ALIASES: Final = {
     "condense_question_prompt": "condense_prompt",
 }
 """Our names of arguments by those of LlamaIndex's engines of other modes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Make the synthesizer of one turn.
+
+    Attributes:
+        llms: The LLM that answers, and the one that answers where there are images, if that is another.
+        prompts: Prompts by the names of ``get_response_synthesizer``.
+        conversation: What comes before every question, without the history.
+        of_citing: Arguments of ``CitingSynthesizer``.
+    """
+
+    llms: tuple[AnsweringLLM, ...]
+    prompts: dict[str, BasePromptTemplate]
+    conversation: Conversation
+    of_citing: dict[str, Any] = field(default_factory=dict)
+    callback_manager: CallbackManager | None = None
+
+    def synthesizer(self, history: Sequence[ChatMessage], question: str, *, streaming: bool) -> BaseSynthesizer:
+        """Return a synthesizer whose prompts hold a conversation.
+
+        Args:
+            history: Messages before the question.
+            question: The question without need of the history, by which sources are shortened.
+        """
+        conversation = replace(self.conversation, history=tuple(history))
+        of_inner = {
+            **{name: ConversationPrompt(prompt, conversation) for name, prompt in self.prompts.items()},
+            "response_mode": ResponseMode.COMPACT,
+            "callback_manager": self.callback_manager,
+            "streaming": streaming,
+        }
+        of_citing = self.of_citing | {"context_query": QueryBundle(question)}
+        return answering_synthesizer(self.llms, of_inner, of_citing)
+
+
+@dataclass
+class CitingStreamingChatResponse(StreamingAgentChatResponse):
+    """LlamaIndex's streaming chat response with the metadata that its other responses have.
+
+    Attributes:
+        metadata: See :class:`~.synthesis.citing.CitingSynthesizer`; complete when the stream has ended.
+    """
+
+    metadata: dict[str, Any] | None = None
 
 
 @strict_arguments
@@ -249,7 +304,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
         response, source = self._answer(message, chat_history, streaming=False)
         self._memory.put(ChatMessage(role=MessageRole.USER, content=message))
         self._memory.put(ChatMessage(role=MessageRole.ASSISTANT, content=str(response)))
-        return whole_response(response, source)
+        return _chat_response(response, source)
 
     @trace_method("chat")
     async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
@@ -257,7 +312,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
         response, source = await self._aanswer(message, chat_history, streaming=False)
         await self._memory.aput(ChatMessage(role=MessageRole.USER, content=message))
         await self._memory.aput(ChatMessage(role=MessageRole.ASSISTANT, content=str(response)))
-        return whole_response(response, source)
+        return _chat_response(response, source)
 
     @trace_method("chat")
     def stream_chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> CitingStreamingChatResponse:
@@ -265,7 +320,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
         response, source = self._answer(message, chat_history, streaming=True)
         self._memory.put(ChatMessage(role=MessageRole.USER, content=message))
         stream = CitingStreamingChatResponse(
-            chat_stream=growing_answer(response),
+            chat_stream=_growing_answer(response),
             sources=[source],
             source_nodes=response.source_nodes,
             metadata=response.metadata,
@@ -283,7 +338,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
         response, source = await self._aanswer(message, chat_history, streaming=True)
         await self._memory.aput(ChatMessage(role=MessageRole.USER, content=message))
         stream = CitingStreamingChatResponse(
-            achat_stream=agrowing_answer(response),
+            achat_stream=_agrowing_answer(response),
             sources=[source],
             source_nodes=response.source_nodes,
             metadata=response.metadata,
@@ -358,6 +413,37 @@ class RAGAnythingChatEngine(BaseChatEngine):
         streams = isinstance(response, StreamingResponse | AsyncStreamingResponse)
         content = "" if streams else str(response)
         return ToolOutput("query_engine", content=content, raw_input={"query": question}, raw_output=response)
+
+
+def _chat_response(response: RESPONSE_TYPE, source: ToolOutput) -> AgentChatResponse:
+    """Return an answer as a chat response, with its metadata."""
+    return AgentChatResponse(
+        response=str(response), sources=[source], source_nodes=response.source_nodes, metadata=response.metadata
+    )
+
+
+def _piece(text: str, delta: str) -> ChatResponse:
+    return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=text), delta=delta)
+
+
+def _growing_answer(response: RESPONSE_TYPE) -> Generator[ChatResponse, None, None]:
+    """Yield an answer as chat models do; a synthesizer may return a whole one where streaming is on."""
+    pieces = response.response_gen if isinstance(response, StreamingResponse) else [str(response)]
+    text = ""
+    for delta in pieces:
+        text += delta
+        yield _piece(text, delta)
+
+
+async def _agrowing_answer(response: RESPONSE_TYPE) -> AsyncGenerator[ChatResponse, None]:
+    """Yield an answer as chat models do; see :func:`_growing_answer`."""
+    if not isinstance(response, AsyncStreamingResponse):
+        yield _piece(str(response), str(response))
+        return
+    text = ""
+    async for delta in response.async_response_gen():
+        text += delta
+        yield _piece(text, delta)
 
 
 def _retrieving_mode(chat_mode: ChatMode | str) -> ChatMode:

@@ -12,7 +12,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.prompt_helper import ChatPromptHelper, PromptHelper
 from llama_index.core.llms import MockLLM
 from llama_index.core.prompts.mixin import PromptDictType
-from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType, TextNode
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything._arguments import strict_arguments
@@ -28,7 +28,6 @@ from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.question_images import SAME_IMAGE, same_image_quotes
 from llama_index_raganything.query_engine.synthesis.base import (
     SynthesizerBase,
-    as_bundle,
     awhole_response,
     whole_response,
 )
@@ -94,45 +93,27 @@ class ExtractiveSynthesizer(SynthesizerBase):
         """Answer from plain texts; see :meth:`get_response`."""
         return self.get_response(query_str, text_chunks, **response_kwargs)
 
-    def synthesize(
+    def _respond(
         self,
-        query: QueryType,
-        nodes: list[NodeWithScore],
-        additional_source_nodes: Sequence[NodeWithScore] | None = None,
-        **response_kwargs: Any,  # noqa: ARG002  # core's signature
+        query: QueryBundle,
+        nodes: Sequence[NodeWithScore],
+        additional: Sequence[NodeWithScore],
+        options: dict[str, Any],  # noqa: ARG002  # for an LLM
     ) -> RESPONSE_TYPE:
-        """Answer a question from nodes.
+        return whole_response(*self._answer(query, nodes, additional), streaming=self._streaming)
 
-        Args:
-            nodes: Source nodes, best first.
-            additional_source_nodes: Nodes to list after the sources, not quoted.
-            **response_kwargs: Ignored.
-
-        Returns:
-            The response; ``metadata["citations"]`` says what each ``[n]`` leads to.
-        """
-        query = as_bundle(query)
-        with self._events(query) as made:
-            pieces, sources, metadata = self._answer(query, nodes, additional_source_nodes)
-            made.append(whole_response(pieces, sources, metadata, streaming=self._streaming))
-        return made[0]
-
-    async def asynthesize(
+    async def _arespond(
         self,
-        query: QueryType,
-        nodes: list[NodeWithScore],
-        additional_source_nodes: Sequence[NodeWithScore] | None = None,
-        **response_kwargs: Any,  # noqa: ARG002  # core's signature
+        query: QueryBundle,
+        nodes: Sequence[NodeWithScore],
+        additional: Sequence[NodeWithScore],
+        options: dict[str, Any],  # noqa: ARG002  # for an LLM
     ) -> RESPONSE_TYPE:
-        """Answer a question from nodes; see :meth:`synthesize`."""
-        query = as_bundle(query)
-        with self._events(query) as made:
-            pieces, sources, metadata = await asyncio.to_thread(self._answer, query, nodes, additional_source_nodes)
-            made.append(awhole_response(pieces, sources, metadata, streaming=self._streaming))
-        return made[0]
+        answer = await asyncio.to_thread(self._answer, query, nodes, additional)
+        return awhole_response(*answer, streaming=self._streaming)
 
     def _answer(
-        self, query: QueryBundle, nodes: Sequence[NodeWithScore], additional: Sequence[NodeWithScore] | None
+        self, query: QueryBundle, nodes: Sequence[NodeWithScore], additional: Sequence[NodeWithScore]
     ) -> tuple[list[str], list[NodeWithScore], dict[str, Any]]:
         listed = any(NodeView(source.node).kind == INVENTORY_TYPE for source in nodes)
         inventory = inventory_answer(nodes) if listed else None
@@ -160,14 +141,14 @@ class ExtractiveSynthesizer(SynthesizerBase):
         pieces: list[str],
         sources: Sequence[NodeWithScore],
         citations: list[dict[str, Any]],
-        additional: Sequence[NodeWithScore] | None,
+        additional: Sequence[NodeWithScore],
     ) -> tuple[list[str], list[NodeWithScore], dict[str, Any]]:
         """Return the pieces of an answer, its sources, each cited one with its citation, and its metadata."""
-        metadata = self._metadata([*sources, *(additional or [])])
+        metadata = self._metadata([*sources, *additional])
         metadata |= {"citations": citations, "answered": bool(citations), "images": self._images(sources)}
         carrying = carriers(sources)
         carry(carrying, citations, "".join(pieces))
-        return pieces, [*carrying, *(additional or [])], metadata
+        return pieces, [*carrying, *additional], metadata
 
     def _images(self, sources: Sequence[NodeWithScore]) -> list[dict[str, Any]]:
         views = [NodeView(source.node) for source in sources]

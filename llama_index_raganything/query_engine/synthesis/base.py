@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +26,67 @@ dispatcher = get_dispatcher(__name__)
 
 @strict_arguments
 class SynthesizerBase(BaseSynthesizer):
-    """Emit LlamaIndex's events around an answer."""
+    """Emit LlamaIndex's events around a response, which a subclass makes."""
+
+    def synthesize(
+        self,
+        query: QueryType,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+        **response_kwargs: Any,
+    ) -> RESPONSE_TYPE:
+        """Answer a question from nodes.
+
+        Args:
+            nodes: Source nodes, best first; the first is ``[1]``.
+            additional_source_nodes: Nodes to list after the sources, which are not cited.
+            **response_kwargs: Passed on to the LLM, if there is one.
+
+        Returns:
+            The response. ``metadata["citations"]`` says what each ``[n]`` leads to, ``metadata["answered"]``
+            whether the sources held an answer; ``metadata["images"]`` lists the images of the question and of the
+            sources, to be shown beside the answer, and which of them were sent to an LLM (see
+            :func:`~llama_index_raganything.query_engine.context.images.image_record`). An LLM's answer has
+            ``metadata["dropped_markers"]``, the numbers that led nowhere. Of a stream all but the images are filled
+            in when it ends.
+        """
+        asked = as_bundle(query)
+        with self._events(asked) as made:
+            made.append(self._respond(asked, nodes, additional_source_nodes or [], response_kwargs))
+        return made[0]
+
+    async def asynthesize(
+        self,
+        query: QueryType,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+        **response_kwargs: Any,
+    ) -> RESPONSE_TYPE:
+        """Answer a question from nodes; see :meth:`synthesize`."""
+        asked = as_bundle(query)
+        with self._events(asked) as made:
+            made.append(await self._arespond(asked, nodes, additional_source_nodes or [], response_kwargs))
+        return made[0]
+
+    @abstractmethod
+    def _respond(
+        self,
+        query: QueryBundle,
+        nodes: Sequence[NodeWithScore],
+        additional: Sequence[NodeWithScore],
+        options: dict[str, Any],
+    ) -> RESPONSE_TYPE:
+        """Make a response."""
+
+    @abstractmethod
+    async def _arespond(
+        self,
+        query: QueryBundle,
+        nodes: Sequence[NodeWithScore],
+        additional: Sequence[NodeWithScore],
+        options: dict[str, Any],
+    ) -> RESPONSE_TYPE:
+        """Make a response without blocking the event loop."""
 
     @contextmanager
     def _events(self, query: QueryBundle) -> Iterator[list[RESPONSE_TYPE]]:

@@ -21,7 +21,7 @@ from llama_index.core.prompts import RichPromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.response_synthesizers import BaseSynthesizer, Generation
 from llama_index.core.response_synthesizers.no_text import NoText
-from llama_index.core.schema import MetadataMode, Node, NodeWithScore, QueryBundle, QueryType
+from llama_index.core.schema import MetadataMode, Node, NodeWithScore, QueryBundle
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything.attachments import MAX_PROMPT_CHARS, AttachedQuery
@@ -51,7 +51,6 @@ from llama_index_raganything.query_engine.context.page_elements import elements_
 from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, inert, not_found_answer, says_not_found
 from llama_index_raganything.query_engine.synthesis.base import (
     SynthesizerBase,
-    as_bundle,
     awhole_response,
     whole_response,
 )
@@ -63,6 +62,10 @@ _UNGROUNDED: Final = (Generation, NoText)
 
 _IMAGE_TOKENS: Final = 2125
 """Tokens that LlamaIndex counts for an image (``ImageBlock.estimate_tokens``, core 0.14.25)."""
+
+
+_INSPECTED_SOURCES: Final = 5
+"""Sources among which an image makes the vision LLM answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class CitingSynthesizer(SynthesizerBase):
         asset_root: Folder of the assets, for the list of images beside the answer.
         context_query: The question for the context postprocessors, where it differs from the one the LLM is asked: a
             chat's follow-up says little without the messages before.
+        vision: Answers in its place where the question or one of the first sources has an image, for an LLM that sees
+            none. RAG-Anything chooses so between its ``llm_model_func`` and its ``vision_model_func``.
     """
 
     def __init__(
@@ -101,8 +106,10 @@ class CitingSynthesizer(SynthesizerBase):
         max_pixels: int = MAX_PIXELS,
         asset_root: str | None = None,
         context_query: QueryBundle | None = None,
+        vision: CitingSynthesizer | None = None,
     ) -> None:
         self._inner = inner
+        self._vision = vision
         super().__init__(
             llm=inner._llm,
             callback_manager=inner.callback_manager,
@@ -132,12 +139,16 @@ class CitingSynthesizer(SynthesizerBase):
     @_streaming.setter
     def _streaming(self, streaming: bool) -> None:
         self._inner._streaming = streaming
+        if self._vision is not None:
+            self._vision._streaming = streaming
 
     def _get_prompts(self) -> PromptDictType:
-        return self._inner._get_prompts()
+        return (self._vision._get_prompts() if self._vision is not None else {}) | self._inner._get_prompts()
 
     def _update_prompts(self, prompts: PromptDictType) -> None:
         self._inner._update_prompts(prompts)
+        if self._vision is not None:
+            self._vision._update_prompts(prompts)
 
     def get_response(self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any) -> RESPONSE_TEXT_TYPE:
         """Answer from texts, which are numbered from 1; see ``BaseSynthesizer``."""
@@ -163,74 +174,49 @@ class CitingSynthesizer(SynthesizerBase):
         numbered = number_messages(message_chunks)
         return await self._inner.aget_response_from_messages(query_str, numbered, **response_kwargs)
 
-    def synthesize(
+    def _respond(
         self,
-        query: QueryType,
-        nodes: list[NodeWithScore],
-        additional_source_nodes: Sequence[NodeWithScore] | None = None,
-        **response_kwargs: Any,
+        query: QueryBundle,
+        nodes: Sequence[NodeWithScore],
+        additional: Sequence[NodeWithScore],
+        options: dict[str, Any],
     ) -> RESPONSE_TYPE:
-        """Answer a question from nodes.
+        if self._vision is not None and _needs_vision(query, nodes):
+            return self._vision._respond(query, nodes, additional, options)
+        context: list[NodeWithScore] = list(nodes)
+        for postprocessor in self._context_postprocessors if nodes else ():
+            context = postprocessor.postprocess_nodes(context, query_bundle=self._context_query or query)
+        if self._lacks_sources(nodes, context):
+            return whole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
+        asked = self._prompted(query, options)
+        if self._multimodal:
+            messages = [*_messages(context), *asked.messages]
+            text = self.get_response_from_messages(asked.text, messages, **asked.options)
+        else:
+            text = self.get_response(asked.text, _texts(context), **asked.options)
+        return self._response(text, nodes, context, additional, asked.records)
 
-        Args:
-            nodes: Source nodes, best first; the first is ``[1]``.
-            additional_source_nodes: Nodes to list after the sources.
-            **response_kwargs: Passed on to the LLM.
-
-        Returns:
-            The response. ``metadata["citations"]`` says what each ``[n]`` leads to, ``metadata["answered"]``
-            whether the sources held an answer, ``metadata["dropped_markers"]`` which numbers led nowhere;
-            those of a stream are filled in when it ends. ``metadata["images"]`` lists the images of the question and
-            of the sources, to be shown beside the answer, and which of them were sent; see
-            :func:`~llama_index_raganything.query_engine.context.images.image_record`.
-        """
-        query = as_bundle(query)
-        with self._events(query) as made:
-            context: list[NodeWithScore] = list(nodes)
-            for postprocessor in self._context_postprocessors if nodes else ():
-                context = postprocessor.postprocess_nodes(context, query_bundle=self._context_query or query)
-            if self._lacks_sources(nodes, context):
-                made.append(
-                    whole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
-                )
-                return made[0]
-            asked = self._prompted(query, response_kwargs)
-            if self._multimodal:
-                messages = [*_messages(context), *asked.messages]
-                text = self.get_response_from_messages(asked.text, messages, **asked.options)
-            else:
-                text = self.get_response(asked.text, _texts(context), **asked.options)
-            made.append(self._response(text, nodes, context, additional_source_nodes, asked.records))
-        return made[0]
-
-    async def asynthesize(
+    async def _arespond(
         self,
-        query: QueryType,
-        nodes: list[NodeWithScore],
-        additional_source_nodes: Sequence[NodeWithScore] | None = None,
-        **response_kwargs: Any,
+        query: QueryBundle,
+        nodes: Sequence[NodeWithScore],
+        additional: Sequence[NodeWithScore],
+        options: dict[str, Any],
     ) -> RESPONSE_TYPE:
-        """Answer a question from nodes; see :meth:`synthesize`."""
-        query = as_bundle(query)
-        with self._events(query) as made:
-            context: list[NodeWithScore] = list(nodes)
-            for postprocessor in self._context_postprocessors if nodes else ():
-                context = await postprocessor.apostprocess_nodes(context, query_bundle=self._context_query or query)
-            if self._lacks_sources(nodes, context):
-                made.append(
-                    awhole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
-                )
-                return made[0]
-            asked = await asyncio.to_thread(self._prompted, query, response_kwargs)
-            if self._multimodal:
-                messages = [*_messages(context), *asked.messages]
-                text = await self.aget_response_from_messages(asked.text, messages, **asked.options)
-            else:
-                text = await self.aget_response(asked.text, _texts(context), **asked.options)
-            made.append(
-                await asyncio.to_thread(self._response, text, nodes, context, additional_source_nodes, asked.records)
-            )
-        return made[0]
+        if self._vision is not None and _needs_vision(query, nodes):
+            return await self._vision._arespond(query, nodes, additional, options)
+        context: list[NodeWithScore] = list(nodes)
+        for postprocessor in self._context_postprocessors if nodes else ():
+            context = await postprocessor.apostprocess_nodes(context, query_bundle=self._context_query or query)
+        if self._lacks_sources(nodes, context):
+            return awhole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
+        asked = await asyncio.to_thread(self._prompted, query, options)
+        if self._multimodal:
+            messages = [*_messages(context), *asked.messages]
+            text = await self.aget_response_from_messages(asked.text, messages, **asked.options)
+        else:
+            text = await self.aget_response(asked.text, _texts(context), **asked.options)
+        return await asyncio.to_thread(self._response, text, nodes, context, additional, asked.records)
 
     def _lacks_sources(self, nodes: Sequence[NodeWithScore], context: Sequence[NodeWithScore]) -> bool:
         """Return whether there is nothing to answer from: an LLM that is asked all the same makes something up."""
@@ -272,7 +258,7 @@ class CitingSynthesizer(SynthesizerBase):
         text: RESPONSE_TEXT_TYPE,
         nodes: Sequence[NodeWithScore],
         context: Sequence[NodeWithScore],
-        additional: Sequence[NodeWithScore] | None,
+        additional: Sequence[NodeWithScore],
         attached: list[dict[str, Any]],
     ) -> RESPONSE_TYPE:
         """Make the response from what the LLM said.
@@ -293,8 +279,8 @@ class CitingSynthesizer(SynthesizerBase):
         }
         images = [*attached, *evidence_images(read, self._files, seen)]
         carrying = carriers(read)
-        sources = [*carrying, *(additional or [])]
-        metadata = self._metadata([*read, *(additional or [])]) | _nothing() | {"images": images}
+        sources = [*carrying, *additional]
+        metadata = self._metadata([*read, *additional]) | _nothing() | {"images": images}
         if isinstance(text, Generator):
             return StreamingResponse(self._stream(text, carrying, metadata), source_nodes=sources, metadata=metadata)
         if isinstance(text, AsyncGenerator):
@@ -360,6 +346,18 @@ def _messages(context: Sequence[NodeWithScore]) -> list[ChatMessage]:
         )
         for index in reading_order(context)
     ]
+
+
+def _needs_vision(query: QueryBundle, nodes: Sequence[NodeWithScore]) -> bool:
+    """Return whether the question or one of the first sources has an image."""
+    if isinstance(query, AttachedQuery) and query.image_attachments:
+        return True
+    return any(_shows_image(NodeView(scored.node)) for scored in nodes[:_INSPECTED_SOURCES])
+
+
+def _shows_image(view: NodeView) -> bool:
+    """Return whether a result is an image, or a page whose best element is one."""
+    return view.has_image or any(each.get("content_type") == "image" for each in view.best_elements[:1])
 
 
 def _texts(context: Sequence[NodeWithScore]) -> list[str]:
