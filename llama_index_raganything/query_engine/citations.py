@@ -3,8 +3,9 @@
 1. :func:`number_texts` and :func:`number_messages` number the sources that an LLM reads.
 2. :class:`MarkerFilter` normalises the ``[n]`` that it writes and drops those that refer to nothing.
 3. :func:`answer_citations` finds the sentence, and so the box, that each ``[n]`` rests on.
-4. :func:`carry` writes each citation into its source node, because LlamaIndex's routers, sub-question engines and
-   agents keep the source nodes of an answer and not its metadata. :func:`~.responses.citations_of` reads them back.
+4. :func:`attach_citations` writes each citation into its source node, because LlamaIndex's routers, sub-question
+   engines and agents keep the source nodes of an answer and not its metadata. :func:`~.responses.citations_of` reads
+   them back.
 """
 
 from __future__ import annotations
@@ -209,7 +210,7 @@ class Citation(BaseModel):
         bbox: Left, top, right and bottom in thousandths of the page.
         section: Path of headings, joined by " > ".
         label: "Table 1", "Figure 2" and the like.
-        asset: Picture of the element, below the folder of assets.
+        asset: Image of the element, below the folder of assets.
         content_type: ``text``, ``table``, ``image``, ``page`` and so on.
         quote: Words of the source that the answer rests on.
     """
@@ -362,21 +363,21 @@ def _claims(answer: str) -> dict[int, str]:
     return claims
 
 
-# -- citations that source nodes carry ---------------------------------------------------------------------------------
+# -- citations in source nodes -----------------------------------------------------------------------------------------
 
 
-def carriers(sources: Iterable[NodeWithScore]) -> list[NodeWithScore]:
-    """Return copies of source nodes that can carry citations; the retrieved nodes stay as they were."""
+def citable_copies(sources: Iterable[NodeWithScore]) -> list[NodeWithScore]:
+    """Return copies of source nodes without citations of earlier answers; the retrieved nodes stay as they are."""
     return [NodeWithScore(node=_carrier(scored), score=scored.score) for scored in sources]
 
 
-def carry(sources: Sequence[NodeWithScore], citations: Sequence[Mapping[str, Any]], answer: str) -> None:
-    """Let each cited source node carry its citation.
+def attach_citations(sources: Sequence[NodeWithScore], citations: Sequence[Mapping[str, Any]], answer: str) -> None:
+    """Write each citation into the metadata of its source node, where no model sees it.
 
     Args:
-        sources: Copies made by :func:`carriers`, the first being ``[1]``.
+        sources: Copies made by :func:`citable_copies`, the first being ``[1]``.
         citations: The citations of one answer.
-        answer: Its text, which tells its citations from those of another answer.
+        answer: Its text, which separates its citations from those of another answer.
     """
     content = json.dumps([answer, list(citations)], ensure_ascii=False, sort_keys=True, default=str)
     name = hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -393,8 +394,8 @@ def _carrier(scored: NodeWithScore) -> Any:
     return node.model_copy(update=update)
 
 
-def carried(nodes: Sequence[NodeWithScore]) -> list[list[Citation]]:
-    """Return the citations that source nodes carry, one list per answer, in the order of its numbers."""
+def attached_citations(nodes: Sequence[NodeWithScore]) -> list[list[Citation]]:
+    """Return the citations in source nodes, one list per answer, in the order of its numbers."""
     answers: dict[str, dict[int, Citation]] = {}
     for scored in nodes:
         try:

@@ -29,7 +29,7 @@ from llama_index_raganything.models.model_names import supports_images
 from llama_index_raganything.query_engine import prompts
 from llama_index_raganything.query_engine.context.images import DEFAULT_MAX_IMAGES, ImageFiles
 from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
-from llama_index_raganything.query_engine.question_images import AttachmentReader, StoredImages, with_certain_hits
+from llama_index_raganything.query_engine.question_images import AttachmentReader, StoredImages, with_same_images_first
 from llama_index_raganything.query_engine.synthesis.answering_llms import (
     AnsweringLLM,
     answering_synthesizer,
@@ -247,7 +247,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         query = self._prepared(query_bundle)
         if not isinstance(query, AttachedQuery):
             return super().retrieve(query)
-        nodes = self._with_certain_hits(self._retriever.retrieve(query), query)
+        nodes = self._with_same_images_first(self._retriever.retrieve(query), query)
         return self._apply_node_postprocessors(nodes, query_bundle=query)
 
     async def aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -256,7 +256,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         if not isinstance(query, AttachedQuery):
             return await super().aretrieve(query)
         found = await self._retriever.aretrieve(query)
-        nodes = await asyncio.to_thread(self._with_certain_hits, found, query)
+        nodes = await asyncio.to_thread(self._with_same_images_first, found, query)
         return await self._async_apply_node_postprocessors(nodes, query_bundle=query)
 
     def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
@@ -283,9 +283,11 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
             return query
         return query.with_same(self._stored_images.find(images) if self._stored_images is not None else ())
 
-    def _with_certain_hits(self, nodes: list[NodeWithScore], query: AttachedQuery) -> list[NodeWithScore]:
+    def _with_same_images_first(self, nodes: list[NodeWithScore], query: AttachedQuery) -> list[NodeWithScore]:
         images = query.image_attachments
-        return with_certain_hits(nodes, query.same or (), images, ImageFiles(self._asset_root)) if images else nodes
+        if not images:
+            return nodes
+        return with_same_images_first(nodes, query.same or (), images, ImageFiles(self._asset_root))
 
 
 def _response_mode(given: ResponseMode | str) -> ResponseMode:

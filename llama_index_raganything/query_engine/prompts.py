@@ -83,19 +83,11 @@ def inert(text: str) -> str:
 
 
 def not_found_answer(question: str) -> str:
-    """Return the fixed answer for a question that the documents do not answer, in its language.
-
-    Returns:
-        A Chinese sentence for a question with Chinese characters, an English one otherwise.
-    """
+    """Return the fixed answer to a question that the documents do not answer, in Chinese or English as the question."""
     return NOT_FOUND_ZH if _CJK.search(question) else NOT_FOUND
 
 
 def says_not_found(answer: str) -> bool:
-    """Tell whether an answer is the fixed one.
-
-    Args:
-        answer: An answer, possibly with white space and markers around it.
-    """
+    """Return whether an answer is the fixed one, possibly with white space and markers around it."""
     bare = re.sub(r"[\[\]\d\s\"“”.。]", "", answer).casefold()
     return bare in {re.sub(r"[\s.。]", "", fixed).casefold() for fixed in (NOT_FOUND, NOT_FOUND_ZH)}

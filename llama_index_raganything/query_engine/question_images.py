@@ -43,7 +43,7 @@ _ASSET_SUFFIXES: Final = (*IMAGE_SUFFIXES, ".bin")
 
 
 class AttachmentReader:
-    """Say in words what attached images show, so that text retrieval finds what belongs to them.
+    """Put into words what attached images show, so that text retrieval finds what belongs to them.
 
     Args:
         llm: A multimodal chat LLM that describes each image, in one call; None to recognise its words instead,
@@ -165,7 +165,7 @@ class StoredImages:
         return all_of(one_of("asset", names), self.filters)
 
 
-def with_certain_hits(
+def with_same_images_first(
     nodes: Sequence[NodeWithScore], stored: Sequence[BaseNode], images: Sequence[ImageAttachment], files: ImageFiles
 ) -> list[NodeWithScore]:
     """Put the elements that an attached image is before everything else, with a score of at least 1.

@@ -4,7 +4,7 @@ They are looked for in this order:
 
 1. the metadata of a response of ours;
 2. the responses behind it: of an agent's tool calls, of a chat engine's query engine;
-3. the source nodes, each of which carries its citation (see :func:`~.citations.carry`), as under routers and
+3. the source nodes, each of which holds its citation (see :func:`~.citations.attach_citations`), as under routers and
    sub-questions;
 4. sources that name their number, as those of ``CitationQueryEngine``.
 """
@@ -34,7 +34,7 @@ from llama_index_raganything.query_engine.citations import (
     MARKER,
     Citation,
     answer_citations,
-    carried,
+    attached_citations,
     citation,
     cited_numbers,
 )
@@ -110,14 +110,14 @@ def _citations(response: Any, store: Any) -> list[Citation]:
     answers = [found for output in _tool_outputs(response) if (found := _citations(output, store))]
     if len(answers) == 1 and isinstance(response, AgentChatResponse | StreamingAgentChatResponse):
         return answers[0]
-    return _counted(answers or carried(sources)) or _of_numbered_sources(_text_of(response), sources, store)
+    return _counted(answers or attached_citations(sources)) or _of_numbered_sources(_text_of(response), sources, store)
 
 
 def _through_sub_answers(own: Sequence[Citation], sources: Sequence[NodeWithScore]) -> list[Citation]:
     """Put the citations of a sub-answer in the place of one that leads to the sub-answer itself.
 
     LlamaIndex's sub-question engine gives our synthesizer the sub-answers as sources and, after them, the sources of
-    these, which carry the citations in the same order. A sub-answer that cites has markers.
+    these, which hold the citations in the same order. A sub-answer that cites has markers.
     """
     sub_answers = [
         number
@@ -125,7 +125,7 @@ def _through_sub_answers(own: Sequence[Citation], sources: Sequence[NodeWithScor
         if MARKER.search(NodeView(scored.node).text)
         and not Citation.model_validate(citation(number, scored, "")).in_document
     ]
-    cited = [found for found in carried(sources) if found[0].in_document]
+    cited = [found for found in attached_citations(sources) if found[0].in_document]
     behind = dict(zip(sub_answers, cited, strict=False))
     return [
         found.model_copy(update={"number": each.number})

@@ -1,4 +1,4 @@
-"""``PageContextPostprocessor``: what an LLM reads of retrieved nodes, each thing once, within a budget of tokens."""
+"""``PageContextPostprocessor``: what an LLM reads of retrieved nodes, nothing twice, within a budget of tokens."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def default_context_tokens(llm: LLM) -> int:
 
 
 def results_to_read(tokens: int) -> int:
-    """Return how many results to retrieve for a context of so many tokens: the default, or enough to fill it."""
+    """Return how many results to retrieve for a context of some tokens: the default, or enough to fill it."""
     return max(DEFAULT_TOP_K, min(_MOST_PAGES, tokens // _TOKENS_PER_PAGE))
 
 
@@ -128,7 +128,7 @@ class PageContextPostprocessor(BaseNodePostprocessor):
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A node with the text that stands for it."""
+    """A node with the text that represents it."""
 
     node: BaseNode
     score: float | None

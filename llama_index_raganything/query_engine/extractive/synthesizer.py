@@ -18,7 +18,7 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.query_engine.citations import carriers, carry, citation, without_markers
+from llama_index_raganything.query_engine.citations import attach_citations, citable_copies, citation, without_markers
 from llama_index_raganything.query_engine.context.images import ImageFiles, evidence_images
 from llama_index_raganything.query_engine.context.page_elements import elements_beside, fetch_nodes
 from llama_index_raganything.query_engine.extractive.inventory_answers import inventory_answer
@@ -146,8 +146,8 @@ class ExtractiveSynthesizer(SynthesizerBase):
         """Return the pieces of an answer, its sources, each cited one with its citation, and its metadata."""
         metadata = self._metadata([*sources, *additional])
         metadata |= {"citations": citations, "answered": bool(citations), "images": self._images(sources)}
-        carrying = carriers(sources)
-        carry(carrying, citations, "".join(pieces))
+        carrying = citable_copies(sources)
+        attach_citations(carrying, citations, "".join(pieces))
         return pieces, [*carrying, *additional], metadata
 
     def _images(self, sources: Sequence[NodeWithScore]) -> list[dict[str, Any]]:

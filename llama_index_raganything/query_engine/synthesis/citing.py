@@ -31,8 +31,8 @@ from llama_index_raganything.query_engine.citations import (
     SOURCE_NUMBER_KEY,
     MarkerFilter,
     answer_citations,
-    carriers,
-    carry,
+    attach_citations,
+    citable_copies,
     citation,
     cited_numbers,
     number_messages,
@@ -69,7 +69,7 @@ _INSPECTED_SOURCES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class _Prompted:
+class _LLMRequest:
     """A question as it is put to an LLM: its text, what else the prompt takes, and the images that go with it."""
 
     text: str
@@ -188,7 +188,7 @@ class CitingSynthesizer(SynthesizerBase):
             context = postprocessor.postprocess_nodes(context, query_bundle=self._context_query or query)
         if self._lacks_sources(nodes, context):
             return whole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
-        asked = self._prompted(query, options)
+        asked = self._llm_request(query, options)
         if self._multimodal:
             messages = [*_messages(context), *asked.messages]
             text = self.get_response_from_messages(asked.text, messages, **asked.options)
@@ -210,7 +210,7 @@ class CitingSynthesizer(SynthesizerBase):
             context = await postprocessor.apostprocess_nodes(context, query_bundle=self._context_query or query)
         if self._lacks_sources(nodes, context):
             return awhole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
-        asked = await asyncio.to_thread(self._prompted, query, options)
+        asked = await asyncio.to_thread(self._llm_request, query, options)
         if self._multimodal:
             messages = [*_messages(context), *asked.messages]
             text = await self.aget_response_from_messages(asked.text, messages, **asked.options)
@@ -226,10 +226,10 @@ class CitingSynthesizer(SynthesizerBase):
             logger.warning("Nothing of %d sources fits into the context; raise context_tokens.", len(nodes))
         return True
 
-    def _prompted(self, query: QueryBundle, options: dict[str, Any]) -> _Prompted:
+    def _llm_request(self, query: QueryBundle, options: dict[str, Any]) -> _LLMRequest:
         """Return what the LLM is asked, with the question's images where it sees images."""
         if not isinstance(query, AttachedQuery):
-            return _Prompted(query.query_str, options)
+            return _LLMRequest(query.query_str, options)
         # Half a character per token leaves most of a small window to the sources.
         room = min(MAX_PROMPT_CHARS, self._llm.metadata.context_window // 2)
         text = inert(query.prompt(room))
@@ -240,13 +240,14 @@ class CitingSynthesizer(SynthesizerBase):
         shown = [*fitted, *[None] * (len(images) - len(fitted))]
         records = [attached_record(image.source, sent) for image, sent in zip(images, shown, strict=True)]
         if not fitted:
-            return _Prompted(text, options, records)
+            return _LLMRequest(text, options, records)
         if self._prompts_show_attachments():
             urls = [f"data:{image.mimetype};base64,{base64.b64encode(image.data).decode()}" for image in fitted]
-            return _Prompted(text, options | {ATTACHED_IMAGES: urls}, records)
+            return _LLMRequest(text, options | {ATTACHED_IMAGES: urls}, records)
         shown_images = [ImageBlock(image=image.data, image_mimetype=image.mimetype) for image in fitted]
         blocks = [TextBlock(text="Attached to the question, which is no source:"), *shown_images]
-        return _Prompted(text, options, records, [ChatMessage(blocks=blocks, additional_kwargs={SOURCE_NUMBER_KEY: 0})])
+        message = ChatMessage(blocks=blocks, additional_kwargs={SOURCE_NUMBER_KEY: 0})
+        return _LLMRequest(text, options, records, [message])
 
     def _prompts_show_attachments(self) -> bool:
         """Return whether the prompts have a place for attached images; a caller's own prompt may have none."""
@@ -278,7 +279,7 @@ class CitingSynthesizer(SynthesizerBase):
             if self._multimodal and isinstance(scored.node, Node) and scored.node.image_resource is not None
         }
         images = [*attached, *evidence_images(read, self._files, seen)]
-        carrying = carriers(read)
+        carrying = citable_copies(read)
         sources = [*carrying, *additional]
         metadata = self._metadata([*read, *additional]) | _nothing() | {"images": images}
         if isinstance(text, Generator):
@@ -295,7 +296,7 @@ class CitingSynthesizer(SynthesizerBase):
         metadata["citations"] = [citation(n, node, NodeView(node.node).text) for n, node in enumerate(carrying, 1)]
         metadata["answered"] = True
         response = self._prepare_response_output(text, sources)
-        carry(carrying, metadata["citations"], str(response))
+        attach_citations(carrying, metadata["citations"], str(response))
         response.metadata = metadata
         return response
 
@@ -333,7 +334,7 @@ class CitingSynthesizer(SynthesizerBase):
         cited = {number: sources[number - 1] for number in numbers if number <= len(sources)}
         around = elements_on_pages(self._page_store, cited) if self._page_store is not None else {}
         metadata["citations"] = answer_citations(markers.text + added, sources, around)
-        carry(sources, metadata["citations"], markers.text)
+        attach_citations(sources, metadata["citations"], markers.text)
         return added
 
 

@@ -12,7 +12,7 @@ from llama_index.core.schema import BaseNode, NodeWithScore, TextNode
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from llama_index_raganything.nodes import NodeView, box_of
-from llama_index_raganything.query_engine.citations import carriers, carry, citation, without_markers
+from llama_index_raganything.query_engine.citations import attach_citations, citable_copies, citation, without_markers
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.tables.lookup import CellAnswer, look_up
 from llama_index_raganything.query_engine.tables.sql import SQLAttempts, result_text, table_text
@@ -33,7 +33,7 @@ class FoundTable:
 
 
 @dataclass(slots=True)
-class CellsAnswered:
+class CitedAnswer:
     """An answer in pieces; the first of its sources is ``[1]``."""
 
     pieces: list[str]
@@ -94,7 +94,7 @@ def answer_from_cells(
     found: Sequence[FoundTable],
     node_store: Any = None,
     filters: MetadataFilters | None = None,
-) -> CellsAnswered:
+) -> CitedAnswer:
     """Look cells up and cite the node that holds them; where none answers, the fixed answer says so.
 
     Args:
@@ -106,7 +106,7 @@ def answer_from_cells(
     sources = list(nodes)
     answer = look_up(question, [table.record for table in found]) if found else None
     if answer is None:
-        return CellsAnswered([not_found_answer(question)], sources, _nothing())
+        return CitedAnswer([not_found_answer(question)], sources, _nothing())
     holder = _holder(found[answer.place], answer, node_store, filters)
     if all(node.node.node_id != holder.node.node_id for node in sources):
         sources.append(holder)
@@ -121,11 +121,9 @@ def answer_from_cells(
         "operation": answer.operation,
         "value": answer.value,
     }
-    carrying = carriers(sources)
-    carry(carrying, metadata["citations"], "\n".join(pieces))
-    return CellsAnswered(
-        [piece if not place else f"\n{piece}" for place, piece in enumerate(pieces)], carrying, metadata
-    )
+    carrying = citable_copies(sources)
+    attach_citations(carrying, metadata["citations"], "\n".join(pieces))
+    return CitedAnswer([piece if not place else f"\n{piece}" for place, piece in enumerate(pieces)], carrying, metadata)
 
 
 def _holder(table: FoundTable, answer: CellAnswer, node_store: Any, filters: MetadataFilters | None) -> NodeWithScore:

@@ -26,12 +26,12 @@ from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError, SQLError
 from llama_index_raganything.models.defaults import resolve_llm
-from llama_index_raganything.query_engine.citations import carriers
+from llama_index_raganything.query_engine.citations import citable_copies
 from llama_index_raganything.query_engine.prompts import CITATION_REFINE_PROMPT
 from llama_index_raganything.query_engine.synthesis.base import awhole_response, whole_response
 from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
 from llama_index_raganything.query_engine.tables.answers import (
-    CellsAnswered,
+    CitedAnswer,
     FoundTable,
     Source,
     answer_from_cells,
@@ -287,7 +287,7 @@ class TableQueryEngine(BaseQueryEngine):
         # What the LLM read of a table is cited; a stream writes its citation into these metadata when it ends.
         used = [
             NodeWithScore(node=each.node.model_copy(update={"metadata": read.node.metadata}), score=each.score)
-            for each, read in zip(carriers(node for _, node in sources), response.source_nodes, strict=True)
+            for each, read in zip(citable_copies(node for _, node in sources), response.source_nodes, strict=True)
         ]
         ids = {node.node.node_id for node in used}
         response.source_nodes = [*used, *(node for node in others if node.node.node_id not in ids)]
@@ -299,7 +299,7 @@ class TableQueryEngine(BaseQueryEngine):
 
     def _from_cells(
         self, query: QueryBundle, nodes: Sequence[NodeWithScore], found: Sequence[FoundTable]
-    ) -> CellsAnswered:
+    ) -> CitedAnswer:
         question = query.question if isinstance(query, AttachedQuery) else query.query_str
         filters = getattr(self._retriever, "filters", None)
         answered = answer_from_cells(question[:_ASKED_CHARS], nodes, found, self._node_store, filters)
