@@ -271,7 +271,7 @@ class Queryable:
         of_retriever = _of_retriever(options)
         own: dict[str, Any] = {
             "asset_root": str(self.reader.assets.root),
-            "page_store": self.node_store,
+            "store": self.node_store,
             "settings": self._models.settings,
         }
         chosen = self.llm if llm is None else resolve_llm(llm)
@@ -327,7 +327,7 @@ class Queryable:
         of_retriever = _of_retriever(options)
         own: dict[str, Any] = {
             "asset_root": str(self.reader.assets.root),
-            "page_store": self.node_store,
+            "store": self.node_store,
             "vision_llm": vision_llm or self._models.vision_llm,
         }
         top_k = _results_to_read(chosen, options) if similarity_top_k is None else similarity_top_k

@@ -115,7 +115,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         asset_root: str | None = None,
         max_images: int = DEFAULT_MAX_IMAGES,
         max_pixels: int = 2_000_000,
-        page_store: Any = None,
+        store: Any = None,
         context_tokens: int | None = None,
         describe_attachments: bool = False,
         vision_llm: LLM | None = None,
@@ -141,7 +141,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
             asset_root: Folder of the assets, for nodes whose ``image_path`` is gone.
             max_images: Images sent for one question.
             max_pixels: Pixels of an image; larger ones are scaled down.
-            page_store: Vector store or docstore that holds all nodes; by default that of a retriever of ours. With it
+            store: Vector store or docstore that holds all nodes; by default that of a retriever of ours. With it
                 an LLM reads elements with the text of their page; without an LLM the other elements of the page may
                 be quoted too.
             context_tokens: Tokens of all sources together, as the LLM reads them: whole pages while they fit, then the
@@ -161,7 +161,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         """
         response_mode = _response_mode(response_mode)
         callback_manager = callback_manager or Settings.callback_manager
-        page_store = store_of(retriever) if page_store is None else page_store
+        store = store_of(retriever) if store is None else store
         chosen = resolve_llm(llm, settings)
         llms = [] if chosen is None else seeing_llms(chosen, vision_llm, multimodal)
         reader = AttachmentReader()
@@ -171,7 +171,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
             response_synthesizer = ExtractiveSynthesizer(
                 streaming=streaming,
                 callback_manager=callback_manager,
-                page_store=page_store,
+                store=store,
                 asset_root=asset_root,
             )
         elif response_synthesizer is None:
@@ -191,7 +191,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
                 "verbose": verbose,
             }
             of_citing = {
-                "page_store": page_store,
+                "store": store,
                 "max_images": max_images,
                 "max_pixels": max_pixels,
                 "asset_root": asset_root,
@@ -205,7 +205,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
             callback_manager=callback_manager,
             node_postprocessors=node_postprocessors,
             attachment_reader=reader,
-            stored_images=_stored_images(page_store, retriever, filters),
+            stored_images=_stored_images(store, retriever, filters),
             asset_root=asset_root,
         )
 

@@ -79,7 +79,7 @@ def store():
 
 def engine(nodes, *replies, **options):
     return RAGAnythingQueryEngine.from_args(
-        ListRetriever(nodes), llm=ScriptedTextLLM(replies=list(replies)), page_store=store(), **options
+        ListRetriever(nodes), llm=ScriptedTextLLM(replies=list(replies)), store=store(), **options
     )
 
 
@@ -416,7 +416,7 @@ class TestPages:
         made = RAGAnythingQueryEngine.from_args(
             ListRetriever([nodes[0] for nodes in documents]),
             llm=ScriptedTextLLM(replies=[reply]),
-            page_store=everything,
+            store=everything,
         )
         assert [each.bbox for each in citations_of(made.query(QUESTION))] == [(n, n, 90, 91) for n in range(1, 9)]
 

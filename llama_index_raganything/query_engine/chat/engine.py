@@ -191,7 +191,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
         context_postprocessors: Sequence[BaseNodePostprocessor] | None = None,
         multimodal: bool | None = None,
         vision_llm: LLM | None = None,
-        page_store: Any = None,
+        store: Any = None,
         context_tokens: int | None = None,
         max_images: int = DEFAULT_MAX_IMAGES,
         max_pixels: int = MAX_PIXELS,
@@ -223,7 +223,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
                 text of their pages and their images; see :class:`~.synthesis.citing.CitingSynthesizer`.
             multimodal: Send images to the LLM; None decides by what the LLM is.
             vision_llm: Answers in place of an ``llm`` that sees no images where a source has one.
-            page_store: Vector store or docstore that holds all nodes; by default that of a retriever of ours. With it
+            store: Vector store or docstore that holds all nodes; by default that of a retriever of ours. With it
                 the LLM reads elements with the text of their page, and citations lead to the box of the element that
                 holds the claim.
             context_tokens: Tokens of all sources together; half of the LLM's window, at most 6,000, by default.
@@ -259,7 +259,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
             raise ConfigurationError(message)
         callback_manager = callback_manager or Settings.callback_manager
         of_citing: dict[str, Any] = {
-            "page_store": store_of(retriever) if page_store is None else page_store,
+            "store": store_of(retriever) if store is None else store,
             "max_images": max_images,
             "max_pixels": max_pixels,
             "asset_root": asset_root,

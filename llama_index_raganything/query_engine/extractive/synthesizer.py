@@ -45,7 +45,7 @@ class ExtractiveSynthesizer(SynthesizerBase):
     Args:
         streaming: Return the answer piece by piece.
         callback_manager: LlamaIndex callbacks.
-        page_store: Vector store or docstore that holds all nodes; the other elements of the retrieved nodes'
+        store: Vector store or docstore that holds all nodes; the other elements of the retrieved nodes'
             pages may then be quoted too, and are added to the sources when they are.
         asset_root: Folder of the assets, for the list of images beside the answer.
     """
@@ -54,7 +54,7 @@ class ExtractiveSynthesizer(SynthesizerBase):
         self,
         streaming: bool = False,
         callback_manager: CallbackManager | None = None,
-        page_store: Any = None,
+        store: Any = None,
         asset_root: str | None = None,
     ) -> None:
         # The base class would otherwise build LlamaIndex's default LLM, a paid third party.
@@ -65,7 +65,7 @@ class ExtractiveSynthesizer(SynthesizerBase):
             chat_prompt_helper=ChatPromptHelper(tokenizer=simple_tokens),
             streaming=streaming,
         )
-        self._page_store = page_store
+        self._store = store
         self._files = ImageFiles(asset_root)
 
     def _get_prompts(self) -> PromptDictType:
@@ -120,8 +120,8 @@ class ExtractiveSynthesizer(SynthesizerBase):
         if inventory is not None:
             return self._answered(inventory[0], nodes, inventory[1], additional)
         pages = nodes
-        nodes = best_elements_of(nodes, self._page_store)
-        around = elements_beside(self._page_store, nodes)
+        nodes = best_elements_of(nodes, self._store)
+        around = elements_beside(self._store, nodes)
         known = [*nodes, *(NodeWithScore(node=node) for _, node in around)]
         ranks = [*range(len(nodes)), *(index for index, _ in around)]
         question = query.question if isinstance(query, AttachedQuery) else query.query_str

@@ -52,7 +52,7 @@ def context_for(
     llm: LLM,
     sees: bool,
     *,
-    page_store: Any = None,
+    store: Any = None,
     context_tokens: int | None = None,
     max_images: int = DEFAULT_MAX_IMAGES,
     max_pixels: int = MAX_PIXELS,
@@ -61,7 +61,7 @@ def context_for(
     """Return what turns the sources into what an LLM reads: the text of their pages, and images if it sees them.
 
     Args:
-        page_store: Vector store or docstore that holds all nodes.
+        store: Vector store or docstore that holds all nodes.
         context_tokens: Tokens of all sources together; by default :func:`~.page_context.default_context_tokens`.
         max_images: Images sent for one question.
         max_pixels: Pixels of an image; larger ones are scaled down.
@@ -71,7 +71,7 @@ def context_for(
     if budget < 1:
         message = f"context_tokens must be 1 or more, not {budget}."
         raise ConfigurationError(message)
-    context: list[BaseNodePostprocessor] = [PageContextPostprocessor(store=page_store, max_tokens=budget)]
+    context: list[BaseNodePostprocessor] = [PageContextPostprocessor(store=store, max_tokens=budget)]
     if sees:
         context.append(
             MultimodalContextPostprocessor(asset_root=asset_root, max_images=max_images, max_pixels=max_pixels)

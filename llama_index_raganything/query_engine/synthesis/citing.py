@@ -86,7 +86,7 @@ class CitingSynthesizer(SynthesizerBase):
         context_postprocessors: Applied to the sources just before the LLM reads them; they must keep ids and order
             of the nodes and may leave some out. The response's ``source_nodes`` are those that were read, as they
             were retrieved.
-        page_store: Vector store or docstore that holds all nodes, so that a citation can lead to the element of
+        store: Vector store or docstore that holds all nodes, so that a citation can lead to the element of
             the page that holds the claim.
         max_images: Images of a question that are sent.
         max_pixels: Pixels of an image of a question; larger ones are scaled down.
@@ -101,7 +101,7 @@ class CitingSynthesizer(SynthesizerBase):
         self,
         inner: BaseSynthesizer,
         context_postprocessors: Sequence[BaseNodePostprocessor] = (),
-        page_store: Any = None,
+        store: Any = None,
         max_images: int = DEFAULT_MAX_IMAGES,
         max_pixels: int = MAX_PIXELS,
         asset_root: str | None = None,
@@ -120,7 +120,7 @@ class CitingSynthesizer(SynthesizerBase):
             multimodal=inner._multimodal,
         )
         self._context_postprocessors = list(context_postprocessors)
-        self._page_store = page_store
+        self._store = store
         self._max_images = max_images
         self._max_pixels = max_pixels
         self._files = ImageFiles(asset_root)
@@ -332,7 +332,7 @@ class CitingSynthesizer(SynthesizerBase):
             numbers = supporting_numbers(markers.text, sources)
             added = "".join(f" [{number}]" for number in numbers)
         cited = {number: sources[number - 1] for number in numbers if number <= len(sources)}
-        around = elements_on_pages(self._page_store, cited) if self._page_store is not None else {}
+        around = elements_on_pages(self._store, cited) if self._store is not None else {}
         metadata["citations"] = answer_citations(markers.text + added, sources, around)
         attach_citations(sources, metadata["citations"], markers.text)
         return added

@@ -24,7 +24,7 @@ from llama_index.core.settings import Settings
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.config import RAGAnythingSettings
-from llama_index_raganything.errors import ConfigurationError, SQLError
+from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine.citations import citable_copies
 from llama_index_raganything.query_engine.prompts import CITATION_REFINE_PROMPT
@@ -73,15 +73,15 @@ class TableQueryEngine(BaseQueryEngine):
     Args:
         retriever: Finds nodes with tables, such as a :class:`TableRetriever`; nodes without tables are ignored.
         llm: Writes statements and answers. None means the LLM set on ``Settings``, or cells when none is set there.
-        tables: Knows the tables whole and runs SQL; by default the retriever's. Without it tables are read from the
-            retrieved nodes, and cells are looked up.
-        node_store: Vector store with all nodes, for citing the part of a long table that holds the row; by default
+        table_store: Knows the tables whole and runs SQL; by default the retriever's. Without it tables are read from
+            the retrieved nodes, and cells are looked up.
+        store: Vector store with all nodes, for citing the part of a long table that holds the row; by default
             the retriever's.
         text_to_sql_prompt: Has ``dialect``, ``schema`` and ``query_str``.
         sql_retry_prompt: The same and ``sql_query`` and ``sql_error``.
         response_synthesis_prompt: Has ``sql_query``, ``context_str`` and ``query_str``.
         max_rows: Rows of a result that the LLM and the metadata get.
-        timeout: Seconds that a statement may take.
+        timeout_s: Seconds that a statement may take.
         settings: Settings in place of those read from the environment, where ``llm`` is None.
 
     Raises:
@@ -92,33 +92,35 @@ class TableQueryEngine(BaseQueryEngine):
         self,
         retriever: BaseRetriever,
         llm: LLM | None = None,
-        tables: TableStore | None = None,
+        table_store: TableStore | None = None,
         *,
-        node_store: Any = None,
+        store: Any = None,
         node_postprocessors: Sequence[BaseNodePostprocessor] = (),
         text_to_sql_prompt: BasePromptTemplate | None = None,
         sql_retry_prompt: BasePromptTemplate | None = None,
         response_synthesis_prompt: BasePromptTemplate | None = None,
         max_rows: int = 50,
-        timeout: float = 10.0,
+        timeout_s: float = 10.0,
         streaming: bool = False,
         settings: RAGAnythingSettings | None = None,
         callback_manager: CallbackManager | None = None,
     ) -> None:
-        if max_rows < 1 or timeout <= 0:
-            message = f"max_rows is {max_rows} and timeout {timeout}; both must be positive."
+        if max_rows < 1 or timeout_s <= 0:
+            message = f"max_rows is {max_rows} and timeout_s {timeout_s}; both must be positive."
             raise ConfigurationError(message)
         super().__init__(callback_manager=callback_manager or Settings.callback_manager)
         self._retriever = retriever
         self._llm = resolve_llm(llm, settings)
-        self._tables: TableStore | None = tables if tables is not None else getattr(retriever, "tables", None)
-        self._node_store = node_store if node_store is not None else getattr(retriever, "vector_store", None)
+        self._table_store: TableStore | None = (
+            table_store if table_store is not None else getattr(retriever, "tables", None)
+        )
+        self._store = store if store is not None else getattr(retriever, "vector_store", None)
         self._node_postprocessors = list(node_postprocessors)
         self._text_to_sql_prompt = text_to_sql_prompt or TEXT_TO_SQL_PROMPT
         self._sql_retry_prompt = sql_retry_prompt or SQL_RETRY_PROMPT
         self._response_synthesis_prompt = response_synthesis_prompt or TABLE_ANSWER_PROMPT
         self._max_rows = max_rows
-        self._timeout = timeout
+        self._timeout = timeout_s
         self._streaming = streaming
 
     @property
@@ -165,7 +167,7 @@ class TableQueryEngine(BaseQueryEngine):
             nodes: Nodes with tables, best first.
             additional_source_nodes: Nodes to list after the sources.
         """
-        found = found_tables(nodes, self._tables)
+        found = found_tables(nodes, self._table_store)
         attempts = self._ask_sql(query_bundle, found)
         if attempts.result is not None:
             sources = statement_sources(attempts.result, found)
@@ -184,7 +186,7 @@ class TableQueryEngine(BaseQueryEngine):
         additional_source_nodes: Sequence[NodeWithScore] | None = None,
     ) -> RESPONSE_TYPE:
         """Answer from nodes; see :meth:`synthesize`."""
-        found = await asyncio.to_thread(found_tables, nodes, self._tables)
+        found = await asyncio.to_thread(found_tables, nodes, self._table_store)
         attempts = await self._aask_sql(query_bundle, found)
         if attempts.result is not None:
             sources = statement_sources(attempts.result, found)
@@ -223,10 +225,7 @@ class TableQueryEngine(BaseQueryEngine):
         while database is not None and attempts.open:
             _, written = self._writer(database, attempts.prompt).retrieve_with_metadata(asked)
             sql = str(written["sql_query"])
-            try:
-                attempts.add(sql, self._store().query_sql(sql, **self._limits(database)))
-            except SQLError as error:
-                attempts.add(sql, error)
+            attempts.add(sql, database.query(sql))
         return attempts
 
     async def _aask_sql(self, query: QueryBundle, found: Sequence[FoundTable]) -> SQLAttempts:
@@ -236,25 +235,15 @@ class TableQueryEngine(BaseQueryEngine):
         while database is not None and attempts.open:
             _, written = await self._writer(database, attempts.prompt).aretrieve_with_metadata(asked)
             sql = str(written["sql_query"])
-            try:
-                attempts.add(sql, await self._store().aquery_sql(sql, **self._limits(database)))
-            except SQLError as error:
-                attempts.add(sql, error)
+            attempts.add(sql, await database.aquery(sql))
         return attempts
 
     def _database(self, query: QueryBundle, found: Sequence[FoundTable]) -> TableSQLDatabase | None:
         """Return the retrieved tables as a database, or None where no LLM is to be asked."""
-        if self._llm is None or self._tables is None or not found or not query.query_str.strip():
+        if self._llm is None or self._table_store is None or not found or not query.query_str.strip():
             return None
         records = [table.record for table in found]
-        return TableSQLDatabase(self._tables, records, max_rows=self._max_rows, timeout=self._timeout)
-
-    def _store(self) -> TableStore:
-        assert self._tables is not None  # There is no database without.
-        return self._tables
-
-    def _limits(self, database: TableSQLDatabase) -> dict[str, Any]:
-        return {"tables": database.table_ids, "max_rows": self._max_rows, "timeout": self._timeout}
+        return TableSQLDatabase(self._table_store, records, max_rows=self._max_rows, timeout_s=self._timeout)
 
     def _writer(self, database: TableSQLDatabase, prompt: BasePromptTemplate) -> NLSQLRetriever:
         return NLSQLRetriever(
@@ -302,6 +291,6 @@ class TableQueryEngine(BaseQueryEngine):
     ) -> CitedAnswer:
         question = query.question if isinstance(query, AttachedQuery) else query.query_str
         filters = getattr(self._retriever, "filters", None)
-        answered = answer_from_cells(question[:_ASKED_CHARS], nodes, found, self._node_store, filters)
+        answered = answer_from_cells(question[:_ASKED_CHARS], nodes, found, self._store, filters)
         answered.metadata |= {node.node.node_id: node.node.metadata for node in answered.sources}
         return answered

@@ -70,24 +70,23 @@ class TableSQLDatabase(SQLDatabase):
     and nothing can be written.
 
     Args:
-        store: Where the tables are.
         tables: Those that statements may read; None for all.
-        timeout: Seconds that a statement may take.
+        timeout_s: Seconds that a statement may take.
     """
 
     def __init__(
         self,
-        store: TableStore,
+        table_store: TableStore,
         tables: Sequence[TableRecord] | None = None,
         *,
         max_rows: int = 100,
-        timeout: float = 10.0,
+        timeout_s: float = 10.0,
     ) -> None:
         # The base class would connect to a database with SQLAlchemy and read its schema.
-        self._store = store
-        self._records = {record.name: record for record in (store.tables() if tables is None else tables)}
+        self._table_store = table_store
+        self._records = {record.name: record for record in (table_store.tables() if tables is None else tables)}
         self._max_rows = max_rows
-        self._timeout = timeout
+        self._timeout = timeout_s
 
     @property
     def engine(self) -> NoReturn:
@@ -145,9 +144,29 @@ class TableSQLDatabase(SQLDatabase):
         Raises:
             SQLError: The statement is refused, wrong, or takes too long.
         """
-        found = self._store.query_sql(command, tables=self.table_ids, max_rows=self._max_rows, timeout=self._timeout)
+        found = self.query(command)
+        if isinstance(found, SQLError):
+            raise found
         names = [record.name for record in found.sources]
         return str(found), {"result": found.rows, "col_keys": found.columns, "tables": names}
+
+    def query(self, sql: str) -> SQLResult | SQLError:
+        """Run one SELECT; return its result, or what is wrong with it."""
+        try:
+            return self._table_store.query_sql(
+                sql, tables=self.table_ids, max_rows=self._max_rows, timeout=self._timeout
+            )
+        except SQLError as error:
+            return error
+
+    async def aquery(self, sql: str) -> SQLResult | SQLError:
+        """Run one SELECT; see :meth:`query`."""
+        try:
+            return await self._table_store.aquery_sql(
+                sql, tables=self.table_ids, max_rows=self._max_rows, timeout=self._timeout
+            )
+        except SQLError as error:
+            return error
 
     def _record(self, name: str) -> TableRecord:
         if name not in self._records:

@@ -365,7 +365,7 @@ class TestStoredImages:
         store = Store([self.stored(tmp_path, 1), self.stored(tmp_path, 2)])
         filters = MetadataFilters(filters=[MetadataFilter(key="tenant", value="a")])
         retriever = Recording([TextNode(id_="text", text="A text.")])
-        asked = engine(retriever, ScriptedTextLLM(replies=["Yes. [1]"]), page_store=store, filters=filters)
+        asked = engine(retriever, ScriptedTextLLM(replies=["Yes. [1]"]), store=store, filters=filters)
         response = asked.query("Is this it?", attachments=[drawn(2)])
         assert [source.node.node_id for source in response.source_nodes] == ["n2", "text"]
         assert response.source_nodes[0].score >= 1
@@ -376,7 +376,7 @@ class TestStoredImages:
 
     def test_it_is_answered_without_a_model_in_the_questions_language(self, tmp_path):
         store = Store([self.stored(tmp_path, 2)])
-        asked = engine(Recording([]), None, page_store=store, filters=MetadataFilters(filters=[]))
+        asked = engine(Recording([]), None, store=store, filters=MetadataFilters(filters=[]))
         assert "The attached image is: Figure 2: a map [1]" in str(asked.query("Is it?", attachments=[drawn(2)]))
         response = asked.query("这是同一张图吗？", attachments=[drawn(2)])
         assert "所附图片就是" in str(response)
@@ -386,7 +386,7 @@ class TestStoredImages:
     def test_no_description_is_paid_for_a_stored_image(self, tmp_path):
         llm = ScriptedChatLLM(replies=["Yes. [1]"])
         store = Store([self.stored(tmp_path, 2)])
-        options = {"page_store": store, "filters": MetadataFilters(filters=[])}
+        options = {"store": store, "filters": MetadataFilters(filters=[])}
         engine(Recording([]), llm, describe_attachments=True, **options).query("Is it?", attachments=[drawn(2)])
         assert len(llm.requests) == 1
 
@@ -410,7 +410,7 @@ class TestStoredImages:
         assert _stored_images(store, known(filters), None).filters == filters
         assert _stored_images(store, FusionRetriever([known(filters), Recording([])]), None) is None
         assert _stored_images(store, known(None), filters).filters == filters
-        asked = engine(known(filters), ScriptedTextLLM(), page_store=store)
+        asked = engine(known(filters), ScriptedTextLLM(), store=store)
         assert asked.with_retriever(known(None))._stored_images.filters is None
         assert asked.with_retriever(Recording([]))._stored_images is None
 

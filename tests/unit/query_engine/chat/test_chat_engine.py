@@ -78,7 +78,7 @@ class RecordingRetriever(ListRetriever):
 
 def chat_engine(*replies, found=(TEXT, TABLE), llm=None, **options):
     llm = llm or ScriptedTextLLM(replies=list(replies or [REPLY]))
-    return RAGAnythingChatEngine.from_defaults(RecordingRetriever(list(found)), llm=llm, page_store=store(), **options)
+    return RAGAnythingChatEngine.from_defaults(RecordingRetriever(list(found)), llm=llm, store=store(), **options)
 
 
 async def talk(engine, way, message=QUESTION, **options):

@@ -249,14 +249,14 @@ class TestPages:
     def test_an_element_is_read_with_its_page(self):
         _, element, store = self.make()
         llm = ScriptedTextLLM()
-        response = engine([element, element], llm, page_store=store).query("What is shown?")
+        response = engine([element, element], llm, store=store).query("What is shown?")
         assert sent_text(llm).count("stands on this page") == 1
         assert response.source_nodes[0].node.get_content() == CAPTION
 
     def test_a_page_that_was_retrieved_is_not_added(self):
         page, element, store = self.make()
         llm = ScriptedTextLLM()
-        engine([element, page], llm, page_store=store).query("What is shown?")
+        engine([element, page], llm, store=store).query("What is shown?")
         assert sent_text(llm).count("stands on this page") == 1
 
     def test_of_a_page_that_does_not_fit_the_passages_that_matter_are_read(self):
@@ -331,7 +331,7 @@ class TestPages:
 
         _, element, _ = self.make()
         with caplog.at_level(logging.WARNING):
-            assert str(engine([element], ScriptedTextLLM(), page_store=Broken()).query("What is shown?"))
+            assert str(engine([element], ScriptedTextLLM(), store=Broken()).query("What is shown?"))
         assert "down" in caplog.text
 
 
@@ -357,7 +357,7 @@ class TestNeighbours:
         nodes = self.nodes()
         store = SimpleDocumentStore()
         store.add_documents(nodes)
-        made = RAGAnythingQueryEngine(ListRetriever([nodes[retrieved]]), ExtractiveSynthesizer(page_store=store))
+        made = RAGAnythingQueryEngine(ListRetriever([nodes[retrieved]]), ExtractiveSynthesizer(store=store))
         for response in (made.query("How many litres has pump A?"), await made.aquery("How many litres has pump A?")):
             assert str(response) == "Pump: A; Litres: 4.2 (Table 1: Flow) [2]"
             assert [source.node.node_id for source in response.source_nodes] == [
@@ -372,7 +372,7 @@ class TestNeighbours:
         store = SimpleDocumentStore()
         store.add_documents(nodes)
         llm = ScriptedTextLLM(replies=["Pump A gives 4.2 litres [1]."])
-        made = engine([nodes[1]], llm, page_store=store, streaming=streaming)
+        made = engine([nodes[1]], llm, store=store, streaming=streaming)
         for response in (made.query("How many litres has pump A?"), await made.aquery("How many litres has pump A?")):
             if streaming and hasattr(response, "async_response_gen"):
                 assert [piece async for piece in response.async_response_gen()]
@@ -387,7 +387,7 @@ class TestNeighbours:
         nodes = self.nodes()
         store = SimpleDocumentStore()
         store.add_documents(nodes)
-        made = RAGAnythingQueryEngine(ListRetriever([nodes[1]]), ExtractiveSynthesizer(page_store=store))
+        made = RAGAnythingQueryEngine(ListRetriever([nodes[1]]), ExtractiveSynthesizer(store=store))
         response = made.query("Where were the pumps made?")
         assert str(response) == "The pumps are blue and were made in Oslo. [1]"
         assert len(response.source_nodes) == 1

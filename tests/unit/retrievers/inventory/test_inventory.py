@@ -423,7 +423,7 @@ def router(store, name="report.pdf", **options):
 
 
 def test_answers_without_an_llm_cite_each_element(store):
-    engine = RAGAnythingQueryEngine.from_args(router(store), page_store=store)
+    engine = RAGAnythingQueryEngine.from_args(router(store), store=store)
     response = engine.query("How many tables are there?")
     assert str(response) == (
         "report.pdf holds 3 tables [1]: Table 1 (page 2): Revenue by region [2]; "
@@ -461,7 +461,7 @@ def test_a_broken_summary_still_answers(store):
 def test_an_llm_reads_the_summary_first(store):
     from llama_index.core.llms import MockLLM
 
-    engine = RAGAnythingQueryEngine.from_args(router(store), llm=MockLLM(), page_store=store)
+    engine = RAGAnythingQueryEngine.from_args(router(store), llm=MockLLM(), store=store)
     text = str(engine.query("How many tables are there?"))
     assert "report.pdf holds 3 tables: Table 1 (page 2)" in text
     assert text.index("report.pdf holds 3 tables") < text.index("Region 1")
