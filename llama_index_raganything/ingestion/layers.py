@@ -19,14 +19,14 @@ from llama_index.core.schema import BaseNode
 
 from llama_index_raganything.enrich.image_embedder import ImageEmbedder, model_name
 from llama_index_raganything.errors import SchemaMismatchError
-from llama_index_raganything.graph.extraction.described_entities import (
+from llama_index_raganything.graph.extraction.entities import (
+    ExtractedTriples,
     belonging,
     described_entity,
     names_in,
     plain_name,
 )
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
-from llama_index_raganything.graph.extraction.merging import ExtractedTriples
 from llama_index_raganything.graph.extraction.triples import TripleExtractor
 from llama_index_raganything.graph.facts import NodeFacts
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph

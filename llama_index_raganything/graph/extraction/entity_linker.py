@@ -14,7 +14,7 @@ from llama_index.core.graph_stores.types import KG_NODES_KEY, KG_RELATIONS_KEY, 
 from llama_index.core.schema import BaseNode, TransformComponent
 
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
-from llama_index_raganything.graph.extraction.described_entities import belonging, described_entity, names_in
+from llama_index_raganything.graph.extraction.entities import belonging, described_entity, names_in
 from llama_index_raganything.graph.extraction.recognizers import EntityRecognizer
 from llama_index_raganything.graph.extraction.structural_links import structural_links
 from llama_index_raganything.graph.extraction.subjects import FirstSentence, heading_name, subjects_of, title_forms

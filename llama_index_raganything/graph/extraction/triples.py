@@ -28,7 +28,7 @@ from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny
 
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.errors import Failure, IngestionError
-from llama_index_raganything.graph.extraction.merging import ChunkTriples, ExtractedTriples, TripleSource, merge_chunks
+from llama_index_raganything.graph.extraction.entities import ChunkTriples, ExtractedTriples, TripleSource, merge_chunks
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.retries import attempt
 

@@ -35,7 +35,7 @@ from llama_index.core.schema import (
 from llama_index.core.vector_stores.types import VectorStoreQuery
 
 from llama_index_raganything.errors import IngestionError
-from llama_index_raganything.graph.extraction.merging import (
+from llama_index_raganything.graph.extraction.entities import (
     ChunkTriples,
     TripleSource,
     clean_name,

@@ -3,7 +3,7 @@
 from llama_index.core.graph_stores.types import KG_NODES_KEY, KG_RELATIONS_KEY
 from llama_index.core.schema import TextNode
 
-from llama_index_raganything.graph.extraction.described_entities import (
+from llama_index_raganything.graph.extraction.entities import (
     MAX_BELONGING,
     belonging,
     described_entity,
