@@ -144,7 +144,7 @@ def image_source(node: BaseNode) -> tuple[bytes | Path, str]:
         raise UnsupportedFormatError(message, name)
     if source is not None:
         message = (
-            f"The image of node {node.node_id} is only known by its URL, which is not fetched: {source[:200]}; "
+            f"The image of node {node.node_id} is only known by its URL, and nothing is fetched: {source[:200]}; "
             "download it and set the node's image_path."
         )
         raise SourceError(message)

@@ -150,7 +150,8 @@ def make_reranker(settings: RAGAnythingSettings, **options: Any) -> DashScopeRer
 
 def _chat_connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any]:
     options = _connection(settings, url)
-    return {**options, "timeout": options.pop("timeout_s")}  # The name of a field of OpenAILike.
+    options["timeout"] = options.pop("timeout_s")  # The name of a field of OpenAILike.
+    return options
 
 
 def _connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any]:
