@@ -1,4 +1,4 @@
-"""The reader of office files, web pages and books: docvortex, joined with what it leaves out."""
+"""The parser of office files, web pages, books and delimited tables: docvortex, completed with what it leaves out."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from llama_index_raganything.readers.sources.formats import FileFormat, Kind
 from llama_index_raganything.readers.sources.sources import with_suffix
 
 EMBEDDED: Final = frozenset({"auto", "docvortex"})
-"""Names that stand for the embedded parsers."""
+"""Names of the embedded parsers."""
 
 PARSERS: Final[dict[Kind, str]] = {
     "pdf": "pdf.parser:parse_pdf",
@@ -100,7 +100,7 @@ def run_parser(
         except (MemoryError, RecursionError) as error:
             message = f"{str(path)!r} needs more memory or nesting than allowed; it may be built to do harm."
             raise CorruptFileError(message, str(path)) from error
-        # Parsers of damaged files fail in ways that nobody foresees; the batch must go on.
+        # Damaged files make parsers fail in unforeseen ways; the batch must go on.
         except Exception as error:
             message = (
                 f"{str(path)!r} could not be parsed as {file_format.suffix}: {type(error).__name__}: {error}. "

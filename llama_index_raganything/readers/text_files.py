@@ -1,4 +1,4 @@
-"""The reader of everything that is text: Markdown, plain text, AsciiDoc, mail, subtitles, code and data."""
+"""The parser of all text files by their suffix: Markdown, plain text, AsciiDoc, LaTeX, mail, subtitles, code, data."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import BlockedSourceError
 
 _MAX_PAGE_CHARACTERS: Final = 200_000
-"""Text kept of one page: a sheet of a million cells is no page that anyone reads, and its tables hold the rest."""
+"""Characters kept of a page's text; a sheet may have a million cells, and its tables hold the rest."""
 
 Profile = Literal["standard", "fast"]
-"""``standard``: text, structure, tables, figures, OCR where needed. ``fast``: text layer and page elements only."""
+"""``standard``: text, structure, tables, images, OCR where needed. ``fast``: text layer and page elements only."""
 
 OcrMode = Literal["auto", "off", "always"]
 """``auto``: pages without usable text only."""
@@ -62,7 +62,7 @@ class ParsedFile:
     """What a parser made of one file.
 
     Attributes:
-        elements: Elements in reading order; each page's ``page`` element stands before its other elements.
+        elements: Elements in reading order; each page's ``page`` element comes before its other elements.
         parser: Name and version of the parser, such as ``"docvortex 0.6.4"``.
         title: Title of the document, when the file states one.
         warnings: What could not be read, for people.

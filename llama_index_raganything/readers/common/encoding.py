@@ -1,4 +1,4 @@
-"""Decode the bytes of text files whose encoding nobody states."""
+"""Decode text files whose encoding is not stated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _XML_ENCODING = re.compile(rb"<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([a-zA-Z0-9_
 def decode_text(data: bytes, declared: str | None = None) -> str:
     r"""Decode bytes to text; never fails.
 
-    Tried in this order: byte order mark, the declared encoding, UTF-16 without a mark (told by its NUL bytes),
+    Tried in this order: byte order mark, the declared encoding, UTF-16 without a mark (recognised by its NUL bytes),
     UTF-8, statistical detection by charset-normalizer, Windows-1252.
 
     Args:
@@ -97,7 +97,7 @@ def _unmarked_utf16(data: bytes) -> str | None:
 
 
 def _is_central_european(data: bytes) -> bool:
-    """Tell Windows-1250 from 1252: the bytes of its š ť ž ź ł ą ż mean signs in 1252 that stand in no word."""
+    """Tell Windows-1250 from 1252, where the bytes of š ť ž ź ł ą ż are signs that occur in no word."""
     foreign = [byte for byte in data[:_SAMPLE_BYTES] if byte > 127]
     return sum(byte in _CENTRAL_EUROPEAN_BYTES for byte in foreign) * 20 > len(foreign) > 0
 

@@ -22,7 +22,7 @@ MAX_CELLS: Final = 2_000_000
 """Cells kept of one table, spans expanded; later rows are dropped."""
 
 SKIPPED_TAGS: Final = frozenset({"script", "style", "template", "noscript"})
-"""Tags of HTML whose content nobody reads."""
+"""HTML tags whose content is not shown."""
 
 BLOCK_TAGS: Final = frozenset(
     {"address", "article", "blockquote", "br", "caption", "center", "dd", "div", "dl", "dt", "figcaption", "figure"}
@@ -205,7 +205,7 @@ def _unwrapped(table: Any) -> Any:
 
 
 def _own_rows(table: Any) -> Iterator[tuple[Any, bool]]:
-    """Yield the table's own rows with whether they stand in its head; not those of nested tables."""
+    """Yield the table's own rows, not those of nested tables, and whether they are in its head."""
     for row in table.iter("tr"):
         in_head = False
         for ancestor in row.iterancestors():

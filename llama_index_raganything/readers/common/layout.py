@@ -24,7 +24,7 @@ _MAX_OCR_GAP: Final = 0.6
 """The same for recognised lines, whose boxes are wider than the letters."""
 
 _MAX_MARK_LENGTH: Final = 4
-"""A piece of a line with at most this many characters is a footnote mark or a unit."""
+"""Longest piece of a line that is taken for a footnote mark or a unit, in characters."""
 
 _MAX_HEIGHT_RATIO: Final = 1.5
 """Lines of one paragraph differ in height by less than this factor."""
@@ -36,8 +36,8 @@ _MAX_CELL_LENGTH: Final = 25
 """Texts whose median is at most this many characters long may be the cells of a table."""
 
 _NO_SPACE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
-_FIGURE: Final = r"[(\-\u2212\u2013+]?(?:[$€£¥]\s?)?\d[\d.,]*\)?\s?%?"
-_ROW = re.compile(rf"(?:^|\s)(?:{_FIGURE}|[-\u2013\u2014])\s+(?:[$€£¥]\s)?(?:{_FIGURE}|[-\u2013\u2014])$")
+_NUMBER: Final = r"[(\-\u2212\u2013+]?(?:[$€£¥]\s?)?\d[\d.,]*\)?\s?%?"
+_ROW = re.compile(rf"(?:^|\s)(?:{_NUMBER}|[-\u2013\u2014])\s+(?:[$€£¥]\s)?(?:{_NUMBER}|[-\u2013\u2014])$")
 _WORD_HYPHEN = re.compile(r"(?<=[a-zà-öø-ÿ])[-\u2010]$")
 
 
@@ -109,7 +109,7 @@ def join_lines(texts: Sequence[str]) -> str:
 
     Returns:
         One string; words divided at a line end are joined, Chinese and Japanese lines get no blank between
-        them, and rows of figures stay on lines of their own.
+        them, and rows of numbers stay on lines of their own.
     """
     joined = ""
     for text in map(str.strip, texts):
@@ -170,13 +170,13 @@ def is_row(text: str) -> bool:
     """Tell whether a line is a row of a table.
 
     Returns:
-        True when it ends with two figures.
+        True when it ends with two numbers.
     """
     return _ROW.search(text) is not None
 
 
 def _whole_rows(lines: Iterable[Line]) -> list[Line]:
-    """Put together the pieces of a row that a raised footnote mark or a wide gap before figures divides."""
+    """Join the pieces of a row that a raised footnote mark or a wide gap before numbers divides."""
     rows: list[Line] = []
     for line in lines:
         if rows and _extends_row(rows[-1], line):
@@ -227,7 +227,7 @@ def _bands(lines: Sequence[Line]) -> list[list[Line]]:
 
 
 def _is_grid(lines: Sequence[Line], parts: list[list[Line]]) -> bool:
-    """Tell whether the parts are columns of a table: short texts that stand in common rows."""
+    """Tell whether the parts are columns of a table: short texts in common rows."""
     if sorted(len(line.text) for line in lines)[len(lines) // 2] > _MAX_CELL_LENGTH:
         return False
     aligned = sum(any(_same_row(line, other) for part in parts if line not in part for other in part) for line in lines)

@@ -55,7 +55,7 @@ _engine: Any = None
 
 
 def whole_file_needs_ocr(garbled: Sequence[bool], mode: OcrMode) -> bool:
-    """Tell whether so many pages of a file have a broken font that every page is recognised.
+    """Tell whether enough pages of a file have a broken font for every page to be recognised.
 
     Args:
         garbled: Whether each page's font has no usable character map.
@@ -70,7 +70,7 @@ def page_needs_ocr(
 
     Args:
         text: The page's text layer.
-        unreadable: The text layer is not to be trusted.
+        unreadable: The text layer cannot be trusted.
         image: Renders the page, or gives None; called only where the pixels decide.
         known: Gives the boxes of the text layer's words, likewise.
     """

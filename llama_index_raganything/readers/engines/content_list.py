@@ -156,7 +156,7 @@ class _Normaliser:
             return []
         element = Element(page=page_of(item.get("page_idx")), bbox=box_of(item.get("bbox")), **fields)
         empty = not (element.text or element.caption or element.footnote or element.asset or element.rows)
-        # A figure or formula with a place on the page can be cited although nothing is known of its content.
+        # An image or equation with a box can be cited although nothing is known of its content.
         return [] if empty and (element.bbox is None or element.type in {"text", "list", "heading"}) else [element]
 
     def _fields(self, kind: str, item: Item) -> dict[str, Any]:

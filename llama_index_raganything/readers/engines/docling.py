@@ -39,7 +39,7 @@ class _Walker:
         self._document = document
         texts = document.get("texts") or []
         self._title_levels = 1 if any(t.get("label") == "title" for t in texts if isinstance(t, Mapping)) else 0
-        # Captions and footnotes are told with their figure or table and not a second time as text.
+        # Captions and footnotes go with their image or table and not a second time as text.
         self._seen = {
             _reference(ref)
             for kind in ("pictures", "tables", "texts")
@@ -58,7 +58,7 @@ class _Walker:
         item = self._item(kind, node)
         if item is not None:
             yield item | self._place(node)
-        # The texts inside a picture are part of its pixels; those of groups and list items are content.
+        # The texts inside an image are part of its pixels; those of groups and list items are content.
         if kind not in {"pictures", "tables"}:
             for child in node.get("children") or []:
                 yield from self.items(_reference(child), depth + 1)

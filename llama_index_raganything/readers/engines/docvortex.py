@@ -251,7 +251,7 @@ _LOOSE_CAPTION = re.compile(
     r"^\s*(?:fig(?:ure|\.)?|table|tab\.|chart|exhibit|图表|图|圖|表)\s*[A-Z]?\.?\d", re.IGNORECASE
 )
 
-# "3.1.2 Results" and "A.1 Proofs" tell their depth; so do 第三章, 第二节, 一、 and （一）.
+# "3.1.2 Results" and "A.1 Proofs" state their depth; so do 第三章, 第二节, 一、 and （一）.
 _DECIMAL_NUMBER = re.compile(r"^(?P<number>(?:[A-Z]|\d{1,2})(?:\.\d{1,2})+|\d{1,2})\.?(?=\s+\S)")
 _CHINESE_NUMBERS: Final = (
     (re.compile(r"^第\s*[一二三四五六七八九十百零\d]+\s*[章编篇部]"), 1),
@@ -350,7 +350,7 @@ def deepen_headings(elements: Iterable[Element]) -> list[Element]:
 
 
 def attach_loose_captions(elements: Iterable[Element]) -> list[Element]:
-    """Move captions that stayed plain text to the figure or table beside them.
+    """Move captions that stayed plain text to the image or table beside them.
 
     A short text that starts like "Figure 3" or "表 2" goes to the next neighbour on the same
     page that has no caption; a table's caption only to a table, any other not to a table.
@@ -366,7 +366,7 @@ def attach_loose_captions(elements: Iterable[Element]) -> list[Element]:
     for index, element in enumerate(kept):
         if not _is_loose_caption(element):
             continue
-        # A table's caption usually stands above it, a figure's below.
+        # A table's caption is usually above it, an image's below.
         order = (index + 1, index - 1) if _wants_table(element.text) else (index - 1, index + 1)
         for neighbour in order:
             if 0 <= neighbour < len(kept) and neighbour not in moved and _can_take(kept[neighbour], element):

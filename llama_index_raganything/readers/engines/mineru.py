@@ -49,7 +49,7 @@ def parse_with_mineru(path: Path, options: ParseOptions, assets: AssetStore) -> 
     except ImportError as error:
         msg = f"MinerU cannot be imported ({error}): pip install mineru"
         raise MissingDependencyError(msg) from error
-    # Both tell the time of every step on stderr through loguru.
+    # Both log the time of every step to stderr through loguru.
     for name in ("mineru", "docvortex"):
         logger.disable(name)
     try:
@@ -108,7 +108,7 @@ def _elements(path: Path, pages: list[dict[str, Any]], options: ParseOptions, as
 
 
 def _with_crops(path: Path, elements: list[Element], options: ParseOptions, assets: AssetStore) -> list[Element]:
-    """Crop figures, tables and equations, which MinerU's in-memory result does not hold for PDFs."""
+    """Crop images, tables and equations, which MinerU's in-memory result does not hold for PDFs."""
     from llama_index_raganything.readers.common.rendering import crop_box, opened_pdf, render_page, store_jpeg
 
     with opened_pdf(path) as document:

@@ -1,6 +1,6 @@
-"""Audio and video files: one element that points at the file and says what the file says about itself.
+"""Audio and video files: one element with the file and its technical data (duration, codecs, resolution, tags).
 
-What is spoken and shown in it is an enrichment: ``MediaDescriber``.
+What is said and shown in them is described by ``MediaDescriber``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class MediaFacts:
         bitrate_kbps: Thousands of bits per second, or None.
         width: Pixels, or None.
         height: Pixels, or None.
-        frames_per_s: Pictures per second, or None.
+        frames_per_s: Frames per second, or None.
         tags: Title, artist and the like.
     """
 

@@ -85,7 +85,7 @@ def _check_ole(path: Path) -> None:
     try:
         with olefile.OleFileIO(str(path)) as container:
             encrypted = container.exists("EncryptedPackage") or container.exists("EncryptionInfo")
-    # olefile raises many things on damaged containers; the parser's own error will be more exact.
+    # olefile raises many kinds of errors on damaged containers; the parser's own error will be more exact.
     except Exception:  # noqa: BLE001
         return
     if encrypted:

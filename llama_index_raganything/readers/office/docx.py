@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.common.base import AssetStore
-from llama_index_raganything.readers.office.ground_text import Ground, add_missing, ground_text
+from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, source_paragraph
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 
 _SIDE_PARTS: Final = ("header", "footer", "footnotes", "endnotes", "diagramData")
@@ -26,24 +26,24 @@ def repair_docx(path: Path, elements: list[Element], _assets: AssetStore | None)
     with Package(path) as package:
         main = package.main_part()
         named = name_charts(package, chart_parts(package, main), elements)
-        return add_missing(named, _ground(package, main))
+        return add_missing(named, _source_paragraphs(package, main))
 
 
-def _ground(package: Package, main: str) -> Iterator[Ground]:
+def _source_paragraphs(package: Package, main: str) -> Iterator[SourceParagraph]:
     for _, text in paragraphs(package.xml(main)):
-        yield ground_text(text)
+        yield source_paragraph(text)
     for relation in package.relationships(main):
         if relation.kind in _SIDE_PARTS:
             subtype = relation.kind if relation.kind in {"header", "footer"} else relation.kind.removesuffix("s")
             for _, text in paragraphs(package.xml(relation.target)):
-                yield ground_text(text, subtype)
+                yield source_paragraph(text, subtype)
         elif relation.kind == "comments":
             yield from _comments(package.xml(relation.target))
 
 
-def _comments(root: Any) -> Iterator[Ground]:
+def _comments(root: Any) -> Iterator[SourceParagraph]:
     for comment in [] if root is None else root.iter("{*}comment"):
         author = next((value for name, value in comment.attrib.items() if name.endswith("author")), "")
         text = " ".join(text for _, text in paragraphs(comment))
         if text:
-            yield ground_text(text, "comment", prefix=f"Comment by {author}: " if author else "Comment: ")
+            yield source_paragraph(text, "comment", prefix=f"Comment by {author}: " if author else "Comment: ")

@@ -1,4 +1,4 @@
-"""What docvortex leaves out of EPUB books: whatever stands in the pages of the spine and not in its elements."""
+"""What docvortex leaves out of EPUB books: paragraphs in the pages of the spine that are not in its elements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.readers.common.encoding import declared_encoding, decode_text
-from llama_index_raganything.readers.office.ground_text import Ground, add_missing
+from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing
 from llama_index_raganything.readers.office.ooxml import Package
 from llama_index_raganything.readers.web.html import html_elements
 
@@ -25,15 +25,15 @@ def repair_epub(path: Path, elements: list[Element], _assets: AssetStore | None)
         The elements, completed.
     """
     with Package(path) as package:
-        return add_missing(elements, _ground(package))
+        return add_missing(elements, _source_paragraphs(package))
 
 
-def _ground(package: Package) -> Iterator[Ground]:
+def _source_paragraphs(package: Package) -> Iterator[SourceParagraph]:
     for name in _spine(package):
         data = package.read(name)
         for element in html_elements(decode_text(data, declared_encoding(data))):
             if element.type != "image":
-                yield Ground(element.text, element)
+                yield SourceParagraph(element.text, element)
 
 
 def _spine(package: Package) -> Iterator[str]:

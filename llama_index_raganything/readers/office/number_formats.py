@@ -35,7 +35,7 @@ _DATE_TOKEN = re.compile(
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _ELAPSED = re.compile(r"\[[hms]+\]", re.IGNORECASE)
 _WRITTEN_OUT = re.compile(r"mmm|\"[^\"]*[^\W\d_][^\"]*\"", re.IGNORECASE)
-# docvortex 0.6.4 drops a sign that stands before a number in its format, and a percent sign after a blank.
+# docvortex 0.6.4 drops a sign before a number in its format, and a percent sign after a blank.
 _SIGN = re.compile(r"(?P<kept>\[[^\]]*\]|E[+-])|(?P<sign>[+-])", re.IGNORECASE)
 _BLANK_PERCENT = re.compile(r"(?:\\? |_.)+%")
 _SIGN_MARKS: Final = {"-": "\ue000", "+": "\ue001"}
@@ -100,7 +100,7 @@ def shown_number(value: float, code: str, *, epoch_1904: bool = False) -> str:
         return " ".join(text.split()) or str(format_number(value, None, date1904=epoch_1904))
     if value < 0:
         return str(format_number(value, None, date1904=epoch_1904))
-    # The ISO date tells which day a serial number is; it is another number where that is no day of the calendar.
+    # An ISO date says which day a serial number is; without a calendar day it stays a number.
     iso: str = format_number(value, "yyyy-mm-dd", date1904=epoch_1904)
     day = datetime.date.fromisoformat(iso) if _ISO_DATE.fullmatch(iso) else None
     shown = shown_date(day, code) if day is not None else iso

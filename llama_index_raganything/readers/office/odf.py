@@ -10,7 +10,7 @@ from lxml import etree
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.common.base import AssetStore
-from llama_index_raganything.readers.office.ground_text import Ground, add_missing, ground_text
+from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, source_paragraph
 from llama_index_raganything.readers.office.ooxml import Package
 from llama_index_raganything.readers.office.sheets import name_sheet
 
@@ -27,7 +27,7 @@ def repair_odt(path: Path, elements: list[Element], _assets: AssetStore | None) 
         The elements, completed.
     """
     body = _body(path, "text")
-    return elements if body is None else add_missing(elements, _ground(body, None))
+    return elements if body is None else add_missing(elements, _source_paragraphs(body, None))
 
 
 def repair_odp(path: Path, elements: list[Element], _assets: AssetStore | None) -> list[Element]:
@@ -60,7 +60,7 @@ def _by_page(elements: list[Element], pages: list[Any], *, named: bool) -> list[
     result: list[Element] = []
     for number, page in enumerate(pages, start=1):
         own = [element for element in elements if element.page == number]
-        own = add_missing(own, _ground(page, number))
+        own = add_missing(own, _source_paragraphs(page, number))
         result.extend(name_sheet(own, _attribute(page, "name"), number) if named else own)
     return result
 
@@ -79,7 +79,7 @@ def _children(body: Any, name: str) -> list[Any]:
     return [child for child in body if isinstance(child.tag, str) and etree.QName(child).localname == name]
 
 
-def _ground(root: Any, page: int | None) -> Iterator[Ground]:
+def _source_paragraphs(root: Any, page: int | None) -> Iterator[SourceParagraph]:
     for node in root.iter("{*}p", "{*}h"):
         around = {etree.QName(ancestor).localname: ancestor for ancestor in node.iterancestors()}
         if _SKIPPED & set(around):
@@ -89,11 +89,11 @@ def _ground(root: Any, page: int | None) -> Iterator[Ground]:
             continue
         if "annotation" in around:
             author = next((n.text or "" for n in around["annotation"].iter("{*}creator")), "")
-            yield ground_text(text, "comment", page, f"Comment by {author}: " if author else "Comment: ")
+            yield source_paragraph(text, "comment", page, f"Comment by {author}: " if author else "Comment: ")
         elif "notes" in around:
-            yield ground_text(text, "slide_notes", page)
+            yield source_paragraph(text, "slide_notes", page)
         else:
-            yield ground_text(text, "footnote" if "note-body" in around else None, page)
+            yield source_paragraph(text, "footnote" if "note-body" in around else None, page)
 
 
 def _text(paragraph: Any) -> str:

@@ -34,7 +34,7 @@ class Relationship(NamedTuple):
 
 
 class Package:
-    """An opened package whose missing or damaged parts read as nothing.
+    """An opened package; parts that are missing or damaged read as empty.
 
     Args:
         path: A file that :func:`~llama_index_raganything.readers.office.containers.check_container` passed.
@@ -154,7 +154,7 @@ def _is_math(node: Any) -> bool:
 
 
 def _relation_id(entry: Any) -> str:
-    # r:id stands beside a plain id attribute; only the former has a namespace.
+    # Beside r:id there is a plain id attribute; only the former has a namespace.
     return next((value for name, value in entry.attrib.items() if name.endswith("}id")), "")
 
 
@@ -187,7 +187,7 @@ def name_charts(package: Package, parts: list[str], elements: list[Element]) -> 
         elements: Elements of the same page or document.
 
     Returns:
-        The elements; unchanged when the number of charts differs, because then nobody knows which is which.
+        The elements; unchanged when the number of charts differs, because then they cannot be matched.
     """
     charts = [index for index, element in enumerate(elements) if element.subtype == "chart"]
     described = [_describe(package.xml(part)) for part in parts]

@@ -1,4 +1,4 @@
-"""What docvortex leaves out of PowerPoint files: placeholder pictures, comments, diagrams, chart titles."""
+"""What docvortex leaves out of PowerPoint files: images in placeholders, comments, diagrams, chart titles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from llama_index_raganything.elements import Element, label_of
 from llama_index_raganything.images import IMAGE_SUFFIXES
 from llama_index_raganything.readers.common.base import AssetStore
-from llama_index_raganything.readers.office.ground_text import Ground, add_missing, ground_text
+from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, source_paragraph
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 from llama_index_raganything.readers.web.html import readable_image_suffix
 
@@ -19,11 +19,11 @@ _FIELD_PLACEHOLDERS = frozenset({"sldNum", "dt", "ftr", "hdr"})
 
 
 def repair_pptx(path: Path, elements: list[Element], assets: AssetStore | None) -> list[Element]:
-    """Add the paragraphs, pictures and names that the elements of a presentation lack.
+    """Add the paragraphs, images and chart titles that the elements of a presentation lack.
 
     Args:
         elements: docvortex' elements; their page is the position of the slide.
-        assets: Where pictures go; None stores none.
+        assets: Where images go; None stores none.
 
     Returns:
         The elements, completed, slide by slide.
@@ -37,28 +37,28 @@ def repair_pptx(path: Path, elements: list[Element], assets: AssetStore | None) 
         for number, (part, _) in enumerate(slides, start=1):
             own = [element for element in elements if element.page == number]
             own = name_charts(package, chart_parts(package, part), own)
-            own = add_missing(own, _ground(package, part, number, authors))
-            own.extend(_placeholder_pictures(package, part, number, own, assets))
+            own = add_missing(own, _source_paragraphs(package, part, number, authors))
+            own.extend(_placeholder_images(package, part, number, own, assets))
             result.extend(own)
         return result
 
 
-def _ground(package: Package, part: str, number: int, authors: dict[str, str]) -> Iterator[Ground]:
+def _source_paragraphs(package: Package, part: str, number: int, authors: dict[str, str]) -> Iterator[SourceParagraph]:
     for paragraph, text in paragraphs(package.xml(part)):
         if not _is_field(paragraph):
-            yield ground_text(text, page=number)
+            yield source_paragraph(text, page=number)
     for data in package.targets(part, "diagramData"):
         for _, text in paragraphs(package.xml(data)):
-            yield ground_text(text, page=number)
+            yield source_paragraph(text, page=number)
     for notes in package.targets(part, "notesSlide"):
         for paragraph, text in paragraphs(package.xml(notes)):
             if not _is_field(paragraph):
-                yield ground_text(text, "slide_notes", page=number)
+                yield source_paragraph(text, "slide_notes", page=number)
     for comments in package.targets(part, "comments"):
         yield from _comments(package.xml(comments), number, authors)
 
 
-def _comments(root: Any, number: int, authors: dict[str, str]) -> Iterator[Ground]:
+def _comments(root: Any, number: int, authors: dict[str, str]) -> Iterator[SourceParagraph]:
     """Read classic (``p:text``) and modern (paragraphs) comments."""
     for comment in [] if root is None else root.iter("{*}cm", "{*}reply"):
         classic = " ".join((node.text or "") for node in comment.findall("{*}text"))
@@ -67,7 +67,7 @@ def _comments(root: Any, number: int, authors: dict[str, str]) -> Iterator[Groun
         author = authors.get(comment.get("authorId") or "", "")
         if text:
             prefix = f"Comment by {author}: " if author else "Comment: "
-            yield ground_text(text, "comment", page=number, prefix=prefix)
+            yield source_paragraph(text, "comment", page=number, prefix=prefix)
 
 
 def _authors(package: Package) -> dict[str, str]:
@@ -80,33 +80,33 @@ def _authors(package: Package) -> dict[str, str]:
 
 
 def _is_field(paragraph: Any) -> bool:
-    """Tell slide numbers, dates and footers, which repeat on every slide."""
+    """Tell whether a paragraph is a slide number, date or footer, which repeat on every slide."""
     for shape in paragraph.iterancestors("{*}sp"):
         return any(node.get("type") in _FIELD_PLACEHOLDERS for node in shape.iter("{*}ph"))
     return False
 
 
-def _placeholder_pictures(
+def _placeholder_images(
     package: Package, part: str, number: int, own: list[Element], assets: AssetStore | None
 ) -> Iterator[Element]:
     root = package.xml(part)
     images = {relation.id: relation.target for relation in package.relationships(part) if relation.kind == "image"}
     known = {element.asset for element in own}
-    for picture in [] if root is None else root.iter("{*}pic"):
-        if next(picture.iter("{*}ph"), None) is None:
+    for shape in [] if root is None else root.iter("{*}pic"):
+        if next(shape.iter("{*}ph"), None) is None:
             continue
-        data = package.read(_target(picture, images))
+        data = package.read(_target(shape, images))
         suffix = readable_image_suffix(data) if data else None
         asset = assets.put(data, suffix) if assets is not None and suffix else None
-        alt = next((node.get("descr") or "" for node in picture.iter("{*}cNvPr")), "")
-        # PowerPoint describes a picture by its file name until somebody writes a description.
+        alt = next((node.get("descr") or "" for node in shape.iter("{*}cNvPr")), "")
+        # PowerPoint uses the file name as description until somebody writes one.
         alt = "" if alt.lower().endswith(_PICTURE_SUFFIXES) and len(alt.split()) == 1 else alt
         if (asset or alt) and asset not in known:
             yield Element(type="image", text=alt, caption=alt, label=label_of(alt), page=number, asset=asset)
 
 
-def _target(picture: Any, images: dict[str, str]) -> str:
-    for blip in picture.iter("{*}blip"):
+def _target(shape: Any, images: dict[str, str]) -> str:
+    for blip in shape.iter("{*}blip"):
         for name, value in blip.attrib.items():
             if name.endswith("}embed"):
                 return posixpath.normpath(images.get(value, ""))

@@ -1,4 +1,4 @@
-"""What all spreadsheets share: sheets are pages labelled by their name; a title above a table is its caption."""
+"""What all spreadsheets share: a sheet is a page whose label is its name; a title above a table is its caption."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _without_blanks(rows: Rows) -> Rows:
 
 
 def caption_tables(elements: list[Element]) -> list[Element]:
-    """Make a short text that stands alone right above a table of a sheet the table's caption.
+    """Make a short text on its own right above a table the table's caption.
 
     Args:
         elements: Elements of a workbook, tables tidied.

@@ -12,7 +12,7 @@ from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
 from llama_index_raganything.readers.common.base import AssetStore, ParsedFile
 from llama_index_raganything.readers.common.html_tables import MAX_CELLS, MAX_COLUMNS, rows_to_markdown
-from llama_index_raganything.readers.office.ground_text import Ground, add_missing, ground_text
+from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, source_paragraph
 from llama_index_raganything.readers.office.number_formats import GENERAL, shown_date, shown_number
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 from llama_index_raganything.readers.office.sheets import name_sheet
@@ -36,7 +36,7 @@ def repair_xlsx(path: Path, elements: list[Element], _assets: AssetStore | None)
         for number, (part, entry) in enumerate(sheets, start=1):
             own = [element for element in elements if element.page == number]
             own = name_charts(package, chart_parts(package, part), own)
-            own = add_missing(own, _ground(package, part, number, people))
+            own = add_missing(own, _source_paragraphs(package, part, number, people))
             result.extend(name_sheet(own, entry.get("name") or "", number))
         return result
 
@@ -49,7 +49,7 @@ def _visible_sheets(package: Package) -> list[tuple[str, Any]]:
     return [(part, entry) for part, entry in sheets if part in worksheets and "idden" not in (entry.get("state") or "")]
 
 
-def _ground(package: Package, part: str, number: int, people: dict[str, str]) -> Iterator[Ground]:
+def _source_paragraphs(package: Package, part: str, number: int, people: dict[str, str]) -> Iterator[SourceParagraph]:
     threaded = package.targets(part, "threadedComment")
     for comments in threaded:
         yield from _threaded(package.xml(comments), number, people)
@@ -57,17 +57,17 @@ def _ground(package: Package, part: str, number: int, people: dict[str, str]) ->
         yield from _notes(package.xml(comments), number, skip_threads=bool(threaded))
     for drawing in package.targets(part, "drawing"):
         for _, text in paragraphs(package.xml(drawing)):
-            yield ground_text(text, page=number)
+            yield source_paragraph(text, page=number)
 
 
-def _threaded(root: Any, number: int, people: dict[str, str]) -> Iterator[Ground]:
+def _threaded(root: Any, number: int, people: dict[str, str]) -> Iterator[SourceParagraph]:
     for comment in [] if root is None else root.iter("{*}threadedComment"):
         text = " ".join(" ".join(node.itertext()) for node in comment.findall("{*}text"))
         author = people.get(comment.get("personId") or "", "")
         yield _comment(text, comment.get("ref") or "", author, (comment.get("dT") or "")[:10], number)
 
 
-def _notes(root: Any, number: int, *, skip_threads: bool) -> Iterator[Ground]:
+def _notes(root: Any, number: int, *, skip_threads: bool) -> Iterator[SourceParagraph]:
     if root is None:
         return
     authors = [" ".join((node.text or "").split()) for node in root.iter("{*}author")]
@@ -81,12 +81,12 @@ def _notes(root: Any, number: int, *, skip_threads: bool) -> Iterator[Ground]:
         yield _comment(text, comment.get("ref") or "", author, "", number)
 
 
-def _comment(text: str, cell: str, author: str, date: str, number: int) -> Ground:
+def _comment(text: str, cell: str, author: str, date: str, number: int) -> SourceParagraph:
     words = " ".join(text.split())
     where = f"Comment on {cell}" if cell else "Comment"
     who = f" by {author}" if author else ""
     when = f" on {date}" if date else ""
-    return ground_text(words, "comment", page=number, prefix=f"{where}{who}{when}: " if words else "")
+    return source_paragraph(words, "comment", page=number, prefix=f"{where}{who}{when}: " if words else "")
 
 
 def _people(package: Package) -> dict[str, str]:

@@ -435,13 +435,13 @@ def reworded(element: Element, lines: Iterable[Line]) -> Element:
 
 
 def formula_words(element: Element, lines: Iterable[Line]) -> Element:
-    """Give a formula without LaTeX the characters that stand in its box.
+    """Give an equation without LaTeX the characters in its box.
 
     Args:
         lines: Lines of the page's text layer.
 
     Returns:
-        A formula with plain characters (``subtype="plain"``), or the element as it was.
+        An equation with plain characters (``subtype="plain"``), or the element as it was.
     """
     if element.type != "equation" or element.text:
         return element

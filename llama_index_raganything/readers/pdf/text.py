@@ -141,7 +141,7 @@ def clean_text(text: str) -> str:
     r"""Repair what PDF writers and pdfium do to words.
 
     Words divided at a line end are joined, ligatures and Arabic presentation forms become letters,
-    marks that stand before their letter move behind it, and control characters go.
+    marks before their letter move behind it, and control characters go.
 
     Args:
         text: Text as pdfium gives it.
@@ -190,8 +190,8 @@ def is_right_to_left(text: str) -> bool:
 def _characters(textpage: Any, count: int) -> list[str]:
     """Return the page's characters, one per pdfium index, letters of right-to-left ligatures in reading order.
 
-    One glyph such as the Arabic lam-alef stands for several letters. pdfium turns the glyphs of a
-    right-to-left line around and the letters inside such a glyph with them. Letters of one glyph
+    One glyph such as the Arabic lam-alef may be several letters. pdfium reverses the glyphs of a right-to-left
+    line and the letters inside such a glyph with them. Letters of one glyph
     share one box, which is how they are found and turned back.
     """
     import pypdfium2.raw as raw
@@ -260,7 +260,7 @@ def to_page(page: Any, x: float, y: float) -> tuple[float, float]:
 
 
 MIN_SHARE: Final = 0.3
-"""Share of pages whose printed number must lie at the same distance from their place in the file."""
+"""Share of pages whose printed number must differ by the same amount from their place in the file."""
 
 _EDGE_LINES: Final = 2
 _NUMBER = re.compile(r"(?<![\d.,$%])\d{1,4}(?![\d.,%]*\d|%)")
@@ -269,8 +269,8 @@ _NUMBER = re.compile(r"(?<![\d.,$%])\d{1,4}(?![\d.,%]*\d|%)")
 def page_labels(pages: Sequence[PageText]) -> list[str | None]:
     """Return the printed label of each page where it differs from the page's place in the file.
 
-    The labels that the file states win. Without them a number counts that stands in the first or
-    last two lines of many pages, always at the same distance from their place in the file.
+    Labels stated by the file win. Without them, a number in the first or last two lines of many pages counts, if it
+    always differs by the same amount from the page's place in the file.
 
     Args:
         pages: The pages read, in order.
@@ -296,5 +296,5 @@ def _offset(pages: Sequence[PageText]) -> int:
     if len(pages) < 3 or not distances:
         return 0
     offset, hits = distances.most_common(1)[0]
-    # Equal counts mean that nothing stands out; the place in the file is then as good a label.
+    # On a tie the place in the file is as good a label.
     return offset if hits >= MIN_SHARE * len(pages) and hits > distances[0] else 0

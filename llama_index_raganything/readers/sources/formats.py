@@ -2,7 +2,7 @@
 
 Content decides because names lie: reports saved as ``.xls`` are often HTML, and a renamed
 PDF is still a PDF. The signatures are the published magic numbers of the formats; zip
-containers are told apart by their members (ECMA-376 part 2, OpenDocument 1.3 part 2, OCF 3.3),
+containers are distinguished by their members (ECMA-376 part 2, OpenDocument 1.3 part 2, OCF 3.3),
 OLE2 containers by the names of their streams ([MS-CFB]).
 """
 
@@ -185,7 +185,7 @@ class FileFormat:
 
 
 def detect_format(path: Path) -> FileFormat:
-    """Tell what a local file is.
+    """Detect the format of a local file.
 
     Args:
         path: An existing regular file.

@@ -109,8 +109,8 @@ def _paragraphs(text: str) -> Iterator[Element]:
         caption = _CAPTION.search(paragraph)
         words = _plain(_CAPTION.sub("", paragraph) if caption else paragraph)
         if caption:
-            told = _plain(caption[1])
-            yield Element(type="text", text=told, label=label_of(told), subtype="caption")
+            caption_text = _plain(caption[1])
+            yield Element(type="text", text=caption_text, label=label_of(caption_text), subtype="caption")
         if words:
             is_list = "\\item" in paragraph
             yield Element(type="list" if is_list else "text", text=words)

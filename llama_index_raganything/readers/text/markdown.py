@@ -1,6 +1,6 @@
 """Markdown to elements: markdown-it-py renders it, the HTML walk turns the result into elements.
 
-This way raw HTML inside Markdown (tables, lists, figures) is read like the rest.
+This way raw HTML inside Markdown (tables, lists, images) is read like the rest.
 """
 
 from __future__ import annotations

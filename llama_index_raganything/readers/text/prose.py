@@ -26,7 +26,7 @@ _CUE_TAG = re.compile(r"</?[a-zA-Z][^>]{0,80}>|<[\d:.]{5,15}>|\{\\[^}]{0,80}\}")
 def parse_prose(text: str) -> list[Element]:
     """Turn plain text into headings, paragraphs and lists.
 
-    Headings are underlined lines (reStructuredText), ``#`` lines, and chapter lines that stand alone.
+    Headings are underlined lines (reStructuredText), ``#`` lines, and lines such as "Chapter 3" on their own.
 
     Args:
         text: Plain text.
@@ -57,7 +57,7 @@ def parse_subtitles(text: str) -> list[Element]:
         text: The subtitles.
 
     Returns:
-        Text elements, one per run of cues without a blank pause in the file's notes.
+        Text elements of about 500 characters each, cut where a sentence ends.
     """
     spoken: list[str] = []
     for block in _paragraphs(text):

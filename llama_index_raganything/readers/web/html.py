@@ -359,7 +359,7 @@ class _Walker:
             self._buffer.append(f"${latex}$")
 
     def _stored_images(self, node: Any) -> None:
-        """Add the images inside a heading, list or table whose alternative text is already told."""
+        """Add the images inside a heading, list or table whose alternative text is already part of its text."""
         for image in node.iter("img"):
             asset = self._resolve(image.get("src") or "")
             if asset:
@@ -387,7 +387,7 @@ def _image_element(asset: str | None, alt: str, caption: str) -> Element:
 
 
 def _is_layout(table: Any) -> bool:
-    """Tell a table that only places things on the page: mail and old web pages are full of them."""
+    """Tell whether a table is only there for layout: mail and old web pages are full of them."""
     if sum(1 for _ in zip(range(_MAX_LAYOUT_DEPTH), table.iterancestors("table"), strict=False)) == _MAX_LAYOUT_DEPTH:
         return False
     if (table.get("role") or "").lower() in {"presentation", "none"}:
@@ -481,7 +481,7 @@ def readable_image_suffix(data: bytes) -> str | None:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return SUFFIX_OF_FORMAT.get(image.format or "")
-    except Exception:  # noqa: BLE001 - Pillow's readers raise many things on damaged bytes; none of them is an image.
+    except Exception:  # noqa: BLE001 - Pillow's readers raise many kinds of errors on damaged bytes; none of these is an image.
         return None
 
 

@@ -1,7 +1,7 @@
-"""Join a parser's elements with the ground text of a file, so that no paragraph is lost.
+"""Add the paragraphs of a file that its parser lost.
 
-The same rule as for PDF pages: structure comes from the parser, text from the file itself, and the result is
-their union. A ground paragraph that the parser dropped is put after the one that precedes it in the file.
+As with PDF pages, structure comes from the parser and text from the file itself, and the result is their union. A
+paragraph that the parser dropped is put after the one that precedes it in the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
-class Ground:
+class SourceParagraph:
     """One paragraph of a file's own text.
 
     Attributes:
@@ -35,34 +35,33 @@ class Ground:
     element: Element
 
 
-def ground_text(text: str, subtype: str | None = None, page: int | None = None, prefix: str = "") -> Ground:
-    """Make ground from a paragraph.
+def source_paragraph(
+    text: str, subtype: str | None = None, page: int | None = None, prefix: str = ""
+) -> SourceParagraph:
+    """Describe a paragraph of the file.
 
     Args:
         text: The paragraph.
         subtype: Subtype of the element to add; header and footer become furniture.
         page: Page of the element to add.
-        prefix: Put before the text in the element, such as who wrote a comment.
-
-    Returns:
-        The ground.
+        prefix: Put before the text in the element, such as the author of a comment.
     """
     kind = "furniture" if subtype in {"header", "footer"} else "text"
-    return Ground(text, Element(type=kind, text=prefix + text, subtype=subtype, page=page))
+    return SourceParagraph(text, Element(type=kind, text=prefix + text, subtype=subtype, page=page))
 
 
-def add_missing(elements: list[Element], ground: Iterable[Ground]) -> list[Element]:
-    """Add the ground that the elements do not hold.
+def add_missing(elements: list[Element], source: Iterable[SourceParagraph]) -> list[Element]:
+    """Add the paragraphs that the elements do not hold.
 
     Args:
         elements: The parser's elements in reading order.
-        ground: The file's own paragraphs in reading order.
+        source: The file's own paragraphs in reading order.
 
     Returns:
         The elements with the missing paragraphs at their places; equal paragraphs are added once.
     """
-    ground = list(ground)
-    if not ground:
+    source = list(source)
+    if not source:
         return list(elements)
     keys = [_key(" ".join((e.caption, e.text, e.footnote))) for e in elements]
     ends = list(itertools.accumulate(map(len, keys)))
@@ -71,7 +70,7 @@ def add_missing(elements: list[Element], ground: Iterable[Ground]) -> list[Eleme
     added: dict[int, list[Element]] = {}
     seen: set[str] = set()
     cursor, after = 0, -1
-    for paragraph in ground:
+    for paragraph in source:
         key = _key(paragraph.words)
         if not key or key in seen:
             continue

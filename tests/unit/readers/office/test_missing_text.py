@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.readers.office.ground_text import add_missing, ground_text
+from llama_index_raganything.readers.office.missing_text import add_missing, source_paragraph
 
 
 def texts(elements: list[Element]) -> list[str]:
@@ -12,38 +12,43 @@ def texts(elements: list[Element]) -> list[str]:
 
 def test_missing_paragraph_goes_after_its_predecessor() -> None:
     elements = [Element(type="text", text="first one"), Element(type="text", text="third one")]
-    ground = [ground_text("First  one"), ground_text("the lost second"), ground_text("third one")]
-    assert texts(add_missing(elements, ground)) == ["first one", "the lost second", "third one"]
+    source = [source_paragraph("First  one"), source_paragraph("the lost second"), source_paragraph("third one")]
+    assert texts(add_missing(elements, source)) == ["first one", "the lost second", "third one"]
 
 
 def test_nothing_is_added_twice() -> None:
     elements = [Element(type="list", text="- alpha beta\n- gamma delta")]
-    ground = [ground_text("alpha beta"), ground_text("gamma delta"), ground_text("新的 段落"), ground_text("新的 段落")]
-    assert texts(add_missing(elements, ground)) == ["- alpha beta\n- gamma delta", "新的 段落"]
+    source = [
+        source_paragraph("alpha beta"),
+        source_paragraph("gamma delta"),
+        source_paragraph("新的 段落"),
+        source_paragraph("新的 段落"),
+    ]
+    assert texts(add_missing(elements, source)) == ["- alpha beta\n- gamma delta", "新的 段落"]
 
 
 def test_paragraph_with_a_formula_inside_counts_as_present() -> None:
     elements = [Element(type="text", text="the energy $E=mc^2$ of a body at rest is large")]
-    assert len(add_missing(elements, [ground_text("the energy of a body at rest is large")])) == 1
+    assert len(add_missing(elements, [source_paragraph("the energy of a body at rest is large")])) == 1
 
 
 def test_words_in_captions_and_cells_count() -> None:
     elements = [Element(type="table", text="| a cell |", caption="My caption")]
-    assert len(add_missing(elements, [ground_text("a cell"), ground_text("my caption")])) == 1
+    assert len(add_missing(elements, [source_paragraph("a cell"), source_paragraph("my caption")])) == 1
 
 
 def test_comment_without_place_goes_last_and_keeps_its_author() -> None:
     elements = [Element(type="text", text="body")]
-    result = add_missing(elements, [ground_text("why so?", "comment", page=2, prefix="Comment by Ana: ")])
+    result = add_missing(elements, [source_paragraph("why so?", "comment", page=2, prefix="Comment by Ana: ")])
     assert texts(result) == ["body", "Comment by Ana: why so?"]
     assert result[1].page == 2
 
 
 def test_no_elements_and_no_ground() -> None:
     assert add_missing([], []) == []
-    assert texts(add_missing([], [ground_text("alone"), ground_text(" … ")])) == ["alone"]
-    assert texts(add_missing([], [ground_text("aside", "comment")])) == ["aside"]
+    assert texts(add_missing([], [source_paragraph("alone"), source_paragraph(" … ")])) == ["alone"]
+    assert texts(add_missing([], [source_paragraph("aside", "comment")])) == ["aside"]
 
 
 def test_headers_become_furniture() -> None:
-    assert ground_text("Page head", "header").element.type == "furniture"
+    assert source_paragraph("Page head", "header").element.type == "furniture"
