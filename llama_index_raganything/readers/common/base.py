@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Protocol
 
 from llama_index_raganything._files import replace_file
 from llama_index_raganything.elements import Element
-from llama_index_raganything.errors import BlockedSourceError
+from llama_index_raganything.errors import BlockedSourceError, CorruptFileError, SourceError
 
 _MAX_PAGE_CHARACTERS: Final = 200_000
 """Characters kept of a page's text; a sheet may have a million cells, and its tables hold the rest."""
@@ -72,6 +72,24 @@ class ParsedFile:
     parser: str
     title: str | None = None
     warnings: list[str] = field(default_factory=list)
+
+
+def check_readable(path: Path) -> None:
+    """Check that a file has content and can be read.
+
+    Raises:
+        SourceError: It cannot be read.
+        CorruptFileError: It is empty.
+    """
+    try:
+        size = path.stat().st_size
+        path.open("rb").close()
+    except OSError as error:
+        message = f"{str(path)!r} cannot be read: {error}; check the path and its permissions."
+        raise SourceError(message) from error
+    if size == 0:
+        message = f"{path.name!r} is empty (0 bytes); fetch the file again."
+        raise CorruptFileError(message, str(path))
 
 
 class FileParser(Protocol):

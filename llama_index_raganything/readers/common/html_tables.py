@@ -24,30 +24,12 @@ MAX_CELLS: Final = 2_000_000
 SKIPPED_TAGS: Final = frozenset({"script", "style", "template", "noscript"})
 """HTML tags whose content is not shown."""
 
-BLOCK_TAGS: Final = frozenset(
-    {"address", "article", "blockquote", "br", "caption", "center", "dd", "div", "dl", "dt", "figcaption", "figure"}
-    | {
-        "footer",
-        "form",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "header",
-        "hr",
-        "li",
-        "main",
-        "menu",
-        "nav",
-        "ol",
-        "p",
-        "pre",
-    }
-    | {"section", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"}
+_BLOCK_TAG_NAMES: Final = (
+    "address article blockquote br caption center dd div dl dt figcaption figure footer form h1 h2 h3 h4 h5 h6 header "
+    "hr li main menu nav ol p pre section table tbody td tfoot th thead tr ul"
 )
-"""Tags of HTML that start a new line."""
+BLOCK_TAGS: Final = frozenset(_BLOCK_TAG_NAMES.split())
+"""HTML tags that start a new line."""
 
 _MAX_FRAMES: Final = 5
 _LEADING_INTEGER = re.compile(r"\s*\+?(\d{1,9})")

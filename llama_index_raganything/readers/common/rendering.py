@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from llama_index_raganything.elements import Box
-from llama_index_raganything.errors import CorruptFileError, EncryptedFileError, SourceError
-from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
+from llama_index_raganything.errors import CorruptFileError, EncryptedFileError
+from llama_index_raganything.readers.common.base import AssetStore, ParseOptions, check_readable
 
 PDFIUM_LOCK: Final = threading.RLock()
 """pdfium is not thread-safe: every call into it, docvortex's included, is made under this lock."""
@@ -42,14 +42,7 @@ def open_pdf(path: Path) -> Any:
     """
     import pypdfium2
 
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        message = f"{str(path)!r} cannot be read: {error}; check the path and its permissions."
-        raise SourceError(message) from error
-    if size == 0:
-        message = f"{path.name!r} is empty (0 bytes); fetch the file again."
-        raise CorruptFileError(message, str(path))
+    check_readable(path)
     try:
         with PDFIUM_LOCK:
             document = pypdfium2.PdfDocument(path)
@@ -60,9 +53,6 @@ def open_pdf(path: Path) -> Any:
             raise EncryptedFileError(message, str(path)) from error
         message = f"{path.name!r} is no readable PDF: {error}; it may be truncated or mislabelled."
         raise CorruptFileError(message, str(path)) from error
-    except OSError as error:
-        message = f"{str(path)!r} cannot be read: {error}; check the path and its permissions."
-        raise SourceError(message) from error
     if count == 0:
         document.close()
         message = f"{path.name!r} has no pages; it may be truncated."

@@ -14,11 +14,10 @@ from llama_index_raganything.errors import (
     CorruptFileError,
     FileTooLargeError,
     ParseError,
-    SourceError,
     UnsupportedFormatError,
 )
 from llama_index_raganything.images import SUFFIX_OF_FORMAT, on_white
-from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions
+from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions, check_readable
 from llama_index_raganything.readers.common.ocr import recognised_text
 
 _TAKEN: Final = (0x9003, 0x0132)
@@ -155,7 +154,8 @@ def parse_image(path: Path, options: ParseOptions, assets: AssetStore) -> Parsed
     """
     from PIL import features
 
-    data = _read(path)
+    check_readable(path)
+    data = path.read_bytes()
     facts = photo_facts(data, location=options.photo_location)
     # Only a photo is asked for by its camera and date; of a scan or drawing they would be noise.
     note = facts_text(facts) if facts.keys() & {"taken", "camera", "location"} else ""
@@ -181,18 +181,6 @@ def parse_image(path: Path, options: ParseOptions, assets: AssetStore) -> Parsed
         message = f"{path.name!r} is a damaged or truncated image ({detail}); fetch the file again."
         raise CorruptFileError(message, str(path)) from error
     return ParsedFile(elements, parser=f"pillow {features.version('pil')}", warnings=warnings)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"{str(path)!r} cannot be read: {error}; check the path and its permissions."
-        raise SourceError(message) from error
-    if not data:
-        message = f"{path.name!r} is empty (0 bytes); fetch the file again."
-        raise CorruptFileError(message, str(path))
-    return data
 
 
 def _frames(data: bytes, path: Path, warnings: list[str]) -> Iterator[tuple[int, int, Any, tuple[bytes, str]]]:

@@ -8,7 +8,12 @@ from typing import Any, Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.common.base import AssetStore
-from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, source_paragraph
+from llama_index_raganything.readers.office.missing_text import (
+    SourceParagraph,
+    add_missing,
+    comment_prefix,
+    source_paragraph,
+)
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 
 _SIDE_PARTS: Final = ("header", "footer", "footnotes", "endnotes", "diagramData")
@@ -46,4 +51,4 @@ def _comments(root: Any) -> Iterator[SourceParagraph]:
         author = next((value for name, value in comment.attrib.items() if name.endswith("author")), "")
         text = " ".join(text for _, text in paragraphs(comment))
         if text:
-            yield source_paragraph(text, "comment", prefix=f"Comment by {author}: " if author else "Comment: ")
+            yield source_paragraph(text, "comment", prefix=comment_prefix(author))

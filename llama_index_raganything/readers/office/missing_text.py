@@ -10,11 +10,13 @@ import bisect
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from llama_index_raganything.elements import Element
+
+Page = TypeVar("Page")
 
 _PRESENT_SHARE: Final = 0.8
 """A paragraph counts as present when this share of its words is; inline formulas and fields change the rest."""
@@ -48,6 +50,32 @@ def source_paragraph(
     """
     kind = "furniture" if subtype in {"header", "footer"} else "text"
     return SourceParagraph(text, Element(type=kind, text=prefix + text, subtype=subtype, page=page))
+
+
+def comment_prefix(author: str) -> str:
+    """Return what is put before the text of a comment."""
+    return f"Comment by {author}: " if author else "Comment: "
+
+
+def complete_pages(
+    elements: list[Element], pages: Sequence[Page], complete: Callable[[list[Element], int, Page], list[Element]]
+) -> list[Element]:
+    """Complete the elements of a file page by page.
+
+    Args:
+        elements: Elements whose page is the position of the slide or sheet, from 1.
+        pages: What the file says of each slide or sheet.
+        complete: Completes the elements of one page, given its number.
+
+    Returns:
+        The elements; unchanged when a page is not in the file, because then pages are counted in another way.
+    """
+    if max((element.page or 0 for element in elements), default=0) > len(pages):
+        return elements
+    result: list[Element] = []
+    for number, page in enumerate(pages, start=1):
+        result.extend(complete([element for element in elements if element.page == number], number, page))
+    return result
 
 
 def add_missing(elements: list[Element], source: Iterable[SourceParagraph]) -> list[Element]:

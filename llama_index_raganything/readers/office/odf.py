@@ -10,7 +10,13 @@ from lxml import etree
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.common.base import AssetStore
-from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, source_paragraph
+from llama_index_raganything.readers.office.missing_text import (
+    SourceParagraph,
+    add_missing,
+    comment_prefix,
+    complete_pages,
+    source_paragraph,
+)
 from llama_index_raganything.readers.office.ooxml import Package
 from llama_index_raganything.readers.office.sheets import name_sheet
 
@@ -39,7 +45,8 @@ def repair_odp(path: Path, elements: list[Element], _assets: AssetStore | None) 
     Returns:
         The elements, completed.
     """
-    return _by_page(elements, _children(_body(path, "presentation"), "page"), named=False)
+    pages = _children(_body(path, "presentation"), "page")
+    return complete_pages(elements, pages, lambda own, number, page: add_missing(own, _source_paragraphs(page, number)))
 
 
 def repair_ods(path: Path, elements: list[Element], _assets: AssetStore | None) -> list[Element]:
@@ -51,18 +58,11 @@ def repair_ods(path: Path, elements: list[Element], _assets: AssetStore | None) 
     Returns:
         The elements, completed.
     """
-    return _by_page(elements, _children(_body(path, "spreadsheet"), "table"), named=True)
+    return complete_pages(elements, _children(_body(path, "spreadsheet"), "table"), _complete_sheet)
 
 
-def _by_page(elements: list[Element], pages: list[Any], *, named: bool) -> list[Element]:
-    if max((element.page or 0 for element in elements), default=0) > len(pages):
-        return elements
-    result: list[Element] = []
-    for number, page in enumerate(pages, start=1):
-        own = [element for element in elements if element.page == number]
-        own = add_missing(own, _source_paragraphs(page, number))
-        result.extend(name_sheet(own, _attribute(page, "name"), number) if named else own)
-    return result
+def _complete_sheet(own: list[Element], number: int, sheet: Any) -> list[Element]:
+    return name_sheet(add_missing(own, _source_paragraphs(sheet, number)), _attribute(sheet, "name"), number)
 
 
 def _body(path: Path, kind: str) -> Any:
@@ -89,7 +89,7 @@ def _source_paragraphs(root: Any, page: int | None) -> Iterator[SourceParagraph]
             continue
         if "annotation" in around:
             author = next((n.text or "" for n in around["annotation"].iter("{*}creator")), "")
-            yield source_paragraph(text, "comment", page, f"Comment by {author}: " if author else "Comment: ")
+            yield source_paragraph(text, "comment", page, comment_prefix(author))
         elif "notes" in around:
             yield source_paragraph(text, "slide_notes", page)
         else:

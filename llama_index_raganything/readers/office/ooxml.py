@@ -6,6 +6,7 @@ Elements are matched by local name, because the strict variant has other namespa
 from __future__ import annotations
 
 import posixpath
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from lxml import etree
 
 from llama_index_raganything.elements import Element, label_of
 
+# Names of charts such as barChart, bar3DChart and ofPieChart (ECMA-376 part 1, section 21.2).
+_CHART = re.compile(r"(?:of)?(\w+?)(?:3D)?Chart")
 _BREAKS = frozenset({"tab", "br", "cr"})
 
 
@@ -158,26 +161,6 @@ def _relation_id(entry: Any) -> str:
     return next((value for name, value in entry.attrib.items() if name.endswith("}id")), "")
 
 
-_KINDS = {
-    "barChart": "Bar chart",
-    "bar3DChart": "Bar chart",
-    "lineChart": "Line chart",
-    "line3DChart": "Line chart",
-    "pieChart": "Pie chart",
-    "pie3DChart": "Pie chart",
-    "ofPieChart": "Pie chart",
-    "doughnutChart": "Doughnut chart",
-    "areaChart": "Area chart",
-    "area3DChart": "Area chart",
-    "scatterChart": "Scatter chart",
-    "bubbleChart": "Bubble chart",
-    "radarChart": "Radar chart",
-    "stockChart": "Stock chart",
-    "surfaceChart": "Surface chart",
-    "surface3DChart": "Surface chart",
-}
-
-
 def name_charts(package: Package, parts: list[str], elements: list[Element]) -> list[Element]:
     """Give chart elements their title, axis titles and kind.
 
@@ -230,9 +213,9 @@ def _describe(root: Any) -> tuple[str, str, str]:
 def _kinds(root: Any) -> Iterator[str]:
     for area in root.iter("{*}plotArea"):
         for child in area:
-            kind = _KINDS.get(etree.QName(child).localname) if isinstance(child.tag, str) else None
+            kind = _CHART.fullmatch(etree.QName(child).localname) if isinstance(child.tag, str) else None
             if kind:
-                yield kind
+                yield f"{kind[1].capitalize()} chart"
 
 
 def _text(title: Any) -> str:

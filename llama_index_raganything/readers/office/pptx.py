@@ -10,7 +10,13 @@ from typing import Any
 from llama_index_raganything.elements import Element, label_of
 from llama_index_raganything.images import IMAGE_SUFFIXES
 from llama_index_raganything.readers.common.base import AssetStore
-from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, source_paragraph
+from llama_index_raganything.readers.office.missing_text import (
+    SourceParagraph,
+    add_missing,
+    comment_prefix,
+    complete_pages,
+    source_paragraph,
+)
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 from llama_index_raganything.readers.web.html import readable_image_suffix
 
@@ -30,17 +36,15 @@ def repair_pptx(path: Path, elements: list[Element], assets: AssetStore | None) 
     """
     with Package(path) as package:
         slides = package.ordered_parts(package.main_part(), "sldId")
-        if max((element.page or 0 for element in elements), default=0) > len(slides):
-            return elements
         authors = _authors(package)
-        result: list[Element] = []
-        for number, (part, _) in enumerate(slides, start=1):
-            own = [element for element in elements if element.page == number]
+
+        def complete(own: list[Element], number: int, slide: tuple[str, Any]) -> list[Element]:
+            part, _ = slide
             own = name_charts(package, chart_parts(package, part), own)
             own = add_missing(own, _source_paragraphs(package, part, number, authors))
-            own.extend(_placeholder_images(package, part, number, own, assets))
-            result.extend(own)
-        return result
+            return [*own, *_placeholder_images(package, part, number, own, assets)]
+
+        return complete_pages(elements, slides, complete)
 
 
 def _source_paragraphs(package: Package, part: str, number: int, authors: dict[str, str]) -> Iterator[SourceParagraph]:
@@ -66,8 +70,7 @@ def _comments(root: Any, number: int, authors: dict[str, str]) -> Iterator[Sourc
         text = " ".join(classic.split()) or " ".join(text for _, text in paragraphs(body))
         author = authors.get(comment.get("authorId") or "", "")
         if text:
-            prefix = f"Comment by {author}: " if author else "Comment: "
-            yield source_paragraph(text, "comment", page=number, prefix=prefix)
+            yield source_paragraph(text, "comment", page=number, prefix=comment_prefix(author))
 
 
 def _authors(package: Package) -> dict[str, str]:

@@ -12,7 +12,12 @@ from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
 from llama_index_raganything.readers.common.base import AssetStore, ParsedFile
 from llama_index_raganything.readers.common.html_tables import MAX_CELLS, MAX_COLUMNS, rows_to_markdown
-from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, source_paragraph
+from llama_index_raganything.readers.office.missing_text import (
+    SourceParagraph,
+    add_missing,
+    complete_pages,
+    source_paragraph,
+)
 from llama_index_raganything.readers.office.number_formats import GENERAL, shown_date, shown_number
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 from llama_index_raganything.readers.office.sheets import name_sheet
@@ -29,16 +34,15 @@ def repair_xlsx(path: Path, elements: list[Element], _assets: AssetStore | None)
     """
     with Package(path) as package:
         sheets = _visible_sheets(package)
-        if max((element.page or 0 for element in elements), default=0) > len(sheets):
-            return elements
         people = _people(package)
-        result: list[Element] = []
-        for number, (part, entry) in enumerate(sheets, start=1):
-            own = [element for element in elements if element.page == number]
+
+        def complete(own: list[Element], number: int, sheet: tuple[str, Any]) -> list[Element]:
+            part, entry = sheet
             own = name_charts(package, chart_parts(package, part), own)
             own = add_missing(own, _source_paragraphs(package, part, number, people))
-            result.extend(name_sheet(own, entry.get("name") or "", number))
-        return result
+            return name_sheet(own, entry.get("name") or "", number)
+
+        return complete_pages(elements, sheets, complete)
 
 
 def _visible_sheets(package: Package) -> list[tuple[str, Any]]:
