@@ -133,7 +133,7 @@ def packed_modalities() -> bytes:
         # Lambdas, nested functions and bound objects each raise a different error.
         except Exception as error:
             message = (
-                f"The modality {modality.name!r} cannot be used with num_workers above 1, because another process "
+                f"The modality {modality.name!r} cannot be used with workers above 1, because another process "
                 f"cannot import its functions ({error}); define them at the top of a module."
             )
             raise ConfigurationError(message) from error

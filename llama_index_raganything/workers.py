@@ -83,7 +83,7 @@ def run_batch(
     """
     sent = [item for item in items if for_worker(item)]
     in_workers = timeout_s is not None or (workers > 1 and len(sent) > 1)
-    results = map_in_processes(function, sent if in_workers else (), workers, time_limit_s=timeout_s, prepare=prepare)
+    results = map_in_processes(function, sent if in_workers else (), workers, timeout_s=timeout_s, prepare=prepare)
     bar = tqdm(total=len(items), desc=progress, disable=not progress)
     with closing(results), bar:
         for item in items:
@@ -105,9 +105,9 @@ def run_batch(
 def map_in_processes(
     function: Callable[[Item], Result],
     items: Sequence[Item],
-    num_workers: int,
+    workers: int,
     *,
-    time_limit_s: float | None = None,
+    timeout_s: float | None = None,
     prepare: Callable[[Item], Item] | None = None,
 ) -> Generator[Result | Failure, None, None]:
     """Apply a function to items in worker processes and yield the outcomes in order.
@@ -119,8 +119,8 @@ def map_in_processes(
 
     Args:
         function: An importable function of one picklable item.
-        num_workers: Number of processes.
-        time_limit_s: Maximum seconds per item, without the start of its process. The worker is ended then, with the
+        workers: Number of processes.
+        timeout_s: Maximum seconds per item, without the start of its process. The worker is ended then, with the
             processes that it has started.
         prepare: Turns an item into one that can be pickled, in this process.
 
@@ -134,18 +134,18 @@ def map_in_processes(
     if not items:
         return
     _refuse_in_pool()
-    count = min(num_workers, len(items))
+    count = min(workers, len(items))
     modalities = packed_modalities()
-    workers = [_Worker(modalities) for _ in range(count)]
+    processes = [_Worker(modalities) for _ in range(count)]
     idle: SimpleQueue[_Worker] = SimpleQueue()
-    for worker in workers:
+    for worker in processes:
         idle.put(worker)
 
     def run(item: Item) -> Result | Failure:
         worker = idle.get()
         try:
             sent = item if prepare is None else prepare(item)
-            outcome: Result | Failure = worker.run(function, sent, time_limit_s)
+            outcome: Result | Failure = worker.run(function, sent, timeout_s)
             return outcome
         except RAGAnythingError as error:
             return Failure.of(error)
@@ -164,21 +164,21 @@ def map_in_processes(
             yield begun.popleft().result()
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
+        for worker in processes:
             worker.stop()
         threads.shutdown()  # Each thread sees its process end; only then is nobody at the pipes any more.
-        for worker in workers:
+        for worker in processes:
             worker.close()
 
 
 def map_in_threads(
-    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int, progress: str = ""
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, progress: str = ""
 ) -> list[Result]:
     """Apply a function to items in threads and return the results in order.
 
     Args:
         function: A function of one item; when it raises, items that have not begun are left.
-        num_workers: Number of threads at most.
+        workers: Number of threads at most.
         progress: Text of a progress bar; empty for none.
 
     Returns:
@@ -186,7 +186,7 @@ def map_in_threads(
     """
     if not items:
         return []
-    with ThreadPoolExecutor(min(num_workers, len(items))) as pool:
+    with ThreadPoolExecutor(min(workers, len(items))) as pool:
         try:
             # Each with the caller's context, in which LlamaIndex keeps its spans and callbacks.
             jobs = [pool.submit(contextvars.copy_context().run, function, item) for item in items]
@@ -200,7 +200,7 @@ def _refuse_in_pool() -> None:
     if multiprocessing.current_process().daemon:
         message = (
             "This process is a worker of a pool, as those of SimpleDirectoryReader with num_workers are, and may not "
-            "start further ones; leave out parse_timeout_s and num_workers there, or read outside of the pool."
+            "start further ones; leave out parse_timeout_s and workers there, or read outside of the pool."
         )
         raise ConfigurationError(message)
 
@@ -219,15 +219,15 @@ class _Worker:
         self._stopped = False
         self._lock = threading.Lock()
 
-    def run(self, function: Callable[[Any], Any], item: Any, time_limit_s: float | None) -> Any:
+    def run(self, function: Callable[[Any], Any], item: Any, timeout_s: float | None) -> Any:
         """Return the result of the function for an item, or why it failed."""
         try:
             pipe = self._started()
             pipe.send((function, item))
             pipe.recv()  # It has begun: importing what the item needs takes seconds and is no fault of the item.
-            if time_limit_s is not None and not pipe.poll(time_limit_s):
+            if timeout_s is not None and not pipe.poll(timeout_s):
                 self.close()
-                return TimedOut(f"It took longer than {time_limit_s:g} s and was stopped.")
+                return TimedOut(f"It took longer than {timeout_s:g} s and was stopped.")
             return pipe.recv()
         except (EOFError, OSError):
             self.close()

@@ -323,7 +323,7 @@ def reader_options_from_config(config: Any) -> dict[str, Any]:
     Returns:
         As far as the configuration has them: ``parser``, ``ocr`` (from ``parse_method``), ``working_dir`` (from
         ``parser_output_dir``, where crops go; RAG-Anything's own ``working_dir`` is its storage folder, here the
-        index's) and ``num_workers`` (from ``max_concurrent_files``).
+        index's) and ``workers`` (from ``max_concurrent_files``).
 
     Raises:
         ConfigurationError: ``parse_method`` is not one of RAG-Anything's.
@@ -339,7 +339,7 @@ def reader_options_from_config(config: Any) -> dict[str, Any]:
     if folder := getattr(config, "parser_output_dir", None):
         options["working_dir"] = str(folder)
     if files := getattr(config, "max_concurrent_files", None):
-        options["num_workers"] = _at_least(files, "max_concurrent_files", 1)
+        options["workers"] = _at_least(files, "max_concurrent_files", 1)
     return options
 
 

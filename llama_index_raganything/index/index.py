@@ -314,7 +314,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         refuse_unknown("RAGAnythingIndex.from_config()", options, argument_names(cls, cls.from_config))
         reader_options = reader_options_from_config(config)
         reader_options.pop("working_dir", None)
-        num_workers = int(reader_options.pop("num_workers", 1))
+        num_workers = int(reader_options.pop("workers", 1))
         options.setdefault("working_dir", getattr(config, "working_dir", None))
         if options.get("reader") is None:
             options["reader_options"] = reader_options | (options.get("reader_options") or {})
@@ -377,7 +377,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
             exclude=exclude,
             strict=strict,
             show_progress=show_progress,
-            num_workers=self.num_workers if num_workers is None else num_workers,
+            workers=self.num_workers if num_workers is None else num_workers,
         )
         return self.last_report
 
@@ -445,7 +445,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
             exclude=exclude,
             strict=strict,
             show_progress=show_progress,
-            num_workers=self.num_workers if num_workers is None else num_workers,
+            workers=self.num_workers if num_workers is None else num_workers,
         )
         return self.last_report
 

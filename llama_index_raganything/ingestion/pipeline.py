@@ -158,7 +158,7 @@ class Ingestion:
         exclude: Patterns = None,
         strict: bool = False,
         show_progress: bool = False,
-        num_workers: int = 1,
+        workers: int = 1,
     ) -> IngestionReport:
         """Add files and folders; skip what is unchanged, replace what changed, follow what was renamed.
 
@@ -168,30 +168,30 @@ class Ingestion:
             exclude: Patterns of paths that are left out, as in a ``.gitignore``.
             strict: Raise at the end when a document failed.
             show_progress: Show a progress bar.
-            num_workers: Processes that parse; more than one needs an importable ``__main__``.
+            workers: Processes that parse; more than one needs an importable ``__main__``.
 
         Returns:
             What was done. Neither a bad file nor a path that does not exist stops the others.
 
         Raises:
             SourceError: A path does not exist, and there is nothing else to add.
-            ConfigurationError: ``num_workers`` is below 1, the reader's parser has a name that is not known, or its
+            ConfigurationError: ``workers`` is below 1, the reader's parser has a name that is not known, or its
                 ``working_dir`` cannot be written.
             MissingDependencyError: The parser that the reader names is not installed.
             IngestionError: ``strict`` is set and documents failed.
         """
         report = IngestionReport()
         with report.stage("total"):
-            self._check(num_workers)
+            self._check(workers)
             found = expand_sources(paths, rules=self._rules(exclude))
             jobs = find_jobs(found, self.reader, report)
-            self._run(jobs, report, show_progress=show_progress, num_workers=num_workers)
+            self._run(jobs, report, show_progress=show_progress, workers=workers)
         return report.finish(strict=strict)
 
-    def _check(self, num_workers: int) -> None:
+    def _check(self, workers: int) -> None:
         """Raise before anything is written, where every file would fail for the same reason."""
-        if num_workers < 1:
-            message = f"num_workers must be 1 or more, not {num_workers}."
+        if workers < 1:
+            message = f"workers must be 1 or more, not {workers}."
             raise ConfigurationError(message)
         _check_writable(self.reader.working_dir)
         self.reader.check_parser()
@@ -223,7 +223,7 @@ class Ingestion:
         report = IngestionReport()
         with report.stage("total"):
             jobs = [Job.of_document(document) for document in documents]
-            self._run(jobs, report, show_progress=show_progress, num_workers=1)
+            self._run(jobs, report, show_progress=show_progress, workers=1)
         return report.finish(strict=strict)
 
     @dispatcher.span
@@ -234,7 +234,7 @@ class Ingestion:
         exclude: Patterns = None,
         strict: bool = False,
         show_progress: bool = False,
-        num_workers: int = 1,
+        workers: int = 1,
     ) -> IngestionReport:
         """Make the store agree with a folder: add, update, and delete what is gone from it or left out.
 
@@ -243,7 +243,7 @@ class Ingestion:
             exclude: Patterns of paths that are left out, as in a ``.gitignore``; documents there are deleted.
             strict: Raise at the end when a document failed.
             show_progress: Show a progress bar.
-            num_workers: Processes that parse.
+            workers: Processes that parse.
 
         Returns:
             What was done.
@@ -258,10 +258,10 @@ class Ingestion:
             raise SourceError(message)
         report = IngestionReport()
         with report.stage("total"):
-            self._check(num_workers)
+            self._check(workers)
             found = expand_sources(root, rules=self._rules(exclude))
             jobs = find_jobs(found, self.reader, report)
-            self._run(jobs, report, show_progress=show_progress, num_workers=num_workers)
+            self._run(jobs, report, show_progress=show_progress, workers=workers)
         present = {source.location for source in found.sources}
         # By id too: the ledger writes what is no Unicode in a file's name as "?".
         present_ids = {document_id(location) for location in present}
@@ -298,7 +298,7 @@ class Ingestion:
         self._flush()
         return True
 
-    def _run(self, jobs: list[Job], report: IngestionReport, *, show_progress: bool, num_workers: int) -> None:
+    def _run(self, jobs: list[Job], report: IngestionReport, *, show_progress: bool, workers: int) -> None:
         dispatcher.event(IngestionStartEvent(documents=len(jobs)))
         run = self._begun(jobs, report)
         report.unchanged += [job.source for job in jobs if run.is_in(job)]
@@ -306,7 +306,7 @@ class Ingestion:
         outcomes = run_batch(
             partial(_read_and_split, self.reader, self.node_parser),
             todo,
-            workers=num_workers,
+            workers=workers,
             timeout_s=self.reader.parse_timeout_s,
             for_worker=lambda job: job.needs_parser,
             progress="Documents" if show_progress else "",

@@ -130,7 +130,7 @@ class RAGAnythingReader(BasePydanticReader):
         max_file_bytes: Larger files are refused, in bytes; None for no limit.
         asset_root: Folder below which content lists may name image files. By default the folder of the
             JSON file, or the current folder for a content list given as an object.
-        num_workers: Processes that parse several files at once; 1 parses in this process.
+        workers: Processes that parse several files at once; 1 parses in this process.
         parse_timeout_s: Seconds that reading and parsing one source may take; None for no limit. With a limit files
             are parsed in worker processes, also one alone, because only a process can be stopped; starting one takes
             seconds, and a script then needs ``if __name__ == "__main__":``.
@@ -157,7 +157,7 @@ class RAGAnythingReader(BasePydanticReader):
     url_timeout_s: float = Field(default=30.0, gt=0)
     max_file_bytes: int | None = Field(default=DEFAULT_MAX_FILE_BYTES, gt=0)
     asset_root: str | None = None
-    num_workers: int = Field(default=1, ge=1)
+    workers: int = Field(default=1, ge=1)
     parse_timeout_s: float | None = Field(default=None, gt=0)
     on_error: Literal["raise", "skip"] | None = None
     show_progress: bool = False
@@ -314,7 +314,7 @@ class RAGAnythingReader(BasePydanticReader):
         outcomes = run_batch(
             partial(_read_source, self, extra_info),
             sources,
-            workers=self.num_workers,
+            workers=self.workers,
             timeout_s=self.parse_timeout_s,
             for_worker=lambda source: source.kind != "content_list",
             # A stream becomes its bytes.

@@ -188,7 +188,7 @@ def test_an_unknown_parser_or_no_worker_changes_nothing(tmp_path, files):
     with RAGAnythingIndex(uri=str(tmp_path / "milvus.db"), working_dir=tmp_path / "storage", **options) as index:
         with pytest.raises(ConfigurationError, match="no such parser"):
             index.add(files)
-        with pytest.raises(ConfigurationError, match="num_workers"):
+        with pytest.raises(ConfigurationError, match="workers"):
             index.add(files, num_workers=0)
         assert index.documents() == []
 

@@ -401,7 +401,7 @@ def test_the_reader_takes_bytes_alone_and_with_workers(tmp_path):
     (document,) = reader.load_data(("a.md", b"# Title\n\nText."))
     assert (document.metadata["source"], document.metadata["file_name"]) == ("a.md", "a.md")
     assert "Text." in document.text
-    reader.num_workers = 2
+    reader.workers = 2
     pairs = [("a.md", io.BytesIO(b"# A\n\nOne.")), ("b.md", b"# B\n\nTwo.")]
     assert len(reader.load_data(pairs)) == 2
     assert len(reader.load_data([("c.md", b"# C\n\nOne."), ("b.md", b"# B\n\nTwo.")])) == 2

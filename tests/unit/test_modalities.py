@@ -124,8 +124,8 @@ def test_processors_come_and_go_with_the_modality():
 
 def test_functions_that_no_worker_can_import_are_refused_before_the_work(tmp_path):
     register_modality("mesh", suffixes=[".stl"], read=lambda path, assets: [])
-    reader = RAGAnythingReader(working_dir=str(tmp_path), num_workers=2)
-    with pytest.raises(ConfigurationError, match="'mesh' cannot be used with num_workers"):
+    reader = RAGAnythingReader(working_dir=str(tmp_path), workers=2)
+    with pytest.raises(ConfigurationError, match="'mesh' cannot be used with workers"):
         reader.load_data([write(tmp_path / "a.stl"), write(tmp_path / "b.stl")])
 
 
@@ -151,7 +151,7 @@ def test_worker_processes_know_them(tmp_path, time_series, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES))
     unregister_modality("mesh")  # Test modules cannot be imported by other processes.
     paths = [time_series.make_demo(tmp_path / name) for name in ("a.csv", "b.csv")]
-    reader = RAGAnythingReader(working_dir=str(tmp_path / "work"), num_workers=2)
+    reader = RAGAnythingReader(working_dir=str(tmp_path / "work"), workers=2)
     for document in reader.load_data(paths):
         assert [element.type for element in document_elements(document)] == ["time_series"] * 2
 

@@ -23,7 +23,7 @@ def work(item: int) -> int:
 
 
 def test_order_is_kept_and_one_bad_item_does_not_stop_the_others():
-    outcomes = list(map_in_processes(work, [1, 2, 3, 4, 5], num_workers=2))
+    outcomes = list(map_in_processes(work, [1, 2, 3, 4, 5], workers=2))
     assert outcomes[0] == 10
     assert outcomes[1] == Failure("bad file")
     assert isinstance(outcomes[2], Failure)
@@ -32,7 +32,7 @@ def test_order_is_kept_and_one_bad_item_does_not_stop_the_others():
 
 
 def test_no_items():
-    assert list(map_in_processes(work, [], num_workers=2)) == []
+    assert list(map_in_processes(work, [], workers=2)) == []
 
 
 def sleep(item: float) -> float:
@@ -42,7 +42,7 @@ def sleep(item: float) -> float:
 
 def test_an_item_that_takes_too_long_costs_its_time_once_and_nothing_else():
     started = time.monotonic()
-    outcomes = list(map_in_processes(sleep, [0, 60, 0.1], num_workers=1, time_limit_s=1))
+    outcomes = list(map_in_processes(sleep, [0, 60, 0.1], workers=1, timeout_s=1))
     assert (outcomes[0], outcomes[2]) == (0, 0.1)
     assert outcomes[1] == TimedOut("It took longer than 1 s and was stopped.")
     assert time.monotonic() - started < 20
@@ -57,7 +57,7 @@ def start_a_child(path: str) -> None:
 
 def test_what_a_worker_has_started_ends_with_it(tmp_path):
     path = tmp_path / "pid"
-    (outcome,) = map_in_processes(start_a_child, [str(path)], num_workers=1, time_limit_s=3)
+    (outcome,) = map_in_processes(start_a_child, [str(path)], workers=1, timeout_s=3)
     assert isinstance(outcome, TimedOut)
     pid = int(path.read_text())
     for _ in range(50):
@@ -81,7 +81,7 @@ def _is_running(pid: int) -> bool:
 
 def test_no_process_is_left_when_the_caller_stops_early():
     before = set(multiprocessing.active_children())
-    outcomes = map_in_processes(sleep, [0, 60, 60], num_workers=2)
+    outcomes = map_in_processes(sleep, [0, 60, 60], workers=2)
     assert next(outcomes) == 0
     outcomes.close()
     assert set(multiprocessing.active_children()) <= before
@@ -93,7 +93,7 @@ def write_pid_and_sleep(path: str) -> None:
 
 
 def read_until_killed(path: str) -> None:
-    list(map_in_processes(write_pid_and_sleep, [path], num_workers=1))
+    list(map_in_processes(write_pid_and_sleep, [path], workers=1))
 
 
 @pytest.mark.skipif(not hasattr(os, "setsid"), reason="no sessions here")
@@ -122,7 +122,7 @@ def unpicklable(item: int) -> object:
 
 
 def test_a_result_that_cannot_be_handed_back_is_a_failure():
-    (outcome,) = map_in_processes(unpicklable, [1], num_workers=1)
+    (outcome,) = map_in_processes(unpicklable, [1], workers=1)
     assert isinstance(outcome, Failure)
     assert "pickle" in outcome.reason
 
@@ -130,4 +130,4 @@ def test_a_result_that_cannot_be_handed_back_is_a_failure():
 def test_a_worker_of_a_pool_may_have_none_of_its_own(monkeypatch):
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     with pytest.raises(ConfigurationError, match="parse_timeout_s"):
-        list(map_in_processes(work, [1], num_workers=1))
+        list(map_in_processes(work, [1], workers=1))

@@ -130,7 +130,7 @@ def test_what_the_reader_gets():
     options = reader_options_from_config(
         config(parser="docling", parse_method="ocr", parser_output_dir="./out", max_concurrent_files=2)
     )
-    assert options == {"parser": "docling", "ocr": "always", "working_dir": "./out", "num_workers": 2}
+    assert options == {"parser": "docling", "ocr": "always", "working_dir": "./out", "workers": 2}
     assert reader_options_from_config(config(parse_method="txt"))["ocr"] == "off"
     assert reader_options_from_config(SimpleNamespace()) == {}
     with pytest.raises(ConfigurationError, match="magic"):

@@ -307,7 +307,7 @@ def test_the_fingerprint_follows_every_option(tmp_path: Path) -> None:
         )
     ]  # fmt: skip
     assert len({reader.fingerprint() for reader in readers}) == len(readers)
-    same = RAGAnythingReader(working_dir=str(tmp_path / "other"), num_workers=4, cache=False)
+    same = RAGAnythingReader(working_dir=str(tmp_path / "other"), workers=4, cache=False)
     assert same.fingerprint() == readers[0].fingerprint()
 
 
@@ -323,7 +323,7 @@ def test_serialisation(tmp_path: Path) -> None:
     assert RAGAnythingReader.from_dict(reader.to_dict()) == reader
     assert RAGAnythingReader.from_json(reader.to_json()) == reader
     assert pickle.loads(pickle.dumps(reader)) == reader
-    for wrong in ({"ocr": "sometimes"}, {"crop_dpi": 0}, {"num_workers": 0}, {"profile": "slow"}):
+    for wrong in ({"ocr": "sometimes"}, {"crop_dpi": 0}, {"workers": 0}, {"profile": "slow"}):
         with pytest.raises(ValueError, match="validation error"):
             RAGAnythingReader(**wrong)
 
@@ -362,7 +362,7 @@ def test_simple_directory_reader_reports_errors(reader: RAGAnythingReader, folde
 
 
 def test_worker_processes(reader: RAGAnythingReader, folder: Path) -> None:
-    parallel = reader.model_copy(update={"num_workers": 2, "cache": False})
+    parallel = reader.model_copy(update={"workers": 2, "cache": False})
     handler = EndEvents.install()
     documents = parallel.load_data(folder)
     ends = handler.remove()
@@ -400,7 +400,7 @@ class SleepingReader(RAGAnythingReader):
 
 @pytest.mark.slow
 def test_a_hanging_file_costs_its_time_limit_and_nothing_else(tmp_path: Path, folder: Path) -> None:
-    reader = SleepingReader(working_dir=str(tmp_path / "w"), num_workers=2, parse_timeout_s=5)
+    reader = SleepingReader(working_dir=str(tmp_path / "w"), workers=2, parse_timeout_s=5)
     paths = sorted(folder.rglob("note0[0-3].md"))
     started = time.monotonic()
     assert len(reader.load_data(paths)) == 3

@@ -77,7 +77,7 @@ async def test_async_and_directory_reader(reader, pages):
 @pytest.mark.slow
 def test_worker_processes_of_both_readers(reader, pages):
     paths = [DEMO / "annual_report.pdf", DEMO / "faq_milvus.txt"]
-    several = reader.model_copy(update={"num_workers": 2})
+    several = reader.model_copy(update={"workers": 2})
     assert [document.text for document in several.load_data(paths)][:3] == [page.text for page in pages]
     directory = SimpleDirectoryReader(input_files=paths, file_extractor={".pdf": reader, ".txt": reader})
     assert len(directory.load_data(num_workers=2)) == len(directory.load_data())
