@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from llama_index_raganything import workers as workers_module
 from llama_index_raganything.errors import ConfigurationError, Failure, ParseError
-from llama_index_raganything.workers import TimedOut, map_in_processes
+from llama_index_raganything.workers import TimedOut, map_in_processes, run_batch
 
 
 def work(item: int) -> int:
@@ -131,3 +132,42 @@ def test_a_worker_of_a_pool_may_have_none_of_its_own(monkeypatch):
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     with pytest.raises(ConfigurationError, match="parse_timeout_s"):
         list(map_in_processes(work, [1], workers=1))
+
+
+def touch(item: tuple[str, int]) -> int:
+    Path(item[0], str(item[1])).touch()
+    return item[1]
+
+
+def test_workers_do_not_run_far_ahead_of_the_caller(tmp_path):
+    outcomes = map_in_processes(touch, [(str(tmp_path), number) for number in range(100)], workers=1)
+    assert next(outcomes) == 0
+    time.sleep(2)
+    begun = len(list(tmp_path.iterdir()))
+    outcomes.close()
+    assert 1 <= begun <= 2 * workers_module._AHEAD
+    assert len(list(tmp_path.iterdir())) == begun
+
+
+@pytest.mark.parametrize("timeout_s", [None, 30])
+def test_a_batch_keeps_order_and_goes_on_after_a_failure(timeout_s):
+    outcomes = list(run_batch(work, [1, 2, 4, 5], timeout_s=timeout_s, for_worker=lambda item: item != 4))
+    assert [outcome.item for outcome in outcomes] == [1, 2, 4, 5]
+    assert [outcome.result for outcome in outcomes] == [10, Failure("bad file"), 40, 50]
+    assert isinstance(outcomes[1].result.error, ParseError)
+    assert [outcome.in_worker for outcome in outcomes] == [timeout_s is not None and item != 4 for item in (1, 2, 4, 5)]
+
+
+def test_a_batch_says_how_to_wait_longer():
+    (outcome,) = run_batch(sleep, [60], timeout_s=1)
+    assert outcome.result == TimedOut("It took longer than 1 s and was stopped. Raise parse_timeout_s to wait longer.")
+
+
+def test_what_cannot_be_sent_to_a_worker_fails_alone():
+    def prepare(item: int) -> int:
+        if item == 1:
+            raise ParseError("unreadable stream", "x")
+        return item
+
+    outcomes = run_batch(work, [1, 4], workers=2, prepare=prepare)
+    assert [outcome.result for outcome in outcomes] == [Failure("unreadable stream"), 40]
