@@ -120,8 +120,9 @@ if TYPE_CHECKING:
     from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
     from llama_index_raganything.stores.nodes.store import MilvusNodeStore
     from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
-    from llama_index_raganything.stores.tables.store import SQLResult, TableStore
-    from llama_index_raganything.tables.model import TableRecord
+    from llama_index_raganything.stores.tables.sql import SQLResult
+    from llama_index_raganything.stores.tables.store import TableStore
+    from llama_index_raganything.tables.records import TableRecord
 
 __version__ = "0.1.0"
 
@@ -176,12 +177,12 @@ _HOMES = {
     "RAGAnythingQueryEngine": "query_engine.engine",
     "RAGAnythingReader": "readers.reader",
     "RAGAnythingSettings": "config",
-    "SQLResult": "stores.tables.store",
+    "SQLResult": "stores.tables.sql",
     "SpacyRecognizer": "graph.extraction.recognizers",
     "TableAttachment": "attachments",
     "TableDescriber": "enrich.describers.table",
     "TableQueryEngine": "query_engine.tables.engine",
-    "TableRecord": "tables.model",
+    "TableRecord": "tables.records",
     "TableRetriever": "retrievers.tables",
     "TableStore": "stores.tables.store",
     "TripleExtractor": "graph.extraction.triples",

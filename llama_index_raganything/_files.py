@@ -1,7 +1,8 @@
-"""Atomic file writes."""
+"""Atomic file writes, and the folders of tenants."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -35,3 +36,8 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> os.stat_r
         Path(temporary).unlink(missing_ok=True)
         raise
     return status
+
+
+def tenant_folder(folder: Path, tenant: str) -> Path:
+    """Return the folder of one tenant: its name may be any string, also one that is no path."""
+    return folder / "tenants" / hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()[:32]

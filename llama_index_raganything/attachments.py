@@ -36,7 +36,7 @@ from llama_index_raganything.images import (
     image_bytes,
     image_digest,
 )
-from llama_index_raganything.tables.read import pipe_tables
+from llama_index_raganything.tables.pipe_tables import pipe_row, pipe_rule, pipe_tables
 from llama_index_raganything.text.terms import content_tokens
 
 MAX_ATTACHMENTS: Final = 16
@@ -208,11 +208,11 @@ class TableAttachment:
         lines = [self.caption[:max_chars]] if self.caption else []
         room = max_chars - sum(map(len, lines))
         for number, row in enumerate(self.cells):
-            line = "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |"
+            line = pipe_row(row)
             lines.append(line[: max(0, room)])
             room -= len(line) + 1
             if number == 0:
-                lines.append(("|" + " --- |" * len(row))[: max(0, room)])
+                lines.append(pipe_rule(len(row))[: max(0, room)])
                 room -= len(lines[-1]) + 1
             if room < 0:
                 lines[-1] += " ..."

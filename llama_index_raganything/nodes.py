@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeRelationship, RelatedNodeInfo
@@ -155,3 +156,27 @@ def box_of(value: Any) -> tuple[int, int, int, int] | None:
 def last_heading(section: str) -> str:
     """Return the innermost heading of a section path."""
     return section.rpartition(SECTION_SEPARATOR)[2]
+
+
+def in_reading_order(parts: Sequence[BaseNode]) -> list[BaseNode]:
+    """Put the parts of a table in reading order by their links, where all but the first have one.
+
+    Args:
+        parts: The parts, in any order.
+
+    Returns:
+        The parts; as they were where their links do not tell.
+    """
+    by_id = {part.node_id: part for part in parts}
+    following: dict[str, str] = {}
+    for part in parts:
+        previous = part.relationships.get(NodeRelationship.PREVIOUS)
+        if previous is not None and not isinstance(previous, list) and previous.node_id in by_id:
+            following[previous.node_id] = part.node_id
+    firsts = by_id.keys() - set(following.values())
+    if len(firsts) != 1:
+        return list(parts)
+    ordered = [*firsts]
+    while (after := following.get(ordered[-1])) is not None and len(ordered) < len(parts):
+        ordered.append(after)
+    return [by_id[node_id] for node_id in ordered] if len(ordered) == len(parts) else list(parts)

@@ -116,7 +116,7 @@ def _fields(index: RAGAnythingIndex, found: EntityDescription, limit: int) -> di
 
 def _triples(graph: KnowledgeGraph, name: str, limit: int) -> list[list[str]]:
     """Return what an LLM read about an entity; what is read from mentions is shown as sentences."""
-    from llama_index_raganything.stores.graph.facts import MENTIONS
+    from llama_index_raganything.stores.graph.triples import MENTIONS
 
     ids = graph.store.named([name])[name]
     triplets = graph.store.get_triplets(entity_names=ids) if ids else []

@@ -60,7 +60,7 @@ def _tables(arguments: argparse.Namespace) -> int:
 
 
 def _profile(store: TableStore, arguments: argparse.Namespace) -> int:
-    from llama_index_raganything.tables.profile import profile
+    from llama_index_raganything.tables.records import profile
 
     named = (entry.table_id for entry in store.entries() if entry.name == arguments.name)
     found = store.get(next(named, ""))
@@ -77,7 +77,7 @@ def _profile(store: TableStore, arguments: argparse.Namespace) -> int:
 def _sql(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)
-        result = index.query_sql(arguments.statement, max_rows=arguments.max_rows, timeout=arguments.timeout)
+        result = index.query_sql(arguments.statement, max_rows=arguments.max_rows, timeout_s=arguments.timeout)
     if arguments.json:
         rows = [[_plain(value) for value in row] for row in result.rows]
         sources = [

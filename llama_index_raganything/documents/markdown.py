@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 from llama_index_raganything.elements import Element, label_of
+from llama_index_raganything.tables.pipe_tables import begins_with_table
 
 _PARAGRAPH = re.compile(r"\S(?:.*?)(?=\s*\n[ \t\r\f\v]*\n|\s*\Z)", re.DOTALL)
 _HEADING = re.compile(r"(#{1,6})[ \t]+(\S[^\n]*)(?:\n\s*|\Z)")
-_TABLE = re.compile(r"\|[^\n]*\n\s*\|[\s:|-]*-[\s:|-]*\|")
 _EQUATION = re.compile(r"\$\$\s(.*?)\s\$\$", re.DOTALL)
 _CODE = re.compile(r"(?:(?P<caption>[^`]*)\n)?```(?P<language>[^\s`]*)\n(?P<code>.*)\n```", re.DOTALL)
 _PIPES = re.compile(r"^\s*\|.*$(?:\n\s*\|.*$)*", re.MULTILINE)
@@ -43,7 +43,7 @@ def written_elements(text: str, start: int, end: int, page: int | None) -> Itera
             at = heading.end()
         if at < last:
             body = text[at:last]
-            kind = "table" if _TABLE.match(body) else "text"
+            kind = "table" if begins_with_table(body) else "text"
             yield Element(type=kind, text=body, page=page), (at, last)
 
 

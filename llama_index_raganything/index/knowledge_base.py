@@ -12,8 +12,8 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.llms import LLM
 
+from llama_index_raganything._files import tenant_folder
 from llama_index_raganything.config import DEFAULT_WORKING_DIR, RAGAnythingSettings
-from llama_index_raganything.elements import content_id
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.equation_words import EquationWords
 from llama_index_raganything.enrich.image_ocr import ImageOCR
@@ -33,7 +33,7 @@ from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
 from llama_index_raganything.readers.sources.folders import FolderRules
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
-from llama_index_raganything.stores.ledger import LEDGER_SUFFIX, Ledger
+from llama_index_raganything.stores.ledger import Ledger
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 from llama_index_raganything.stores.nodes.visual import MilvusVisualStore, visual_store_beside
 from llama_index_raganything.stores.tables.store import TableStore
@@ -213,7 +213,7 @@ def _beside(kind: type[_Store], nodes: MilvusNodeStore, *, overwrite: bool) -> _
     """Open a store of the same knowledge base."""
     return kind(
         uri=nodes.uri,
-        collection_name=nodes.collection_name,
+        collection=nodes.collection_name,
         token=nodes.token,
         db_name=nodes.db_name,
         tenant=nodes.tenant,
@@ -224,7 +224,7 @@ def _beside(kind: type[_Store], nodes: MilvusNodeStore, *, overwrite: bool) -> _
 def storage_folder(working_dir: Path, nodes: MilvusNodeStore) -> Path:
     """Return the folder of one knowledge base, so that deleting from it never takes an asset from another."""
     folder = working_dir / nodes.collection_name  # Milvus allows letters, digits and _ only.
-    return folder if nodes.tenant is None else folder / "tenants" / content_id("tenant", nodes.tenant)
+    return folder if nodes.tenant is None else tenant_folder(folder, nodes.tenant)
 
 
 def dimension(embed_model: BaseEmbedding) -> int:
@@ -245,7 +245,7 @@ def warn_of_other_vectors(ledger: Ledger, embed_model: BaseEmbedding) -> None:
         logger.warning(
             "Documents of %r were embedded with %s and are searched with %s, whose vectors do not compare: "
             "open it with the first model, or add the documents again.",
-            ledger.collection_name.removesuffix(LEDGER_SUFFIX),
+            ledger.collection,
             ", ".join(sorted(others)),
             name,
         )

@@ -41,7 +41,8 @@ from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import Ledger
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
-from llama_index_raganything.stores.tables.store import SQLResult, TableStore
+from llama_index_raganything.stores.tables.sql import SQLResult
+from llama_index_raganything.stores.tables.store import TableStore
 
 _OWN: Final = frozenset({"embed_model", "graph", "retriever", "tables", "vector_store"})
 """Arguments of retrievers and engines that only the index gives them."""
@@ -225,7 +226,7 @@ class Queryable:
 
         Args:
             sql: One ``SELECT`` in DuckDB's dialect.
-            **options: Further arguments of :meth:`TableStore.query_sql`: ``tables``, ``max_rows``, ``timeout``.
+            **options: Further arguments of :meth:`TableStore.query_sql`: ``tables``, ``max_rows``, ``timeout_s``.
 
         Returns:
             Columns, rows, and the tables that they come from.

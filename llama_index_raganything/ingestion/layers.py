@@ -33,8 +33,8 @@ from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.metadata_filters import of_documents
 from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
 from llama_index_raganything.stores.tables.store import TableStore
-from llama_index_raganything.tables.model import TableRecord
 from llama_index_raganything.tables.read import tables_of_nodes
+from llama_index_raganything.tables.records import TableRecord
 
 _TABLE_VERSION: Final = 1
 """Raised when the same nodes give other tables, so that documents are read again."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from llama_index_raganything.elements import SECTION_SEPARATOR, Box, Element, content_id, is_atomic, labels_in
 from llama_index_raganything.node_parser.table_chunks import pack_lines, table_texts
-from llama_index_raganything.tables.read import is_rule
+from llama_index_raganything.tables.pipe_tables import table_spans
 from llama_index_raganything.text.sentences import sentences_of
 
 MAX_TEXT_BYTES: Final = 65_535
@@ -367,11 +367,11 @@ def page_pieces(text: str) -> list[str]:
     header = ""
     for place, piece in enumerate(pieces):
         lines = piece.split("\n")
-        rules = [line for line in range(1, len(lines)) if is_rule(lines[line]) and lines[line - 1].startswith("|")]
-        if header and lines[0].startswith("|") and 1 not in rules:
+        headers = [start for start, _ in table_spans(lines)]
+        if header and lines[0].startswith("|") and 0 not in headers:
             pieces[place] = f"{header}\n{piece}"
-        if rules:
-            header = "\n".join(lines[rules[-1] - 1 : rules[-1] + 1])
+        if headers:
+            header = "\n".join(lines[headers[-1] : headers[-1] + 2])
             header = header if len(header.encode("utf-8", "replace")) < _HEADER_BYTES else ""
     return pieces
 

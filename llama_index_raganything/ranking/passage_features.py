@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from llama_index_raganything.tables.pipe_tables import is_rule, pipe_cells
 from llama_index_raganything.text.bm25 import (
     PAIR_WINDOW,
     QUESTION_PAIR_WINDOW,
@@ -45,7 +46,6 @@ _HEADER_ROWS: Final = 3
 _MAX_LABELS: Final = 2_000
 
 _UNESCAPED_PIPE = re.compile(r"(?<!\\)\|")
-_RULE = re.compile(r"\|[\s:|-]*---[\s:|-]*\|")
 _COLUMNS = re.compile(r"\t+|\s{2,}|\s+(?=[-\u2212($€£¥]*\d)")
 _FOOTNOTE_MARK = re.compile(r"\(\d{1,2}\)|\[\d{1,2}\]")
 _UNIT_OF_MEASURE = re.compile(
@@ -116,17 +116,16 @@ def split_table(text: str) -> tuple[list[Row], str]:
     lines = text.splitlines()
     if not any(_UNESCAPED_PIPE.search(line) for line in lines):
         return [_COLUMNS.split(line.strip()) for line in lines if line.strip()], ""
-    is_markdown = any(_RULE.fullmatch(line.strip()) for line in lines)
+    is_markdown = any(_is_markdown_rule(line) for line in lines)
     rows: list[Row] = []
     prose: list[str] = []
     for line in lines:
-        if not _UNESCAPED_PIPE.search(line):
+        if not _UNESCAPED_PIPE.search(line) or (is_markdown and not line.strip().startswith("|")):
             prose.append(line)
-        elif not is_markdown or line.strip().startswith("|"):
-            if not (is_markdown and _RULE.fullmatch(line.strip())):
-                rows.append(_cells(line, is_markdown=is_markdown))
-        else:
-            prose.append(line)
+        elif not is_markdown:
+            rows.append([cell.replace("\\|", "|").strip() for cell in _UNESCAPED_PIPE.split(line)])
+        elif not _is_markdown_rule(line):
+            rows.append(list(pipe_cells(line)))
     return rows, "\n".join(prose)
 
 
@@ -154,11 +153,8 @@ def table_labels(rows: Sequence[Row]) -> Iterator[str]:
             yield from (" ".join(word for word in cell.split() if not word.isdigit()) for cell in row[1:])
 
 
-def _cells(line: str, *, is_markdown: bool) -> Row:
-    if is_markdown:
-        line = line.strip().removeprefix("|")
-        line = line[:-1] if line.endswith("|") and not line.endswith("\\|") else line
-    return [cell.replace("\\|", "|").strip() for cell in _UNESCAPED_PIPE.split(line)]
+def _is_markdown_rule(line: str) -> bool:
+    return line.strip().startswith("|") and is_rule(line.strip())
 
 
 def _unique_labels(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:

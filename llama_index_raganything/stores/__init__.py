@@ -1,4 +1,4 @@
-"""Stores: nodes, the graph, and the ledger of ingested documents, all in one Milvus.
+"""Stores of a knowledge base: nodes, image vectors, the graph and the ledger in one Milvus, tables on disk.
 
-Importing this package imports no Milvus client; the classes load on first use.
+Importing this package imports no Milvus client.
 """

@@ -1,4 +1,4 @@
-"""The record of which documents are in, which are on their way, and which a crash left half done.
+"""The state of every document: which are ingested, which are being written, and which a crash left unfinished.
 
 One row per document in the collection ``<knowledge base>__ledger`` of the same Milvus. The protocol of decision 8
 (docs/architecture.md), with which no crash leaves a document in part without a trace:
@@ -10,7 +10,6 @@ begins is a leftover: delete its nodes and do it again.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import platform
 import time
@@ -20,7 +19,7 @@ from typing import Any, Final, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything._imports import guarded_import
+from llama_index_raganything._async import in_thread
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import (
@@ -30,26 +29,23 @@ from llama_index_raganything.errors import (
     StoreUnavailableError,
 )
 from llama_index_raganything.stores.milvus.connection import (
-    DEFAULT_TIMEOUT,
+    DEFAULT_TIMEOUT_S,
+    DUMMY_VECTOR,
+    MAX_VARCHAR_BYTES,
     Address,
     Connection,
+    byte_length,
     connect,
     release,
+    storable,
     translated,
 )
-from llama_index_raganything.stores.milvus.expressions import all_of, any_of
-from llama_index_raganything.stores.milvus.scan import scan
-from llama_index_raganything.stores.nodes.schema import create_indexed
-
-with guarded_import():
-    from pymilvus import DataType, MilvusClient
+from llama_index_raganything.stores.milvus.filters import all_of, any_of
 
 LEDGER_SUFFIX: Final = "__ledger"
 
 LedgerState = Literal["writing", "ready", "deleting", "failed"]
 
-_MAX_BYTES: Final = 65_535
-_DUMMY: Final = [0.0, 1.0]
 _FIELDS: Final = ("doc_id", "tenant", "state", "source", "updated_at", "entry")
 _COLUMNS: Final = ("doc_id", "tenant", "state", "source", "updated_at")
 
@@ -60,13 +56,13 @@ def now_ms() -> int:
 
 
 def this_machine() -> str:
-    """Return what stands for this machine where paths are compared; not its name."""
+    """Return an id of this machine that does not reveal its name; paths are compared together with it."""
     return content_id("machine", platform.node())
 
 
 @strict_arguments
 class LedgerEntry(BaseModel):
-    """What is known of one document.
+    """The ledger's record of one document.
 
     Attributes:
         doc_id: Id of the document.
@@ -75,14 +71,14 @@ class LedgerEntry(BaseModel):
         title: Its title, when known.
         content_hash: Hash of the file's bytes.
         fingerprint: Hash of everything in the pipeline that decides what nodes come out.
-        state: How far it is.
+        state: Where it is in the protocol above.
         node_counts: Number of nodes by content type.
         pages: Number of pages, or None where the format has none.
         embed_model: Class and name of the model that its vectors come from.
         error: Why it failed, in one line.
         updated_at: Time of the last change, milliseconds since 1970.
-        tenant: Whose document it is; set by the ledger.
-        machine: Stands for the machine on which the source is a path; see :func:`this_machine`.
+        tenant: The tenant that owns it; set by the ledger.
+        machine: Id of the machine on which the source is a path; see :func:`this_machine`.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -112,12 +108,12 @@ class Ledger:
 
     Args:
         uri: Milvus Lite directory or URL of a server; the same as the node store's.
-        collection_name: Name of the knowledge base, to which ``__ledger`` is added.
+        collection: Name of the knowledge base, to which ``__ledger`` is added.
         token: ``user:password`` or API key; by default the environment's ``MILVUS_TOKEN``.
         db_name: Database on the server.
         tenant: Sees and changes only this tenant's entries.
         overwrite: Delete all entries (of this tenant) when opening.
-        timeout: Seconds to wait for a server when opening.
+        timeout_s: Seconds to wait for a server when opening.
 
     Raises:
         SchemaMismatchError: The collection is there but is no ledger.
@@ -128,20 +124,21 @@ class Ledger:
     def __init__(
         self,
         uri: str = DEFAULT_MILVUS_URI,
-        collection_name: str = DEFAULT_COLLECTION,
+        collection: str = DEFAULT_COLLECTION,
         *,
         token: SecretStr | str | None = None,
         db_name: str = "",
         tenant: str | None = None,
         overwrite: bool = False,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        self.collection_name = collection_name + LEDGER_SUFFIX
+        self.collection = collection
+        self._name = collection + LEDGER_SUFFIX
         self.tenant = tenant or ""
-        self.timeout = timeout
+        self.timeout_s = timeout_s
         address = Address.parse(uri, token, db_name)
         self.uri, self.db_name = address.uri, address.db_name
-        self._connection: Connection | None = connect(address, timeout)
+        self._connection: Connection | None = connect(address, timeout_s)
         try:
             with translated(self._connection.address):
                 self._open()
@@ -159,9 +156,7 @@ class Ledger:
         """
         return self.get_many([doc_id]).get(doc_id)
 
-    async def aget(self, doc_id: str) -> LedgerEntry | None:
-        """Return the entry of a document without blocking the event loop; see :meth:`get`."""
-        return await asyncio.to_thread(self.get, doc_id)
+    aget = in_thread(get)
 
     def get_many(self, doc_ids: Iterable[str]) -> dict[str, LedgerEntry]:
         """Return the entries of some documents.
@@ -176,9 +171,7 @@ class Ledger:
                 found[entry.doc_id] = entry
         return found
 
-    async def aget_many(self, doc_ids: Iterable[str]) -> dict[str, LedgerEntry]:
-        """Return the entries of some documents without blocking the event loop; see :meth:`get_many`."""
-        return await asyncio.to_thread(self.get_many, list(doc_ids))
+    aget_many = in_thread(get_many)
 
     def list(
         self,
@@ -191,7 +184,7 @@ class Ledger:
         Args:
             state: Only entries in this state, or in one of these.
             source: Only entries from this path or URL.
-            limit: At most so many, whichever Milvus gives first.
+            limit: Maximum number of entries, whichever Milvus returns first.
 
         Returns:
             The entries by source, then document id.
@@ -210,14 +203,7 @@ class Ledger:
         )
         return sorted(self._entries(expression, limit), key=lambda entry: (entry.source, entry.doc_id))
 
-    async def alist(
-        self,
-        state: LedgerState | Sequence[LedgerState] | None = None,
-        source: str | None = None,
-        limit: int | None = None,
-    ) -> Entries:
-        """Return all entries without blocking the event loop; see :meth:`list`."""
-        return await asyncio.to_thread(self.list, state, source, limit)
+    alist = in_thread(list)  # noqa: A003  # The method, not the builtin.
 
     def put(self, *entries: LedgerEntry) -> None:
         """Write entries; the entry of a document that has one is replaced.
@@ -231,33 +217,25 @@ class Ledger:
         if not entries:
             return
         rows = {row["id"]: row for row in map(self._row, entries)}
-        connection = self._connected()
-        with connection.writing(self.collection_name):
-            connection.client.upsert(self.collection_name, [*rows.values()])
+        self._connected().upsert(self._name, [*rows.values()])
 
-    async def aput(self, *entries: LedgerEntry) -> None:
-        """Write entries without blocking the event loop; see :meth:`put`."""
-        await asyncio.to_thread(self.put, *entries)
+    aput = in_thread(put)
 
     def delete(self, *doc_ids: str) -> None:
         """Delete the entries of some documents."""
         if doc_ids:
             self._delete(any_of("id", [self._key(doc_id) for doc_id in doc_ids]))
 
-    async def adelete(self, *doc_ids: str) -> None:
-        """Delete entries without blocking the event loop; see :meth:`delete`."""
-        await asyncio.to_thread(self.delete, *doc_ids)
+    adelete = in_thread(delete)
 
     def clear(self) -> None:
         """Delete all entries (of this tenant)."""
         self._delete("")
 
-    async def aclear(self) -> None:
-        """Delete all entries without blocking the event loop; see :meth:`clear`."""
-        await asyncio.to_thread(self.clear)
+    aclear = in_thread(clear)
 
     def close(self) -> None:
-        """Give the connection back; the last user of a Milvus Lite directory releases its lock."""
+        """Release the connection; the last user of a Milvus Lite directory unlocks it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             release(connection)
@@ -266,10 +244,10 @@ class Ledger:
         # Pickles must not hold the token, nor connections; __setstate__ opens the same address again.
         return {
             "uri": self.uri,
-            "collection_name": self.collection_name.removesuffix(LEDGER_SUFFIX),
+            "collection": self.collection,
             "db_name": self.db_name,
             "tenant": self.tenant or None,
-            "timeout": self.timeout,
+            "timeout_s": self.timeout_s,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -288,27 +266,15 @@ class Ledger:
 
     def _open(self) -> None:
         connection = self._connected()
-        with connection.writing(self.collection_name):
+        with connection.writing(self._name):
             client = connection.client
-            if not client.has_collection(self.collection_name):
-                self._create(client)
-            stored = {field["name"] for field in client.describe_collection(self.collection_name)["fields"]}
+            if not client.has_collection(self._name):
+                connection.create_without_vectors(self._name, ("doc_id", "tenant", "state", "source", "entry"))
+            stored = {field["name"] for field in client.describe_collection(self._name)["fields"]}
             if not stored >= {"id", *_FIELDS}:
-                message = f"Collection {self.collection_name!r} is no ledger; use another collection_name."
+                message = f"Collection {self._name!r} is no ledger; use another collection."
                 raise SchemaMismatchError(message)
-            client.load_collection(self.collection_name)
-
-    def _create(self, client: Any) -> None:
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("id", DataType.VARCHAR, max_length=_MAX_BYTES, is_primary=True)
-        for name in ("doc_id", "tenant", "state", "source", "entry"):
-            schema.add_field(name, DataType.VARCHAR, max_length=_MAX_BYTES)
-        schema.add_field("updated_at", DataType.INT64)
-        # Milvus has no collection without a vector.
-        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=len(_DUMMY))
-        params = MilvusClient.prepare_index_params()
-        params.add_index(field_name="vector", index_name="vector", index_type="FLAT", metric_type="L2")
-        create_indexed(client, self.collection_name, schema, params)
+            client.load_collection(self._name)
 
     def _key(self, doc_id: str) -> str:
         return f"{self.tenant}|{doc_id}"
@@ -317,15 +283,15 @@ class Ledger:
         entry = entry.model_copy(update={"tenant": self.tenant, "updated_at": now_ms()})
         values = entry.model_dump(include=set(_COLUMNS))
         packed = json.dumps(entry.model_dump(exclude=set(_COLUMNS)), ensure_ascii=False)
-        row = {"id": self._key(entry.doc_id), **values, "entry": packed, "vector": _DUMMY}
+        row = {"id": self._key(entry.doc_id), **values, "entry": packed, "vector": DUMMY_VECTOR}
         for name, value in row.items():
-            if isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) > _MAX_BYTES:
-                message = f"The ledger entry of {entry.source!r} has more than {_MAX_BYTES} bytes in {name!r}."
+            if isinstance(value, str) and byte_length(value) > MAX_VARCHAR_BYTES:
+                message = f"The ledger entry of {entry.source!r} has more than {MAX_VARCHAR_BYTES} bytes in {name!r}."
                 raise NodeValueError(message)
-        return {name: _storable(value) if isinstance(value, str) else value for name, value in row.items()}
+        return {name: storable(value) if isinstance(value, str) else value for name, value in row.items()}
 
     def _entries(self, expression: str, limit: int | None = None) -> Iterator[LedgerEntry]:
-        for row in scan(self._connected(), self.collection_name, self._scope(expression), _FIELDS, limit):
+        for row in self._connected().rows(self._name, self._scope(expression), _FIELDS, limit):
             values = {name: row[name] for name in _COLUMNS}
             yield LedgerEntry.model_validate(json.loads(row["entry"]) | values)
 
@@ -333,10 +299,4 @@ class Ledger:
         return all_of(any_of("tenant", [self.tenant]), expression)
 
     def _delete(self, expression: str) -> None:
-        connection = self._connected()
-        with connection.writing(self.collection_name):
-            connection.client.delete(self.collection_name, filter=self._scope(expression))
-
-
-def _storable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+        self._connected().delete(self._name, self._scope(expression))

@@ -1,4 +1,4 @@
-"""Tables as typed relations: printed cells read as numbers, dates and truth values. Pure functions of data.
+"""Tables as typed columns: pipe tables in text, printed cells read as numbers, dates and truth values.
 
-The names load on first use, so that a process that only keeps tables imports no LlamaIndex.
+Pure functions of data; only ``read``, which finds the tables in nodes, imports LlamaIndex.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,39 +12,18 @@ from typing import Any, Final
 from llama_index.core.schema import BaseNode, NodeRelationship
 
 from llama_index_raganything.elements import content_id, without_description
-from llama_index_raganything.nodes import NodeView, last_heading, page_number
-from llama_index_raganything.tables.columns import typed_columns
-from llama_index_raganything.tables.headers import Grid, arranged
-from llama_index_raganything.tables.model import TableRecord
-from llama_index_raganything.tables.names import slug
+from llama_index_raganything.nodes import NodeView, in_reading_order, last_heading, page_number
+from llama_index_raganything.tables.columns import CellGrid, arranged, slug, typed_columns
+from llama_index_raganything.tables.pipe_tables import PipeTable, Row, pipe_cells, pipe_tables
+from llama_index_raganything.tables.records import TableRecord
 
 MAX_COLUMNS: Final = 1_000
 """Columns of one table; later ones are dropped."""
 
-_RULE = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
 _SKIPPED_TYPES: Final = frozenset({"code", "equation", "page"})
 _NAME_CHARS: Final = 36
 _NOTE_CHARS: Final = 2_000
 _LEAD_CHARS: Final = 200
-
-Row = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PipeTable:
-    """A Markdown pipe table in a text.
-
-    Attributes:
-        header: Its header cells.
-        rows: Its body rows, as many cells as there are.
-        before: Text above it.
-        after: Text below it.
-    """
-
-    header: Row
-    rows: tuple[Row, ...]
-    before: str = ""
-    after: str = ""
 
 
 @dataclass(slots=True)
@@ -63,7 +41,7 @@ def tables_of_nodes(nodes: Iterable[BaseNode]) -> list[TableRecord]:
 
     Args:
         nodes: Nodes of any documents, those of one table in reading order or linked as previous and next. Page
-            nodes, code and equations are left out: what is on a page stands in nodes of its own.
+            nodes, code and equations are left out: what is on a page is in nodes of its own.
 
     Returns:
         The tables in the order of their first nodes.
@@ -72,77 +50,6 @@ def tables_of_nodes(nodes: Iterable[BaseNode]) -> list[TableRecord]:
     for parts in _groups(nodes):
         found.extend(_tables_of(parts))
     return found
-
-
-def pipe_tables(text: str) -> list[PipeTable]:
-    """Return the Markdown pipe tables in a text.
-
-    Returns:
-        Tables in order; a rule line such as ``| --- | --- |`` under the header makes one.
-    """
-    lines = [line.strip() for line in text.splitlines()]
-    rules = [number for number in range(1, len(lines)) if is_rule(lines[number]) and "|" in lines[number - 1]]
-    tables: list[PipeTable] = []
-    end = 0
-    for number in rules:
-        if number - 1 < end:
-            continue
-        stop = number + 1
-        bar = lines[number - 1][:1] == "|"
-        while stop < len(lines) and (lines[stop].startswith("|") if bar else "|" in lines[stop]):
-            stop += 1
-        rows = tuple(pipe_cells(line) for line in lines[number + 1 : stop])
-        before = "\n".join(lines[end : number - 1]).strip()
-        tables.append(PipeTable(pipe_cells(lines[number - 1]), rows, before))
-        end = stop
-    if tables:
-        last = tables[-1]
-        tables[-1] = PipeTable(last.header, last.rows, last.before, "\n".join(lines[end:]).strip())
-    return tables
-
-
-def is_rule(line: str) -> bool:
-    """Tell whether a line is the rule under the header of a pipe table, such as ``| --- | --- |``."""
-    return "|" in line and "---" in line and not line.strip("|-: ") and _RULE.fullmatch(line) is not None
-
-
-def in_reading_order(parts: Sequence[BaseNode]) -> list[BaseNode]:
-    """Put the parts of a table in reading order by their links, where all but the first have one.
-
-    Args:
-        parts: The parts, in any order.
-
-    Returns:
-        The parts; as they were where their links do not tell.
-    """
-    by_id = {part.node_id: part for part in parts}
-    following: dict[str, str] = {}
-    for part in parts:
-        previous = part.relationships.get(NodeRelationship.PREVIOUS)
-        if previous is not None and not isinstance(previous, list) and previous.node_id in by_id:
-            following[previous.node_id] = part.node_id
-    firsts = by_id.keys() - set(following.values())
-    if len(firsts) != 1:
-        return list(parts)
-    ordered = [*firsts]
-    while (after := following.get(ordered[-1])) is not None and len(ordered) < len(parts):
-        ordered.append(after)
-    return [by_id[node_id] for node_id in ordered] if len(ordered) == len(parts) else list(parts)
-
-
-def pipe_cells(line: str) -> Row:
-    r"""Return the cells of one row of a pipe table.
-
-    Args:
-        line: A line such as ``"| North | 4.2 |"``; ``\|`` is a bar in a cell.
-
-    Returns:
-        The cells, stripped.
-    """
-    inner = line.strip().removeprefix("|")
-    if inner.endswith("|") and not inner.endswith("\\|"):
-        inner = inner[:-1]
-    return tuple(cell.replace("\x00", "|").strip() for cell in inner.replace("\\|", "\x00").split("|"))
 
 
 def _groups(nodes: Iterable[BaseNode]) -> Iterator[list[_Part]]:
@@ -168,7 +75,7 @@ def _groups(nodes: Iterable[BaseNode]) -> Iterator[list[_Part]]:
 
 
 def _lead(node: BaseNode, by_id: dict[str, BaseNode]) -> str:
-    """Return the last line of the text that stands before a table, where "(in thousands)" often is."""
+    """Return the last line of the text before a table, which often states "(in thousands)"."""
     previous = node.relationships.get(NodeRelationship.PREVIOUS)
     if previous is None or isinstance(previous, list) or previous.node_id not in by_id:
         return ""
@@ -208,7 +115,7 @@ def _joined(parts: Sequence[_Part]) -> PipeTable | None:
 
 
 def _once(texts: Sequence[str]) -> list[str]:
-    """Return the texts of one copy, when the same table stands several times in a document without places."""
+    """Return the texts of one copy where a document without pages repeats a table."""
     for length in range(1, len(texts) // 2 + 1):
         if len(texts) % length == 0 and all(text == texts[index % length] for index, text in enumerate(texts)):
             return list(texts[:length])
@@ -250,8 +157,8 @@ def _squared(rows: Sequence[Row], width: int = 0) -> list[Row]:
     return [(*row[:width], *("",) * (width - len(row))) for row in rows]
 
 
-def _corner(grid: Grid) -> str:
-    # "(in thousands)" often stands in the first header cell, or alone in the first row.
+def _corner(grid: CellGrid) -> str:
+    # "(in thousands)" is often in the first header cell, or alone in the first row.
     corner = [row[0] for row in grid.header_rows if row]
     return "\n".join([*corner, *(row[0] for row in grid.rows[:1] if row and not any(row[1:]))])
 

@@ -1,7 +1,9 @@
-"""Read printed values: numbers of many locales with their units, dates, truth values, and marks for nothing.
+"""Printed values: numbers of many locales with their units and scales, dates, truth values, and marks for nothing.
 
 A cell alone cannot tell whether ``1,234`` is a thousand or a little more than one; its column can.
 :func:`decimal_mark` and :func:`date_order` look at all cells of a column, :func:`cell_value` then reads each.
+:func:`stated_measure` and :func:`header_measure` read units and scales from captions and headers: "(in thousands)",
+"USD million", "单位：万元", "Weight (kg)".
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from llama_index_raganything.text.characters import HAN
+
 Value = str | int | float | bool | datetime.date | None
 
 MAX_NUMBER_CHARS: Final = 80
-"""Longer cells are texts, whatever is in them."""
+"""Longer cells are read as text."""
 
 CURRENCIES: Final = {
     "US$": "USD", "$": "USD", "USD": "USD", "U.S.$": "USD", "A$": "AUD", "AU$": "AUD", "AUD": "AUD", "C$": "CAD",
@@ -56,23 +60,10 @@ MEASURES: Final = frozenset({
 _NOTHING: Final = frozenset(
     {"", "-", "--", "---", ".", "..", "...", "n/a", "n.a.", "n.a", "#n/a", "nan", "null", "不适用"}
 )
-_NO_NUMBER: Final = frozenset(
-    {
-        "na",
-        "nm",
-        "n/m",
-        "n.m.",
-        "nil",
-        "none",
-        "not applicable",
-        "not available",
-        "not meaningful",
-        "tbd",
-        "无",
-        "/",
-        "*",
-    }
-)
+_NO_NUMBER: Final = frozenset({
+    "na", "nm", "n/m", "n.m.", "nil", "none", "not applicable", "not available", "not meaningful", "tbd",
+    "无", "/", "*",
+})  # fmt: skip
 _TRUE: Final = frozenset({"yes", "true", "y", "是", "✓", "✔", "☑", "有"})
 _FALSE: Final = frozenset({"no", "false", "n", "否", "✗", "✘", "✕", "×", "x", "☐", "无"})
 
@@ -117,10 +108,10 @@ def plain(text: str) -> str:
 
 
 def is_missing(text: str, *, number: bool = False) -> bool:
-    """Tell whether a cell says that there is no value.
+    """Return whether a cell states that there is no value.
 
     Args:
-        number: It is in a column of numbers, dates or truth values, where "none", "NA" and the like say so too.
+        number: It is in a column of numbers, dates or truth values, where "none", "NA" and the like count too.
 
     Returns:
         True for blank cells, dashes, "n/a" and the like, also with a currency sign or percent sign.
@@ -170,7 +161,7 @@ def read_number(text: str, decimal: str = ".") -> Number | None:
 
 
 def decimal_mark(cells: Iterable[str]) -> str | None:
-    """Tell how the numbers of a column are written.
+    """Return the decimal mark of a column's numbers.
 
     Returns:
         ``.`` or ``,`` as decimal mark, or None when the cells leave it open, as whole numbers do and ``1,234``
@@ -216,7 +207,7 @@ def read_date(text: str, order: str = "") -> datetime.date | None:
 
 
 def date_order(cells: Iterable[str]) -> str:
-    """Tell whether the dates of a column that end with the year begin with the day or the month.
+    """Return whether a column's dates that end with the year begin with the day or the month.
 
     Returns:
         ``dmy``, ``mdy``, or an empty string when the cells leave it open or disagree.
@@ -255,7 +246,7 @@ def cell_value(text: str, kind: str, notation: str = "") -> Value:
 
     Args:
         kind: ``number``, ``date``, ``boolean`` or ``text``.
-        notation: How the column writes them; see :class:`~llama_index_raganything.tables.model.Column`.
+        notation: How the column writes them; see :class:`~llama_index_raganything.tables.columns.TypedColumn`.
 
     Returns:
         The value; None when the cell is blank, a dash or "n/a", or no value of this type.
@@ -296,7 +287,7 @@ def _decimal_of(digits: str) -> str | None:
     if other in marks:
         return last
     if len(marks) > 1:
-        return other  # A mark that stands twice groups digits.
+        return other  # A mark that occurs twice groups digits.
     whole, _, fraction = digits.rpartition(last)
     if len(fraction) != 3 or len(whole) > 3 or whole in {"", "0"}:
         return last
@@ -304,7 +295,7 @@ def _decimal_of(digits: str) -> str | None:
 
 
 def _signed(words: str, *, end: bool = False) -> tuple[str | None, bool]:
-    """Take the sign off what stands before or after a number.
+    """Remove the sign from the characters before or after a number.
 
     Returns:
         What is left (None when it is no sign or unit), and whether the number is negative.
@@ -397,3 +388,127 @@ def _date(year: int, month: int, day: int) -> datetime.date | None:
         return datetime.date(year, month, day)
     except ValueError:
         return None
+
+
+# -- units and scales of headers and captions -------------------------------------------------------------------------
+
+_CODES: Final = (
+    "US\\$|HK\\$|NT\\$|AU?\\$|CA?\\$|S\\$|R\\$|RMB|CNY|USD|EUR|GBP|JPY|INR|CHF|HKD|KRW|AUD|CAD|SGD|Rs\\.?|[$€£¥₹₩]"
+)
+_WORDS: Final = "thousands?|millions?|billions?|trillions?|lakhs?|crores?|mn|mln|mio|bn"
+_CHINESE: Final = "万亿|十亿|百万|千万|十万|[千万萬亿億]"
+_CHINESE_MONEY: Final = "人民币元|人民币|美元|港元|港币|欧元|英镑|日元|元|円"
+_MAX_CHARS: Final = 1_000
+
+_CURRENCY = re.compile(rf"(?<![A-Za-z])({_CODES})(?![A-Za-z])")
+_IN_SCALE = re.compile(
+    rf"\bin\s+(?:({_CODES})\s*)?({_WORDS})\b(?:\s+of\s+({_CODES}|dollars|euros|pounds|yen))?", re.IGNORECASE
+)
+_SCALED = re.compile(
+    rf"(?:({_CODES})\s*({_WORDS}|m|k)\b)|(?:\b({_WORDS})\s+(?:of\s+)?({_CODES}))|\((?:({_CODES})\s*)?({_WORDS})\)",
+    re.IGNORECASE,
+)
+_ZEROS = re.compile(r"(?:(" + _CODES + r")\s*)?['’‘]\s?0{3}s?(?![\d,])")
+_CHINESE_SCALE = re.compile(rf"(人民币)?({_CHINESE})({_CHINESE_MONEY})")
+_CHINESE_UNIT = re.compile(rf"(?:单位|單位)\s*:\s*(人民币)?({_CHINESE})?({_CHINESE_MONEY}|[^\s,;。()]{{0,6}})")
+_BRACKETED = re.compile(r"[(\[]\s*([^()\[\]]{1,24})\s*[)\]]\s*$")
+_PERCENT = re.compile(r"%|\bper\s?cent(?:age)?\b|\bpct\b|百分比|占比|比例\b", re.IGNORECASE)
+_MONEY_WORDS: Final = {"dollars": "USD", "euros": "EUR", "pounds": "GBP", "yen": "JPY"}
+_UNIT = re.compile(r"(?:[A-Za-zµμ°Ω%‰/²³·^\d.-]{1,16}|[" + HAN + r"]{1,4})")
+_NO_UNITS: Final = frozenset({
+    "a", "b", "c", "d", "e", "i", "ii", "iii", "iv", "v", "vi", "note", "notes", "unaudited", "audited", "restated",
+    "n", "total", "net", "gross", "estimated", "actual", "budget", "forecast", "ytd", "eps", "usd1", "continued",
+    "cont", "cont'd",
+})  # fmt: skip
+
+
+class Measure(NamedTuple):
+    """What numbers are in.
+
+    Attributes:
+        unit: Unit, such as ``USD`` or ``%``, or an empty string.
+        scale: What a printed number is multiplied by.
+    """
+
+    unit: str = ""
+    scale: float = 1.0
+
+
+def stated_measure(text: str) -> Measure:
+    """Return the currency and scale that a caption or a line near a table states for all its amounts.
+
+    Args:
+        text: Such as ``"Balance sheets (in thousands, except per share data)"`` or ``"单位：人民币万元"``.
+
+    Returns:
+        The measure; a scale of 1 when none is stated.
+    """
+    words = _folded(text)
+    if match := _IN_SCALE.search(words):
+        sign, scale, money = match.groups()
+        return Measure(_currency(sign or money) or _currency_in(words), _scale(scale))
+    if match := _ZEROS.search(words):
+        return Measure(_currency(match[1]) or _currency_in(words), 1e3)
+    if match := _CHINESE_UNIT.search(words) or _CHINESE_SCALE.search(words):
+        rmb, scale, unit = match.groups()
+        return Measure(_currency(unit) or unit or _currency(rmb), MAGNITUDES.get(scale or "", 1.0))
+    if match := _SCALED.search(words):
+        sign = match[1] or match[4] or match[5]
+        return Measure(_currency(sign) or _currency_in(words), _scale(match[2] or match[3] or match[6]))
+    return Measure()
+
+
+def header_measure(header: str) -> Measure:
+    """Return the unit and scale that a column's header states.
+
+    Args:
+        header: Such as ``"Revenue (USD million)"``, ``"Weight [kg]"``, ``"Change %"``, ``"营业收入（万元）"``.
+
+    Returns:
+        The measure, empty when none is stated.
+    """
+    words = _folded(header)
+    if _PERCENT.search(words):
+        return Measure("%")
+    measure = stated_measure(words)
+    if measure != Measure():
+        return measure
+    bracketed = _BRACKETED.search(words)
+    if bracketed is None:
+        return Measure(_currency_in(words))
+    inside = bracketed[1].strip().removeprefix("in ").strip()
+    if inside in MAGNITUDES:
+        return Measure("", MAGNITUDES[inside])
+    if currency := _currency(inside):
+        return Measure(currency)
+    if len(inside) == 1 and inside.isascii() and inside.casefold() not in MEASURES:
+        return Measure()  # "(f)" is a footnote, "(g)" are grams.
+    if (
+        _UNIT.fullmatch(inside)
+        and not any(character.isdigit() for character in inside[:1])
+        and inside.casefold() not in _NO_UNITS
+    ):
+        return Measure(inside)
+    return Measure()
+
+
+def _folded(text: str) -> str:
+    # Superscripts of units ("m²") are kept; NFKC folds the parentheses and colons of Chinese.
+    folded = "".join(unicodedata.normalize("NFKC", mark) if mark not in "²³" else mark for mark in text[:_MAX_CHARS])
+    return " ".join(folded.split())
+
+
+def _scale(word: str) -> float:
+    lower = word.casefold()
+    return MAGNITUDES.get(lower) or {"m": 1e6, "k": 1e3}.get(lower, 1.0)
+
+
+def _currency(word: str | None) -> str:
+    if not word:
+        return ""
+    return _MONEY_WORDS.get(word.casefold()) or CURRENCIES.get(word.upper().replace(" ", ""), "")
+
+
+def _currency_in(text: str) -> str:
+    match = _CURRENCY.search(text)
+    return _currency(match[1]) if match else ""

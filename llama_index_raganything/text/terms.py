@@ -154,3 +154,43 @@ def simple_tokens(text: str) -> list[str]:
         The tokens; words are cut every twelve letters, so that no token hides a long string.
     """
     return _COUNTED.findall(text)
+
+
+def keyword_terms(text: str, max_bytes: int | None = None) -> str:
+    """Return the index terms of a text, separated by blanks.
+
+    English words are stemmed, runs of Chinese, Japanese and Korean become overlapping pairs of characters.
+
+    Args:
+        max_bytes: Leave out the terms that do not fit into so many bytes.
+
+    Returns:
+        ASCII terms; empty when the text has no word.
+    """
+    terms = _ascii_terms(tokenize(text))
+    if max_bytes is None or len(terms) <= max_bytes:
+        return terms
+    return terms[: max_bytes + 1].rpartition(" ")[0]
+
+
+def query_terms(question: str) -> str:
+    """Return the terms to search for, separated by blanks.
+
+    Words like "the" are left out: they say nothing and cost half of the time. A question of nothing else keeps them.
+
+    Returns:
+        ASCII terms; empty when the text has no word.
+    """
+    return _ascii_terms(content_tokens(question) or tokenize(question))
+
+
+def _ascii_terms(tokens: Iterable[str]) -> str:
+    terms = " ".join(tokens)
+    if not terms.isascii():
+        terms = " ".join([_ascii_token(token) for token in terms.split(" ")])
+    # A decimal point splits words for some analysers and not for others; an underscore for none.
+    return terms.replace(".", "_")
+
+
+def _ascii_token(token: str) -> str:
+    return token if token.isascii() else "u" + "_".join([f"{ord(character):x}" for character in token])

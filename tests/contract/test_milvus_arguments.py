@@ -9,7 +9,7 @@ from vector_store_suite import DIM, SHELF, ask, node
 from llama_index_raganything import MilvusNodeStore, MilvusVisualStore
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.stores.nodes.arguments import WITHOUT_EFFECT
+from llama_index_raganything.stores.nodes.store import WITHOUT_EFFECT
 from llama_index_raganything.testing import HashEmbedding
 
 with guarded_import():
@@ -21,7 +21,7 @@ with guarded_import():
         ScalarMetadataFilters,
     )
 
-OURS = {"db_name", "tenant", "max_batch_bytes", "timeout"}
+OURS = {"db_name", "tenant", "max_batch_bytes", "timeout_s"}
 HONOURED = {
     "uri", "token", "collection_name", "dim", "embedding_field", "similarity_metric", "consistency_level", "overwrite",
     "index_config", "sparse_index_config", "search_config", "batch_size", "enable_dense", "enable_sparse",

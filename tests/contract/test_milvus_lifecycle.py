@@ -157,7 +157,7 @@ class TestOpening:
     def test_unreachable_server(self):
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:9"):
-            MilvusNodeStore("http://127.0.0.1:9", timeout=1)
+            MilvusNodeStore("http://127.0.0.1:9", timeout_s=1)
         assert time.monotonic() - began < 20
 
     def test_folder_without_write_permission(self, tmp_path, monkeypatch):
@@ -290,11 +290,11 @@ class TestSerialisation:
 
     def test_a_pickle_that_cannot_open_says_so(self, store):
         store.uri, uri = "http://127.0.0.1:9", store.uri
-        store.timeout = 0.5
+        store.timeout_s = 0.5
         try:
             data = pickle.dumps(store)
         finally:
-            store.uri, store.timeout = uri, 10.0
+            store.uri, store.timeout_s = uri, 10.0
         with pytest.raises(StoreUnavailableError):
             pickle.loads(data)
 

@@ -1,7 +1,5 @@
 """MilvusNodeStore on Milvus Lite passes every suite."""
 
-import itertools
-
 import numpy as np
 import pytest
 from llama_index.core.schema import TextNode
@@ -11,27 +9,10 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
     VectorStoreQuery,
 )
-from vector_store_suite import DIM, KeywordSuite, NestedFilterSuite, NodeSuite, VectorStoreSuite
+from milvus_suite import MilvusSuite
+from vector_store_suite import DIM
 
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
-
-
-class MilvusSuite(VectorStoreSuite, NestedFilterSuite, KeywordSuite, NodeSuite):
-    """Everything, for one open Milvus."""
-
-    tenant = None
-
-    @pytest.fixture(scope="class")
-    def make_store(self, milvus_uri):
-        opened, names = [], (f"suite_{number}" for number in itertools.count())
-
-        def make():
-            opened.append(MilvusNodeStore(milvus_uri, next(names), DIM, tenant=self.tenant, overwrite=True))
-            return opened[-1]
-
-        yield make
-        for store in opened:
-            store.close()
 
 
 class TestMilvusLite(MilvusSuite):

@@ -49,7 +49,7 @@ def url(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shelf(url):
-    with MilvusNodeStore(url, "shelf", DIM, token=TOKEN, enable_sparse=False, timeout=60) as store:
+    with MilvusNodeStore(url, "shelf", DIM, token=TOKEN, enable_sparse=False, timeout_s=60) as store:
         store.add(SHELF)
         yield store
 
@@ -57,7 +57,7 @@ def shelf(url):
 class TestMilvusServer(NodeSuite):
     @pytest.fixture(scope="class")
     def scratch(self, url):
-        with MilvusNodeStore(url, "scratch", DIM, token=TOKEN, enable_sparse=False, timeout=60) as store:
+        with MilvusNodeStore(url, "scratch", DIM, token=TOKEN, enable_sparse=False, timeout_s=60) as store:
             yield store
 
     @pytest.fixture
@@ -67,7 +67,7 @@ class TestMilvusServer(NodeSuite):
 
     @pytest.fixture
     def shelf(self, url):
-        with MilvusNodeStore(url, "shelf", DIM, token=TOKEN, enable_sparse=False, timeout=60) as store:
+        with MilvusNodeStore(url, "shelf", DIM, token=TOKEN, enable_sparse=False, timeout_s=60) as store:
             store.add(SHELF)
             yield store
 
@@ -109,7 +109,7 @@ def test_page_is_a_number_where_it_is_one(shelf, key, operator, value, expected)
 def test_wrong_login_is_refused(url, token, monkeypatch):
     monkeypatch.delenv("MILVUS_TOKEN", raising=False)
     with pytest.raises(StoreUnavailableError, match="token") as caught:
-        MilvusNodeStore(url, "shelf", DIM, token=token, enable_sparse=False, timeout=5)
+        MilvusNodeStore(url, "shelf", DIM, token=token, enable_sparse=False, timeout_s=5)
     assert "wrong" not in str(caught.value)
 
 

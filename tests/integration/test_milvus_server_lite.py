@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from milvus_server import milvus_lite
-from test_milvus_lite import MilvusSuite
+from milvus_suite import MilvusSuite
 from vector_store_suite import DIM, ask, node
 
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry

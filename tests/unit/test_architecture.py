@@ -10,7 +10,7 @@ import llama_index_raganything
 ROOT = Path(llama_index_raganything.__file__).parent
 PACKAGE = ROOT.name
 FLOORS = (
-    {"errors", "_arguments", "_files", "_imports", "_pickling", "text"},
+    {"errors", "_arguments", "_async", "_files", "_imports", "_pickling", "text"},
     {"elements", "config", "nodes"},
     {"documents", "questions", "attachments", "images", "modalities", "workers", "models", "tables"},
     {"retries", "ranking"},

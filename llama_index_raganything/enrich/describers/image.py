@@ -26,7 +26,7 @@ from llama_index_raganything.images import MAX_PIXELS, fit_image, image_digest, 
 from llama_index_raganything.models.defaults import resolve_vision_llm
 from llama_index_raganything.models.model_names import supports_images
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.tables.read import pipe_tables
+from llama_index_raganything.tables.pipe_tables import pipe_tables
 
 _DRAWINGS = frozenset({".svg", ".emf", ".wmf", ".eps", ".svgz", ".emz", ".wmz"})
 _MAX_NOTE_CHARS = 4000

@@ -14,6 +14,7 @@ from llama_index_raganything.enrich.base import ElementNodes
 from llama_index_raganything.enrich.describers.base import Describer, Subject, body_paragraphs
 from llama_index_raganything.enrich.describers.upstream import Description
 from llama_index_raganything.errors import EnrichmentError
+from llama_index_raganything.tables.pipe_tables import pipe_cells
 from llama_index_raganything.text.terms import simple_tokens
 
 _ROW = re.compile(r"^\s*\|.*\|\s*$")
@@ -93,7 +94,7 @@ def _is_rule(line: str) -> bool:
 
 
 def _without_pipes(line: str) -> str:
-    return ", ".join(cell.strip() for cell in line.strip().strip("|").split("|")) if _ROW.match(line) else line
+    return ", ".join(pipe_cells(line)) if _ROW.match(line) else line
 
 
 def _first_rows(lines: Sequence[str], budget: int) -> list[str]:

@@ -13,11 +13,11 @@ shares for whole texts and static vectors made no difference beyond noise.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llama_index_raganything.tables.read import is_rule
+from llama_index_raganything.tables.pipe_tables import table_spans
 from llama_index_raganything.text.bm25 import inverse_document_frequency, saturate
 from llama_index_raganything.text.sentences import split_sentences
 from llama_index_raganything.text.terms import content_tokens
@@ -133,25 +133,12 @@ def split_passages(text: str, size: int, source: int = 0) -> list[Passage]:
         return [Passage(source, 0, "")]
     passages: list[Passage] = []
     start = 0
-    for header in _headers(lines):
+    for header, end in table_spans(lines):
         passages += _of_lines(lines[start:header], size, source, len(passages))
-        end = next((row for row in range(header, len(lines)) if not lines[row].startswith("|")), len(lines))
         caption = lines[header - 1] if start < header and len(lines[header - 1]) <= _CAPTION_CHARS else ""
         passages += _of_table(lines[header:end], caption, size, source, len(passages))
         start = end
     return passages + _of_lines(lines[start:], size, source, len(passages))
-
-
-def _headers(lines: Sequence[str]) -> Iterator[int]:
-    """Return the places of the headers of Markdown tables: each has a rule under it."""
-    place = 0
-    while place + 1 < len(lines):
-        if lines[place].startswith("|") and is_rule(lines[place + 1]):
-            yield place
-            while place < len(lines) and lines[place].startswith("|"):
-                place += 1
-        else:
-            place += 1
 
 
 def _of_table(lines: Sequence[str], caption: str, size: int, source: int, place: int) -> list[Passage]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Annotated, Any, Final
 
 from llama_index.core.llms import LLM
@@ -15,13 +14,12 @@ from pydantic import BeforeValidator, Field
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import SECTION_SEPARATOR
-from llama_index_raganything.node_parser.table_chunks import join_table_parts
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.query_engine.citations import SOURCE_FRAME
 from llama_index_raganything.query_engine.context.excerpts import GAP, excerpts
 from llama_index_raganything.query_engine.context.page_elements import fetch_nodes, fetch_pages, own_page_id
 from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
-from llama_index_raganything.tables.read import is_rule
+from llama_index_raganything.tables.pipe_tables import join_table_parts, table_spans
 from llama_index_raganything.text.terms import content_tokens, tokenize
 
 DEFAULT_CONTEXT_TOKENS: Final = 6000
@@ -312,7 +310,7 @@ def with_table(page: str, table: str) -> str:
 
 def _has_rows(table: str) -> bool:
     """Return whether a text has a Markdown table in it: a line of cells with a rule under it."""
-    return any(line.startswith("|") and is_rule(below) for line, below in pairwise(table.split("\n")))
+    return any(table_spans(table.split("\n")))
 
 
 def _without_spread_cells(table: str) -> str:

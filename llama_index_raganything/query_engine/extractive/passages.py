@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 from llama_index.core.schema import NodeWithScore
 
 from llama_index_raganything.elements import labels_in
-from llama_index_raganything.node_parser.table_chunks import split_rows
 from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.tables.pipe_tables import split_rows
 from llama_index_raganything.text.characters import CJK_AND_PUNCTUATION
 from llama_index_raganything.text.sentences import sentences_of
 from llama_index_raganything.text.terms import content_tokens

@@ -16,9 +16,10 @@ from llama_index_raganything.query_engine.citations import attach_citations, cit
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.tables.lookup import CellAnswer, look_up
 from llama_index_raganything.query_engine.tables.sql import SQLAttempts, result_text, table_text
-from llama_index_raganything.stores.tables.store import SQLResult, TableStore
-from llama_index_raganything.tables.model import TableRecord
+from llama_index_raganything.stores.tables.sql import SQLResult
+from llama_index_raganything.stores.tables.store import TableStore
 from llama_index_raganything.tables.read import tables_of_nodes
+from llama_index_raganything.tables.records import TableRecord
 
 Source = tuple[TableRecord, NodeWithScore]
 """A table and the node that is cited for it."""

@@ -17,7 +17,7 @@ from typing import Final
 from llama_index_raganything.questions.question import in_words_of, names_in, without_function_words
 from llama_index_raganything.ranking.passage_features import question_words
 from llama_index_raganything.tables.columns import is_spanning
-from llama_index_raganything.tables.model import TableRecord
+from llama_index_raganything.tables.records import TableRecord
 from llama_index_raganything.tables.values import Number, read_number
 from llama_index_raganything.text.bm25 import inverse_document_frequency, rarest
 from llama_index_raganything.text.terms import content_tokens, tokenize

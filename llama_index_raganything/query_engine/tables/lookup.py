@@ -24,7 +24,8 @@ from llama_index_raganything.query_engine.tables.labels import (
     Terms,
 )
 from llama_index_raganything.questions.question import superlatives_in, wants_most
-from llama_index_raganything.tables.model import Column, TableRecord
+from llama_index_raganything.tables.columns import TypedColumn
+from llama_index_raganything.tables.records import TableRecord
 from llama_index_raganything.text.characters import HAN
 from llama_index_raganything.text.terms import tokenize
 
@@ -205,7 +206,7 @@ def _cell_line(table: TableWords, row: int, column: int, *, chinese: bool) -> st
     return f"{name}{colon}{cell[:_SHOWN_CHARS]}{_unit_text(table.record.columns[column], cell, chinese=chinese)}"
 
 
-def _unit_text(column: Column, cell: str, *, chinese: bool) -> str:
+def _unit_text(column: TypedColumn, cell: str, *, chinese: bool) -> str:
     """Return the unit and scale of a cell, where the cell does not print them."""
     if column.type != "number" or not any(character.isdigit() for character in cell):
         return ""

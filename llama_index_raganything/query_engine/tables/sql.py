@@ -13,10 +13,9 @@ from llama_index.core.utilities.sql_wrapper import SQLDatabase
 
 from llama_index_raganything.errors import ConfigurationError, SQLError
 from llama_index_raganything.query_engine.prompts import CITATION_QA_PROMPT
-from llama_index_raganything.stores.tables.relations import TEXT_SUFFIX, sql_type
-from llama_index_raganything.stores.tables.store import SQLResult, TableStore
-from llama_index_raganything.tables.model import TableRecord
-from llama_index_raganything.tables.profile import profile
+from llama_index_raganything.stores.tables.sql import TEXT_SUFFIX, SQLResult, sql_type
+from llama_index_raganything.stores.tables.store import TableStore
+from llama_index_raganything.tables.records import TableRecord, profile
 
 ATTEMPTS: Final = 2
 """Statements that an LLM may write for one question; the second with what was wrong with the first."""
@@ -154,7 +153,7 @@ class TableSQLDatabase(SQLDatabase):
         """Run one SELECT; return its result, or what is wrong with it."""
         try:
             return self._table_store.query_sql(
-                sql, tables=self.table_ids, max_rows=self._max_rows, timeout=self._timeout
+                sql, tables=self.table_ids, max_rows=self._max_rows, timeout_s=self._timeout
             )
         except SQLError as error:
             return error
@@ -163,7 +162,7 @@ class TableSQLDatabase(SQLDatabase):
         """Run one SELECT; see :meth:`query`."""
         try:
             return await self._table_store.aquery_sql(
-                sql, tables=self.table_ids, max_rows=self._max_rows, timeout=self._timeout
+                sql, tables=self.table_ids, max_rows=self._max_rows, timeout_s=self._timeout
             )
         except SQLError as error:
             return error

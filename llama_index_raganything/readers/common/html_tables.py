@@ -15,6 +15,8 @@ from typing import Any, Final
 from lxml import etree
 from lxml import html as lxml_html
 
+from llama_index_raganything.tables.pipe_tables import pipe_row, pipe_rule
+
 MAX_COLUMNS: Final = 1000
 """Columns kept of one table; also the largest ``colspan``, as in the HTML standard."""
 
@@ -84,8 +86,8 @@ def rows_to_markdown(rows: Sequence[Sequence[str]], header_rows: int = 1) -> str
         return ""
     header_rows = min(max(header_rows, 0), len(rows))
     header = _joined_header(rows[:header_rows], width)
-    lines = [_pipe_line(header, width), "|" + " --- |" * width]
-    lines.extend(_pipe_line(row, width) for row in rows[header_rows:])
+    lines = [pipe_row(header, width), pipe_rule(width)]
+    lines.extend(pipe_row(row, width) for row in rows[header_rows:])
     return "\n".join(lines)
 
 
@@ -247,11 +249,6 @@ def _span(cell: Any, name: str, limit: int) -> int:
 def _joined_header(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     columns = ([row[index] for row in rows if index < len(row) and row[index].strip()] for index in range(width))
     return [" / ".join(dict.fromkeys(column)) for column in columns]
-
-
-def _pipe_line(row: Sequence[str], width: int) -> str:
-    cells = [" ".join(cell.split()).replace("|", "\\|") for cell in row]
-    return "| " + " | ".join(cells + [""] * (width - len(cells))) + " |"
 
 
 def _html_line(row: Sequence[str], tag: str) -> str:

@@ -23,6 +23,7 @@ from llama_index_raganything.errors import CorruptFileError, SourceError
 from llama_index_raganything.readers.common.base import AssetStore, ParsedFile
 from llama_index_raganything.readers.common.html_tables import html_table_rows, rows_to_html, rows_to_markdown
 from llama_index_raganything.readers.sources.formats import KIND_OF_SUFFIX, image_suffix
+from llama_index_raganything.tables.pipe_tables import begins_with_table, pipe_cells
 
 MAX_ASSET_BYTES: Final = 100_000_000
 """Larger files named by a content list are not copied."""
@@ -521,7 +522,7 @@ def _listed_rows(body: Sequence[Any]) -> tuple[list[list[str]], int]:
 
 def _markdown_rows(text: str) -> tuple[list[list[str]], int]:
     lines = [line.strip() for line in text.strip().splitlines()]
-    if len(lines) < 2 or not lines[0].startswith("|") or set(lines[1]) - set("|-: "):
+    if not begins_with_table(text):
         return [], 0
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    rows = [list(pipe_cells(line)) for line in lines if line.startswith("|")]
     return _listed_rows([rows[0], *rows[2:]])[0], 1

@@ -19,7 +19,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import ELEMENTS_KEY, EVIDENCE_KEY, GRAPH_PATH_KEY
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.node_parser.table_chunks import join_table_parts
+from llama_index_raganything.nodes import in_reading_order
 from llama_index_raganything.ranking.evidence_ranker import annotated_copy
 from llama_index_raganything.ranking.relevance import relevance
 from llama_index_raganything.retrievers.evidence.candidates import (
@@ -33,7 +33,7 @@ from llama_index_raganything.retrievers.evidence.candidates import (
 )
 from llama_index_raganything.retrievers.steps import Fetch, Steps, ask
 from llama_index_raganything.stores.metadata_filters import all_of, equal_to, mentions, of_documents, one_of
-from llama_index_raganything.tables.read import in_reading_order
+from llama_index_raganything.tables.pipe_tables import join_table_parts
 from llama_index_raganything.text.sentences import split_sentences
 
 Returns = Literal["pages", "elements"]

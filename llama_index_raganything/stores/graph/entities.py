@@ -2,53 +2,52 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY, ChunkNode, EntityNode, LabelledNode, Relation
+from pydantic_core import PydanticSerializationError
 
 from llama_index_raganything.errors import NodeValueError
 from llama_index_raganything.graph.names import name_key
-from llama_index_raganything.stores.graph.collections import GraphTables
-from llama_index_raganything.stores.graph.rows import (
-    ENTITY_FIELDS,
-    Clock,
-    EntityKind,
-    Provenance,
+from llama_index_raganything.stores.graph.collections import (
+    PAYLOAD_FIELDS,
+    VALUES_PER_QUERY,
+    GraphCollections,
     Row,
+    check_id,
     entity_key,
-    entity_row,
-    merged_nodes,
+    packed,
     shortened,
     unpacked,
 )
-from llama_index_raganything.stores.milvus.expressions import all_of, any_of
+from llama_index_raganything.stores.milvus.connection import DUMMY_VECTOR
+from llama_index_raganything.stores.milvus.filters import all_of, any_of
+
+EntityKind = Literal["entity", "chunk", "implied", "name"]
+
+DOCUMENT_KEYS: Final = ("ref_doc_id", "doc_id", "document_id")
+"""Properties that name the document, the first one wins."""
+
+ENTITY_FIELDS: Final = ("id", "kind", "entity", "source", "doc_id", "updated_at", *PAYLOAD_FIELDS)
 
 MAX_ROWS_PER_READ: Final = 10_000
-"""An entity that more sources mention is put together from so many of them."""
+"""Maximum rows from which entities are put together, per request."""
 
-_PER_QUERY: Final = 2000
 _COPIES_PER_ENTITY: Final = 20
 
 
 class EntityRows:
-    """The entities and chunks of one graph.
+    """The entities and chunks of one graph."""
 
-    Args:
-        tables: Its collections.
-        clock: Stamps the rows.
-    """
-
-    def __init__(self, tables: GraphTables, clock: Clock) -> None:
-        self._tables = tables
-        self._clock = clock
+    def __init__(self, collections: GraphCollections) -> None:
+        self._collections = collections
 
     def add(self, nodes: Sequence[LabelledNode]) -> None:
         """Write entities and chunks.
-
-        Args:
-            nodes: Entities and chunks.
 
         Raises:
             NodeValueError: One of them cannot be stored; nothing was written.
@@ -57,32 +56,28 @@ class EntityRows:
         rows: dict[str, Row] = {}
         embeddings: dict[str, Sequence[float] | None] = {}
         for node, origin in zip(nodes, origins, strict=True):
-            row = entity_row(self._tables.tenant, node, _kind(node), origin, self._clock.now())
+            row = entity_row(self._collections.tenant, node, _kind(node), origin, self._collections.now())
             rows[row["id"]] = row
             if row["kind"] == "entity":
                 embeddings[row["id"]] = node.embedding
-        # Vectors first: what is wrong with one is told before anything is written, and a vector whose entity a
-        # crash kept from being written is not found.
-        self._tables.write_vectors([rows[key] for key in embeddings], list(embeddings.values()))
-        self._tables.entities.write(list(rows.values()))
+        # Vectors first: a wrong one is refused before anything is written, and a vector that a crash left without
+        # its entity is never found.
+        self._collections.write_vectors([rows[key] for key in embeddings], list(embeddings.values()))
+        self._collections.entities.write(list(rows.values()))
 
     def add_ends(self, relations: Sequence[Relation], origins: Sequence[Provenance]) -> None:
         """Write, for each source, that it knows the entities at the ends of its triples.
 
         ``PropertyGraphIndex`` writes an entity only for the first source that has it. With a copy for each further
         source the entity outlives the document that brought it first.
-
-        Args:
-            relations: Triples.
-            origins: Where each comes from.
         """
-        tenant = self._tables.tenant
+        tenant = self._collections.tenant
         ends = {
             entity_key(tenant, shortened(end), origin.source): (end, origin, _node_source(relation))
             for relation, origin in zip(relations, origins, strict=True)
             for end in (relation.source_id, relation.target_id)
         }
-        missing = ends.keys() - self._tables.entities.get(ends, ["kind"]).keys()
+        missing = ends.keys() - self._collections.entities.get(ends, ["kind"]).keys()
         known = self._examples({ends[key][0] for key in missing})
         rows, copies = [], {}
         for key in ends:
@@ -93,7 +88,7 @@ class EntityRows:
             if example is None:
                 rows.append(
                     entity_row(
-                        tenant, EntityNode(name=end, properties=properties), "implied", origin, self._clock.now()
+                        tenant, EntityNode(name=end, properties=properties), "implied", origin, self._collections.now()
                     )
                 )
                 rows[-1] |= {"id": key, "entity": shortened(end)}
@@ -101,23 +96,23 @@ class EntityRows:
                 rows.append(_copied(example, origin, properties, tenant))
                 copies[key] = example["id"]
         self._copy_vectors(rows, copies)
-        self._tables.entities.write(rows)
+        self._collections.entities.write(rows)
 
     def located(self, origins: Sequence[Provenance], nodes: Sequence[Any] = ()) -> list[Provenance]:
-        """Return where things come from, with the documents of those that name only a node.
+        """Complete provenance that names a node but no document.
 
         Args:
-            origins: Where they come from, as they say themselves.
-            nodes: Chunks among what is written now.
+            origins: Where entities or relations come from, as their properties say.
+            nodes: What is being written; the chunks among it name the documents of nodes.
         """
         documents = {node.id: origin.doc_id for node, origin in zip(nodes, origins, strict=False) if _is_chunk(node)}
-        tenant = self._tables.tenant
+        tenant = self._collections.tenant
         keys = {
             entity_key(tenant, shortened(origin.source), origin.source): origin.source
             for origin in origins
             if origin.source and not origin.doc_id and origin.source not in documents
         }
-        for key, row in self._tables.entities.get(keys, ["kind", "doc_id"]).items():
+        for key, row in self._collections.entities.get(keys, ["kind", "doc_id"]).items():
             if row["kind"] == "chunk":
                 documents[keys[key]] = row["doc_id"]
         return [
@@ -133,102 +128,85 @@ class EntityRows:
         """Return entities and chunks by shortened id, in the order asked for.
 
         Args:
-            entities: Shortened ids, as they stand in the collection.
+            entities: Shortened ids, as stored.
         """
         wanted = list(dict.fromkeys(entities))
-        found: dict[str, LabelledNode] = {}
-        for start in range(0, len(wanted), _PER_QUERY):
-            expression = any_of("entity", wanted[start : start + _PER_QUERY])
-            found |= merged_nodes(self._tables.entities.rows(expression, ENTITY_FIELDS, MAX_ROWS_PER_READ))
+        rows = self._collections.entities.rows_with("entity", wanted, ENTITY_FIELDS, limit=MAX_ROWS_PER_READ)
+        found = merged_nodes(rows)
         return {entity: found[entity] for entity in wanted if entity in found}
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, LabelledNode]:
-        """Return entities as some of their rows have them.
-
-        Args:
-            keys: Primary keys of rows.
-        """
-        return merged_nodes(self._tables.entities.get(keys, ENTITY_FIELDS).values())
+        """Return entities as some of their rows have them."""
+        return merged_nodes(self._collections.entities.get(keys, ENTITY_FIELDS).values())
 
     def everything(self) -> dict[str, LabelledNode]:
         """Return all entities and chunks by shortened id."""
-        return merged_nodes(self._tables.entities.rows("", ENTITY_FIELDS))
+        return merged_nodes(self._collections.entities.rows("", ENTITY_FIELDS))
 
     def matching(self, properties: Mapping[str, Any], within: Sequence[str] | None = None) -> list[str]:
-        """Return the shortened ids of entities and chunks of which a source has one of some properties.
+        """Return the shortened ids of entities and chunks with any of the given properties.
 
         Args:
-            properties: Names and values.
             within: Only among these shortened ids.
         """
         if not properties:
             return []
         limits = [] if within is None else [any_of("entity", within)]
         columns = provenance_expression(properties)
-        rows = self._tables.entities.rows(all_of(*limits, columns), ENTITY_FIELDS)
+        rows = self._collections.entities.rows(all_of(*limits, columns), ENTITY_FIELDS)
         return list(dict.fromkeys(row["entity"] for row in rows if row_matches(row, properties)))
 
     def chunks(self, node_ids: Sequence[str]) -> list[ChunkNode]:
         """Return chunks by primary key, in the order asked for."""
-        tenant = self._tables.tenant
+        tenant = self._collections.tenant
         keys = [entity_key(tenant, shortened(node_id), node_id) for node_id in dict.fromkeys(node_ids)]
-        rows = self._tables.entities.get(keys, ["kind", "payload", "overflow"])
+        rows = self._collections.entities.get(keys, ["kind", "payload", "overflow"])
         return [
             ChunkNode(**json.loads(unpacked(rows[key]))) for key in keys if key in rows and rows[key]["kind"] == "chunk"
         ]
 
     def named(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """Return for each name the ids of the entities that go by it, however it is written."""
+        """Return for each name the ids of the entities with it, in any spelling."""
         keys = {name: name_key(name) for name in names}
         wanted = sorted({key for key in keys.values() if key})
         found: dict[str, set[str]] = {key: set() for key in keys.values()}
-        for start in range(0, len(wanted), _PER_QUERY):
-            expression = any_of("name_key", wanted[start : start + _PER_QUERY])
-            for row in self._tables.entities.rows(expression, ["name_key", "entity"], MAX_ROWS_PER_READ):
-                found[row["name_key"]].add(row["entity"])
+        columns = ["name_key", "entity"]
+        for row in self._collections.entities.rows_with("name_key", wanted, columns, limit=MAX_ROWS_PER_READ):
+            found[row["name_key"]].add(row["entity"])
         return {name: sorted(found[key]) for name, key in keys.items()}
 
     def sources(self, ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
         """Return for each entity the nodes and documents it comes from."""
         wanted = {shortened(entity): entity for entity in ids}
         found: dict[str, set[tuple[str, str]]] = {entity: set() for entity in wanted.values()}
-        names = list(wanted)
-        for start in range(0, len(names), _PER_QUERY):
-            expression = any_of("entity", names[start : start + _PER_QUERY])
-            for row in self._tables.entities.rows(expression, ENTITY_FIELDS):
-                found[wanted[row["entity"]]].update(_sources_of(row))
+        for row in self._collections.entities.rows_with("entity", list(wanted), ENTITY_FIELDS):
+            found[wanted[row["entity"]]].update(_sources_of(row))
         return {entity: sorted(origins) for entity, origins in found.items()}
 
     def _examples(self, ids: Iterable[str]) -> dict[str, Row]:
-        """Return for each entity a row that tells its label, properties and vector, if there is one."""
+        """Return for each entity its newest row that has a label and properties, if there is one."""
         names = [shortened(entity) for entity in ids]
         examples: dict[str, Row] = {}
-        for start in range(0, len(names), _PER_QUERY):
-            part = names[start : start + _PER_QUERY]
-            expression = all_of(any_of("entity", part), any_of("kind", ["entity", "chunk"]))
-            limit = _COPIES_PER_ENTITY * len(part) + _PER_QUERY
-            for row in self._tables.entities.rows(expression, ENTITY_FIELDS, limit):
-                known = examples.get(row["entity"])
-                if known is None or known["updated_at"] < row["updated_at"]:
-                    examples[row["entity"]] = row
+        kinds = any_of("kind", ["entity", "chunk"])
+        limit = _COPIES_PER_ENTITY * min(len(names), VALUES_PER_QUERY) + VALUES_PER_QUERY
+        for row in self._collections.entities.rows_with("entity", names, ENTITY_FIELDS, kinds, limit):
+            known = examples.get(row["entity"])
+            if known is None or known["updated_at"] < row["updated_at"]:
+                examples[row["entity"]] = row
         return examples
 
     def _copy_vectors(self, rows: Sequence[Row], copies: Mapping[str, str]) -> None:
-        store = self._tables.vectors() if copies else None
+        store = self._collections.vectors() if copies else None
         if store is None:
             return
         originals = store.get_nodes(sorted(set(copies.values())), include_embeddings=True)
         vectors = {node.node_id: node.embedding for node in originals}
         copied = [row for row in rows if copies.get(row["id"]) in vectors]
-        self._tables.write_vectors(copied, [vectors[copies[row["id"]]] for row in copied])
+        self._collections.write_vectors(copied, [vectors[copies[row["id"]]] for row in copied])
 
 
 def provenance_expression(properties: Mapping[str, Any]) -> str:
-    """Return an expression that at least the rows with one of some properties meet; empty when all may.
-
-    Args:
-        properties: Names and values.
-    """
+    """Return an expression that all rows with any of the given properties pass; empty when any row may have them."""
     parts = []
     for key, value in properties.items():
         if key not in (TRIPLET_SOURCE_KEY, "ref_doc_id") or not isinstance(value, str) or value in ("", "None"):
@@ -238,11 +216,10 @@ def provenance_expression(properties: Mapping[str, Any]) -> str:
 
 
 def row_matches(row: Row, properties: Mapping[str, Any]) -> bool:
-    """Return whether a row has one of some properties; where it comes from counts as properties.
+    """Return whether a row has any of the given properties; its provenance counts as properties.
 
     Args:
         row: A row with its payload, source and document.
-        properties: Names and values.
     """
     own = json.loads(unpacked(row)).get("properties", {})
     return any(_has(row, own, key, value) for key, value in properties.items())
@@ -264,7 +241,7 @@ def _node_source(relation: Relation) -> dict[str, Any]:
 
 
 def _copied(example: Row, origin: Provenance, properties: dict[str, Any], tenant: str) -> Row:
-    """Return the row with which another source knows an entity: its name and label, but nobody else's properties."""
+    """Return the row of an entity for a further source: name and label without other sources' properties."""
     content = json.loads(unpacked(example))
     node = EntityNode(name=content["name"], label=content["label"], properties=properties)
     # Older than the original, which is to win where both are read.
@@ -294,3 +271,116 @@ def _kind(node: LabelledNode) -> EntityKind:
 
 def _is_chunk(node: Any) -> bool:
     return isinstance(node, ChunkNode)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a row comes from.
+
+    Attributes:
+        source: The node, else the document, else "".
+        doc_id: The document, "" when unknown.
+    """
+
+    source: str
+    doc_id: str
+
+    @classmethod
+    def of(cls, item: LabelledNode | Relation) -> Provenance:
+        """Read the properties of an entity, a chunk or a relation.
+
+        Raises:
+            NodeValueError: An id is too long or not valid Unicode.
+        """
+        doc_id = _document(item.properties)
+        source = item.id if isinstance(item, ChunkNode) else str(item.properties.get(TRIPLET_SOURCE_KEY) or doc_id)
+        return cls(check_id(source, "source"), check_id(doc_id, "document"))
+
+
+def entity_row(tenant: str, node: LabelledNode, kind: EntityKind, origin: Provenance, now: int) -> Row:
+    """Return the row of an entity or a chunk.
+
+    Args:
+        now: Time of writing, microseconds.
+
+    Raises:
+        NodeValueError: It cannot be stored.
+    """
+    entity = shortened(node.id)
+    owner = f"{type(node).__name__} {node.id[:80]!r}"
+    content = dumped(node, owner) | ({"id_": node.id} if isinstance(node, ChunkNode) else {})
+    return {
+        "id": entity_key(tenant, entity, origin.source, kind),
+        "tenant": tenant,
+        "kind": kind,
+        "entity": entity,
+        "name_key": "" if kind == "chunk" else name_key(node.id),
+        "label": shortened(node.label),
+        "source": origin.source,
+        "doc_id": origin.doc_id,
+        "updated_at": now,
+        "vector": DUMMY_VECTOR,
+        **packed(content, owner),
+    }
+
+
+def merged_nodes(rows: Iterable[Row]) -> dict[str, LabelledNode]:
+    """Return entities and chunks by their shortened ids.
+
+    What was written as an entity or chunk counts before what a triple or a text only names; of several rows
+    the newest gives the label, and each property comes from the newest row that has it.
+
+    Args:
+        rows: Rows with :data:`ENTITY_FIELDS`.
+    """
+    return {entity: _merged_node(group) for (entity,), group in grouped(rows, ("entity",)).items()}
+
+
+def _merged_node(group: Sequence[Row]) -> LabelledNode:
+    first = [row for row in group if row["kind"] in ("entity", "chunk")] or group
+    if first[-1]["kind"] == "chunk":
+        return ChunkNode(**json.loads(unpacked(first[-1])))
+    contents = [json.loads(unpacked(row)) for row in first if row["kind"] != "chunk"]
+    content = contents[-1]
+    return EntityNode(name=content["name"], label=content["label"], properties=united(contents))
+
+
+def united(contents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the properties of several sources, oldest first, as one."""
+    return dict(itertools.chain.from_iterable(content.get("properties", {}).items() for content in contents))
+
+
+def grouped(rows: Iterable[Row], columns: Sequence[str]) -> dict[tuple[str, ...], list[Row]]:
+    """Return rows by some of their columns, oldest first."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row["updated_at"], row["id"])):
+        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
+    return groups
+
+
+def dumped(item: LabelledNode | Relation, owner: str) -> dict[str, Any]:
+    """Return an entity, chunk or relation as JSON values, without its embedding.
+
+    Raises:
+        NodeValueError: A property is no JSON value.
+    """
+    try:
+        return item.model_dump(mode="json", exclude={"embedding"})
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        message = f"{owner} has a property that is no JSON value ({error}); use strings, numbers, lists and dicts."
+        raise NodeValueError(message) from error
+
+
+def _document(properties: Mapping[str, Any]) -> str:
+    for key in DOCUMENT_KEYS:
+        value = properties.get(key)
+        if value and not (value == "None" and "_node_content" in properties):
+            return str(value)
+    return _source_document(properties) if properties.get("ref_doc_id") == "None" else ""
+
+
+def _source_document(properties: Mapping[str, Any]) -> str:
+    """Tell a document of the id "None" from none, which LlamaIndex writes alike (``node_to_metadata_dict``)."""
+    content = json.loads(properties["_node_content"])
+    source = content.get("relationships", {}).get("1") or {}
+    return "None" if source.get("node_id") == "None" else ""

@@ -1,4 +1,4 @@
-"""What a stored graph tells a person of one entity."""
+"""What a graph knows of one entity, for people to read."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 from llama_index_raganything.graph.facts import WHOLE, NodeFacts, name_hash
 from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.graph.names import name_key
-from llama_index_raganything.stores.graph.base import FactStore
+from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 
 MAX_NODES_READ: Final = 200
-"""Of the nodes that have a name, so many are read for sentences and for the names beside it."""
+"""Maximum nodes that are read for sentences with a name and for the names beside it."""
 
 MAX_NODES_SPELLED: Final = 5000
-"""Names of so many nodes are compared with one that is unknown."""
+"""Maximum nodes whose names are compared with an unknown one."""
 
 _CLOSE: Final = 0.75
 _CONTAINED: Final = 0.9
@@ -31,7 +31,7 @@ class Mention:
     """A sentence that mentions a name.
 
     Attributes:
-        node_id: The node it stands in.
+        node_id: Its node.
         doc_id: Its document.
         start: Where it begins in the node's text, in characters.
         end: Where it ends.
@@ -51,7 +51,7 @@ class EntityDescription:
         name: The name as most of the texts write it.
         nodes: How many nodes mention it or are about it.
         title_of: Ids of the nodes that are about it.
-        mentions: Sentences that mention it, at most as many as asked for.
+        mentions: Sentences that mention it, up to the limit.
         together_with: The names mentioned with it most often, with the number of those sentences.
         documents: How many documents these nodes are from.
     """
@@ -64,14 +64,16 @@ class EntityDescription:
     documents: int = 0
 
 
-def describe_entity(store: FactStore, mirror: GraphMirror, name: str, limit: int) -> EntityDescription | None:
+def describe_entity(
+    store: MilvusPropertyGraphStore, mirror: GraphMirror, name: str, limit: int
+) -> EntityDescription | None:
     """Return what a graph knows of an entity.
 
     Args:
         store: The stored graph, which finds every text that has the name.
         mirror: The graph in memory, which knows titles by their short forms too.
         name: Its name, in any case and with or without an article.
-        limit: How many sentences and how many other names to tell.
+        limit: Maximum number of sentences, and of other names.
 
     Returns:
         The description, or None when no text has the name.
@@ -101,12 +103,12 @@ def describe_entity(store: FactStore, mirror: GraphMirror, name: str, limit: int
     )
 
 
-def similar_names(store: FactStore, name: str, limit: int) -> list[str]:
+def similar_names(store: MilvusPropertyGraphStore, name: str, limit: int) -> list[str]:
     """Return names of a graph that are written like one that it does not have.
 
     Args:
         store: The stored graph; the first nodes only are looked at.
-        limit: How many to return.
+        limit: Maximum number of names.
 
     Returns:
         Names as the texts write them, the nearest first.
@@ -124,10 +126,9 @@ def similar_names(store: FactStore, name: str, limit: int) -> list[str]:
 
 
 def sentences_with(facts: NodeFacts, key: int) -> Iterator[int]:
-    """Yield the places of the sentences of a node that have a name.
+    """Yield the numbers of the sentences of a node that have a name.
 
     Args:
-        facts: What is known of the node.
         key: Hash of the name's key.
     """
     ends = np.cumsum(facts.name_counts.astype(np.int64))
@@ -135,7 +136,7 @@ def sentences_with(facts: NodeFacts, key: int) -> Iterator[int]:
 
 
 def _names_beside(sentences: Sequence[tuple[NodeFacts, int]], key: str, limit: int) -> list[tuple[str, int]]:
-    """Return the names that stand in sentences beside a name, the most frequent first."""
+    """Return the names in the same sentences as a name, the most frequent first."""
     counts: Counter[str] = Counter()
     spelled: dict[str, str] = {}
     for facts, place in sentences:

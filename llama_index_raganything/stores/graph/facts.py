@@ -1,33 +1,30 @@
-"""What is known of nodes without a model: one packed row per node, and an entity for what a document is about.
+"""Facts that are read from nodes without a model: one packed row per node, and one per name that a document is about.
 
-The names that a text only mentions are kept with the node, as hashes that can be searched.
+Names that a text only mentions are kept with the node, as hashes that can be searched.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
-
-from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY, Relation
 
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.graph.facts import NodeFacts, name_hash
 from llama_index_raganything.graph.names import name_key
-from llama_index_raganything.stores.graph.collections import GraphTables
-from llama_index_raganything.stores.graph.rows import (
+from llama_index_raganything.stores.graph.collections import (
     PAYLOAD_FIELDS,
-    Clock,
+    VALUES_PER_QUERY,
+    GraphCollections,
     Row,
-    StoredTriple,
     check_id,
     entity_key,
     packed,
     shortened,
     unpacked,
 )
-from llama_index_raganything.stores.graph.schema import DUMMY_VECTOR
-from llama_index_raganything.stores.milvus.expressions import all_of, any_of
+from llama_index_raganything.stores.milvus.connection import DUMMY_VECTOR
+from llama_index_raganything.stores.milvus.filters import all_of
 
 IS_NODE: Final = 'kind == "node"'
 IS_NAME: Final = 'kind == "name"'
@@ -35,29 +32,22 @@ MENTIONED: Final = "name"
 """Label of names that a text only mentions."""
 
 MAX_NODES_PER_NAME: Final = 1000
-"""Of the nodes of one document that have one name, so many are listed with it."""
+"""Maximum nodes listed per name and document."""
 
 MAX_NAMES_PER_NODE: Final = 7000
-"""Of the names in one node, so many can be searched."""
+"""Maximum names per node that can be searched."""
 
 _FIELDS: Final = ("source", "doc_id", *PAYLOAD_FIELDS)
 _NAME_FIELDS: Final = ("source", "doc_id", "entity", "name_key", "label", "updated_at", *PAYLOAD_FIELDS)
-_PER_QUERY: Final = 2000
 _NAMES_PER_QUERY: Final = 50
 _MICROSECONDS_PER_MILLISECOND: Final = 1000
 
 
 class FactRows:
-    """The node facts of one graph.
+    """The node facts of one graph."""
 
-    Args:
-        tables: Its collections.
-        clock: Stamps the rows.
-    """
-
-    def __init__(self, tables: GraphTables, clock: Clock) -> None:
-        self._tables = tables
-        self._clock = clock
+    def __init__(self, collections: GraphCollections) -> None:
+        self._collections = collections
 
     def put(self, facts: Sequence[NodeFacts]) -> None:
         """Write the facts of nodes; those of a node that has some are replaced.
@@ -67,18 +57,20 @@ class FactRows:
         """
         latest = {self._key(item.node_id): item for item in facts}
         rows = [self._row(key, item) for key, item in latest.items()]
-        stored = self._tables.facts.get(latest, ["source"])
+        stored = self._collections.facts.get(latest, ["source"])
         if stored:
             self._forget([row["source"] for row in stored.values()])
         names = self._names(latest.values())
-        self._unite(names, self._tables.entities.get(names, PAYLOAD_FIELDS))
-        self._tables.facts.write(rows)
-        self._tables.entities.write([_name_row(self._tables.tenant, key, name) for key, name in names.items()])
+        self._unite(names, self._collections.entities.get(names, PAYLOAD_FIELDS))
+        self._collections.facts.write(rows)
+        self._collections.entities.write(
+            [_name_row(self._collections.tenant, key, name) for key, name in names.items()]
+        )
 
     def get(self, node_ids: Sequence[str]) -> list[NodeFacts]:
         """Return the facts of nodes in the order asked for; nodes without facts are left out."""
         keys = [self._key(node_id) for node_id in dict.fromkeys(node_ids)]
-        rows = self._tables.facts.get(keys, _FIELDS)
+        rows = self._collections.facts.get(keys, _FIELDS)
         return [_facts_of(rows[key]) for key in keys if key in rows]
 
     def scan(self, doc_ids: Sequence[str] | None, since: int | None) -> Iterator[NodeFacts]:
@@ -89,24 +81,24 @@ class FactRows:
             since: Only those written since then, milliseconds since 1970.
         """
         recent = "" if since is None else f"updated_at >= {int(since) * _MICROSECONDS_PER_MILLISECOND}"
-        documents = (
-            [None] if doc_ids is None else [doc_ids[at : at + _PER_QUERY] for at in range(0, len(doc_ids), _PER_QUERY)]
-        )
-        for part in documents:
-            expression = all_of(IS_NODE, recent, "" if part is None else any_of("doc_id", part))
-            for row in self._tables.facts.rows(expression, _FIELDS):
-                yield _facts_of(row)
+        expression = all_of(IS_NODE, recent)
+        stored = self._collections.facts
+        if doc_ids is None:
+            rows = stored.rows(expression, _FIELDS)
+        else:
+            rows = stored.rows_with("doc_id", doc_ids, _FIELDS, expression)
+        yield from map(_facts_of, rows)
 
     def delete(self, node_ids: Sequence[str]) -> None:
         """Delete the facts of nodes, and the names that only they have."""
         self._forget(node_ids)
-        self._tables.facts.delete_keys([self._key(node_id) for node_id in dict.fromkeys(node_ids)])
+        self._collections.facts.delete_keys([self._key(node_id) for node_id in dict.fromkeys(node_ids)])
 
     def naming(self, names: Iterable[str], limit: int | None = None) -> Iterator[tuple[str, str, NodeFacts]]:
-        """Yield the nodes that have names, however these are written.
+        """Yield the nodes that have any of the given names, in any spelling.
 
         Args:
-            limit: Look at so many nodes at most.
+            limit: Maximum number of nodes read.
 
         Yields:
             The name asked for, the name as the node has it, and what is known of the node.
@@ -120,7 +112,7 @@ class FactRows:
             part = wanted[start : start + _NAMES_PER_QUERY]
             # Hexadecimal digits only: nothing in the pattern needs an escape, which LIKE on Milvus Lite has not.
             like = " or ".join(f'names like "%|{name_hash(key):08x}|%"' for key in part)
-            for row in self._tables.facts.rows(all_of(IS_NODE, like), _FIELDS, limit):
+            for row in self._collections.facts.rows(all_of(IS_NODE, like), _FIELDS, limit):
                 facts = _facts_of(row)
                 for text, key, _ in facts.entity_names():
                     for name in keys.get(key, ()) if key in part else ():
@@ -131,36 +123,34 @@ class FactRows:
 
         Args:
             entities: Shortened ids of entities.
-            limit: Look at so many documents at most.
+            limit: Maximum number of rows read, one per name and document.
 
         Returns:
             Ids of nodes by shortened id and name of the entity.
         """
         found: dict[tuple[str, str], list[str]] = {}
-        expression = all_of(IS_NAME, any_of("entity", entities[:_PER_QUERY]))
-        for row in self._tables.entities.rows(expression, ["entity", *PAYLOAD_FIELDS], limit):
+        first, fields = entities[:VALUES_PER_QUERY], ["entity", *PAYLOAD_FIELDS]
+        for row in self._collections.entities.rows_with("entity", first, fields, IS_NAME, limit):
             name = json.loads(unpacked(row))
             found.setdefault((row["entity"], name["name"]), []).extend(name["nodes"])
         return found
 
     def _forget(self, node_ids: Sequence[str]) -> None:
-        """Take nodes off the lists of the names they have, and delete the names that are left without a node."""
+        """Remove nodes from the lists of their names, and delete names that are left without a node."""
         keys = [self._key(node_id) for node_id in dict.fromkeys(node_ids)]
         gone = set(node_ids)
-        stored = self._tables.facts.get(keys, ["source", "doc_id"]).values()
+        stored = self._collections.facts.get(keys, ["source", "doc_id"]).values()
         origins = sorted({row["doc_id"] or row["source"] for row in stored})
         empty, changed = [], []
-        for start in range(0, len(origins), _PER_QUERY):
-            expression = all_of(IS_NAME, any_of("source", origins[start : start + _PER_QUERY]))
-            for row in self._tables.entities.rows(expression, ["id", *_NAME_FIELDS]):
-                name = json.loads(unpacked(row))
-                left = [node_id for node_id in name["nodes"] if node_id not in gone]
-                if not left and not name["more"]:
-                    empty.append(row["id"])
-                elif len(left) < len(name["nodes"]):
-                    changed.append({**row, **name, "nodes": left})
-        self._tables.entities.delete_keys(empty)
-        self._tables.entities.write([_name_row(self._tables.tenant, row["id"], row) for row in changed])
+        for row in self._collections.entities.rows_with("source", origins, ["id", *_NAME_FIELDS], IS_NAME):
+            name = json.loads(unpacked(row))
+            left = [node_id for node_id in name["nodes"] if node_id not in gone]
+            if not left and not name["more"]:
+                empty.append(row["id"])
+            elif len(left) < len(name["nodes"]):
+                changed.append({**row, **name, "nodes": left})
+        self._collections.entities.delete_keys(empty)
+        self._collections.entities.write([_name_row(self._collections.tenant, row["id"], row) for row in changed])
 
     def _names(self, facts: Any) -> dict[str, dict[str, Any]]:
         """Return the names of nodes by the primary keys of their rows, one for each name and document."""
@@ -170,7 +160,7 @@ class FactRows:
             for text, key, label in item.entity_names():
                 if label == MENTIONED:
                     continue
-                row_key = entity_key(self._tables.tenant, shortened(key), origin, "name")
+                row_key = entity_key(self._collections.tenant, shortened(key), origin, "name")
                 known = names.get(row_key)
                 if known is None:
                     known = names[row_key] = {
@@ -180,7 +170,7 @@ class FactRows:
                         "label": label,
                         "source": origin,
                         "doc_id": item.doc_id,
-                        "updated_at": self._clock.now(),
+                        "updated_at": self._collections.now(),
                         "nodes": [],
                         "more": False,
                     }
@@ -195,12 +185,12 @@ class FactRows:
             names[key]["more"] = known["more"]
 
     def _key(self, node_id: str) -> str:
-        return content_id(self._tables.tenant, "node", node_id)
+        return content_id(self._collections.tenant, "node", node_id)
 
     def _row(self, key: str, facts: NodeFacts) -> Row:
         return {
             "id": key,
-            "tenant": self._tables.tenant,
+            "tenant": self._collections.tenant,
             "kind": "node",
             "subject": "",
             "label": "",
@@ -208,7 +198,7 @@ class FactRows:
             "names": _hashes(key for _, key, _ in facts.entity_names()),
             "source": check_id(facts.node_id, "node"),
             "doc_id": check_id(facts.doc_id, "document"),
-            "updated_at": self._clock.now(),
+            "updated_at": self._collections.now(),
             "vector": DUMMY_VECTOR,
             **packed(facts.to_payload(), f"The facts of node {facts.node_id!r}"),
         }
@@ -234,55 +224,10 @@ def _name_row(tenant: str, key: str, name: Mapping[str, Any]) -> Row:
 
 
 def _hashes(keys: Iterable[str]) -> str:
-    """Return the hashes of names, as many as fit into the column."""
+    """Return the hashes of names, up to the length of the column."""
     hashes = list(dict.fromkeys(f"{name_hash(key):08x}" for key in keys))[:MAX_NAMES_PER_NODE]
     return f"|{'|'.join(hashes)}|" if hashes else ""
 
 
 def _facts_of(row: Row) -> NodeFacts:
     return NodeFacts.from_payload(row["source"], row["doc_id"], unpacked(row))
-
-
-MENTIONS: Final = "MENTIONS"
-"""Label of the triples."""
-
-MAX_NODES: Final = 100
-"""Nodes that are read for one answer."""
-
-
-def mentions(
-    facts: FactRows, entities: Sequence[str], seen: Collection[tuple[str, str, str]] = ()
-) -> list[StoredTriple]:
-    """Return what the texts about some entities mention, in the order of the texts.
-
-    Args:
-        facts: The node facts of a graph.
-        entities: Shortened ids of entities.
-        seen: Triples that are known already, as of :attr:`StoredTriple.identity`.
-
-    Returns:
-        Triples from the entity to each name in the first nodes that are about it.
-    """
-    holders = facts.holders(entities, MAX_NODES)
-    wanted = [node_id for nodes in holders.values() for node_id in nodes]
-    known = {item.node_id: item for item in facts.get(wanted[:MAX_NODES])}
-    found: dict[tuple[str, str, str], StoredTriple] = {}
-    for (entity, name), node_ids in holders.items():
-        for node_id in node_ids:
-            if node_id in known:
-                for triple in _triples(entity, name, known[node_id]):
-                    if triple.identity not in seen:
-                        found.setdefault(triple.identity, triple)
-    return list(found.values())
-
-
-def _triples(entity: str, name: str, facts: NodeFacts) -> list[StoredTriple]:
-    origin = {TRIPLET_SOURCE_KEY: facts.node_id, "ref_doc_id": facts.doc_id}
-    subject = name.replace('"', " ")
-    triples = []
-    for text, key, _ in facts.entity_names():
-        if key != name_key(name):
-            target = text.replace('"', " ")
-            relation = Relation(label=MENTIONS, source_id=subject, target_id=target, properties=dict(origin))
-            triples.append(StoredTriple(entity, shortened(target), relation))
-    return triples

@@ -1,4 +1,4 @@
-"""The graph of a knowledge base as retrieval uses it: stored in Milvus, walked in memory, both changed together."""
+"""The graph of a knowledge base: stored in Milvus, walked in memory, and changed in both together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from llama_index_raganything.graph.facts import NodeFacts
 from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.stores.graph.entity_descriptions import EntityDescription, describe_entity, similar_names
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
-from llama_index_raganything.stores.ledger import now_ms
 
 _LOAD_BATCH = 2000
 _OVERLAP_MS = 60_000
@@ -30,7 +29,7 @@ class KnowledgeGraph:
 
     Args:
         store: Where the facts are kept.
-        refresh_after_s: Seconds after which the store is asked whether somebody else wrote.
+        refresh_after_s: Seconds between two checks for changes by other processes.
     """
 
     def __init__(self, store: MilvusPropertyGraphStore, refresh_after_s: float = 1.0) -> None:
@@ -52,17 +51,17 @@ class KnowledgeGraph:
 
     @property
     def mirror(self) -> GraphMirror:
-        """The graph in memory, as of a moment ago."""
+        """The graph in memory, at most ``refresh_after_s`` seconds old."""
         with self._lock:
             if self._mirror is None:
                 self._load()
             elif time.monotonic() - self._checked >= self.refresh_after_s:
                 self.refresh()
-            assert self._mirror is not None  # _load has set it; told to mypy.
+            assert self._mirror is not None  # _load has set it; mypy cannot see that.
             return self._mirror
 
     def has_all_nodes(self, count: Callable[[], int]) -> bool:
-        """Return whether the graph knows every node of a store, so that its words are all there are.
+        """Return whether the graph has read every node of a store, so that its word counts cover the store.
 
         Pages whose elements are nodes too are not in the graph. The store is counted after changes of the graph only.
 
@@ -77,10 +76,10 @@ class KnowledgeGraph:
             return self._counted[1]
 
     def refresh(self) -> None:
-        """Bring the mirror up to date if anybody else wrote since it was."""
+        """Bring the mirror up to date if another process has written."""
         with self._lock:
             if self._mirror is None or not self._writing.acquire(blocking=False):
-                return  # Who is writing in this process brings the mirror up to date.
+                return  # The thread that is writing brings the mirror up to date.
             try:
                 self._read_changes(self._mirror)
             finally:
@@ -133,7 +132,7 @@ class KnowledgeGraph:
         self._write(lambda: self.store.delete_document(doc_id), lambda mirror: mirror.remove_document(doc_id))
 
     def stats(self) -> dict[str, int]:
-        """Return how much there is.
+        """Count what is stored.
 
         Returns:
             What the store has (``entities``, ``triples``, ``nodes`` ...), and of the mirror ``names``, ``sentences``,
@@ -147,7 +146,7 @@ class KnowledgeGraph:
 
         Args:
             name: Its name, in any case and with or without an article.
-            limit: How many sentences and how many other names to tell.
+            limit: Maximum number of sentences, and of other names.
 
         Returns:
             The description, or None when no text has the name.
@@ -158,7 +157,7 @@ class KnowledgeGraph:
         """Return names that are written like one that the graph does not have.
 
         Args:
-            limit: How many to return.
+            limit: Maximum number of names.
 
         Returns:
             Names as the texts write them, the nearest first; of a large graph not all are compared.
@@ -166,7 +165,7 @@ class KnowledgeGraph:
         return similar_names(self.store, name, limit)
 
     def close(self) -> None:
-        """Let go of Milvus and of the mirror."""
+        """Close the store and drop the mirror."""
         with self._lock:
             self._mirror = None
             self.store.close()
@@ -182,7 +181,7 @@ class KnowledgeGraph:
                     change(self._mirror)
                 if current:
                     self._generation = self.store.generation()
-                # Otherwise somebody else wrote too, which the next refresh finds out.
+                # Otherwise another process wrote too, which the next refresh notices.
 
     def _read_changes(self, mirror: GraphMirror) -> None:
         generation = self.store.generation()
@@ -190,21 +189,21 @@ class KnowledgeGraph:
         if generation == self._generation:
             return
         if generation.partition(".")[2] != self._generation.partition(".")[2]:
-            self._load()  # Something was deleted: what is gone leaves no trace to read.
+            self._load()  # Deleted rows leave no trace to read.
             return
-        now = now_ms()
+        now = _now_ms()
         mirror.add(list(self.store.scan_facts(since=self._read_ms - _OVERLAP_MS)))
         self._generation, self._read_ms = generation, now
 
     def _load(self) -> None:
         mirror = GraphMirror()
-        self._read_ms = now_ms()
+        self._read_ms = _now_ms()
         self._generation = self.store.generation()
         batch: list[NodeFacts] = []
         seen: set[str] = set()
         for facts in self.store.scan_facts():
             if facts.node_id in seen:
-                continue  # Rewritten while it was read.
+                continue  # It was rewritten during the scan.
             seen.add(facts.node_id)
             batch.append(facts)
             if len(batch) >= _LOAD_BATCH:
@@ -214,3 +213,7 @@ class KnowledgeGraph:
         mirror.settle()
         self._mirror = mirror
         self._checked = time.monotonic()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from llama_index.core.graph_stores.types import LabelledNode, Relation, Triplet
+from llama_index.core.graph_stores.types import LabelledNode, PropertyGraphStore, Relation, Triplet
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import VectorStoreQuery
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
+from pydantic import SecretStr
 
 from llama_index_raganything._arguments import refuse_unknown, strict_arguments
-from llama_index_raganything.stores.graph.base import FactStore
-from llama_index_raganything.stores.graph.rows import shortened
-from llama_index_raganything.stores.graph.triples import IS_TRIPLE
+from llama_index_raganything._async import in_thread
+from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
+from llama_index_raganything.graph.facts import NodeFacts
+from llama_index_raganything.stores.graph.collections import VECTORS_SUFFIX, GraphCollections, shortened
+from llama_index_raganything.stores.graph.deletion import Deletion
+from llama_index_raganything.stores.graph.entities import EntityRows
+from llama_index_raganything.stores.graph.facts import IS_NODE, FactRows
+from llama_index_raganything.stores.graph.triples import IS_TRIPLE, TripleRows
+from llama_index_raganything.stores.milvus.connection import DEFAULT_TIMEOUT_S, Address, check_store_arguments
 
+_MAX_SPELLINGS: Final = 200
 _OVERFETCH: Final = 4
 _MAX_HITS: Final = 16_384
 
 
 @strict_arguments
-class MilvusPropertyGraphStore(FactStore):
+class MilvusPropertyGraphStore(PropertyGraphStore):
     """Entities and facts as Milvus collections, beside the nodes of the same knowledge base.
 
     Every entity and every triple is kept once *per source* and read as one. So provenance is many-to-many, deleting
@@ -35,13 +43,13 @@ class MilvusPropertyGraphStore(FactStore):
 
     Args:
         uri: Milvus Lite directory (ends in ``.db``), or URL of a server or of Zilliz Cloud.
-        collection_name: Name of the knowledge base, to which ``__entities`` and ``__facts`` are added.
-        dim: Dimension of the entities' embeddings; by default that of the first one. They are optional.
+        collection: Name of the knowledge base, to which ``__entities`` and ``__facts`` are added.
+        dimension: Dimension of the entities' embeddings; by default that of the first one. They are optional.
         token: ``user:password`` or API key; by default the environment's ``MILVUS_TOKEN``. Never serialised.
         db_name: Database on the server.
         tenant: Sees, changes and deletes only this tenant's graph.
         overwrite: Delete what is stored under this name (and tenant) when opening. Not serialised.
-        timeout: Seconds to wait for a server when opening.
+        timeout_s: Seconds to wait for a server when opening.
 
     Raises:
         ConfigurationError: An argument cannot work.
@@ -52,6 +60,39 @@ class MilvusPropertyGraphStore(FactStore):
 
     supports_structured_queries: bool = False
     supports_vector_queries: bool = True
+
+    def __init__(
+        self,
+        uri: str = DEFAULT_MILVUS_URI,
+        collection: str = DEFAULT_COLLECTION,
+        *,
+        dimension: int | None = None,
+        token: SecretStr | str | None = None,
+        db_name: str = "",
+        tenant: str | None = None,
+        overwrite: bool = False,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        address = Address.parse(uri, token, db_name)
+        self.uri = address.uri
+        self.db_name = db_name
+        self.collection = collection
+        self.dimension = dimension
+        self.tenant = tenant
+        self.timeout_s = timeout_s
+        check_store_arguments(collection, tenant, dimension, longest_suffix=len(VECTORS_SUFFIX))
+        self._collections = GraphCollections(address, collection, dimension, tenant, timeout_s, overwrite=overwrite)
+        self._entities = EntityRows(self._collections)
+        self._facts = FactRows(self._collections)
+        self._triples = TripleRows(self._collections, self._entities, self._facts)
+        self._deletion = Deletion(self._collections, self._entities, self._triples, self._facts)
+
+    @property
+    def client(self) -> Any:
+        """The shared ``MilvusClient``."""
+        return self._collections.connected().client
+
+    # -- LlamaIndex's interface ---------------------------------------------------------------------------------------
 
     def get(self, properties: dict[str, Any] | None = None, ids: list[str] | None = None) -> list[LabelledNode]:
         """Return entities and chunks.
@@ -109,7 +150,6 @@ class MilvusPropertyGraphStore(FactStore):
         """Return the triplets around some entities, the nearest first, walking in both directions.
 
         Args:
-            graph_nodes: Where to begin.
             depth: How many triplets away, at most.
             limit: How many triplets, at most.
             ignore_rels: Labels that are neither returned nor walked.
@@ -143,20 +183,17 @@ class MilvusPropertyGraphStore(FactStore):
         """
         if nodes:
             self._entities.add(nodes)
-            self._tables.changed("put")
+            self._collections.changed("put")
 
     def upsert_relations(self, relations: list[Relation]) -> None:
-        """Write triples; entities at their ends that are unknown are made.
-
-        Args:
-            relations: Triples.
+        """Write triples, and the entities at their ends that are not stored yet.
 
         Raises:
             NodeValueError: One of them cannot be stored; nothing was written.
         """
         if relations:
             self._triples.add(relations)
-            self._tables.changed("put")
+            self._collections.changed("put")
 
     def delete(
         self,
@@ -185,7 +222,7 @@ class MilvusPropertyGraphStore(FactStore):
             else:
                 self._deletion.entities([*(entity_names or ()), *(ids or ())])
                 self._deletion.sources(ids or ())
-        self._tables.changed("delete")
+        self._collections.changed("delete")
 
     def delete_llama_nodes(self, node_ids: list[str] | None = None, ref_doc_ids: list[str] | None = None) -> None:
         """Delete nodes and documents with everything that comes from them."""
@@ -193,7 +230,7 @@ class MilvusPropertyGraphStore(FactStore):
             self._deletion.sources(node_ids)
         if ref_doc_ids:
             self._deletion.documents(ref_doc_ids)
-        self._tables.changed("delete")
+        self._collections.changed("delete")
 
     def delete_document(self, doc_id: str) -> None:
         """Delete everything that comes from a document; entities that others share stay."""
@@ -215,7 +252,7 @@ class MilvusPropertyGraphStore(FactStore):
             UnknownArgumentError: There are further arguments.
         """
         refuse_unknown("vector_query()", kwargs, ("query",))
-        store = self._tables.vectors()
+        store = self._collections.vectors()
         if store is None or query.similarity_top_k < 1:
             return [], []
         restricted = query.filters is not None or query.doc_ids is not None
@@ -241,7 +278,7 @@ class MilvusPropertyGraphStore(FactStore):
         raise NotImplementedError(message)
 
     def get_schema(self, refresh: bool = False) -> dict[str, list[str]]:  # noqa: ARG002 # LlamaIndex's signature.
-        """Return the labels there are, which reads the whole graph.
+        """Return all labels, which reads the whole graph.
 
         Args:
             refresh: Not used; nothing is cached.
@@ -249,97 +286,190 @@ class MilvusPropertyGraphStore(FactStore):
         Returns:
             ``entity_labels`` and ``relation_labels``.
         """
-        entities = {row["label"] for row in self._tables.entities.rows("", ["label"])}
-        relations = {row["label"] for row in self._tables.facts.rows(IS_TRIPLE, ["label"])}
+        entities = {row["label"] for row in self._collections.entities.rows("", ["label"])}
+        relations = {row["label"] for row in self._collections.facts.rows(IS_TRIPLE, ["label"])}
         return {"entity_labels": sorted(entities), "relation_labels": sorted(relations)}
 
     def get_schema_str(self, refresh: bool = False) -> str:
-        """Return the labels there are as JSON; see :meth:`get_schema`.
+        """Return all labels as JSON; see :meth:`get_schema`.
 
         Args:
             refresh: Not used.
         """
         return json.dumps(self.get_schema(refresh), ensure_ascii=False)
 
-    async def aget(self, properties: dict[str, Any] | None = None, ids: list[str] | None = None) -> list[LabelledNode]:
-        """Return entities and chunks; see ``get``."""
-        return await asyncio.to_thread(self.get, properties, ids)
+    # -- node facts ---------------------------------------------------------------------------------------------------
 
-    async def aget_triplets(
-        self,
-        entity_names: list[str] | None = None,
-        relation_names: list[str] | None = None,
-        properties: dict[str, Any] | None = None,
-        ids: list[str] | None = None,
-    ) -> list[Triplet]:
-        """Return triplets; see ``get_triplets``."""
-        return await asyncio.to_thread(self.get_triplets, entity_names, relation_names, properties, ids)
+    def put_facts(self, facts: Sequence[NodeFacts]) -> None:
+        """Write the facts that were read from nodes without a model, in place of earlier ones.
 
-    async def aget_rel_map(
-        self,
-        graph_nodes: list[LabelledNode],
-        depth: int = 2,
-        limit: int = 30,
-        ignore_rels: list[str] | None = None,
-    ) -> list[Triplet]:
-        """Return the triplets around some entities; see ``get_rel_map``."""
-        return await asyncio.to_thread(self.get_rel_map, graph_nodes, depth, limit, ignore_rels)
+        Raises:
+            NodeValueError: Those of one node cannot be stored; nothing was written.
+        """
+        if facts:
+            self._facts.put(facts)
+            self._collections.changed("put")
 
-    async def aget_llama_nodes(self, node_ids: list[str]) -> list[BaseNode]:
-        """Return nodes; see ``get_llama_nodes``."""
-        return await asyncio.to_thread(self.get_llama_nodes, node_ids)
+    def facts(self, node_ids: Sequence[str]) -> list[NodeFacts]:
+        """Return the facts of nodes, read by primary key.
 
-    async def aupsert_nodes(self, nodes: Sequence[LabelledNode]) -> None:
-        """Write entities and chunks; see ``upsert_nodes``."""
-        await asyncio.to_thread(self.upsert_nodes, nodes)
+        Returns:
+            Their facts in the same order; nodes without facts are left out.
 
-    async def aupsert_relations(self, relations: list[Relation]) -> None:
-        """Write triples; see ``upsert_relations``."""
-        await asyncio.to_thread(self.upsert_relations, relations)
+        Raises:
+            SchemaMismatchError: Facts were written by another version of the package.
+        """
+        return self._facts.get(node_ids)
 
-    async def aupsert_llama_nodes(self, llama_nodes: list[BaseNode]) -> None:
-        """Write nodes as chunks; see ``upsert_llama_nodes``."""
-        await asyncio.to_thread(self.upsert_llama_nodes, llama_nodes)
+    def scan_facts(self, doc_ids: Sequence[str] | None = None, since: int | None = None) -> Iterator[NodeFacts]:
+        """Yield the facts of many nodes, in no particular order.
 
-    async def adelete(
-        self,
-        entity_names: list[str] | None = None,
-        relation_names: list[str] | None = None,
-        properties: dict[str, Any] | None = None,
-        ids: list[str] | None = None,
-    ) -> None:
-        """Delete what matches; see ``delete``."""
-        await asyncio.to_thread(self.delete, entity_names, relation_names, properties, ids)
+        Args:
+            doc_ids: Only nodes of these documents; an empty list gives none.
+            since: Only those written since then, milliseconds since 1970 by the writer's clock. Rows are stamped
+                before they are sent: go back a minute to miss none.
+        """
+        return self._facts.scan(doc_ids, since)
 
-    async def adelete_llama_nodes(
-        self, node_ids: list[str] | None = None, ref_doc_ids: list[str] | None = None
-    ) -> None:
-        """Delete nodes and documents; see ``delete_llama_nodes``."""
-        await asyncio.to_thread(self.delete_llama_nodes, node_ids, ref_doc_ids)
+    def delete_facts(self, node_ids: Sequence[str]) -> None:
+        """Delete the facts of nodes, and the names that only they have; triples stay."""
+        if node_ids:
+            self._facts.delete(node_ids)
+            self._collections.changed("delete")
 
-    async def astructured_query(self, query: str, param_map: dict[str, Any] | None = None) -> Any:
-        """Refuse; see ``structured_query``."""
-        return self.structured_query(query, param_map)
+    def generation(self) -> str:
+        """Return a string that changes with every write to this tenant's graph, by any process.
+
+        Returns:
+            ``"<puts>.<deletions>"``, each random; empty before the first write. The second half changes only when
+            something was deleted.
+        """
+        return self._collections.generation()
+
+    def named(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """Return the entities with given names, in any spelling.
+
+        Args:
+            names: Names; spellings that :func:`name_key` makes equal are one name.
+
+        Returns:
+            For each name ids of entities; of those that texts only mention, the spellings in the first texts.
+        """
+        wanted = list(dict.fromkeys(names))
+        found = {name: set(ids) for name, ids in self._entities.named(wanted).items()}
+        for name, spelling, _ in self._facts.naming(wanted, _MAX_SPELLINGS):
+            found[name].add(spelling.replace('"', " "))
+        return {name: sorted(ids) for name, ids in found.items()}
+
+    def sources(self, ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+        """Return where entities come from.
+
+        Returns:
+            For each id pairs of node id and document id, either "" when unknown: what says so in triples, and the
+            texts that mention the name, in any spelling.
+        """
+        wanted = list(dict.fromkeys(ids))
+        found = {entity: set(origins) for entity, origins in self._entities.sources(wanted).items()}
+        for name, _, facts in self._facts.naming(wanted):
+            found[name].add((facts.node_id, facts.doc_id))
+        return {entity: sorted(origins) for entity, origins in found.items()}
+
+    def stats(self) -> dict[str, int]:
+        """Count what is stored, which reads the ids of all entities.
+
+        Returns:
+            Numbers of ``entities``, ``chunks``, ``triples`` (one per source) and ``nodes`` with facts.
+        """
+        entities = self._collections.entities.rows('kind != "chunk"', ["entity"])
+        return {
+            "entities": len({row["entity"] for row in entities}),
+            "chunks": self._collections.entities.count('kind == "chunk"'),
+            "triples": self._collections.facts.count(IS_TRIPLE),
+            "nodes": self._collections.facts.count(IS_NODE),
+        }
+
+    # -- open to close ------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Seal what was written, once after each ingest: Milvus Lite reads unsealed rows slowly."""
+        self._collections.flush()
+
+    def clear(self) -> None:
+        """Delete everything (of this tenant)."""
+        self._collections.clear()
+
+    def close(self) -> None:
+        """Release the connection; the last user of a Milvus Lite directory unlocks it."""
+        self._collections.close()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the arguments that open the same graph again, without the token."""
+        names = ("uri", "collection", "dimension", "db_name", "tenant", "timeout_s")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], token: SecretStr | str | None = None) -> Self:
+        """Open the graph that :meth:`to_dict` describes.
+
+        Args:
+            data: What :meth:`to_dict` returned.
+            token: As for the constructor.
+        """
+        return cls(**data, token=token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickles must not hold the token, nor connections; __setstate__ opens the same address again.
+        return self.to_dict()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc] # Restores what __getstate__ describes.
+
+    aget = in_thread(get)
+    aget_triplets = in_thread(get_triplets)
+    aget_rel_map = in_thread(get_rel_map)
+    aget_llama_nodes = in_thread(get_llama_nodes)
+    aupsert_nodes = in_thread(upsert_nodes)
+    aupsert_relations = in_thread(upsert_relations)
+    aupsert_llama_nodes = in_thread(PropertyGraphStore.upsert_llama_nodes)
+    adelete = in_thread(delete)
+    adelete_llama_nodes = in_thread(delete_llama_nodes)
+    adelete_document = in_thread(delete_document)
+    astructured_query = in_thread(structured_query)
+    aget_schema_str = in_thread(get_schema_str)
+    aput_facts = in_thread(put_facts)
+    afacts = in_thread(facts)
+    adelete_facts = in_thread(delete_facts)
+    ageneration = in_thread(generation)
+    anamed = in_thread(named)
+    asources = in_thread(sources)
+    astats = in_thread(stats)
+    aflush = in_thread(flush)
+    aclear = in_thread(clear)
 
     async def avector_query(self, query: VectorStoreQuery, **kwargs: Any) -> tuple[list[LabelledNode], list[float]]:
-        """Return the entities nearest to a vector; see ``vector_query``."""
+        """Return the entities nearest to a vector; see :meth:`vector_query`."""
         return await asyncio.to_thread(self.vector_query, query, **kwargs)
 
     async def aget_schema(self, refresh: bool = False) -> Any:
-        """Return the labels there are; see ``get_schema``."""
+        """Return all labels; see :meth:`get_schema`."""
         return await asyncio.to_thread(self.get_schema, refresh)
 
-    async def aget_schema_str(self, refresh: bool = False) -> str:
-        """Return the labels there are as JSON; see ``get_schema_str``."""
-        return await asyncio.to_thread(self.get_schema_str, refresh)
-
-    async def adelete_document(self, doc_id: str) -> None:
-        """Delete a document; see :meth:`delete_document`."""
-        await asyncio.to_thread(self.delete_document, doc_id)
+    async def ascan_facts(self, doc_ids: Sequence[str] | None = None, since: int | None = None) -> list[NodeFacts]:
+        """Return the facts of many nodes; see :meth:`scan_facts`."""
+        return await asyncio.to_thread(lambda: list(self.scan_facts(doc_ids, since)))
 
     def _best(self, keys: Sequence[str], scores: Sequence[float]) -> dict[str, float]:
         """Return for each entity its best score; keys of rows that are gone are left out."""
-        rows = self._tables.entities.get(keys, ["entity"])
+        rows = self._collections.entities.get(keys, ["entity"])
         best: dict[str, float] = {}
         for key, score in zip(keys, scores, strict=True):
             if key in rows:

@@ -1,1 +1,1 @@
-"""What every collection needs: connections, filters, expressions and scans."""
+"""What all collections share: connections, requests and filter expressions."""

@@ -1,48 +1,57 @@
-"""Connections to Milvus: one per address and login, shared, counted, and closed for good by the last user.
+"""Connections to Milvus, shared by all stores of one address and login, and the requests that stores send.
 
 What this module repairs around ``pymilvus`` and Milvus Lite 3.2 (each has a test):
 
 * An async client belongs to the event loop of its first use; here every loop gets its own.
 * A Milvus Lite directory stays locked after ``close()``; here the last user stops the embedded server.
-* "Open local milvus failed" hides the cause; here a lock, a missing permission and an old file are told apart.
 * Lite has one writer per collection: a flush during an insert fails. Writers share :meth:`Connection.writing`.
 * ``grpc.RpcError`` passes through ``pymilvus`` unmapped where a call is not implemented.
+* Servers return at most 16,384 rows per request; :meth:`Connection.rows` returns all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import os
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
 from llama_index_raganything._imports import guarded_import
-from llama_index_raganything.errors import (
-    ConfigurationError,
-    StoreError,
-    StoreLockedError,
-    StoreUnavailableError,
-)
+from llama_index_raganything.errors import ConfigurationError, StoreError, StoreUnavailableError
+from llama_index_raganything.stores.milvus.filters import PRIMARY_KEY, any_of
+from llama_index_raganything.stores.milvus.lite import open_lite, release_lite
 
 with guarded_import():
     import grpc  # type: ignore[import-untyped]  # grpcio ships no types.
-    from pymilvus import AsyncMilvusClient, MilvusClient
+    from pymilvus import AsyncMilvusClient, DataType, MilvusClient
     from pymilvus.exceptions import MilvusException
 
-DEFAULT_TIMEOUT: Final = 10.0
+DEFAULT_TIMEOUT_S: Final = 10.0
 """Seconds to wait for a server to answer the first call."""
 
+MAX_VARCHAR_BYTES: Final = 65_535
+"""What servers take per VARCHAR, in bytes of UTF-8; Milvus Lite counts characters."""
+
+MAX_ARRAY_PIECES: Final = 64
+"""Pieces of a text that is too long for one VARCHAR."""
+
+DUMMY_VECTOR: Final = [0.0, 1.0]
+"""The vector of rows without one: Milvus has no collection without vectors."""
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_NAME: Final = 255
+_PAGE_ROWS: Final = 2000
+_MAX_BATCH_BYTES: Final = 32_000_000
+_ALL_ROWS: Final = 2**31 - 1
 _SCHEMES: Final = ("http://", "https://", "tcp://", "unix:")
-_LITE_LOGGERS: Final = ("milvus_lite", "grpc._server", "pymilvus.orm.iterator")
 _AUTH_WORDS: Final = ("auth", "unauthenticated", "permission", "privilege")
 _UNREACHABLE: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
@@ -53,7 +62,7 @@ _NO_PINGS: Final = {"grpc.keepalive_time_ms": 2_147_483_647, "grpc.keepalive_per
 
 @dataclass(frozen=True)
 class Address:
-    """Where a Milvus is, without secrets.
+    """Address of a Milvus; its representation holds no secret.
 
     Attributes:
         uri: Absolute path of a Milvus Lite directory, or URL of a server without credentials.
@@ -72,7 +81,7 @@ class Address:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What makes two addresses one connection; holds no secret."""
+        """Equal for two addresses that share a connection; holds no secret."""
         secret = self.token.get_secret_value() if self.token else ""
         return (self.uri, self.db_name, hashlib.sha256(secret.encode()).hexdigest())
 
@@ -107,15 +116,14 @@ class Connection:
     """One shared client, its async twins, and the locks of its writers.
 
     Args:
-        address: Where to connect.
-        timeout: Seconds to wait for the first answer.
+        timeout_s: Seconds to wait for the first answer.
     """
 
-    def __init__(self, address: Address, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(self, address: Address, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         self.address = address
-        self.timeout = timeout
+        self.timeout_s = timeout_s
         self.users = 0
-        self.client = open_client(address, timeout)
+        self.client = open_client(address, timeout_s)
         self._async_clients: dict[asyncio.AbstractEventLoop, asyncio.Task[AsyncMilvusClient]] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()
@@ -131,6 +139,142 @@ class Connection:
             lock = self._locks.setdefault(collection, threading.RLock())
         with lock, translated(self.address):
             yield
+
+    def exists(self, collection: str) -> bool:
+        """Return whether there is a collection."""
+        with translated(self.address):
+            return bool(self.client.has_collection(collection))
+
+    def create(
+        self, collection: str, schema: Any, indexes: Any, *, optional: Any = None, consistency: str = "Strong"
+    ) -> None:
+        """Create a collection with its indexes, and load it.
+
+        Not by ``create_collection(index_params=...)``, which waits half a second for each index, with or without rows
+        (pymilvus 2.6.17, ``wait_for_creating_index``).
+
+        Args:
+            indexes: Index settings, made by ``prepare_index_params``.
+            optional: Indexes that not every Milvus has, and that only make it faster.
+        """
+        self.client.create_collection(collection, schema=schema, consistency_level=consistency)
+        self.client.create_index(collection, indexes, sync=False)
+        if optional is not None:
+            with suppress(MilvusException):
+                self.client.create_index(collection, optional, sync=False)
+        self.client.load_collection(collection)
+
+    def create_without_vectors(
+        self, collection: str, columns: Sequence[str], *, indexed: Sequence[str] = (), overflow: str = ""
+    ) -> None:
+        """Create a collection of rows with ``id``, ``updated_at``, text columns, and a dummy ``vector``.
+
+        Args:
+            columns: Its VARCHAR fields.
+            indexed: Those of them that are searched.
+            overflow: Name of a field for the pieces of a longer text; none when empty.
+        """
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field(PRIMARY_KEY, DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES, is_primary=True)
+        for column in columns:
+            schema.add_field(column, DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES)
+        schema.add_field("updated_at", DataType.INT64)
+        if overflow:
+            add_pieces_field(schema, overflow)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=len(DUMMY_VECTOR))
+        vector = MilvusClient.prepare_index_params()
+        vector.add_index(field_name="vector", index_name="vector", index_type="FLAT", metric_type="L2")
+        scalars = MilvusClient.prepare_index_params()
+        for column in indexed:
+            scalars.add_index(field_name=column, index_name=column, index_type="INVERTED")
+        # Milvus before 2.4 has no index of scalars; it finds the same rows more slowly.
+        self.create(collection, schema, vector, optional=scalars if indexed else None)
+
+    def rows(
+        self, collection: str, expression: str, fields: Sequence[str], limit: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the rows that match.
+
+        Servers give at most 16,384 rows per request, and not in an order that one could page through. So what fits
+        into one page is one request, and the rest comes from Milvus's iterator. On Milvus Lite every page of the
+        iterator walks through the whole collection; there the keys are read at once, which it allows, and the rows by
+        key.
+
+        Args:
+            expression: Which rows; all when empty.
+            limit: Maximum number of rows.
+        """
+        if limit is not None and limit < 1:
+            return
+        arguments: dict[str, Any] = {"filter": expression, "output_fields": list(fields)}
+        with translated(self.address):
+            first = min(_PAGE_ROWS, limit or _PAGE_ROWS)
+            rows = self.client.query(collection, limit=first, **arguments)
+            if len(rows) < _PAGE_ROWS or limit == first:
+                yield from rows
+                return
+            if self.address.is_local:
+                yield from self._rows_by_key(collection, arguments, limit)
+                return
+            pages = self.client.query_iterator(
+                collection, batch_size=_PAGE_ROWS, limit=-1 if limit is None else limit, **arguments
+            )
+            try:
+                while page := pages.next():
+                    yield from page
+            finally:
+                pages.close()
+
+    def _rows_by_key(self, collection: str, arguments: dict[str, Any], limit: int | None) -> Iterator[dict[str, Any]]:
+        """Yield the rows that match, in time proportional to their number."""
+        found = self.client.query(
+            collection, filter=arguments["filter"], output_fields=[PRIMARY_KEY], limit=limit or _ALL_ROWS
+        )
+        keys = [row[PRIMARY_KEY] for row in found]
+        for start in range(0, len(keys), _PAGE_ROWS):
+            expression = any_of(PRIMARY_KEY, keys[start : start + _PAGE_ROWS])
+            yield from self.client.query(
+                collection, filter=expression, output_fields=arguments["output_fields"], limit=_PAGE_ROWS
+            )
+
+    def count(self, collection: str, expression: str) -> int:
+        """Return the number of rows that match."""
+        with translated(self.address):
+            answer = self.client.query(collection, filter=expression, output_fields=["count(*)"])
+        return int(answer[0]["count(*)"])
+
+    def upsert(
+        self,
+        collection: str,
+        rows: Sequence[dict[str, Any]],
+        max_rows: int = _PAGE_ROWS,
+        max_bytes: int = _MAX_BATCH_BYTES,
+    ) -> None:
+        """Insert rows, or replace those with the same key.
+
+        Args:
+            max_rows: Rows per request.
+            max_bytes: Estimated bytes per request; a server refuses messages over 64 MB.
+        """
+        with self.writing(collection):
+            for batch in batches(rows, max_rows, max_bytes):
+                self.client.upsert(collection, batch)
+
+    def delete(self, collection: str, expression: str) -> None:
+        """Delete the rows that match."""
+        with self.writing(collection):
+            self.client.delete(collection, filter=expression)
+
+    def flush(self, collection: str) -> None:
+        """Seal what was written; Milvus Lite reads unsealed rows slowly."""
+        with self.writing(collection):
+            self.client.flush(collection)
+
+    def drop(self, collection: str) -> None:
+        """Delete a collection, if it is there."""
+        with self.writing(collection):
+            if self.client.has_collection(collection):
+                self.client.drop_collection(collection)
 
     async def aclient(self) -> AsyncMilvusClient:
         """Return the running loop's async client, connected.
@@ -155,7 +299,7 @@ class Connection:
 
     async def _connect(self) -> AsyncMilvusClient:
         with translated(self.address):
-            client = AsyncMilvusClient(**_arguments(self.address, self.timeout), dedicated=True)
+            client = AsyncMilvusClient(**_arguments(self.address, self.timeout_s), dedicated=True)
             await client._connect()
             return client
 
@@ -172,24 +316,21 @@ class Connection:
         with suppress(Exception):
             self.client.close()
         if self.address.is_local and stop_server:
-            from milvus_lite.server_manager import server_manager_instance
-
-            server_manager_instance.release_server(self.address.uri)
+            release_lite(self.address.uri)
 
 
 _connections: dict[tuple[str, str, str], Connection] = {}
 _connections_guard = threading.RLock()
 
 
-def connect(address: Address, timeout: float = DEFAULT_TIMEOUT) -> Connection:
-    """Return the connection to an address, counting one user more.
+def connect(address: Address, timeout_s: float = DEFAULT_TIMEOUT_S) -> Connection:
+    """Return the connection to an address and count one more user.
 
     Args:
-        address: Where to connect.
-        timeout: Seconds to wait for the first answer.
+        timeout_s: Seconds to wait for the first answer.
 
     Returns:
-        The shared connection; hand it back with :func:`release`.
+        The shared connection; end its use with :func:`release`.
 
     Raises:
         StoreLockedError: Another process holds the Milvus Lite directory.
@@ -198,13 +339,13 @@ def connect(address: Address, timeout: float = DEFAULT_TIMEOUT) -> Connection:
     with _connections_guard:
         connection = _connections.get(address.key)
         if connection is None:
-            connection = _connections[address.key] = Connection(address, timeout)
+            connection = _connections[address.key] = Connection(address, timeout_s)
         connection.users += 1
         return connection
 
 
 def release(connection: Connection) -> None:
-    """Hand a connection back; the last user's call closes it.
+    """Release a connection; the last user's call closes it.
 
     Args:
         connection: What :func:`connect` returned.
@@ -221,9 +362,6 @@ def release(connection: Connection) -> None:
 @contextmanager
 def translated(address: Address) -> Iterator[None]:
     """Turn what ``pymilvus`` and gRPC raise into this package's errors.
-
-    Args:
-        address: Named in the message.
 
     Yields:
         None.
@@ -243,6 +381,110 @@ def translated(address: Address) -> Iterator[None]:
         raise _translate(message, address) from error
 
 
+def check_store_arguments(collection: str, tenant: str | None, dimension: int | None, longest_suffix: int = 0) -> None:
+    """Refuse arguments of a store that cannot work.
+
+    Args:
+        tenant: Its tenant, if any.
+        dimension: Dimension of its vectors, if known.
+        longest_suffix: Characters that the store appends to the name.
+
+    Raises:
+        ConfigurationError: One of them cannot work.
+    """
+    if not _NAME.fullmatch(collection) or len(collection) + longest_suffix > _MAX_NAME:
+        most = _MAX_NAME - longest_suffix
+        message = f"Collection name {collection!r} must be letters, digits and underscores, {most} at most."
+        raise ConfigurationError(message)
+    if tenant is not None and (not tenant or "|" in tenant):
+        message = f"Tenant {tenant!r} must not be empty nor contain '|'."
+        raise ConfigurationError(message)
+    if dimension is not None and dimension < 1:
+        message = f"Dimension {dimension} must be at least 1."
+        raise ConfigurationError(message)
+
+
+def add_pieces_field(schema: Any, name: str) -> None:
+    """Add a field for the pieces of texts that are too long for one VARCHAR; see :func:`pieces_of`."""
+    schema.add_field(
+        name,
+        DataType.ARRAY,
+        element_type=DataType.VARCHAR,
+        max_length=MAX_VARCHAR_BYTES,
+        max_capacity=MAX_ARRAY_PIECES,
+    )
+
+
+def batches(rows: Sequence[dict[str, Any]], max_rows: int, max_bytes: int) -> Iterator[list[dict[str, Any]]]:
+    """Split rows so that no request is over the limits.
+
+    Args:
+        max_rows: Rows per batch.
+        max_bytes: Estimated bytes per batch; a server refuses messages over 64 MB.
+
+    Yields:
+        Batches of at least one row.
+    """
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        weight = _weight(row)
+        if batch and (len(batch) >= max_rows or size + weight > max_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += weight
+    if batch:
+        yield batch
+
+
+def _weight(value: Any) -> int:
+    """Estimate bytes on the wire from above."""
+    if isinstance(value, str):
+        return len(value) if value.isascii() else 4 * len(value)
+    if isinstance(value, Mapping):
+        return sum(len(key) + _weight(item) + 8 for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        if value and isinstance(value[0], float):
+            return 4 * len(value)
+        return sum(_weight(item) + 8 for item in value)
+    return 16
+
+
+def storable(text: str) -> str:
+    """Return text with lone surrogates replaced by question marks."""
+    # Lone surrogates cannot be encoded as UTF-8, which gRPC demands.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def byte_length(text: str) -> int:
+    """Return how many bytes a text takes in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def pieces_of(text: str, size: int) -> list[str]:
+    """Cut text into pieces of limited bytes of UTF-8, never inside a character.
+
+    Args:
+        text: Valid Unicode.
+
+    Returns:
+        The pieces, at least one.
+    """
+    if text.isascii():
+        return [text[start : start + size] for start in range(0, len(text), size)] or [""]
+    raw = text.encode("utf-8")
+    pieces: list[str] = []
+    start = 0
+    while start < len(raw):
+        end = min(start + size, len(raw))
+        while end < len(raw) and raw[end] & 0xC0 == 0x80:
+            end -= 1
+        pieces.append(raw[start:end].decode("utf-8"))
+        start = end
+    return pieces or [""]
+
+
 def _translate(message: str, address: Address) -> StoreError:
     lowered = message.lower()
     if any(word in lowered for word in _AUTH_WORDS):
@@ -258,8 +500,8 @@ def _translate(message: str, address: Address) -> StoreError:
     return StoreError(f"Milvus at {address.uri} refused: {message}")
 
 
-def _arguments(address: Address, timeout: float) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"uri": address.uri, "db_name": address.db_name, "timeout": timeout}
+def _arguments(address: Address, timeout_s: float) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"uri": address.uri, "db_name": address.db_name, "timeout": timeout_s}
     if address.is_local:
         arguments["grpc_options"] = _NO_PINGS
     if address.token is not None:
@@ -267,12 +509,11 @@ def _arguments(address: Address, timeout: float) -> dict[str, Any]:
     return arguments
 
 
-def open_client(address: Address, timeout: float = DEFAULT_TIMEOUT) -> Any:
-    """Open a client of the caller's own; hold a :func:`connect` for as long, which stops a Milvus Lite at the end.
+def open_client(address: Address, timeout_s: float = DEFAULT_TIMEOUT_S) -> Any:
+    """Open a client that is not shared; keep a :func:`connect` open beside it, which stops Milvus Lite at the end.
 
     Args:
-        address: Where to connect.
-        timeout: Seconds to wait for the first answer.
+        timeout_s: Seconds to wait for the first answer.
 
     Returns:
         The client.
@@ -283,84 +524,8 @@ def open_client(address: Address, timeout: float = DEFAULT_TIMEOUT) -> Any:
     """
     if not address.is_local:
         with translated(address):
-            return MilvusClient(**_arguments(address, timeout), dedicated=True)
-    _check_directory(address.uri)
-    _quieten()
-    with _recorded("milvus_lite.server_manager") as causes:
-        try:
-            return MilvusClient(**_arguments(address, timeout), dedicated=True)
-        except (MilvusException, grpc.RpcError, OSError) as error:
-            raise _why_not(address.uri, causes, error) from error
-
-
-def _check_directory(path: str) -> None:
-    """Tell what is wrong with a path before Milvus Lite does so in a log message."""
-    here = Path(path)
-    if os.path.isfile(path):
-        message = f"{path} is a file: a database of Milvus Lite 2. Version 3 keeps a directory; choose another path."
-        raise StoreUnavailableError(message)
-    try:
-        here.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"The folder of {path} cannot be made: {error.strerror or error}. Choose a path you may write to."
-        raise StoreUnavailableError(message) from error
-    place = path if os.path.exists(path) else str(here.parent)
-    if not os.access(place, os.W_OK | os.X_OK):
-        message = f"No permission to write to {place}. Choose another path for the Milvus uri or change the rights."
-        raise StoreUnavailableError(message)
-
-
-def _why_not(path: str, causes: list[BaseException], error: BaseException) -> StoreError:
-    if any(type(cause).__name__ == "DataDirLockedError" for cause in causes):
-        return StoreLockedError(
-            f"Another process has {path} open, and Milvus Lite serves one process at a time. Close the other one, or "
-            f"serve it to both: `milvus-lite server --data-dir {path} --host 127.0.0.1 --port 19530`, and connect "
-            "to http://127.0.0.1:19530."
-        )
-    cause = causes[-1] if causes else error
-    return StoreUnavailableError(f"Milvus Lite cannot open {path}: {cause}")
-
-
-class _Recorder(logging.Handler):
-    """Keeps the exceptions that are logged."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.causes: list[BaseException] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and record.exc_info[1] is not None:
-            self.causes.append(record.exc_info[1])
-
-
-@contextmanager
-def _recorded(name: str) -> Iterator[list[BaseException]]:
-    """Record the exceptions that a logger reports, instead of printing them."""
-    logger, recorder = logging.getLogger(name), _Recorder()
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(recorder)
-    try:
-        yield recorder.causes
-    finally:
-        logger.removeHandler(recorder)
-        logger.propagate = propagate
-
-
-class _HarmlessFilter(logging.Filter):
-    """Drops what is logged about calls and timestamps that Milvus Lite does not offer, and does not need."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        message = record.getMessage().lower()
-        return not (isinstance(error, NotImplementedError) or "not implemented" in message or "mvccts" in message)
-
-
-_HARMLESS: Final = _HarmlessFilter()
-
-
-def _quieten() -> None:
-    for name in _LITE_LOGGERS:
-        logging.getLogger(name).addFilter(_HARMLESS)
+            return MilvusClient(**_arguments(address, timeout_s), dedicated=True)
+    return open_lite(address.uri, _arguments(address, timeout_s))
 
 
 def _forget(task: asyncio.Task[AsyncMilvusClient]) -> None:

@@ -1,4 +1,6 @@
-"""LlamaIndex metadata filters as Milvus expressions, with the meaning that llama-index-core gives them.
+"""Filter expressions of Milvus: their pieces, and LlamaIndex's metadata filters translated.
+
+Filters mean what llama-index-core says they mean.
 
 What ``llama_index.core.vector_stores.utils.build_metadata_filter_fn`` says holds here on every backend:
 
@@ -23,15 +25,16 @@ from typing import Any, Final
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from llama_index_raganything.errors import FilterError
-from llama_index_raganything.stores.milvus.expressions import (
-    EVERYTHING,
-    INT64_LIMIT,
-    NOTHING,
-    PRIMARY_KEY,
-    any_of,
-    literal,
-    quote,
-)
+
+PRIMARY_KEY: Final = "id"
+
+# Not every backend takes the constants true and false; the primary key is never empty.
+EVERYTHING: Final = f'({PRIMARY_KEY} != "")'
+NOTHING: Final = f'({PRIMARY_KEY} == "")'
+
+INT64_LIMIT: Final = 2**63
+
+_STRING: Final = re.compile(r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'""", re.DOTALL)
 
 COLUMNS: Final[Mapping[str, str]] = {
     "doc_id": "doc_id",
@@ -245,9 +248,6 @@ class _Field:
 def overflow_name(column: str) -> str:
     """Return the dynamic key of values that do not have their column's type.
 
-    Args:
-        column: Name of a typed column.
-
     Returns:
         The key.
     """
@@ -400,3 +400,95 @@ _OPERATORS: Final[Mapping[FilterOperator, Callable[[_Field, Any], str]]] = {
     FilterOperator.TEXT_MATCH: _text_match(fold=False),
     FilterOperator.TEXT_MATCH_INSENSITIVE: _text_match(fold=True),
 }
+
+
+def quote(text: str) -> str:
+    r"""Return a string as a literal of Milvus's expression language.
+
+    Returns:
+        The literal with its quotes. ``json.dumps`` would not do: Milvus knows no ``\uXXXX``.
+
+    Raises:
+        FilterError: The text holds lone surrogates, which UTF-8 cannot express.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        message = f"Filter value {text!r} is not valid Unicode; remove its lone surrogates."
+        raise FilterError(message) from error
+    for raw, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        text = text.replace(raw, escaped)
+    return f'"{text}"'
+
+
+def literal(value: Any) -> str:
+    """Return a scalar as a literal of Milvus's expression language.
+
+    Args:
+        value: A string, bool, int or float.
+
+    Returns:
+        The literal.
+
+    Raises:
+        FilterError: The value is no scalar, not finite, or beyond 64 bits.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, int) and -INT64_LIMIT < value < INT64_LIMIT:
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return repr(value)
+    message = f"Filter value {value!r} is not a string, a finite number or a boolean."
+    raise FilterError(message)
+
+
+def any_of(column: str, values: Sequence[str]) -> str:
+    """Return an expression that is true where a string column has any of the given values.
+
+    Args:
+        column: Name of a declared column; trusted, never from a caller.
+        values: The values; none of them matches nothing.
+
+    Returns:
+        The expression.
+    """
+    if not values:
+        return NOTHING
+    return f"{column} in [{', '.join(quote(str(value)) for value in values)}]"
+
+
+def all_of(*expressions: str) -> str:
+    """Return expressions joined by ``and``; empty ones are left out.
+
+    Returns:
+        The expression, or an empty string when there is no restriction.
+    """
+    kept = [expression for expression in expressions if expression and expression != EVERYTHING]
+    return " and ".join(f"({expression})" for expression in kept) if len(kept) > 1 else "".join(kept)
+
+
+def check_expression(expression: str) -> str:
+    """Refuse an expression that could reach out of the brackets it is put into.
+
+    Args:
+        expression: An expression of the caller's own.
+
+    Returns:
+        The expression.
+
+    Raises:
+        FilterError: Its brackets or quotes are not balanced.
+    """
+    depth = 0
+    for bracket in _STRING.sub("", expression):
+        depth += {"(": 1, ")": -1}.get(bracket, 0)
+        if depth < 0 or bracket in "\"'":
+            break
+    else:
+        if depth == 0:
+            return expression
+    message = f"The expression {expression!r} has brackets or quotes that are not closed."
+    raise FilterError(message)

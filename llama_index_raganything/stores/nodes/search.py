@@ -12,8 +12,8 @@ from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQu
 
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.stores.nodes import schema
-from llama_index_raganything.stores.nodes.rows import OUTPUT_FIELDS, check_vector, query_terms
+from llama_index_raganything.stores.nodes.collection import ID, OUTPUT_FIELDS, check_vector
+from llama_index_raganything.text.terms import query_terms
 
 with guarded_import():
     from pymilvus import AnnSearchRequest, RRFRanker, WeightedRanker
@@ -78,7 +78,7 @@ class SearchPlan:
     def without_nodes(self) -> SearchPlan:
         """Return the same request for ids and similarities alone, which costs no text and no decoding."""
         # Not an empty list, which Milvus Lite takes for all fields, vectors included.
-        return replace(self, arguments={**self.arguments, "output_fields": [schema.ID]}, ids_only=True)
+        return replace(self, arguments={**self.arguments, "output_fields": [ID]}, ids_only=True)
 
 
 def plan_search(
@@ -89,7 +89,6 @@ def plan_search(
     Args:
         query: The query. ``output_fields=[]`` asks for ids and similarities without nodes.
         expression: Milvus expression of everything that restricts it.
-        settings: The store's settings.
         options: Keyword arguments of the caller's ``query``: ``mmr_threshold``, ``mmr_prefetch_factor`` or
             ``mmr_prefetch_k``, ``milvus_search_config``.
 
@@ -136,8 +135,6 @@ def similarity(distance: float, scale: str, metric: str) -> float:
 
     Args:
         distance: What Milvus calls distance.
-        scale: The plan's scale.
-        metric: Metric of the dense index.
 
     Returns:
         Cosine and inner product as they are, 1 / (1 + squared distance) for L2. BM25 is never negative here:
@@ -151,11 +148,7 @@ def similarity(distance: float, scale: str, metric: str) -> float:
 
 
 def choose(hits: Sequence[Mapping[str, Any]], plan: SearchPlan, settings: SearchSettings) -> list[tuple[Any, float]]:
-    """Return the hits to give back with their similarities, best first.
-
-    Args:
-        hits: Milvus's answer.
-        settings: The store's settings.
+    """Return the hits of the result with their similarities, best first.
 
     Returns:
         Pairs of hit and similarity.
@@ -257,27 +250,26 @@ def _dense(
     vector: list[float], expression: str, limit: int, settings: SearchSettings, params: Mapping[str, Any]
 ) -> dict[str, Any]:
     by_default = settings.filtered_params if expression else {}
-    return {
-        "collection_name": settings.collection,
-        "data": [vector],
-        "anns_field": settings.dense_field,
-        "filter": expression,
-        "limit": limit,
-        "output_fields": list(OUTPUT_FIELDS),
-        "search_params": {"metric_type": settings.metric, "params": {**by_default, **params}},
-    }
+    search = {"metric_type": settings.metric, "params": {**by_default, **params}}
+    return _route(settings.dense_field, vector, search, expression, limit, settings)
 
 
 def _keyword(terms: str, expression: str, limit: int, settings: SearchSettings) -> dict[str, Any]:
     # No drop_ratio_search: Milvus Lite refuses every value but 0.
+    return _route(settings.sparse_field, terms, {"metric_type": "BM25"}, expression, limit, settings)
+
+
+def _route(
+    column: str | None, query: Any, search: dict[str, Any], expression: str, limit: int, settings: SearchSettings
+) -> dict[str, Any]:
     return {
         "collection_name": settings.collection,
-        "data": [terms],
-        "anns_field": settings.sparse_field,
+        "data": [query],
+        "anns_field": column,
         "filter": expression,
         "limit": limit,
         "output_fields": list(OUTPUT_FIELDS),
-        "search_params": {"metric_type": "BM25"},
+        "search_params": search,
     }
 
 

@@ -4,13 +4,17 @@
 method is replaced, because each has a defect that loses data, leaks rows or fails on Milvus Lite. Each override
 names the defect in its comment, and ``tests/contract/test_milvus_official_defects.py`` pins it on the official
 class, so that an override can go when upstream mends it.
+
+LlamaIndex hands keyword arguments through to its stores: ``vector_store_kwargs`` of a retriever to ``query``, further
+arguments of ``VectorStoreIndex``, ``from_documents``, ``insert`` and ``insert_nodes`` to ``add`` (after the
+transformations have seen them), those of ``delete_ref_doc`` and ``delete_nodes`` to the deletion. Of its own it passes
+none (llama-index-core 0.14.25). So unknown ones are refused.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Self
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
@@ -23,28 +27,55 @@ from llama_index.core.vector_stores.types import (
 )
 from pydantic import SecretStr
 
-from llama_index_raganything._arguments import argument_names, strict_arguments
+from llama_index_raganything._arguments import argument_names, refuse_misspelt, refuse_unknown, strict_arguments
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.errors import ConfigurationError, StoreUnavailableError
-from llama_index_raganything.stores.milvus.connection import DEFAULT_TIMEOUT, Address, connect, release, translated
-from llama_index_raganything.stores.milvus.expressions import any_of
-from llama_index_raganything.stores.nodes import schema
-from llama_index_raganything.stores.nodes.arguments import (
-    ADD_OPTIONS,
-    QUERY_OPTIONS,
-    check_options,
-    refuse_ineffective,
+from llama_index_raganything.stores.milvus.connection import (
+    DEFAULT_TIMEOUT_S,
+    Address,
+    check_store_arguments,
+    connect,
+    release,
+    translated,
 )
-from llama_index_raganything.stores.nodes.collection import NodeCollection
+from llama_index_raganything.stores.milvus.filters import any_of
+from llama_index_raganything.stores.nodes.collection import DOC_ID, ID, NodeCollection
 from llama_index_raganything.stores.nodes.search import SearchPlan, SearchSettings, choose, plan_search
 
 with guarded_import():
     from llama_index.vector_stores.milvus import MilvusVectorStore
     from llama_index.vector_stores.milvus.base import IndexManagement, similarity_metrics_map
+    from llama_index.vector_stores.milvus.utils import BM25BuiltInFunction
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _IDS_PER_QUERY: Final = 1000
+
+QUERY_OPTIONS: Final = frozenset(
+    {"mmr_threshold", "mmr_prefetch_factor", "mmr_prefetch_k", "milvus_search_config", "string_expr"}
+)
+ADD_OPTIONS: Final = frozenset({"force_flush"})
+
+_FILTERS: Final = "every metadata key can be filtered without being declared; use filters="
+_TENANT: Final = "rows are divided by tenant; open the store with tenant="
+
+INSTEAD: Final[Mapping[str, str]] = {
+    "milvus_scalar_filters": _FILTERS,
+    "milvus_partition_name": _TENANT,
+    "milvus_partition_names": _TENANT,
+}
+"""Options of the official store's methods that this one does not have: each would restrict what is done."""
+
+WITHOUT_EFFECT: Final[Mapping[str, tuple[Any, str]]] = {
+    "collection_properties": (None, "set them with store.client.alter_collection_properties"),
+    "doc_id_field": ("doc_id", "the field's name is fixed"),
+    "index_management": (IndexManagement.CREATE_IF_NOT_EXISTS, "a missing index is always made"),
+    "output_fields": (None, "nodes come back whole"),
+    "scalar_field_names": (None, _FILTERS),
+    "scalar_field_types": (None, _FILTERS),
+    "sparse_embedding_function": (None, "keywords are searched by BM25; turn them off with enable_sparse=False"),
+    "text_key": ("text", "the field's name is fixed"),
+}
+"""Fields of the official store that cannot be honoured: the value that is, and what to do instead of another."""
 
 
 @strict_arguments
@@ -72,7 +103,7 @@ class MilvusNodeStore(MilvusVectorStore):
         consistency_level: Strong by default: what was written is found at once.
         batch_size: Rows per request.
         max_batch_bytes: Bytes per request; servers refuse more than 64 MB.
-        timeout: Seconds to wait for a server when opening.
+        timeout_s: Seconds to wait for a server when opening.
         **kwargs: Other fields of ``MilvusVectorStore``; accepted so that its serialised form loads, refused where
             they ask for what this store does not do. ``upsert_mode`` and ``use_async_client`` are always on.
 
@@ -94,7 +125,7 @@ class MilvusNodeStore(MilvusVectorStore):
     enable_sparse: bool = True
     batch_size: int = 1000
     max_batch_bytes: int = 32_000_000
-    timeout: float = DEFAULT_TIMEOUT
+    timeout_s: float = DEFAULT_TIMEOUT_S
     hybrid_ranker: str = "RRFRanker"
     index_management: IndexManagement = Field(default=IndexManagement.CREATE_IF_NOT_EXISTS, exclude=True)  # No JSON.
 
@@ -163,7 +194,7 @@ class MilvusNodeStore(MilvusVectorStore):
             ConfigurationError: An option is misspelt, or only the official store has it.
             NodeValueError: A node cannot be stored; nothing was written.
         """
-        check_options(f"{type(self).__name__}.add", add_kwargs, ADD_OPTIONS, others_pass=True)
+        _refuse_options(f"{type(self).__name__}.add", add_kwargs, ADD_OPTIONS, others_pass=True)
         if not nodes:
             return []
         collection = self._collection
@@ -171,22 +202,14 @@ class MilvusNodeStore(MilvusVectorStore):
             collection.make_for(nodes[0])
             self.dim = collection.dim
         # The last of several nodes with one id wins, as in upserts one after the other.
-        rows = {row[schema.ID]: row for row in map(collection.codec.encode, nodes)}
+        rows = {row[ID]: row for row in map(collection.codec.encode, nodes)}
         collection.write(list(rows.values()), self.batch_size, self.max_batch_bytes)
         if add_kwargs.get("force_flush"):
             self.flush()
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode], **add_kwargs: Any) -> list[str]:
-        """Write nodes without blocking the event loop; see :meth:`add`.
-
-        Args:
-            nodes: Nodes with embeddings.
-            **add_kwargs: As for :meth:`add`.
-
-        Returns:
-            The ids of the nodes, in order.
-        """
+        """Write nodes without blocking the event loop; see :meth:`add`."""
         # A thread, because writers of one collection wait for each other.
         return await asyncio.to_thread(self.add, nodes, **add_kwargs)
 
@@ -209,16 +232,12 @@ class MilvusNodeStore(MilvusVectorStore):
         Raises:
             ConfigurationError: There are ``delete_kwargs``.
         """
-        check_options(f"{type(self).__name__}.delete", delete_kwargs, ("ref_doc_id",))
+        _refuse_options(f"{type(self).__name__}.delete", delete_kwargs, ("ref_doc_id",))
         wanted = [ref_doc_id] if isinstance(ref_doc_id, str) else list(ref_doc_id)
-        self._collection.delete(any_of(schema.DOC_ID, wanted))
+        self._collection.delete(any_of(DOC_ID, wanted))
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        """Delete all nodes of a document; see :meth:`delete`.
-
-        Args:
-            **delete_kwargs: None is known.
-        """
+        """Delete all nodes of a document; see :meth:`delete`."""
         await asyncio.to_thread(self.delete, ref_doc_id, **delete_kwargs)
 
     def delete_nodes(
@@ -227,7 +246,7 @@ class MilvusNodeStore(MilvusVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
-        """Delete the nodes that have one of some ids and pass the filters.
+        """Delete nodes by id and filter; with both, those that meet both.
 
         Repairs: ids and filters could be forged; an empty list of ids failed.
 
@@ -239,7 +258,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Raises:
             ConfigurationError: Neither ids nor a filter, which would delete everything, or ``delete_kwargs``.
         """
-        check_options(f"{type(self).__name__}.delete_nodes", delete_kwargs, ("node_ids", "filters"))
+        _refuse_options(f"{type(self).__name__}.delete_nodes", delete_kwargs, ("node_ids", "filters"))
         expression = self._collection.expression(filters, node_ids)
         if not expression:
             raise ConfigurationError("delete_nodes needs node ids or a filter; clear() deletes everything.")
@@ -251,12 +270,7 @@ class MilvusNodeStore(MilvusVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
-        """Delete nodes without blocking the event loop; see :meth:`delete_nodes`.
-
-        Args:
-            node_ids: Ids; an empty list deletes nothing.
-            **delete_kwargs: None is known.
-        """
+        """Delete nodes without blocking the event loop; see :meth:`delete_nodes`."""
         await asyncio.to_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
 
     def clear(self) -> None:
@@ -286,7 +300,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Args:
             node_ids: Ids; an empty list gives no node. The order of the ids is the order of the nodes.
             filters: Filters; empty filters are no restriction.
-            limit: At most so many nodes.
+            limit: Maximum number of nodes.
             include_embeddings: Read the dense vectors too, which takes three times as long.
             **kwargs: None is known.
 
@@ -296,7 +310,7 @@ class MilvusNodeStore(MilvusVectorStore):
         Raises:
             ConfigurationError: There are ``kwargs``.
         """
-        check_options(f"{type(self).__name__}.get_nodes", kwargs, argument_names(self.get_nodes))
+        _refuse_options(f"{type(self).__name__}.get_nodes", kwargs, argument_names(self.get_nodes))
         expression = self._collection.expression(filters, node_ids)
         nodes = self._collection.nodes(expression, limit, vectors=include_embeddings)
         if node_ids is not None:
@@ -311,31 +325,23 @@ class MilvusNodeStore(MilvusVectorStore):
         limit: int | None = None,
         **kwargs: Any,
     ) -> list[BaseNode]:
-        """Return nodes without blocking the event loop; see :meth:`get_nodes`.
-
-        Args:
-            limit: At most so many nodes.
-            **kwargs: ``include_embeddings``.
-
-        Returns:
-            The nodes.
-        """
+        """Return nodes without blocking the event loop; see :meth:`get_nodes`."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters, limit, **kwargs)
 
     def matching_ids(self, node_ids: Sequence[str], filters: MetadataFilters | None = None) -> list[str]:
         """Return which nodes are stored and pass the filters, without reading them.
 
         Args:
-            filters: Filters; none tell only which are stored.
+            filters: Filters; without any, all that are stored.
 
         Returns:
             Ids, in the order given.
         """
         found = {
-            self._collection.codec.node_id(row[schema.ID])
+            self._collection.codec.node_id(row[ID])
             for start in range(0, len(node_ids), _IDS_PER_QUERY)
-            for row in self._collection.scan(
-                self._collection.expression(filters, node_ids[start : start + _IDS_PER_QUERY]), [schema.ID]
+            for row in self._collection.rows(
+                self._collection.expression(filters, node_ids[start : start + _IDS_PER_QUERY]), [ID]
             )
         }
         return [node_id for node_id in node_ids if node_id in found]
@@ -421,7 +427,7 @@ class MilvusNodeStore(MilvusVectorStore):
         return self._result(plan, chosen, overflow)
 
     def close(self) -> None:
-        """Give the connection back; the last user of a Milvus Lite directory releases its lock."""
+        """Release the connection; the last user of a Milvus Lite directory unlocks it."""
         collection, self._open_collection = self._open_collection, None
         if collection is not None:
             release(collection.connection)
@@ -443,15 +449,7 @@ class MilvusNodeStore(MilvusVectorStore):
         self.__init__(**state["__dict__"])  # type: ignore[misc] # How LlamaIndex restores components.
 
     def _check_arguments(self) -> None:
-        if not _NAME.fullmatch(self.collection_name):
-            message = f"Collection name {self.collection_name!r} must be letters, digits and underscores."
-            raise ConfigurationError(message)
-        if self.tenant is not None and (not self.tenant or "|" in self.tenant):
-            message = f"Tenant {self.tenant!r} must not be empty nor contain '|'."
-            raise ConfigurationError(message)
-        if self.dim is not None and self.dim < 1:
-            message = f"Dimension {self.dim} must be at least 1."
-            raise ConfigurationError(message)
+        check_store_arguments(self.collection_name, self.tenant, self.dim)
         if not (self.enable_dense or self.enable_sparse):
             raise ConfigurationError("A store needs enable_dense or enable_sparse.")
         if self.hybrid_ranker not in ("RRFRanker", "WeightedRanker"):
@@ -460,11 +458,11 @@ class MilvusNodeStore(MilvusVectorStore):
 
     def _open(self, address: Address, *, overwrite: bool) -> None:
         indexes = self._indexes()
-        connection = connect(address, self.timeout)
+        connection = connect(address, self.timeout_s)
         try:
             collection = NodeCollection(
-                connection,
-                self.collection_name,
+                connection=connection,
+                name=self.collection_name,
                 dense_field=self.embedding_field if self.enable_dense else None,
                 sparse_field=self.sparse_embedding_field if self.enable_sparse else None,
                 tenant=self.tenant,
@@ -507,7 +505,7 @@ class MilvusNodeStore(MilvusVectorStore):
         )
 
     def _plan(self, query: VectorStoreQuery, options: Mapping[str, Any]) -> SearchPlan | None:
-        check_options(f"{type(self).__name__}.query", options, QUERY_OPTIONS)
+        _refuse_options(f"{type(self).__name__}.query", options, QUERY_OPTIONS)
         collection = self._collection
         expression = collection.expression(
             query.filters, query.node_ids or None, query.doc_ids, options.get("string_expr") or ""
@@ -554,3 +552,43 @@ def _metric(name: str) -> str:
         message = f"Similarity metric {name!r} is unknown; use COSINE, IP or L2."
         raise ConfigurationError(message)
     return str(metric)
+
+
+def _refuse_options(method: str, given: Collection[str], known: Collection[str], *, others_pass: bool = False) -> None:
+    """Refuse options of a method that would be ignored.
+
+    Args:
+        method: Class and method, for the message.
+        given: Names of the options.
+        known: Names of those that the method has.
+        others_pass: Let options pass that look like none of the known, as they may be meant for someone else.
+
+    Raises:
+        ConfigurationError: One is unknown, misspelt, or belongs to the official store only.
+    """
+    for name in given:
+        if name in INSTEAD:
+            message = f"{method} does not know {name}: {INSTEAD[name]}."
+            raise ConfigurationError(message)
+    (refuse_misspelt if others_pass else refuse_unknown)(method, given, known)
+
+
+def refuse_ineffective(fields: Mapping[str, Any]) -> None:
+    """Refuse fields of the official store that would change nothing.
+
+    Args:
+        fields: Fields as given. Those of a serialised official store pass, where it has no features of its own.
+
+    Raises:
+        ConfigurationError: One has a value that cannot be honoured.
+    """
+    for name, (honoured, instead) in WITHOUT_EFFECT.items():
+        value = fields.get(name)
+        if value is not None and value not in (honoured, [], {}) and not _is_bm25(value):
+            message = f"MilvusNodeStore cannot honour {name}={value!r}: {instead}."
+            raise ConfigurationError(message)
+
+
+def _is_bm25(value: Any) -> bool:
+    """Say whether a sparse function is what the store does anyway; a serialised one is a dictionary."""
+    return isinstance(value, BM25BuiltInFunction) or (isinstance(value, Mapping) and "output_field_names" in value)

@@ -12,7 +12,7 @@ from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_UR
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 VISUAL_SUFFIX: Final = "__visual"
-"""What the collection of a knowledge base's image vectors is called after its name."""
+"""Suffix of the collection of image vectors."""
 
 
 @strict_arguments
@@ -80,12 +80,12 @@ def without_bytes(node: BaseNode) -> BaseNode:
 
 
 def visual_store_beside(
-    node_store: MilvusNodeStore, dim: int | None = None, *, overwrite: bool = False
+    store: MilvusNodeStore, dimension: int | None = None, *, overwrite: bool = False
 ) -> MilvusVisualStore:
     """Open the image vectors of a knowledge base, in the same database and for the same tenant.
 
     Args:
-        dim: Dimension of the vectors; by default that of the stored collection or of the first image.
+        dimension: Dimension of the vectors; by default that of the stored collection or of the first image.
         overwrite: Delete the image vectors that are stored (of this tenant).
 
     Returns:
@@ -95,13 +95,13 @@ def visual_store_beside(
         SchemaMismatchError: The stored vectors have another dimension.
     """
     return MilvusVisualStore(
-        uri=node_store.uri,
-        collection_name=node_store.collection_name + VISUAL_SUFFIX,
-        dim=dim,
-        token=node_store.token,
-        db_name=node_store.db_name,
-        tenant=node_store.tenant,
-        consistency_level=node_store.consistency_level,
-        timeout=node_store.timeout,
+        uri=store.uri,
+        collection_name=store.collection_name + VISUAL_SUFFIX,
+        dim=dimension,
+        token=store.token,
+        db_name=store.db_name,
+        tenant=store.tenant,
+        consistency_level=store.consistency_level,
+        timeout_s=store.timeout_s,
         overwrite=overwrite,
     )

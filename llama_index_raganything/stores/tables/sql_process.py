@@ -81,7 +81,6 @@ class SQLProcess:
         """Send a request and wait for the answer.
 
         Args:
-            request: A request of the worker.
             seconds: Time after which the process is ended.
 
         Returns:
@@ -132,12 +131,12 @@ class SQLSession:
 
     Args:
         memory_mb: Megabytes that DuckDB may use.
-        timeout: Seconds that running the statement may take.
+        timeout_s: Seconds that running the statement may take.
     """
 
-    def __init__(self, memory_mb: int, timeout: float) -> None:
+    def __init__(self, memory_mb: int, timeout_s: float) -> None:
         self.memory_mb = memory_mb
-        self.timeout = timeout
+        self.timeout_s = timeout_s
         self._process: SQLProcess | None = None
 
     def __enter__(self) -> SQLSession:
@@ -159,20 +158,15 @@ class SQLSession:
     def inspect(self, sql: str) -> dict[str, Any]:
         """Check a statement; see :func:`~llama_index_raganything.stores.tables.sql_worker.inspect`.
 
-        Args:
-            sql: The statement.
-
         Returns:
             The worker's answer, possibly an error.
         """
-        return self._ask({"op": "inspect", "sql": sql}, max(_MIN_SECONDS, self.timeout) + GRACE_SECONDS)
+        return self._ask({"op": "inspect", "sql": sql}, max(_MIN_SECONDS, self.timeout_s) + GRACE_SECONDS)
 
     def run(self, sql: str, relations: list[dict[str, Any]], max_rows: int) -> dict[str, Any]:
         """Run a statement; see :func:`~llama_index_raganything.stores.tables.sql_worker.run`.
 
         Args:
-            sql: The statement.
-            relations: The relations that it reads.
             max_rows: Rows to return at most.
 
         Returns:
@@ -183,10 +177,10 @@ class SQLSession:
             "sql": sql,
             "relations": relations,
             "max_rows": max_rows,
-            "timeout": self.timeout,
+            "timeout": self.timeout_s,
             "memory_mb": self.memory_mb,
         }
-        return self._ask(request, self.timeout + GRACE_SECONDS)
+        return self._ask(request, self.timeout_s + GRACE_SECONDS)
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         if self._process is None:
@@ -231,5 +225,5 @@ def _give_back(process: SQLProcess) -> None:
 
 
 def _forget_parents() -> None:
-    """Let go of processes that were started before a fork: they answer the parent, and both would read one pipe."""
+    """Forget processes that were started before a fork: they answer the parent, and both would read one pipe."""
     _idle[:] = [process for process in _idle if process.owner == os.getpid()]

@@ -71,9 +71,6 @@ def connect(memory_mb: int) -> duckdb.DuckDBPyConnection:
 def inspect(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
     """Check a statement with DuckDB's own parser; binds and runs nothing.
 
-    Args:
-        sql: The statement.
-
     Returns:
         ``tables``: names of the relations it reads, its own common table expressions aside; ``lists_tables``: it is
         ``SHOW TABLES``.
@@ -178,7 +175,6 @@ def load(connection: duckdb.DuckDBPyConnection, relation: dict[str, Any]) -> Non
     """Create a relation and fill it.
 
     Args:
-        connection: Where.
         relation: ``name``; ``columns``, pairs of name and SQL type; ``data``, the values column by column.
     """
     columns = [(_quoted(name), kind) for name, kind in relation["columns"]]
@@ -250,9 +246,6 @@ def _fetch(cursor: duckdb.DuckDBPyConnection, max_rows: int) -> tuple[list[list[
 
 def plain_value(value: Any) -> Any:
     """Return a value as JSON takes it; a date as ``{"date": ...}``, others that JSON lacks as texts.
-
-    Args:
-        value: A value of DuckDB.
 
     Returns:
         The plain value, a long text cut.

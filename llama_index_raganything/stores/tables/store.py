@@ -1,77 +1,58 @@
-"""The tables of a knowledge base as typed SQL relations, with the way back to node, page and box."""
+"""The tables of a knowledge base on disk, with the way back to node, page and box; SQL over them is in ``sql``.
+
+Each document's tables are one file, replaced as a whole: its first line is the document's part of the catalog, each
+further line one table, all JSON. Nothing else is kept, so no index can be out of step with the files. The catalog
+follows other processes' changes.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import datetime
-import difflib
+import contextlib
 import hashlib
+import json
+import logging
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from cachetools import LRUCache
+
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.errors import (
-    ConfigurationError,
-    SQLError,
-    SQLLimitError,
-    SQLRefusedError,
-    StoreUnavailableError,
-    UnknownTableError,
-)
-from llama_index_raganything.stores.tables.files import CatalogEntry, TableFiles
-from llama_index_raganything.stores.tables.relations import (
-    CATALOG,
-    COLUMN_CATALOG,
-    TEXT_SUFFIX,
-    Relation,
-    all_relations,
-    catalog_relation,
-    column_relation,
-    describe_columns,
-    text_relation,
-    typed_relation,
-)
-from llama_index_raganything.stores.tables.sql_process import SQLSession, close_idle
-from llama_index_raganything.tables.model import TableRecord
+from llama_index_raganything._async import in_thread
+from llama_index_raganything._files import replace_file, tenant_folder
+from llama_index_raganything.errors import ConfigurationError, StoreUnavailableError
+from llama_index_raganything.stores.tables.sql_process import close_idle
+from llama_index_raganything.tables.records import CatalogEntry, TableRecord
 
 if TYPE_CHECKING:
     import duckdb
 
+    from llama_index_raganything.stores.tables.sql import SQLResult
+
 DEFAULT_MEMORY_MB: Final = 512
 
-_SHOW_TABLES: Final = "SELECT name FROM tables ORDER BY name"
-_NAMES_SHOWN: Final = 20
+FORMAT: Final = 1
+"""Version of the files."""
+
+_SUFFIX: Final = ".jsonl"
+_KEPT_CELLS: Final = 1_000_000
+_RACY_SECONDS: Final = 2.0
+
+logger = logging.getLogger(__name__)
 
 
-@strict_arguments
-@dataclass(frozen=True)
-class SQLResult:
-    """What a query returned.
+Signature = tuple[int, int, int]
 
-    Attributes:
-        columns: Names of the columns.
-        rows: The rows.
-        sql: The statement.
-        truncated: There were more rows or longer texts than asked for.
-        sources: Tables that the statement reads.
-        types: DuckDB's types of the columns.
-    """
 
-    columns: list[str]
-    rows: list[tuple[Any, ...]]
-    sql: str
-    truncated: bool = False
-    sources: list[TableRecord] = field(default_factory=list)
-    types: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        """Return the rows as a Markdown table."""
-        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
-        cells = ([" ".join(_printed(value).split()).replace("|", "\\|") for value in line] for line in lines)
-        return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+@dataclass(frozen=True, slots=True)
+class _File:
+    signature: Signature
+    doc_id: str
+    entries: tuple[CatalogEntry, ...]
 
 
 @strict_arguments
@@ -89,10 +70,11 @@ class TableStore:
 
     Raises:
         ConfigurationError: The memory limit is below 64 MB.
+        StoreUnavailableError: From any method, when the folder cannot be read or written.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, tenant: str = "", memory_limit_mb: int = DEFAULT_MEMORY_MB
+        self, folder: str | os.PathLike[str], *, tenant: str | None = None, memory_limit_mb: int = DEFAULT_MEMORY_MB
     ) -> None:
         if memory_limit_mb < 64:
             message = f"memory_limit_mb is {memory_limit_mb}; DuckDB needs 64 at least."
@@ -100,11 +82,14 @@ class TableStore:
         self.folder = Path(folder).expanduser().absolute()
         self.tenant = tenant
         self.memory_limit_mb = memory_limit_mb
-        home = self.folder
-        if tenant:
-            # Names of tenants are arbitrary strings and must not be paths.
-            home = home / "tenants" / hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        self._files = TableFiles(home)
+        self._home = self.folder if tenant is None else tenant_folder(self.folder, tenant)
+        self._lock = threading.RLock()
+        self._files: dict[str, _File] = {}
+        self._ids: dict[str, tuple[str, CatalogEntry]] = {}
+        self._names: dict[str, str] = {}
+        self._nodes: dict[str, list[str]] = {}
+        self._records: LRUCache[tuple[str, Signature], tuple[TableRecord, ...]] = LRUCache(_KEPT_CELLS, _cells)
+        self._seen: tuple[int, float] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.folder)!r}, tenant={self.tenant!r})"
@@ -134,7 +119,17 @@ class TableStore:
         Raises:
             StoreUnavailableError: The folder cannot be written.
         """
-        self._files.put(doc_id, records)
+        if not records:
+            self.delete(doc_id)
+            return
+        entries = tuple(CatalogEntry.of(record) for record in records)
+        head = {"format": FORMAT, "doc_id": doc_id, "tables": [entry.to_list() for entry in entries]}
+        lines = [head, *(record.to_dict() for record in records)]
+        name = _file_name(doc_id)
+        with self._lock, self._reported("written"):
+            signature = self._replace(name, lines)
+            self._forget(name)
+            self._learn(name, _File(signature, doc_id, entries))
 
     def delete(self, doc_id: str) -> None:
         """Delete a document's tables, if it has any.
@@ -142,23 +137,63 @@ class TableStore:
         Raises:
             StoreUnavailableError: The folder cannot be written.
         """
-        self._files.delete(doc_id)
+        name = _file_name(doc_id)
+        with self._lock, self._reported("written"):
+            (self._home / name).unlink(missing_ok=True)
+            self._forget(name)
 
     def delete_nodes(self, doc_id: str, node_ids: Iterable[str]) -> None:
-        """Delete a document's tables all of whose nodes are deleted.
+        """Delete those of a document's tables that no node holds any more.
 
         Args:
-            node_ids: Nodes that the document no longer has.
+            node_ids: Nodes that it no longer has.
         """
         gone = set(node_ids)
-        records = self._files.records([doc_id])
+        records = self.tables([doc_id])
         left = [record for record in records if not gone.issuperset(record.node_ids)]
         if len(left) < len(records):
-            self._files.put(doc_id, left)
+            self.put(doc_id, left)
+
+    def entries(self, doc_ids: Iterable[str] | None = None) -> list[CatalogEntry]:
+        """Return the catalog.
+
+        Args:
+            doc_ids: Documents to look at; None for all.
+
+        Returns:
+            Entries, tables of one document together and in its order, documents by id.
+        """
+        with self._lock:
+            self._refresh()
+            wanted = None if doc_ids is None else set(doc_ids)
+            files = [file for file in self._files.values() if wanted is None or file.doc_id in wanted]
+            return [entry for file in sorted(files, key=lambda file: file.doc_id) for entry in file.entries]
+
+    def named(self, names: Iterable[str]) -> dict[str, CatalogEntry]:
+        """Return the catalog's entries of relations, by name as given.
+
+        Args:
+            names: Names of relations in any case; unknown ones are left out.
+        """
+        with self._lock:
+            self._refresh()
+            found = {name: self._names.get(name.casefold()) for name in names}
+            return {name: self._ids[table_id][1] for name, table_id in found.items() if table_id is not None}
+
+    def by_node(self, node_id: str) -> list[TableRecord]:
+        """Return the tables that a node holds, or a part of them."""
+        with self._lock:
+            self._refresh()
+            found = [self.get(table_id) for table_id in self._nodes.get(node_id, ())]
+        return [record for record in found if record is not None]
 
     def get(self, table_id: str) -> TableRecord | None:
         """Return a table, or None when there is none of this id."""
-        return self._files.record(table_id)
+        with self._lock:
+            self._refresh()
+            known = self._ids.get(table_id)
+            records = self._read(known[0]) if known is not None else ()
+        return next((record for record in records if record.table_id == table_id), None)
 
     def tables(self, doc_ids: Iterable[str] | None = None) -> list[TableRecord]:
         """Return tables with all their cells.
@@ -167,36 +202,27 @@ class TableStore:
             doc_ids: Documents to look at; None for all.
 
         Returns:
-            Tables of one document together and in its order.
+            The tables in the order of :meth:`entries`.
         """
-        return self._files.records(doc_ids)
-
-    def entries(self, doc_ids: Iterable[str] | None = None) -> list[CatalogEntry]:
-        """Return what the catalog says of tables, without their cells.
-
-        Args:
-            doc_ids: Documents to look at; None for all.
-
-        Returns:
-            Entries in the order of :meth:`tables`.
-        """
-        return self._files.entries(doc_ids)
-
-    def by_node(self, node_id: str) -> list[TableRecord]:
-        """Return the tables that a node holds, or a part of them."""
-        found = (self._files.record(table_id) for table_id in self._files.ids_of_node(node_id))
-        return [record for record in found if record is not None]
+        with self._lock:
+            self._refresh()
+            wanted = None if doc_ids is None else set(doc_ids)
+            names = [name for name, file in self._files.items() if wanted is None or file.doc_id in wanted]
+            names.sort(key=lambda name: self._files[name].doc_id)
+            return [record for name in names for record in self._read(name)]
 
     def count(self) -> int:
         """Return how many tables there are."""
-        return len(self._files.entries())
+        return len(self.entries())
 
     def version(self) -> int:
         """Return a number that changes whenever the tables do, in this process or another."""
-        return self._files.version()
+        with self._lock:
+            self._refresh()
+            return hash(frozenset((name, file.signature) for name, file in self._files.items()))
 
     def query_sql(
-        self, sql: str, *, tables: Sequence[str] | None = None, max_rows: int = 1_000, timeout: float = 10.0
+        self, sql: str, *, tables: Sequence[str] | None = None, max_rows: int = 1_000, timeout_s: float = 10.0
     ) -> SQLResult:
         """Run one read-only query.
 
@@ -206,7 +232,7 @@ class TableStore:
             sql: One SELECT, WITH, VALUES, DESCRIBE, SUMMARIZE or SHOW TABLES in DuckDB's dialect.
             tables: Ids of the tables that it may read; None for all.
             max_rows: Rows to return at most.
-            timeout: Seconds that it may take.
+            timeout_s: Seconds that it may take.
 
         Returns:
             The rows and the tables they come from.
@@ -218,44 +244,11 @@ class TableStore:
             SQLError: It has another error; the message lists the columns of its tables.
             ConfigurationError: A limit is not positive.
         """
-        if max_rows < 1 or timeout <= 0:
-            message = f"max_rows is {max_rows} and timeout {timeout}; both must be positive."
-            raise ConfigurationError(message)
-        with SQLSession(self.memory_limit_mb, timeout) as session:
-            plan = session.inspect(sql)
-            if "error" in plan:
-                raise _error(plan, sql, [])
-            statement = sql
-            if plan["lists_tables"] and not plan["tables"]:
-                statement, plan = _SHOW_TABLES, {"tables": [CATALOG]}
-            sources, relations = self._relations(plan["tables"], tables)
-            result = session.run(statement, relations, max_rows)
-        if "error" in result:
-            raise _error(result, sql, sources)
-        return SQLResult(
-            columns=result["columns"],
-            rows=[tuple(_restored(value) for value in row) for row in result["rows"]],
-            sql=sql,
-            truncated=result["truncated"],
-            sources=sources,
-            types=result["types"],
-        )
+        from llama_index_raganything.stores.tables.sql import query
 
-    async def aquery_sql(
-        self, sql: str, *, tables: Sequence[str] | None = None, max_rows: int = 1_000, timeout: float = 10.0
-    ) -> SQLResult:
-        """Run one read-only query; see :meth:`query_sql`.
+        return query(self, sql, tables, max_rows, timeout_s)
 
-        Args:
-            sql: One SELECT.
-            tables: Ids of the tables that it may read; None for all.
-            max_rows: Rows to return at most.
-            timeout: Seconds that it may take.
-
-        Returns:
-            The rows and the tables they come from.
-        """
-        return await asyncio.to_thread(self.query_sql, sql, tables=tables, max_rows=max_rows, timeout=timeout)
+    aquery_sql = in_thread(query_sql)
 
     def connect(self, table_ids: Sequence[str]) -> duckdb.DuckDBPyConnection:
         """Open a DuckDB in memory with some tables, in this process.
@@ -269,20 +262,14 @@ class TableStore:
         Returns:
             The connection; close it.
         """
-        from llama_index_raganything.stores.tables import sql_worker
+        from llama_index_raganything.stores.tables.sql import connect
 
-        connection = sql_worker.connect(self.memory_limit_mb)
-        records = [record for table_id in table_ids if (record := self.get(table_id)) is not None]
-        for relation in all_relations(records):
-            sql_worker.load(connection, relation)
-        connection.execute("SET lock_configuration = true")
-        return connection
+        return connect(self, table_ids)
 
     def export(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write all tables into a DuckDB file that any DuckDB opens.
 
         Args:
-            path: Path of the new file.
             overwrite: Replace a file that is there.
 
         Returns:
@@ -292,95 +279,124 @@ class TableStore:
             ConfigurationError: There is a file and ``overwrite`` is not set.
             StoreUnavailableError: The file cannot be written.
         """
-        import duckdb
+        from llama_index_raganything.stores.tables.sql import export
 
-        from llama_index_raganything.stores.tables import sql_worker
+        return export(self, path, overwrite=overwrite)
 
-        target = Path(path).expanduser().absolute()
-        if target.exists() and not overwrite:
-            message = f"{target} is there already; give another path, or overwrite=True."
-            raise ConfigurationError(message)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    def _refresh(self) -> None:
+        """Read what other processes wrote; costs one ``stat`` of the folder when they wrote nothing."""
+        with self._lock, self._reported("read"):
+            try:
+                changed = self._home.stat().st_mtime_ns
+            except FileNotFoundError:
+                changed = 0
+            # A folder that changed just before it was read may have changed again in the same tick of its clock.
+            if self._seen is not None and self._seen[0] == changed and self._seen[1] - changed / 1e9 > _RACY_SECONDS:
+                return
+            now = time.time()
+            self._scan()
+            self._seen = (changed, now)
+
+    def _scan(self) -> None:
+        present: dict[str, Signature] = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._home) as found:
+            for item in found:
+                if item.name.endswith(_SUFFIX):
+                    with contextlib.suppress(FileNotFoundError):
+                        present[item.name] = _signature(item.stat())
+        for name in set(self._files) - set(present):
+            self._forget(name)
+        for name, signature in present.items():
+            known = self._files.get(name)
+            if known is None or known.signature != signature:
+                self._forget(name)
+                file = self._head(name)
+                if file is not None:
+                    self._learn(name, file)
+
+    def _head(self, name: str) -> _File | None:
         try:
-            with duckdb.connect(str(part)) as connection:
-                for relation in all_relations(self.tables()):
-                    sql_worker.load(connection, relation)
-            part.replace(target)
-        except (OSError, duckdb.IOException) as error:
-            message = f"{target} cannot be written: {error}"
-            raise StoreUnavailableError(message) from error
-        finally:
-            part.unlink(missing_ok=True)
-        return target
+            with (self._home / name).open(encoding="utf-8", errors="surrogatepass") as lines:
+                signature = _signature(os.fstat(lines.fileno()))
+                head = json.loads(lines.readline())
+            if head["format"] != FORMAT:
+                logger.warning("%s has format %s and is left out; this version reads %s.", name, head["format"], FORMAT)
+                return None
+            entries = tuple(CatalogEntry(*[*values, tuple(node_ids)]) for *values, node_ids in head["tables"])
+            return _File(signature, head["doc_id"], entries)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            logger.warning("%s is damaged and is left out (%s); index its document again.", self._home / name, error)
+            return None
 
-    def _relations(
-        self, names: Sequence[str], allowed: Sequence[str] | None
-    ) -> tuple[list[TableRecord], list[Relation]]:
-        """Return the tables that a statement names, and all its relations."""
-        ids = None if allowed is None else set(allowed)
-        own = {name: _base_name(name) for name in names if name.casefold() not in {CATALOG, COLUMN_CATALOG}}
-        known = self._files.named(own.values())
-        sources: dict[str, TableRecord] = {}
-        relations: dict[str, Relation] = {}
-        for name, base in own.items():
-            entry = known.get(base)
-            record = self.get(entry.table_id) if entry is not None and (ids is None or entry.table_id in ids) else None
-            if record is None:
-                raise self._unknown(name, ids)
-            sources[record.table_id] = record
-            typed = base.casefold() == name.casefold()
-            relation = typed_relation(record) if typed else text_relation(record)
-            relations[relation["name"]] = relation
-        for name in {name.casefold() for name in names if name not in own}:
-            relations[name] = self._catalog(name, ids)
-        return list(sources.values()), list(relations.values())
+    def _learn(self, name: str, file: _File) -> None:
+        self._files[name] = file
+        for entry in file.entries:
+            self._ids[entry.table_id] = (name, entry)
+            self._names[entry.name.casefold()] = entry.table_id
+            for node_id in entry.node_ids:
+                self._nodes.setdefault(node_id, []).append(entry.table_id)
 
-    def _catalog(self, name: str, allowed: set[str] | None) -> Relation:
-        if name == CATALOG:
-            return catalog_relation([entry for entry in self.entries() if allowed is None or entry.table_id in allowed])
-        return column_relation([record for record in self.tables() if allowed is None or record.table_id in allowed])
+    def _forget(self, name: str) -> None:
+        file = self._files.pop(name, None)
+        if file is None:
+            return
+        for entry in file.entries:
+            self._ids.pop(entry.table_id, None)
+            self._names.pop(entry.name.casefold(), None)
+            for node_id in entry.node_ids:
+                left = [table_id for table_id in self._nodes.get(node_id, ()) if table_id != entry.table_id]
+                if left:
+                    self._nodes[node_id] = left
+                else:
+                    self._nodes.pop(node_id, None)
+        self._records.pop((name, file.signature), None)
 
-    def _unknown(self, name: str, allowed: set[str] | None) -> UnknownTableError:
-        entries = [entry for entry in self.entries() if allowed is None or entry.table_id in allowed]
-        names = [entry.name for entry in entries]
-        close = difflib.get_close_matches(name.casefold(), names, n=_NAMES_SHOWN, cutoff=0.4)
-        shown = list(dict.fromkeys([*close, *names]))[:_NAMES_SHOWN]
-        lines = [f"There is no table {name!r}."]
-        if not shown:
-            lines.append("No table is there to be queried.")
-        by_name = {entry.name: entry.table_id for entry in entries}
-        records = (self.get(by_name[each]) for each in shown[:5])
-        lines.extend(describe_columns(record) for record in records if record is not None)
-        if len(shown) > 5:
-            lines.append("Others: " + ", ".join(shown[5:]))
-        if len(names) > len(shown):
-            lines.append(f"The relation `{CATALOG}` lists all {len(names)}.")
-        return UnknownTableError("\n".join(lines))
+    def _read(self, name: str) -> tuple[TableRecord, ...]:
+        file = self._files[name]
+        key = (name, file.signature)
+        if key in self._records:
+            return self._records[key]
+        try:
+            with (self._home / name).open(encoding="utf-8", errors="surrogatepass") as lines:
+                next(lines)
+                records = tuple(TableRecord.from_dict(json.loads(line)) for line in lines)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise self._unavailable("read", error) from error
+        except (ValueError, KeyError, TypeError, StopIteration) as error:
+            logger.warning("%s is damaged and is left out (%s); index its document again.", self._home / name, error)
+            return ()
+        self._records[key] = records
+        return records
+
+    def _replace(self, name: str, lines: Iterable[dict[str, Any]]) -> Signature:
+        text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
+        return _signature(replace_file(self._home / name, text.encode("utf-8", "surrogatepass"), durable=True))
+
+    @contextlib.contextmanager
+    def _reported(self, action: str) -> Any:
+        try:
+            yield
+        except OSError as error:
+            raise self._unavailable(action, error) from error
+
+    def _unavailable(self, action: str, error: OSError) -> StoreUnavailableError:
+        message = f"The folder of tables {self._home} cannot be {action}: {error}. Give a folder of your own."
+        return StoreUnavailableError(message)
 
 
-def _base_name(name: str) -> str:
-    lower = name.casefold()
-    return lower.removesuffix(TEXT_SUFFIX)
+def _file_name(doc_id: str) -> str:
+    # Ids of documents are arbitrary strings: paths, URLs, "../..".
+    return hashlib.sha256(doc_id.encode("utf-8", "surrogatepass")).hexdigest()[:40] + _SUFFIX
 
 
-def _restored(value: Any) -> Any:
-    return datetime.date.fromisoformat(value["date"]) if isinstance(value, dict) else value
+def _signature(stat: os.stat_result) -> Signature:
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
-def _printed(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _error(reply: dict[str, Any], sql: str, sources: Sequence[TableRecord]) -> SQLError:
-    reason = str(reply["error"]).strip()
-    shown = " ".join(sql.split())[:200]
-    if reply["kind"] == "refused":
-        return SQLRefusedError(f"{reason} The statement was: {shown}")
-    if reply["kind"] == "limit":
-        message = (
-            f"The statement was stopped: {reason}. Ask for less, for example with WHERE and LIMIT. It was: {shown}"
-        )
-        return SQLLimitError(message)
-    columns = "".join(f"\n{describe_columns(record)}" for record in sources)
-    known = f"\nTables of the statement:{columns}" if columns else ""
-    return SQLError(f"{reason}{known}")
+def _cells(records: Iterable[TableRecord]) -> int:
+    # The cache refuses what is larger than itself, and a huge document is to be cached too.
+    return min(_KEPT_CELLS, sum(len(record.rows) * len(record.columns) for record in records))

@@ -3,10 +3,7 @@
 import duckdb
 import pytest
 
-from llama_index_raganything.tables.columns import is_spanning, typed_columns
-from llama_index_raganything.tables.headers import arranged
-from llama_index_raganything.tables.measures import Measure, header_measure, stated_measure
-from llama_index_raganything.tables.names import column_names, slug
+from llama_index_raganything.tables.columns import arranged, column_names, is_spanning, slug, typed_columns
 
 
 def column(cells, header="Amount", context=""):
@@ -59,64 +56,6 @@ def test_types(cells, type_, integers):
 )
 def test_units_of_cells(cells, unit):
     assert column(cells).unit == unit
-
-
-@pytest.mark.parametrize(
-    ("header", "measure"),
-    [
-        ("Revenue (USD million)", Measure("USD", 1e6)),
-        ("Revenue ($ in millions)", Measure("USD", 1e6)),
-        ("Revenue, $m", Measure("USD", 1e6)),
-        ("Sales (€bn)", Measure("EUR", 1e9)),
-        ("RMB'000", Measure("CNY", 1e3)),
-        ("HK$ million", Measure("HKD", 1e6)),
-        ("(in thousands)", Measure("", 1e3)),
-        ("Population (thousands)", Measure("", 1e3)),
-        ("营业收入（万元）", Measure("CNY", 1e4)),
-        ("金额（百万美元）", Measure("USD", 1e6)),
-        ("占比(%)", Measure("%", 1)),
-        ("Change %", Measure("%", 1)),
-        ("Percentage of total", Measure("%", 1)),
-        ("Weight (kg)", Measure("kg", 1)),
-        ("Weight [kg]", Measure("kg", 1)),
-        ("Speed (m/s)", Measure("m/s", 1)),
-        ("Price ($)", Measure("USD", 1)),
-        ("Price (€)", Measure("EUR", 1)),
-        ("面积（公顷）", Measure("公顷", 1)),
-        ("2019", Measure()),
-        ("Revenue (unaudited)", Measure()),
-        ("Note (a)", Measure()),
-        ("Header (f)", Measure()),
-        ("Weight (g)", Measure("g", 1)),
-        ("", Measure()),
-        ("Millionaires", Measure()),
-    ],
-)
-def test_measures_of_headers(header, measure):
-    assert header_measure(header) == measure
-
-
-@pytest.mark.parametrize(
-    ("caption", "measure"),
-    [
-        ("Balance sheets (in thousands, except per share data)", Measure("", 1e3)),
-        ("(In millions of dollars)", Measure("USD", 1e6)),
-        ("Amounts in US$ thousands", Measure("USD", 1e3)),
-        ("Expressed in millions of RMB", Measure("CNY", 1e6)),
-        ("Consolidated income ($ in millions)", Measure("USD", 1e6)),
-        ("单位：万元", Measure("CNY", 1e4)),
-        ("单位:人民币百万元", Measure("CNY", 1e6)),
-        ("单位：元 币种：人民币", Measure("CNY", 1)),
-        ("单位：吨", Measure("吨", 1)),
-        ("（人民币千元）", Measure("CNY", 1e3)),
-        ("US$'000", Measure("USD", 1e3)),
-        ("Cities with 5 million people", Measure()),
-        ("Table 3. Revenue by region", Measure()),
-        ("", Measure()),
-    ],
-)
-def test_measures_of_captions(caption, measure):
-    assert stated_measure(caption) == measure
 
 
 def test_the_scale_of_the_caption_holds_for_amounts_only():

@@ -9,9 +9,9 @@ from llama_index.core.schema import Document, NodeRelationship, RelatedNodeInfo,
 from llama_index_raganything.documents.packing import elements_to_document
 from llama_index_raganything.elements import Element
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
-from llama_index_raganything.tables.model import TableRecord
-from llama_index_raganything.tables.profile import profile
-from llama_index_raganything.tables.read import pipe_cells, pipe_tables, tables_of_nodes
+from llama_index_raganything.tables.pipe_tables import pipe_cells
+from llama_index_raganything.tables.read import tables_of_nodes
+from llama_index_raganything.tables.records import TableRecord, profile
 
 
 def nodes_of(*elements, **options):
@@ -175,11 +175,6 @@ def test_the_profile_of_a_huge_table_stays_short():
     assert len(profile(record).text) < 10_000
     (empty,) = tables_of_nodes(nodes_of(table([["A"]])))
     assert profile(empty).text == '0 rows, 1 column\na ("A"): empty'
-
-
-def test_pipe_tables_keep_what_stands_around_them():
-    (found,) = pipe_tables("above\n| A |\n| --- |\n| 1 |\nbelow")
-    assert (found.before, found.header, found.rows, found.after) == ("above", ("A",), (("1",),), "below")
 
 
 def test_words_of_a_model_change_no_table():

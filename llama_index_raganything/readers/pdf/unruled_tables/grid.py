@@ -31,7 +31,7 @@ _RIGHT_SHARE: Final = 0.5
 
 
 @dataclass(slots=True)
-class Column:
+class GridColumn:
     """One column.
 
     Attributes:
@@ -69,7 +69,7 @@ class Grid:
         labelled: Whether a column of labels stands to the left of the figures.
     """
 
-    columns: list[Column]
+    columns: list[GridColumn]
     rows: list[int]
     size: float
     labelled: bool
@@ -85,7 +85,7 @@ class Grid:
         return max(column.x1 for column in self.columns)
 
     @property
-    def figure_columns(self) -> list[Column]:
+    def figure_columns(self) -> list[GridColumn]:
         """The columns of figures."""
         return [column for column in self.columns if column.figures]
 
@@ -136,7 +136,7 @@ def find_grid(component: Component, lines: Sequence[SegmentLine]) -> Grid:
     return Grid(columns, rows, size, labelled=bool(left))
 
 
-def _with_texts(figures: Sequence[Column], texts: Sequence[Column]) -> list[Column]:
+def _with_texts(figures: Sequence[GridColumn], texts: Sequence[GridColumn]) -> list[GridColumn]:
     """Put columns of text and figures together that stand in the same place, such as "Yes" and "N/A"."""
     columns = list(figures)
     for text in texts:
@@ -151,32 +151,32 @@ def _with_texts(figures: Sequence[Column], texts: Sequence[Column]) -> list[Colu
     return columns
 
 
-def _figure_columns(figures: Sequence[Segment], size: float) -> list[Column]:
-    columns: list[Column] = []
+def _figure_columns(figures: Sequence[Segment], size: float) -> list[GridColumn]:
+    columns: list[GridColumn] = []
     for figure in sorted((f for f in figures if not f.dash), key=lambda f: (f.x0, f.x1)):
         last = columns[-1] if columns else None
         if last is not None and _overlap(last, figure) > COLUMN_OVERLAP:
             last.segments.append(figure)
             last.x1 = max(last.x1, figure.x1)
         else:
-            columns.append(Column([figure], figure.x0, figure.x1, figures=True))
+            columns.append(GridColumn([figure], figure.x0, figure.x1, figures=True))
     for dash in sorted((f for f in figures if f.dash), key=lambda f: (f.x0, f.x1)):
         nearest = min(columns, key=lambda c: _distance(c, dash), default=None)
         if nearest is not None and _distance(nearest, dash) <= _DASH_DISTANCE * size:
             nearest.segments.append(dash)
             nearest.x0, nearest.x1 = min(nearest.x0, dash.x0), max(nearest.x1, dash.x1)
         else:
-            columns.append(Column([dash], dash.x0, dash.x1, figures=True))
+            columns.append(GridColumn([dash], dash.x0, dash.x1, figures=True))
     return sorted(columns, key=lambda column: column.x0)
 
 
-def _overlap(column: Column, segment: Segment | Column) -> float:
+def _overlap(column: GridColumn, segment: Segment | GridColumn) -> float:
     overlap = min(column.x1, segment.x1) - max(column.x0, segment.x0)
     narrower = min(column.x1 - column.x0, segment.x1 - segment.x0)
     return overlap / narrower if narrower > 0 else float(overlap >= 0)
 
 
-def _distance(column: Column, segment: Segment) -> float:
+def _distance(column: GridColumn, segment: Segment) -> float:
     return max(0.0, column.x0 - segment.x1, segment.x0 - column.x1)
 
 
@@ -186,10 +186,15 @@ def _agreeing(edges: Sequence[float], size: float) -> bool:
 
 
 def _side_columns(
-    component: Component, figures: Sequence[Column], lines: Sequence[SegmentLine], rows: list[int], *, leftwards: bool
-) -> list[Column]:
+    component: Component,
+    figures: Sequence[GridColumn],
+    lines: Sequence[SegmentLine],
+    rows: list[int],
+    *,
+    leftwards: bool,
+) -> list[GridColumn]:
     """Find columns of text to the left (the nearest one holds labels) or right of the figures."""
-    columns: list[Column] = []
+    columns: list[GridColumn] = []
     own = {id(figure) for figure in component.figures}
     edges = _row_edges(own, lines, rows, leftwards=leftwards)
     while len(columns) < _MAX_TEXT_COLUMNS:
@@ -262,17 +267,17 @@ def _is_prose(texts: Sequence[Segment], standing: Sequence[Segment], rows: list[
     )
 
 
-def _bounded(texts: list[Segment], outer: Column, *, leftwards: bool) -> Column:
+def _bounded(texts: list[Segment], outer: GridColumn, *, leftwards: bool) -> GridColumn:
     x0, x1 = min(text.x0 for text in texts), max(text.x1 for text in texts)
     # A label may reach below the first column where that is empty; the column does not.
     if leftwards:
         x1 = max(x0, min(x1, outer.x0))
     else:
         x0 = min(x1, max(x0, outer.x1))
-    return Column(texts, x0, x1, figures=False)
+    return GridColumn(texts, x0, x1, figures=False)
 
 
-def _middle_columns(figures: Sequence[Column], lines: Sequence[SegmentLine], rows: list[int]) -> list[Column]:
+def _middle_columns(figures: Sequence[GridColumn], lines: Sequence[SegmentLine], rows: list[int]) -> list[GridColumn]:
     """Find columns of text between those of figures."""
     found = []
     on_rows = set(rows)
@@ -280,7 +285,7 @@ def _middle_columns(figures: Sequence[Column], lines: Sequence[SegmentLine], row
         standing = _texts_between(lines, rows, left.x1, right.x0)
         texts = [t for t in standing if t.line in on_rows and t.x0 >= left.x1 and t.x1 <= right.x0]
         if texts and len({t.line for t in texts}) >= _LEFT_SHARE * len(rows):
-            found.append(Column(texts, min(t.x0 for t in texts), max(t.x1 for t in texts), figures=False))
+            found.append(GridColumn(texts, min(t.x0 for t in texts), max(t.x1 for t in texts), figures=False))
     return found
 
 
@@ -511,7 +516,7 @@ def _is_aligned(grid: Grid, aligned: int, body: Sequence[Sequence[Segment]]) -> 
     return aligned >= 1 and grid.labelled and _labelled_rows(grid, body) >= _LABELLED_ROWS * len(grid.rows)
 
 
-def _is_axis(column: Column) -> bool:
+def _is_axis(column: GridColumn) -> bool:
     """Tell whether the figures of a column rise or fall by equal steps, as on the axis of a chart."""
     digits = [re.sub(r"\D", "", s.text) for s in sorted(column.segments, key=lambda s: s.base)]
     values = [int(text[:_AXIS_DIGITS]) for text in digits if text]

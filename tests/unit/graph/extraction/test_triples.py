@@ -500,7 +500,7 @@ def test_extract_changes_no_node():
 
 
 def test_in_milvus_a_document_takes_its_sources_with_it_and_leaves_those_of_others(tmp_path):
-    store = MilvusPropertyGraphStore(uri=str(tmp_path / "graph.db"), collection_name="kb")
+    store = MilvusPropertyGraphStore(uri=str(tmp_path / "graph.db"), collection="kb")
     simple(ACME_ANSWERS, embed_model=HashEmbedding(), property_graph_store=store)(
         [node.model_copy(deep=True) for node in ACME]
     )

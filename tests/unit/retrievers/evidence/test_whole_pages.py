@@ -13,9 +13,9 @@ from llama_index_raganything import (
     elements_to_document,
 )
 from llama_index_raganything.elements import EVIDENCE_KEY, GRAPH_PATH_KEY, Element
-from llama_index_raganything.node_parser.table_chunks import join_table_parts
 from llama_index_raganything.retrievers.evidence import pages as whole
 from llama_index_raganything.retrievers.evidence.pages import MAX_TABLE_CHARS
+from llama_index_raganything.tables.pipe_tables import join_table_parts
 
 MODEL = WordLlamaEmbedding()
 ROWS = [["Mill", "Output"], *([f"Mill {number}", f"{number * 7} tonnes of flour"] for number in range(1, 41))]

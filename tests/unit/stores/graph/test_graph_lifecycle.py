@@ -75,7 +75,7 @@ def test_reopened_store_has_everything(uri):
 def test_overwrite(uri):
     with MilvusPropertyGraphStore(uri, "over") as store:
         store.upsert_nodes([entity("A", vector=[1, 0, 0, 0])])
-    with MilvusPropertyGraphStore(uri, "over", dim=2, overwrite=True) as store:
+    with MilvusPropertyGraphStore(uri, "over", dimension=2, overwrite=True) as store:
         assert store.get() == []
         store.upsert_nodes([entity("B", vector=[1, 0])])
         assert nearest(store, (1, 0)) == {"B"}
@@ -85,7 +85,7 @@ def test_other_dimension_is_told_when_opening(uri):
     with MilvusPropertyGraphStore(uri, "dims") as store:
         store.upsert_nodes([entity("A", vector=[1, 0, 0, 0])])
         with pytest.raises(SchemaMismatchError, match="dimension 4"):
-            MilvusPropertyGraphStore(uri, "dims", dim=8)
+            MilvusPropertyGraphStore(uri, "dims", dimension=8)
         with pytest.raises(NodeValueError, match="shape"):
             store.upsert_nodes([entity("B"), entity("A", vector=[1, 0])])
         with pytest.raises(NodeValueError, match="NaN"):
@@ -173,11 +173,11 @@ def test_graph_without_version_row(uri):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"collection_name": "a-b"}, {"tenant": ""}, {"tenant": "a|b"}, {"dim": 0}, {"uri": "x"}], ids=str
+    "arguments", [{"collection": "a-b"}, {"tenant": ""}, {"tenant": "a|b"}, {"dimension": 0}, {"uri": "x"}], ids=str
 )
 def test_arguments_that_cannot_work(uri, arguments):
     with pytest.raises(ConfigurationError):
-        MilvusPropertyGraphStore(**{"uri": uri, "collection_name": "x", **arguments})
+        MilvusPropertyGraphStore(**{"uri": uri, "collection": "x", **arguments})
 
 
 def test_closed_store_says_so(uri):

@@ -22,7 +22,7 @@ def none_left():
 
 def answered(memory_mb=MEMORY_MB):
     """Run a statement and return the process that ran it."""
-    with SQLSession(memory_mb, timeout=60.0) as session:
+    with SQLSession(memory_mb, timeout_s=60.0) as session:
         assert session.run("SELECT 1 AS one", [], 10)["rows"] == [[1]]
         return session._process
 

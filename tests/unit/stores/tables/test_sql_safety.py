@@ -186,7 +186,7 @@ MORE_BOMBS = [
 
 def ask(store, folder, sql):
     filled = sql.replace("{folder}", str(folder)).replace("{name}", store.entries()[0].name)
-    return store.query_sql(filled, timeout=LIMIT)
+    return store.query_sql(filled, timeout_s=LIMIT)
 
 
 @pytest.mark.parametrize("sql", REFUSED, ids=lambda sql: sql[:60])

@@ -171,7 +171,7 @@ def test_rows_are_cut(store, sales):
     with pytest.raises(ConfigurationError):
         store.query_sql("SELECT 1", max_rows=0)
     with pytest.raises(ConfigurationError):
-        store.query_sql("SELECT 1", timeout=0)
+        store.query_sql("SELECT 1", timeout_s=0)
 
 
 def test_values_of_every_kind_come_back(store):

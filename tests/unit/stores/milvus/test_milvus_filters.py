@@ -2,8 +2,17 @@ import pytest
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from llama_index_raganything.errors import FilterError
-from llama_index_raganything.stores.milvus.expressions import NOTHING, all_of, any_of, check_expression, literal, quote
-from llama_index_raganything.stores.milvus.filters import compile_filters, is_filterable, shadows
+from llama_index_raganything.stores.milvus.filters import (
+    NOTHING,
+    all_of,
+    any_of,
+    check_expression,
+    compile_filters,
+    is_filterable,
+    literal,
+    quote,
+    shadows,
+)
 
 
 def compiled(key, value, operator=FilterOperator.EQ):
