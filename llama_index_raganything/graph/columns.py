@@ -59,7 +59,7 @@ class Column:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes of the arrays."""
         return int(self._buffer.nbytes)
 
     def extend(self, values: npt.NDArray[Any]) -> None:
@@ -92,7 +92,7 @@ class SortedLists:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes of the arrays."""
         return int(self.values.nbytes + self.keys.nbytes + self.starts.nbytes)
 
     def places(self, keys: Keys) -> tuple[Integers, Integers]:
@@ -141,7 +141,7 @@ class InvertedLists:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes of the arrays."""
         unsorted = sum(keys.nbytes + values.nbytes for keys, values in self._new)
         return self.base.nbytes + self.tail.nbytes + unsorted
 
@@ -248,7 +248,7 @@ def count_of(ordered: npt.NDArray[Any], counts: npt.NDArray[Any], keys: Keys) ->
 class GraphColumns:
     """Nodes, their sentences, titles and ties, each numbered from 0 in the order in which they came.
 
-    A node is a row. What belongs to a row stands in one stretch, told by the row's pointer and the next one.
+    A node is a row. What belongs to a row is one stretch, from the row's pointer to the next one.
     """
 
     def __init__(self) -> None:

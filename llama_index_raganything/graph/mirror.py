@@ -1,7 +1,7 @@
 """The graph of one knowledge base in memory: flat arrays, under a kilobyte per node, changed in place.
 
 What a sentence mentions depends on all other texts: of its candidate names those are mentions that are a node's title
-or stand as a longest span in two nodes or more, the longest first. So a new document may turn words of an old sentence
+or are a longest span in two nodes or more, the longest first. So a new document may turn words of an old sentence
 into a mention, and a removed one may turn them back. :class:`GraphMirror` keeps that exact: after any changes it
 answers as one built anew from the nodes that are left.
 """
@@ -50,8 +50,8 @@ _FULL_TITLE: Final = 1.0
 class MentionIndex:
     """The names that sentences mention.
 
-    What a sentence mentions depends on all other texts: of its candidates those are mentions that are a title or stand
-    as a longest span in several nodes, the longest first. What was there at the last rebuild is the base; of it only
+    What a sentence mentions depends on all other texts: of its candidates those are mentions that are a title or
+    a longest span in several nodes, the longest first. What was there at the last rebuild is the base; of it only
     the nodes are read again that have a name which came or went since.
     """
 
@@ -127,7 +127,7 @@ class MentionIndex:
         return base + count_of(self.tail.keys, self.tail_counts, keys)
 
     def rebuild(self) -> None:
-        """Merge all tails, and settle anew which candidates are mentions."""
+        """Merge all tails, and decide again which candidates are mentions."""
         for lists in self._columns.inverted_lists():
             lists.merge()
         self.base_nodes, self._base_sentences = self._columns.count, self._columns.sentence_node.size
@@ -173,12 +173,12 @@ class MentionIndex:
         return titled
 
     def kept_base(self) -> npt.NDArray[np.bool_]:
-        """Return which of the base's mentions still hold: their nodes are neither removed nor read again."""
+        """Return which of the base's mentions are still valid: their nodes are neither removed nor read again."""
         kept: npt.NDArray[np.bool_] = self._valid.values[self._columns.sentence_node.values[self.base.values]]
         return kept
 
     def _name_pairs(self, rows: npt.NDArray[Any]) -> tuple[Keys, Integers]:
-        """Return the longest spans in some nodes, and in how many of them each stands."""
+        """Return the longest spans in some nodes, and in how many of them each is."""
         sentences = self._columns.sentences_of(rows)
         starts = self._columns.sentence_names.values[sentences]
         lengths = self._columns.sentence_names.values[sentences + 1] - starts
@@ -353,7 +353,7 @@ class GraphMirror:
         return bool(self.columns.alive.values[rows].any())
 
     def about_one_subject(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Return which nodes are about one thing that others may mention.
+        """Return which nodes are about one subject that others may mention.
 
         Those are nodes whose first sentence defines their subject, and those with a title of a document that the text
         of another node mentions.

@@ -1,6 +1,6 @@
 """Names in running text, found without a model: capitalised spans, quoted titles, acronyms, identifiers, CJK names.
 
-A name in a longer name ("Barack Obama" in "President Barack Obama") cannot be told from the sentence alone: it is
+A name in a longer name ("Barack Obama" in "President Barack Obama") cannot be recognised from the sentence alone: it is
 one only if some other text knows it. So every sentence yields *candidates*: the longest spans, marked ``whole``, and
 the shorter ones inside them or one or two words beyond them. Which of them are mentions is settled by
 the graph, which knows all titles and all names (:mod:`llama_index_raganything.graph.mirror`).
@@ -26,9 +26,9 @@ def words_called(name: str) -> frozenset[str]:
     """Return a packaged list of folded words.
 
     Args:
-        name: ``connectors`` (stand inside names), ``not_names`` (have a capital without being names: words that begin
+        name: ``connectors`` (are inside names), ``not_names`` (have a capital without being names: words that begin
             sentences, months, days), ``honorifics``, ``name_suffixes``, or ``generic_headings`` (say nothing about
-            what stands below them).
+            what is below them).
     """
     source = resources.files(__package__) / "name_words.json"
     return frozenset(json.loads(source.read_text("utf-8"))[name].split())

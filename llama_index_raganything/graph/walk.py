@@ -57,10 +57,10 @@ class LinkWeights(BaseModel):
         same_title: Both bear the same title.
         in_question: Factor for links over a name that the question has.
         third: What a third node costs.
-        sources: How many candidates links start from.
-        near: How many candidates are joined with through frequent names.
-        unlinked: The best so many candidates are also paired without a link.
-        beam: How many pairs are extended by a third node.
+        sources: Candidates that links start from.
+        near: Candidates that are joined through frequent names.
+        unlinked: Number of the best candidates that are also paired without a link.
+        beam: Pairs that are extended by a third node.
         max_sentences: Names in more sentences link to near candidates only.
         max_holders: Titles of more nodes link to near candidates only.
     """
@@ -125,7 +125,7 @@ class Walk:
         """Return places in ``rows`` and scores, best first: membership, and far behind it the score by itself.
 
         Args:
-            limit: At most so many.
+            limit: Maximum number of places.
         """
         score = self.sets.membership + 1e-3 * self.base
         order = np.argsort(-score, kind="stable")[:limit]
@@ -150,11 +150,11 @@ def _flipped(kind: int) -> int:
 class LinkBeam:
     """One question's walk.
 
-    Which words are telling is judged by the candidates, as everywhere in ranking: what they all have in common tells
-    nothing about which to take, and a filter makes statistics of the whole corpus wrong.
+    Which words are informative is judged by the candidates, as everywhere in ranking: what they all have in common
+    does not say which to take, and a filter makes statistics of the whole corpus wrong.
 
     Args:
-        mirror: The graph; the caller holds its lock while the walk runs.
+        mirror: The graph; the caller keeps its lock while the walk runs.
         terms: The question's content words as tokens.
         candidates: Rows that the search found and that may take part; those of no node are left out.
         extras: What else speaks for each of them, such as word order; see
@@ -375,7 +375,7 @@ class LinkBeam:
         return [mentioned, same]
 
     def _rarity(self, keys: Keys) -> Floats:
-        """Return how telling names are: 1 over the logarithm of how many nodes mention them."""
+        """Return how informative names are: 1 over the logarithm of how many nodes mention them."""
         counts = np.maximum(self.mirror.mentions.counts(keys), 1)
         return 1.0 / np.log2(1.0 + counts)
 

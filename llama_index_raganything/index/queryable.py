@@ -44,7 +44,7 @@ from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
 from llama_index_raganything.stores.tables.sql import SQLResult
 from llama_index_raganything.stores.tables.store import TableStore
 
-_OWN: Final = frozenset({"embed_model", "graph", "retriever", "tables", "vector_store"})
+_OWN: Final = frozenset({"embed_model", "graph", "retriever", "store", "tables"})
 """Arguments of retrievers and engines that only the index gives them."""
 
 _RETRIEVER_OPTIONS: Final = (argument_names(EvidenceRetriever) | {"inventory", "visual"}) - _OWN

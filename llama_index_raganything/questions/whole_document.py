@@ -29,7 +29,7 @@ class ItemKind:
         plural: What several are called.
         content_types: Content types of its nodes; empty for what is no node: pages, sections, documents.
         labels: Kinds of the labels of its captions, in lower case.
-        marks: Words one of which a caption or text must have, where the content type alone does not tell.
+        marks: Words one of which a caption or text must have, where the content type alone is not enough.
         parts: Words that its headings start with ("appendix"), where it is a part of the text.
     """
 
@@ -53,7 +53,7 @@ class Scope:
         parts: Labelled parts, as (kind, number), such as ``("section", "3")``.
         part: Name of a part ("appendix", "related work"), or an empty string.
         files: File names.
-        title: Words that tell which document is meant ("annual" of "in the annual report").
+        title: Words that say which document is meant ("annual" of "in the annual report").
         document: The question names the document as such.
     """
 
@@ -325,7 +325,7 @@ def _read_rest(ask: Ask, match: re.Match[str], before: str) -> WholeDocumentQues
 
 
 def _read_mentions(match: re.Match[str], before: str) -> WholeDocumentQuestion | None:
-    """Read "how many times is X mentioned in the document": the pages tell. Elsewhere than in documents, None."""
+    """Read "how many times is X mentioned in the document": pages are counted. None for places other than documents."""
     scope, left = _take_scopes(f"{before} {match['rest']}", Scope())
     words = re.sub(r"^the\s+(?:word|term|name|phrase)\s+", "", match["words"], flags=re.I)
     if left or not (scope.document or scope.part or scope.parts) or not _are_plain(words):
@@ -398,7 +398,7 @@ def _restriction(kinds: tuple[ItemKind, ...], rest: str) -> str | None:
 
 
 def _fits(relation: str, kinds: tuple[ItemKind, ...], words: str) -> bool:
-    """Tell "photos of the bridge" and "tables that have footnotes" from "equations of motion" and "has it uploaded"."""
+    """Accept "photos of the bridge", "tables that have footnotes"; not "equations of motion", "has it uploaded"."""
     relation = relation.lower()
     if relation == "of":
         return all(kind.marks or kind.name == "image" for kind in kinds)

@@ -1,4 +1,4 @@
-"""A postprocessor that orders any nodes by the evidence they hold and says why."""
+"""A postprocessor that orders any nodes by their evidence and says why."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _TextResult(_Result, TextNode):
 
 
 class _ImageResult(_Result, ImageNode):
-    """A stored picture as a result; serialised as the ``ImageNode`` it is."""
+    """A stored image as a result; serialised as the ``ImageNode`` it is."""
 
 
 _RESULTS: dict[type[BaseNode], type[BaseNode]] = {TextNode: _TextResult, ImageNode: _ImageResult}
@@ -110,7 +110,7 @@ class EvidenceRanker(BaseNodePostprocessor):
 
     Works on any nodes: without this package's metadata it ranks by text alone. The nodes passed in are not changed;
     each returned node is a copy whose metadata has ``evidence``, a JSON object of what every signal added to the
-    order and of ``coverage``, the share of the question's telling words that the node holds. Its score is the
+    order and of ``coverage``, the share of the question's informative words that the node has. Its score is the
     probability that it bears on the question (:mod:`llama_index_raganything.ranking.relevance`), so a
     ``SimilarityPostprocessor`` behind it drops what does not answer.
 
@@ -156,7 +156,7 @@ class EvidenceRanker(BaseNodePostprocessor):
         return score(understand(query), candidates, self.weights, self._loaded)
 
     def score_elements(self, candidates: Sequence[Candidate], query: str) -> npt.NDArray[np.float64]:
-        """Score elements that stand on the pages found, to choose those to cite.
+        """Score elements on the pages found, to choose those to cite.
 
         Returns:
             One value per element; higher is better. Kinds of element that the question names ("which chart") gain.

@@ -6,7 +6,7 @@ per node, so that scoring a question against some hundred of them reads arrays o
 
 The numbers go into :func:`~.set_coverage.score_sets`: ``coverage`` is what a set shares, ``extras`` what each member
 brings of its own. All frequencies are those among the passages given. That needs no statistics of the corpus, which a
-filter makes wrong anyway, and ranks better than them: what all candidates have in common tells nothing about which of
+filter makes wrong anyway, and ranks better than them: what all candidates have in common does not say which of
 them to take.
 
 Table labels: Zhang and Balog, "Ad Hoc Table Retrieval using Semantic Similarity", 2018, match headings as bags of
@@ -137,7 +137,7 @@ def table_labels(rows: Sequence[Row]) -> Iterator[str]:
 
     Yields:
         The first cell of each row; below a row with only a first cell (or one text in all, as merged cells are
-        written), also that cell with it; and the further cells of the first three rows, which hold the headers.
+        written), also that cell with it; and the further cells of the first three rows, which are the headers.
     """
     parent = ""
     for number, row in enumerate(rows):
@@ -210,7 +210,7 @@ class PassageWeights(BaseModel):
     alike: .753/.860. No pairs at all: .689/.768.
 
     Attributes:
-        operation: Weight of words that say what to compute ("average", "percentage change") and seldom stand in the
+        operation: Weight of words that say what to compute ("average", "percentage change") and are seldom in the
             evidence; 1 for all other words.
         table_ngrams: Two to four words of the question in the same order within a cell.
         text_ngrams: The same within a sentence of anything but a table.
@@ -300,7 +300,7 @@ def passage_features(
     """Measure what speaks for each passage.
 
     Args:
-        passages: Units, candidates and those that are linked to them: some hundred, from which rare words are told from
+        passages: Candidates and those that are linked to them: some hundred, from which rare words are told from
             common ones.
         weights: How much each signal counts.
 
@@ -328,7 +328,7 @@ def passage_features(
 
 
 class _Matches:
-    """Where the words of a question stand in passages, all passages laid end to end.
+    """Where the words of a question are in passages, all passages laid end to end.
 
     Attributes:
         tables: Which passages are tables.
@@ -363,7 +363,7 @@ class _Matches:
         self.lengths = np.diff(counted).astype(np.float64)
 
     def find(self, tokens: Hashes) -> tuple[Integers, Integers]:
-        """Return where in ``tokens`` a word of the question stands, and its number."""
+        """Return where in ``tokens`` a word of the question is, and its number."""
         position = np.flatnonzero(self._possible[tokens & _LAST_BITS])
         place = np.searchsorted(self._sorted, tokens[position])
         place[place == self._sorted.size] = 0

@@ -1,9 +1,9 @@
 """How likely it is that results bear on a question at all: the score that users see and may cut by.
 
-Ranking tells which candidate is best and not whether it is any good. Here each word of the question is evidence for or
+Ranking says which candidate is best and not whether it is any good. Here each word of the question is evidence for or
 against, as in naive Bayes, and what it weighs is the length of its static vector
 (:func:`~llama_index_raganything.models.wordllama.vector_length`), a measure of how rare a word is anywhere. Measured on
-191 questions over 31 PDFs, against every one of the 31: a short word (8) stands in the best page of a document that
+191 questions over 31 PDFs, against every one of the 31: a short word (8) is on the best page of a document that
 does not answer for .32 of the questions, a long one (20) for .06; in the one that does, for .5 to .9 of them whatever
 its length. So a word in the best text speaks for it by its length, a word that no candidate has against it by the
 same, twice for names and numbers, which nobody paraphrases. A word that other candidates have says next to nothing.
@@ -14,14 +14,14 @@ Area under the curve of the first score, questions asked of their own document a
 of the 30 others: .957 (``pages`` .954, ``pages_more`` .961; with 3 of 100 characters misread .954). Alone, similarity
 of vectors gives .90, the share of words covered .89 to .90, the ranking score .60; without the lengths of vectors it is
 .938. On passages, at which nothing was chosen, questions of HotpotQA and of TAT-QA against each other's in either
-corpus: .996 and 1.00. It tells topics apart better than answers: when a corpus lacks the documents of the answer and
-still has others on the same things, .80 and .75.
+corpus: .996 and 1.00. It separates topics better than answers: when a corpus lacks the documents of the answer and
+still has others on the same topics, .80 and .75.
 
 A score says how probable it is, at even odds beforehand, that the results bear on the question. Of questions in one of
 those 31 documents said to be .0 to .1, .4 to .5, .7 to .8 and .9 to 1.0, .04, .50, .82 and .99 were at home there. At a
 cut of .5, .85 of the questions keep something in their own document and .09 in another one; at .3, .93 and .20. Words
 decide: a question in another language than the texts, or in none of their words, scores low even where a neural
-embedding knows what it means. Without a word that tells anything ("What is this about?") every score is .5.
+embedding knows what it means. Without an informative word ("What is this about?") every score is .5.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from llama_index_raganything.text.characters import HIRAGANA
 from llama_index_raganything.text.terms import Floats, Integers, hash_tokens, tokenize, word_list
 
 UNKNOWN: Final = 0.5
-"""The score where nothing in the question tells."""
+"""The score of a question without an informative word."""
 
 _SCALE: Final = 0.05
 """Log odds for each unit of a vector's length. Independent words would give .1, but words are not."""
@@ -56,7 +56,7 @@ _NUMBER: Final = 15.0
 """Lengths of vectors of numbers say how many digits they have, not how rare they are."""
 
 _EXPECTED: Final = 7.0
-"""What stands in the best text must be longer than this to say anything."""
+"""A word of the best text must be longer than this to say anything."""
 
 _ELSEWHERE: Final = 3.0
 _NAME_ELSEWHERE: Final = 10.0
@@ -71,16 +71,16 @@ _MANY_DOCUMENTS: Final = 0.25
 by chance."""
 
 _BEST: Final = 3
-"""Pairs of neighbours are looked for in so many of the best results."""
+"""Pairs of neighbours are looked for in this many of the best results."""
 
 _MOST_NAMES: Final = 0.5
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _ONE_DIGIT: Final = frozenset("0123456789")
 _HIRAGANA: Final = re.compile(rf"[{HIRAGANA}]")
-"""Japanese writes particles and endings in it, and names of things in the other scripts."""
+"""Japanese writes particles and endings in it, and names in the other scripts."""
 
 _OPENS: Final = re.compile(r"(?:^|[.?!])\W*$")
-"""What stands before a word that opens a sentence."""
+"""What comes before a word that opens a sentence."""
 
 _CAPITALS_NAME: Final = re.compile(
     r"\b(?:the|of|is|are|was|were|what|which|who|how|when|where|why|does|did|do)\b", re.IGNORECASE
@@ -89,7 +89,7 @@ _CAPITALS_NAME: Final = re.compile(
 
 
 class _Words(NamedTuple):
-    """The words of a question that tell something.
+    """The informative words of a question.
 
     Attributes:
         hashes: One per word.
@@ -115,7 +115,7 @@ def relevance(question: str, ranked: Sequence[Candidate], top: int | None = None
     their own odds.)
 
     Args:
-        ranked: All that was ranked, best first: the rest tells which words stand nowhere and how many documents were
+        ranked: All that was ranked, best first: the rest shows which words are nowhere and how many documents were
             searched.
         top: How many of them are returned; all by default.
 
@@ -167,7 +167,7 @@ def _words_of(text: str) -> _Words:
 
 
 def _is_number(term: str) -> bool:
-    """Tell whether a token is a number of two digits or more; one digit stands everywhere."""
+    """Return whether a token is a number of two digits or more; one digit is everywhere."""
     return term[0].isdigit() and len(term) > 1
 
 
@@ -196,7 +196,7 @@ def _is_acronym(word: str) -> bool:
 
 
 def _found(hashes: Integers, candidates: Sequence[Candidate]) -> npt.NDArray[np.bool_]:
-    """Return which words stand in any of some hundred texts or in what stands above them."""
+    """Return which words are in any of some hundred texts or in the headings above them."""
     everything = np.concatenate([part for each in candidates for part in (each.tokens.terms, each.tokens.head)])
     return np.array([bool((everything == value).any()) for value in hashes.tolist()], dtype=np.bool_)
 

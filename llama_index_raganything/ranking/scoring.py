@@ -1,4 +1,4 @@
-"""Score candidates against a question by the evidence they hold, and keep account of every signal.
+"""Score candidates against a question by their evidence, and keep account of every signal.
 
 The text signals are standardised over the candidates and added with round weights; the sum is standardised again
 before what the question points at is added, so that an explicit "page 14" is not drowned. Over several documents,
@@ -35,7 +35,7 @@ _BEST_TEXTS: Final = 3
 
 @dataclass(slots=True)
 class Candidate:
-    """One text that may hold the evidence.
+    """One text that may have the evidence.
 
     Attributes:
         text: Its text.
@@ -137,13 +137,13 @@ class EvidenceWeights(BaseModel):
         lexicon: BM25 over the words that a lexicon adds.
         neighbours: Share of the score of the pages before and after.
         document: How well the whole document covers the question (several documents only).
-        within: How a candidate stands within its own document (several documents only).
+        within: How a candidate ranks within its own document (several documents only).
         printed_page: The printed page label that the question names.
         page: The position in the document that the question names.
         cover: Cover, first or last pages that the question names.
         first_page: First page, for questions about the document itself.
         label: "Figure 4", "Table 2", "Appendix B".
-        answer: The kind of thing asked for occurs (e-mail address, link, telephone number).
+        answer: The kind of answer asked for occurs (e-mail address, link, telephone number).
         counted: A caption or heading of the kind to be counted.
         kind: The element is of a kind that the question names (among the elements of one page only).
     """
@@ -472,10 +472,10 @@ def first_pages(question: Question, candidates: Sequence[Candidate]) -> Floats:
 
 
 def label_matches(question: Question, candidates: Sequence[Candidate]) -> Floats:
-    """Rate how surely a candidate holds the labelled parts that the question names.
+    """Rate how surely a candidate has the labelled parts that the question names.
 
     Returns:
-        Per candidate the sum over labels: 1 where the part itself or its caption stands, .7 where a line starts
+        Per candidate the sum over labels: 1 where the part itself or its caption is, .7 where a line starts
         with it, .5 on the following pages of an appendix, section, chapter or unit, .3 where it is mentioned.
     """
     values = np.zeros(len(candidates))
@@ -540,7 +540,7 @@ def _next_heading(pattern: re.Pattern[str], text: str, number: str) -> bool:
 
 
 def answer_kinds(question: Question, candidates: Sequence[Candidate]) -> Floats:
-    """Mark candidates that hold the kind of thing asked for: an e-mail address, a link, a telephone number.
+    """Mark candidates with the kind of answer asked for: an e-mail address, a link, a telephone number.
 
     Returns:
         1 where one of the kinds occurs, else 0.
@@ -553,7 +553,7 @@ def counted_parts(question: Question, candidates: Sequence[Candidate]) -> Floats
     """Mark candidates with a caption or heading of the kind that the question counts or lists.
 
     Returns:
-        1 where one stands, else 0.
+        1 where there is one, else 0.
     """
     if not question.counted:
         return np.zeros(len(candidates))

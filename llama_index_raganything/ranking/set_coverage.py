@@ -1,14 +1,14 @@
-"""Rank units of evidence by the sets that they are part of.
+"""Rank passages by the sets that they are part of.
 
 A question is often answered by two or three passages together: a table and the paragraph that explains it, a page
 that names a person and the page of that person. A set is scored by what its members cover jointly, each word of the
 question once and where it is strongest, so that a second member earns only what the first one lacks and the rest of
-the question needs no parsing. Which members may stand together is for the caller to say; how strong a tie is, is the
+the question needs no parsing. Which members may be together is for the caller to say; how strong a tie is, is the
 link bonus.
 
-Each unit is then ranked by its membership: the sum over all sets with it of exp((score - best score) / tau). This
-soft maximum rewards a unit for one very good set and, a little, for several; averages of path scores and personalised
-PageRank over the same links dilute both and were .04 to .06 recall@5 worse on multi-hop questions.
+Each passage is then ranked by its membership: the sum over all sets with it of exp((score - best score) / tau). This
+soft maximum rewards a passage for one very good set and, a little, for several; averages of path scores and
+personalised PageRank over the same links dilute both and were .04 to .06 recall@5 worse on multi-hop questions.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class SetScores:
     """The outcome of scoring sets.
 
     Attributes:
-        sets: Members of each set, as rows of the units, filled up with :data:`NO_MEMBER`.
+        sets: Members of each set, as rows of the passages, filled up with :data:`NO_MEMBER`.
         joint: What the members of each set cover together.
         extras: Mean of the extra scores of the members of each set.
         links: Link bonus of each set.
         totals: Score of each set: the sum of the three.
-        membership: One value per unit, 0 for a unit in no set; higher is better. The best set alone gives 1.
+        membership: One value per passage, 0 for a passage in no set; higher is better. The best set alone gives 1.
     """
 
     sets: Sets
@@ -51,31 +51,31 @@ class SetScores:
     totals: Floats
     membership: Floats
 
-    def best_sets(self, unit: int, count: int = 1) -> list[int]:
-        """Return the sets that speak most for a unit.
+    def best_sets(self, passage: int, count: int = 1) -> list[int]:
+        """Return the sets that speak most for a passage.
 
         Args:
             count: How many sets at most.
 
         Returns:
-            Indexes of sets, best first; empty for a unit in no set.
+            Indexes of sets, best first; empty for a passage in no set.
         """
-        rows = np.flatnonzero((self.sets == unit).any(axis=1))
+        rows = np.flatnonzero((self.sets == passage).any(axis=1))
         order = np.argsort(-self.totals[rows], kind="stable")[:count]
         found: list[int] = rows[order].tolist()
         return found
 
     def members(self, index: int) -> list[int]:
-        """Return the units of one set.
+        """Return the passages of one set.
 
         Args:
             index: Index of the set.
 
         Returns:
-            Rows of units, in the order given.
+            Rows of passages, in the order given.
         """
         row: list[int] = self.sets[index].tolist()
-        return [unit for unit in row if unit != NO_MEMBER]
+        return [passage for passage in row if passage != NO_MEMBER]
 
 
 def stack_sets(*groups: Sequence[Sequence[int]] | Sets) -> Sets:
@@ -98,10 +98,10 @@ def stack_sets(*groups: Sequence[Sequence[int]] | Sets) -> Sets:
 
 
 def single_sets(count: int) -> Sets:
-    """Return one set per unit, with that unit alone.
+    """Return one set per passage, with that passage alone.
 
     Args:
-        count: Number of units.
+        count: Number of passages.
 
     Returns:
         Sets by one member.
@@ -116,14 +116,14 @@ def tied_pairs(
     places: Sequence[int] | Integers | None = None,
     reach: int | None = None,
 ) -> tuple[Sets, Integers]:
-    """Pair units of one group that complete each other, such as a table and a paragraph of one section.
+    """Pair passages of one group that complete each other, such as a table and a paragraph of one section.
 
     Args:
-        around: Rows of units of which one must be in each pair, such as the best 40 by themselves. This bounds the
+        around: Rows of passages of which one must be in each pair, such as the best 40 by themselves. This bounds the
             work; pairing all instead changed nothing.
-        groups: Number of the group of each unit, such as its section; units with a negative number are in none.
-        left: Which units can be the first of a pair (tables); the others can be the second.
-        places: Place of each unit in reading order, the same scale for all of a group; 0 for all by default.
+        groups: Number of the group of each passage, such as its section; passages with a negative number are in none.
+        left: Which passages can be the first of a pair (tables); the others can be the second.
+        places: Place of each passage in reading order, the same scale for all of a group; 0 for all by default.
         reach: The largest distance in ``places`` within a pair; any by default.
 
     Returns:
@@ -150,14 +150,14 @@ def score_sets(
     links: Floats | float = 0.0,
     tau: float = DEFAULT_TAU,
 ) -> SetScores:
-    """Score sets by joint coverage, extra scores and links, and units by the sets they are in.
+    """Score sets by joint coverage, extra scores and links, and passages by the sets they are in.
 
     Args:
-        coverage: What each term of the question gives to each unit, units by terms. Scaled so that a unit with all
-            of the question has about 1, which is what ``tau`` and usual link bonuses refer to.
-        extras: What else speaks for each unit, on the same scale. A set gets the mean of its members.
-        sets: Rows of units that are taken together: sequences of distinct rows, or an array filled up with
-            :data:`NO_MEMBER` at the end of rows. A unit by itself is a set only if it is given (:func:`single_sets`).
+        coverage: What each term of the question gives to each passage, passages by terms. Scaled so that a passage
+            with all of the question has about 1, which is what ``tau`` and usual link bonuses refer to.
+        extras: What else speaks for each passage, on the same scale. A set gets the mean of its members.
+        sets: Rows of passages that are taken together: sequences of distinct rows, or an array filled up with
+            :data:`NO_MEMBER` at the end of rows. A passage by itself is a set only if given (:func:`single_sets`).
         links: Bonus of each set, or one for all: how much the tie between the members is worth. The caller may
             weigh it by distance, by rarity of what is shared, or make it negative for far-fetched sets.
         tau: How far, in score, a set may be behind the best and still count.
@@ -166,7 +166,7 @@ def score_sets(
         The scores; 20,000 pairs over 15 terms take about 5 ms of one core.
 
     Raises:
-        IndexError: A set names a unit that does not exist.
+        IndexError: A set names a passage that does not exist.
     """
     array = stack_sets(sets)
     size = len(array)
@@ -207,10 +207,10 @@ def _mean_extras(extras: Floats, sets: Sets) -> Floats:
     return np.asarray(sums / np.maximum(present.sum(axis=1), 1), dtype=np.float64)
 
 
-def _membership(sets: Sets, totals: Floats, units: int, tau: float) -> Floats:
+def _membership(sets: Sets, totals: Floats, passages: int, tau: float) -> Floats:
     shares = np.exp((totals - totals.max()) / tau)
-    membership = np.zeros(units)
+    membership = np.zeros(passages)
     for column in range(sets.shape[1]):
         rows: Integers = np.flatnonzero(sets[:, column] != NO_MEMBER)
-        membership += np.bincount(sets[rows, column], shares[rows], minlength=units)
+        membership += np.bincount(sets[rows, column], shares[rows], minlength=passages)
     return membership

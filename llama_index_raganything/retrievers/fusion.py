@@ -34,17 +34,17 @@ class FusionRetriever(BaseRetriever):
     A node scores the sum of ``weight / (k + rank)`` over the retrievers that found it, ranks counted from 1. Nodes
     are the same when their ``node_id`` is the same. The retrievers' own results are not changed: every result is a
     new ``NodeWithScore`` over a copy whose metadata has ``routes``, a JSON list of ``{"route", "rank", "score"}``;
-    metadata that only another route's copy carries (such as ``graph_facts``) is kept too. Reciprocal ranks tell an
+    metadata that only another route's copy carries (such as ``graph_facts``) is kept too. Reciprocal ranks give an
     order and no relevance, as retrievers of any scale may be fused; :class:`QuestionRouter` keeps the scale of its
     routes.
 
     Args:
         weights: One weight per retriever, 0 or more; 1 by default. Give a weak retriever less: at equal weights
             fusion with one is worse than the better one alone.
-        similarity_top_k: How many results to return.
+        similarity_top_k: Number of results.
         names: Names of the routes for ``routes``; by default the class names, numbered where they repeat.
         rank_constant: The k above.
-        max_concurrency: How many retrievers run at the same time.
+        workers: Retrievers that run at the same time.
         callback_manager: LlamaIndex's callbacks.
         verbose: Passed on to ``BaseRetriever``.
 
@@ -59,7 +59,7 @@ class FusionRetriever(BaseRetriever):
         similarity_top_k: int = 10,
         names: Sequence[str] | None = None,
         rank_constant: int = RRF_K,
-        max_concurrency: int = 4,
+        workers: int = 4,
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
@@ -68,7 +68,7 @@ class FusionRetriever(BaseRetriever):
         self.names = _route_names(self.retrievers) if names is None else [str(name) for name in names]
         self.similarity_top_k = similarity_top_k
         self.rank_constant = rank_constant
-        self.max_concurrency = max_concurrency
+        self.workers = workers
         self._check()
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
@@ -84,15 +84,15 @@ class FusionRetriever(BaseRetriever):
         if not all(math.isfinite(weight) and weight >= 0 for weight in self.weights):
             message = f"Weights must be finite and 0 or more, not {self.weights}."
             raise ConfigurationError(message)
-        for name in ("similarity_top_k", "rank_constant", "max_concurrency"):
+        for name in ("similarity_top_k", "rank_constant", "workers"):
             if getattr(self, name) < 1:
                 message = f"{name} must be 1 or more, not {getattr(self, name)}."
                 raise ConfigurationError(message)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        if self.max_concurrency == 1 or len(self.retrievers) == 1:
+        if self.workers == 1 or len(self.retrievers) == 1:
             return self.fuse([retriever.retrieve(query_bundle) for retriever in self.retrievers])
-        with ThreadPoolExecutor(min(self.max_concurrency, len(self.retrievers))) as pool:
+        with ThreadPoolExecutor(min(self.workers, len(self.retrievers))) as pool:
             # Spans are kept in context variables; each thread needs its own copy to nest under this one.
             futures = [
                 pool.submit(contextvars.copy_context().run, retriever.retrieve, query_bundle)
@@ -102,7 +102,7 @@ class FusionRetriever(BaseRetriever):
 
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        limit = asyncio.Semaphore(self.max_concurrency)
+        limit = asyncio.Semaphore(self.workers)
 
         async def ask(retriever: BaseRetriever) -> list[NodeWithScore]:
             async with limit:
@@ -137,7 +137,7 @@ def fuse_by_rank(
         names: Names of the routes.
         weights: One weight per route.
         rank_constant: The k of the formula.
-        similarity_top_k: How many results to return.
+        similarity_top_k: Number of results.
         key: Metadata key of the account of ranks and scores by route.
 
     Returns:

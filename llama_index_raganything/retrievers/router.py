@@ -28,7 +28,7 @@ class QuestionRouter(BaseRetriever):
     that of weighted reciprocal ranks; where none of them finds anything, the default's results stay as they are.
 
     Scores keep the scale of the retrievers: a result has the best score that a route gave it, or that of a result
-    below it where that is higher. What each route gave stands in the metadata as ``routes``.
+    below it where that is higher. What each route gave is in the metadata as ``routes``.
 
     Args:
         default: The retriever for all questions.

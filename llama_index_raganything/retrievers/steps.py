@@ -130,21 +130,21 @@ class StepRetriever(BaseRetriever):
     A subclass sets the attributes and implements :meth:`_steps`.
     """
 
-    vector_store: BasePydanticVectorStore
+    store: BasePydanticVectorStore
     vector_store_kwargs: dict[str, Any]
     embed_model: BaseEmbedding | None
-    max_concurrency: int
+    workers: int
 
     @abstractmethod
     def _steps(self, bundle: QueryBundle) -> Steps[list[NodeWithScore]]:
         """Yield requests until the result is known, best first; no I/O of its own."""
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return run(self._steps(query_bundle), self._answer, self.max_concurrency)
+        return run(self._steps(query_bundle), self._answer, self.workers)
 
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await arun(self._steps(query_bundle), self._aanswer, self.max_concurrency)
+        return await arun(self._steps(query_bundle), self._aanswer, self.workers)
 
     def _answer(self, request: Request[Any]) -> Any:
         return request.answer(self)
@@ -159,10 +159,8 @@ class StepRetriever(BaseRetriever):
                 raise ConfigurationError(message)
 
     def _check_store(self) -> None:
-        if not self.vector_store.stores_text:
-            message = (
-                f"{type(self.vector_store).__name__} keeps no text; {type(self).__name__} needs a store that does."
-            )
+        if not self.store.stores_text:
+            message = f"{type(self.store).__name__} keeps no text; {type(self).__name__} needs a store that does."
             raise ConfigurationError(message)
 
 
@@ -174,11 +172,11 @@ class Search(Request[VectorStoreQueryResult]):
 
     def answer(self, retriever: StepRetriever) -> VectorStoreQueryResult:
         """Search."""
-        return retriever.vector_store.query(self.query, **retriever.vector_store_kwargs)
+        return retriever.store.query(self.query, **retriever.vector_store_kwargs)
 
     async def aanswer(self, retriever: StepRetriever) -> VectorStoreQueryResult:
         """Search without blocking the event loop."""
-        return await retriever.vector_store.aquery(self.query, **retriever.vector_store_kwargs)
+        return await retriever.store.aquery(self.query, **retriever.vector_store_kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +193,11 @@ class Fetch(Request[Sequence[BaseNode]]):
 
     def answer(self, retriever: StepRetriever) -> Sequence[BaseNode]:
         """Read the nodes."""
-        return retriever.vector_store.get_nodes(node_ids=self.node_ids, filters=self.filters)
+        return retriever.store.get_nodes(node_ids=self.node_ids, filters=self.filters)
 
     async def aanswer(self, retriever: StepRetriever) -> Sequence[BaseNode]:
         """Read the nodes without blocking the event loop."""
-        return await retriever.vector_store.aget_nodes(node_ids=self.node_ids, filters=self.filters)
+        return await retriever.store.aget_nodes(node_ids=self.node_ids, filters=self.filters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +209,10 @@ class MatchingIds(Request[list[str]]):
 
     def answer(self, retriever: StepRetriever) -> list[str]:
         """Return the ids; our node store knows them without reading the nodes."""
-        matching_ids = getattr(retriever.vector_store, "matching_ids", None)
+        matching_ids = getattr(retriever.store, "matching_ids", None)
         if matching_ids is not None:
             return list(matching_ids(self.node_ids, self.filters))
-        nodes = retriever.vector_store.get_nodes(node_ids=self.node_ids, filters=self.filters)
+        nodes = retriever.store.get_nodes(node_ids=self.node_ids, filters=self.filters)
         return [node.node_id for node in nodes]
 
 

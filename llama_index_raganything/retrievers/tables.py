@@ -62,7 +62,7 @@ class TableRetriever(LinkedSetRetriever):
     them is seen by embedding models and LLMs.
 
     Args:
-        vector_store: Where the nodes are; any LlamaIndex store that keeps text.
+        store: Where the nodes are; any LlamaIndex store that keeps text.
         graph: Links between tables and texts; without it, tables are joined with candidates of their section.
         embed_model: Embeds the question; ``Settings.embed_model`` by default. Not used without a vector mode.
         similarity_top_k: How many tables to return.
@@ -76,7 +76,7 @@ class TableRetriever(LinkedSetRetriever):
 
     def __init__(
         self,
-        vector_store: BasePydanticVectorStore,
+        store: BasePydanticVectorStore,
         graph: KnowledgeGraph | None = None,
         embed_model: BaseEmbedding | None = None,
         similarity_top_k: int = 5,
@@ -85,7 +85,7 @@ class TableRetriever(LinkedSetRetriever):
         tables: TableStore | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(vector_store, graph, embed_model, similarity_top_k, filters, **options)
+        super().__init__(store, graph, embed_model, similarity_top_k, filters, **options)
         self.tables = tables
 
     def _queries(self, bundle: QueryBundle, modes: Sequence[VectorStoreQueryMode]) -> list[VectorStoreQuery]:

@@ -1,4 +1,4 @@
-"""Search by what pictures show: with words, with a picture, or with both."""
+"""Search by what images show: with words, with an image, or with both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from llama_index_raganything.retrievers.fusion import RRF_K, fuse_by_rank
 from llama_index_raganything.retrievers.steps import EmbedQuestion, Request, Search, StepRetriever, Steps, ask, ask_all
 
 MIN_BACKGROUND: Final = 12
-"""Fewer different similarities tell nothing about what is usual."""
+"""Fewer different similarities do not show what is usual."""
 
 FALSE_ALARMS: Final = 0.01
 """Questions, as a share, of which an unrelated item may pass."""
@@ -43,7 +43,7 @@ def outstanding_threshold(
 
     The similarities of unrelated items are taken for normally distributed. Mean and deviation are those of the line
     through the middle (of the lower half, when only the best were read) of the quantile plot, which related items at
-    the top do not bend; the threshold is what the best of so many unrelated items exceeds in ``false_alarms`` of all
+    the top do not bend; the threshold is what the best of that many unrelated items exceeds in ``false_alarms`` of all
     questions (Bonferroni). Equal similarities, as of the same logo on many pages, count once.
 
     Args:
@@ -67,7 +67,7 @@ def outstanding_threshold(
 
 
 VISUAL_ROUTES_KEY: Final = "visual_routes"
-"""Metadata key, hidden from embedding models and LLMs, of the JSON list of how a picture was found."""
+"""Metadata key, hidden from embedding models and LLMs, of the JSON list of how an image was found."""
 
 TEXT_ROUTE: Final = "text-to-image"
 IMAGE_ROUTE: Final = "image-to-image"
@@ -108,7 +108,7 @@ class Count(Request[int | None]):
 
     def answer(self, retriever: StepRetriever) -> int | None:
         """Count the nodes."""
-        count = getattr(retriever.vector_store, "count", None)
+        count = getattr(retriever.store, "count", None)
         return int(count(self.filters)) if count is not None else None
 
 
@@ -133,18 +133,18 @@ class VisualRetriever(StepRetriever):
     ``visual_routes`` in their metadata, a JSON list of route, rank and similarity.
 
     One vector stands for one image. A late-interaction model, which has a vector per patch (ColPali), plugs in as a
-    postprocessor behind this retriever: it scores the images at ``image_path`` of some hundred results anew.
+    postprocessor behind this retriever: it scores the images at ``image_path`` of some hundred results again.
 
     Args:
-        vector_store: Where the vectors of images are; see
+        store: Where the vectors of images are; see
             :func:`~llama_index_raganything.stores.nodes.visual.visual_store_beside`.
         embed_model: The model that they were made with.
         similarity_top_k: How many nodes to return.
         filters: What every node must pass; the tenant boundary.
-        outstanding_only: Of questions in words alone, let only outstanding pictures pass.
+        outstanding_only: Of questions in words alone, let only outstanding images pass.
         max_text_chars: Characters of a question that are embedded; models of images take short texts.
-        fetch: Gets pictures of questions that are at a URL; without it they are refused.
-        max_concurrency: How many requests run at the same time.
+        fetch: Gets images of questions that are at a URL; without it they are refused.
+        workers: How many requests run at the same time.
         vector_store_kwargs: Passed on to the store's ``query``.
         callback_manager: LlamaIndex's callbacks.
         verbose: Passed on to ``BaseRetriever``.
@@ -152,15 +152,15 @@ class VisualRetriever(StepRetriever):
     Raises:
         ConfigurationError: A number is below 1, the model embeds no images, or the store keeps no text.
         SchemaMismatchError: (when asked) The model's vectors have another length than the stored ones.
-        ParseError: (when asked) The picture of a question is damaged, too large, or of a kind that cannot be drawn.
-        SourceError: (when asked) The picture of a question cannot be read, or is remote.
+        ParseError: (when asked) The image of a question is damaged, too large, or of a kind that cannot be drawn.
+        SourceError: (when asked) The image of a question cannot be read, or is remote.
     """
 
     embed_model: MultiModalEmbedding
 
     def __init__(
         self,
-        vector_store: BasePydanticVectorStore,
+        store: BasePydanticVectorStore,
         embed_model: MultiModalEmbedding,
         similarity_top_k: int = 5,
         filters: MetadataFilters | None = None,
@@ -168,25 +168,25 @@ class VisualRetriever(StepRetriever):
         outstanding_only: bool = False,
         max_text_chars: int = 1000,
         fetch: Fetch | None = None,
-        max_concurrency: int = 4,
+        workers: int = 4,
         vector_store_kwargs: dict[str, Any] | None = None,
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
-        self.vector_store = vector_store
+        self.store = store
         self.embed_model = embed_model
         self.similarity_top_k = similarity_top_k
         self.filters = filters
         self.outstanding_only = outstanding_only
         self.max_text_chars = max_text_chars
         self.fetch = fetch
-        self.max_concurrency = max_concurrency
+        self.workers = workers
         self.vector_store_kwargs = dict(vector_store_kwargs or {})
         self._check()
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
     def _check(self) -> None:
-        self._check_positive("similarity_top_k", "max_text_chars", "max_concurrency")
+        self._check_positive("similarity_top_k", "max_text_chars", "workers")
         model: Any = self.embed_model
         if not isinstance(model, MultiModalEmbedding):
             message = f"{type(model).__name__} embeds no images; give a MultiModalEmbedding."
@@ -234,7 +234,7 @@ class VisualRetriever(StepRetriever):
         if problem:
             message = f"{model_name(self.embed_model)} returned no usable vector for the question: {problem}."
             raise NodeValueError(message)
-        stored = getattr(self.vector_store, "dim", None)
+        stored = getattr(self.store, "dim", None)
         if isinstance(stored, int) and stored != len(vector):
             message = (
                 f"{model_name(self.embed_model)} returned a vector of length {len(vector)}, the stored images have "
@@ -248,7 +248,7 @@ class VisualRetriever(StepRetriever):
         return population is not None and population < MIN_BACKGROUND
 
     def _least(self, vector: Embedding, *, outstanding: bool) -> Steps[float | None]:
-        """Return the similarity over which pictures pass; None when all do."""
+        """Return the similarity over which images pass; None when all do."""
         query = self._query(vector, _BACKGROUND)
         query.output_fields = []
         answer = yield from ask(Search(query))
@@ -257,11 +257,11 @@ class VisualRetriever(StepRetriever):
         if len(similarities) >= _BACKGROUND:
             population = yield from ask(Count(self.filters))
         least = outstanding_threshold(similarities, population)
-        # Among few pictures nothing tells what is usual: words count beside a picture, and do not by themselves.
+        # Among few images it is unknown what is usual: words count beside an image, and do not by themselves.
         return _NOTHING if least is None and outstanding else least
 
     def _search(self, vector: Embedding) -> Steps[list[NodeWithScore]]:
-        """Return the nearest nodes, one for each picture of a document."""
+        """Return the nearest nodes, one for each image of a document."""
         limit = 2 * self.similarity_top_k
         while True:
             answer = yield from ask(Search(self._query(vector, limit)))
@@ -279,7 +279,7 @@ _NOTHING: Final = float("inf")
 
 
 def images_of(bundle: QueryBundle) -> list[Any]:
-    """Return the pictures that a question carries.
+    """Return the images that a question carries.
 
     Returns:
         Its ``images``, where it has any (``AttachedQuery``), else its ``image_path``.
@@ -289,14 +289,14 @@ def images_of(bundle: QueryBundle) -> list[Any]:
 
 
 def asks_for_picture(question: str) -> bool:
-    """Return whether a question in words asks for a picture, and not for one by its label."""
+    """Return whether a question in words asks for an image, and not for one by its label."""
     asked = understand(question)
     return "image" in asked.kinds and not asked.labels
 
 
 def _one_per_picture(answer: VectorStoreQueryResult) -> list[NodeWithScore]:
     pairs = zip(answer.nodes or [], answer.similarities or [], strict=True)
-    # Equal pictures have equal scores: the element before its page, and always the same one.
+    # Equal images have equal scores: the element before its page, and always the same one.
     ordered = sorted(
         pairs, key=lambda pair: (-pair[1], pair[0].metadata.get("content_type") == "page", pair[0].node_id)
     )

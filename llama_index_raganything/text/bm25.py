@@ -33,7 +33,7 @@ _NO_SPREAD: Final = 1e-9
 
 
 def inverse_document_frequency(document_frequency: Numbers, size: int) -> Numbers:
-    """Return how telling terms are that ``document_frequency`` of ``size`` texts have.
+    """Return how informative terms are that ``document_frequency`` of ``size`` texts have.
 
     Returns:
         ln(1 + (N - df + .5) / (df + .5)) for each term.
@@ -53,7 +53,7 @@ def saturate(frequencies: Numbers, relative_lengths: Numbers, b: float = BM25_B)
     Args:
         frequencies: How often a text has a term.
         relative_lengths: Length of the text, as a multiple of the mean length.
-        b: How much long texts are held back.
+        b: How much long texts are penalised, 0 to 1.
 
     Returns:
         tf / (tf + k1 (1 - b + b length / mean length)).
@@ -168,7 +168,7 @@ class TextCollection:
         return self._columns(columns)
 
     def windows(self, pairs: Sequence[tuple[str, str]]) -> Floats:
-        """Return how often two terms stand within :data:`PAIR_WINDOW` words of each other, in any order.
+        """Return how often two terms are within :data:`PAIR_WINDOW` words of each other, in any order.
 
         Returns:
             Frequencies, texts by pairs.

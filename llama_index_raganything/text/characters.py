@@ -8,10 +8,10 @@ CJK: Final = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff
 """Chinese, Japanese and Korean."""
 
 HIRAGANA: Final = r"\u3040-\u309f"
-"""Japanese syllables, which tell that a text is Japanese."""
+"""Japanese syllables, which mark a text as Japanese."""
 
 CJK_AND_PUNCTUATION: Final = r"\u3000-\u30ff\u3400-\u9fff\uff00-\uffef"
 """Chinese and Japanese with their punctuation and full-width forms."""
 
 HAN: Final = r"\u3400-\u9fff"
-"""Chinese characters, which tell that a question or text is Chinese."""
+"""Chinese characters, which mark a question or text as Chinese."""

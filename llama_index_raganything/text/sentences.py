@@ -53,7 +53,7 @@ def sentences_of(text: str) -> list[str]:
     """Return the sentences of a text, trimmed and with white space made single.
 
     Returns:
-        Sentences that hold at least one letter or digit.
+        Sentences with at least one letter or digit.
     """
     trimmed = (" ".join(sentence.split()) for sentence in split_sentences(text))
     return [sentence for sentence in trimmed if any(char.isalnum() for char in sentence)]

@@ -130,7 +130,7 @@ class TokenizedText:
         """Tokenize a text.
 
         Args:
-            head: What stands above it (title, section, caption); its own first lines are added.
+            head: What is above it (title, section, caption); its own first lines are added.
 
         Returns:
             The tokenized text.

@@ -117,7 +117,7 @@ class TestGraphRetrieverOverAnotherStore(_OverGraph):
 
     def make(self, nodes, **options):
         retriever = super().make(nodes, **options)
-        retriever.vector_store = PlainStore(inner=retriever.vector_store)
+        retriever.store = PlainStore(inner=retriever.store)
         return retriever
 
 

@@ -75,7 +75,7 @@ def corpus(tmp_path_factory):
     nodes = {True: corpus_nodes(), False: []}
     for name, content in nodes.items():
         LightRAGRetriever.from_nodes(
-            content, folder / str(name), vector_store=store, llm=GraphScript().llm(), embed_model=TokenEmbedding()
+            content, folder / str(name), store=store, llm=GraphScript().llm(), embed_model=TokenEmbedding()
         ).close()
     yield folder, store
     store.close()
@@ -100,7 +100,7 @@ class TestLightRAGRetriever(RetrieverSuite):
         self.opened.append(
             LightRAGRetriever(
                 self.folder / str(bool(nodes)),
-                vector_store=self.store,
+                store=self.store,
                 embed_model=TokenEmbedding(),
                 mode=self.mode,
                 filters=filters,
@@ -299,7 +299,7 @@ class TestForeignFolder:
         node = TextNode(id_="n1", text="Bob repairs the Turbine of Siemens.", embedding=[1.0, 0.0])
         store = MilvusNodeStore(str(tmp_path / "milvus.db"), "kb", 2)
         store.add([node])
-        with LightRAGRetriever(folder, vector_store=store, embed_model=TokenEmbedding()) as retriever:
+        with LightRAGRetriever(folder, store=store, embed_model=TokenEmbedding()) as retriever:
             assert ids(retriever.retrieve("Siemens Alice")) == ["n1"]
         store.close()
 
@@ -311,7 +311,7 @@ def test_a_tenant_never_sees_the_nodes_of_another(tmp_path):
     secret = TextNode(id_="secret", text="Siemens pays Bob.", embedding=model.get_text_embedding("b"))
     with MilvusTenants(uri, mine, secret) as stores:
         LightRAGRetriever.from_nodes(
-            [mine, secret], tmp_path / "graph", llm=GraphScript().llm(), embed_model=model, vector_store=stores[0]
+            [mine, secret], tmp_path / "graph", llm=GraphScript().llm(), embed_model=model, store=stores[0]
         ).close()
         with LightRAGRetriever(tmp_path / "graph", stores[0], embed_model=model, similarity_top_k=9) as retriever:
             assert ids(retriever.retrieve("Whom does Siemens pay? Bob")) == ["mine"]
@@ -444,7 +444,7 @@ class TestErrors:
             {"mode": "bypass"},
             {"mode": "Local"},
             {"similarity_top_k": 0},
-            {"num_workers": 0},
+            {"workers": 0},
             {"llm_keywords": True},
             {"workspace": "../.."},
             {"workspace": "a/b"},
@@ -560,7 +560,7 @@ def test_vectors_in_milvus_beside_our_nodes(tmp_path, monkeypatch):
     for node in nodes:
         node.embedding = model.get_text_embedding(node.text)
     store.add(nodes)
-    arguments = {"vector_store": store, "embed_model": model, "milvus_uri": uri, "workspace": "graph"}
+    arguments = {"store": store, "embed_model": model, "milvus_uri": uri, "workspace": "graph"}
     with LightRAGRetriever.from_nodes(nodes, tmp_path / "work", llm=GraphScript().llm(), **arguments) as retriever:
         for mode in MODES:
             retriever.mode = mode

@@ -65,7 +65,7 @@ class TestFusionRetriever(TestNodeRetriever):
 class TestQuestionRouter(TestNodeRetriever):
     def make(self, nodes, *, filters=None, similarity_top_k=5):
         default = super().make(nodes, filters=filters, similarity_top_k=similarity_top_k)
-        inventory = InventoryRetriever(default.vector_store, similarity_top_k=similarity_top_k, filters=filters)
+        inventory = InventoryRetriever(default.store, similarity_top_k=similarity_top_k, filters=filters)
         return QuestionRouter(default, [inventory], similarity_top_k=similarity_top_k)
 
     @pytest.mark.parametrize("question", ["How many tables are there?", "List the figures", "Which pages show a pump?"])

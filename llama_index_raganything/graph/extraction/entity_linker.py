@@ -56,7 +56,7 @@ class EntityLinker(TransformComponent):
 
     An entity is a name in the text, a title with its short forms, a section heading, a label, or, where a node has
     no title, what its first sentence is about. A fact is a sentence, table row or caption with the names in it.
-    A structural link joins a figure, table or equation with the text that cites its label, and nodes of one section.
+    A structural link joins an image, table or equation with the text that cites its label, and nodes of one section.
 
     As a LlamaIndex transformation it adds ``EntityNode`` and ``Relation`` objects to the metadata, as LlamaIndex's
     extractors do, so it serves as one of ``PropertyGraphIndex``'s ``kg_extractors`` with any property graph store.
@@ -260,7 +260,7 @@ def _after_title(text: str, title_keys: set[str]) -> int:
 
 
 def _occurrences(text: str, names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return where names stand in a text as whole words, in any case."""
+    """Return where names are in a text as whole words, in any case."""
     found = []
     for name in dict.fromkeys(names):
         pattern = r"\s+".join(re.escape(word) for word in name.split())

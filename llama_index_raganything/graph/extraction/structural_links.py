@@ -1,4 +1,4 @@
-"""Links that a document's own structure states: what cites, captions, continues, and stands beside what.
+"""Links that a document's own structure states: what cites, captions, continues, and is beside what.
 
 Pure functions over the nodes of one document. The number of links grows with the number of nodes, not with its
 square: each node has a few nearest partners in its section, and a label is resolved to its nearest bearer.
@@ -22,16 +22,16 @@ from llama_index_raganything.nodes import NodeView
 LinkKind = Literal["caption", "cites", "continues", "section", "neighbour", "page"]
 
 SECTION_PARAGRAPHS: Final = 8
-"""Paragraphs of its section, the nearest first, to which a figure, table or equation is linked."""
+"""Paragraphs of its section, the nearest first, to which an image, table or equation is linked."""
 
 SECTION_NEXT: Final = 2
 """Following nodes of its section to which every node is linked."""
 
 PAGE_PARAGRAPHS: Final = 2
-"""Paragraphs of its page but another section to which a figure, table or equation is linked."""
+"""Paragraphs of its page but another section to which an image, table or equation is linked."""
 
 MAX_CITED: Final = 20
-"""A text that cites more labels is a list of figures or tables: it says nothing about any of them."""
+"""A text that cites more labels is a list of images or tables: it says nothing about any of them."""
 
 MAX_PARTS: Final = 4
 """Parts of one long table that a citation links to; the rest follow by "continues"."""
@@ -48,7 +48,7 @@ class StructuralLink:
     """A link between two nodes of one document.
 
     Attributes:
-        source: Id of the node that cites, captions or continues; else of the figure, table or equation of the two,
+        source: Id of the node that cites, captions or continues; else of the image, table or equation of the two,
             or of the one that comes first.
         target: Id of the other node.
         kind: ``caption`` (source only repeats the caption of target), ``cites`` (source's text cites target's label),
@@ -97,7 +97,7 @@ class _Links:
 def structural_links(nodes: Sequence[BaseNode]) -> list[StructuralLink]:
     """Return the links between the nodes of one document.
 
-    Two nodes have one link at most, of the first kind that holds: caption, cites, continues, section, neighbour,
+    Two nodes have one link at most, of the first kind that applies: caption, cites, continues, section, neighbour,
     page. A page whose elements are nodes too has none. Nodes without a section path share the unnamed section.
 
     Args:
@@ -203,7 +203,7 @@ def _words(text: str) -> str:
 
 
 def _same_caption(first: str, second: str, label: str) -> bool:
-    """Tell whether one begins with the other and is not much shorter; "Table 2" also begins "Table 2 shows that"."""
+    """Return whether one begins with the other and is not much shorter; "Table 2" also begins "Table 2 shows that"."""
     shorter, longer = sorted((first, second), key=len)
     return longer.startswith(shorter) and len(shorter) > len(_words(label)) and len(longer) <= 2 * len(shorter)
 
@@ -222,12 +222,12 @@ def _link_citations(members: Sequence[_Member], links: _Links) -> None:
     by_place = {member.place: member for member in members}
     for member in members:
         if not member.running:
-            continue  # The text of a figure holds the sentences that cite it, and others in them.
+            continue  # The text of an image has the sentences that cite it, and others in them.
         cited = labels_in(member.text)
         if len(cited) > MAX_CITED:
             continue
         for label in sorted(cited & bearers.keys()):
-            # Reports begin to count anew in each part: the label of the same section is meant.
+            # Reports start counting again in each part: the label of the same section is meant.
             bearer = _nearest(by_section.get((label, member.section)) or bearers[label], member.place)
             for part in islice(_parts(bearer, by_place), MAX_PARTS):
                 links.add(member, part, "cites", label)
@@ -236,7 +236,7 @@ def _link_citations(members: Sequence[_Member], links: _Links) -> None:
 def _bearers(members: Sequence[_Member]) -> dict[str, list[_Member]]:
     """Return the nodes that have each label, of a table in several parts the first.
 
-    Where a label belongs to no figure or table, because a parser found none, the texts in which a line begins with it
+    Where a label belongs to no image or table, because a parser found none, the texts in which a line begins with it
     bear it.
     """
     labelled: dict[str, list[_Member]] = defaultdict(list)
@@ -263,7 +263,7 @@ def _parts(first: _Member, by_place: dict[int, _Member]) -> Iterator[_Member]:
 
 
 def _nearest(members: Sequence[_Member], place: int) -> _Member:
-    """Return the member nearest to a position; of two as near the later one, as figures follow their text."""
+    """Return the member nearest to a position; of two as near the later one, as images follow their text."""
     return _around(members, place, 1)[0]
 
 
@@ -280,7 +280,7 @@ def _link_continuations(members: Sequence[_Member], links: _Links) -> None:
 
 
 def _is_next_part(before: _Member | None, member: _Member) -> bool:
-    """Tell whether two nodes are pieces of one element, cut because it was too long."""
+    """Return whether two nodes are pieces of one element, cut because it was too long."""
     return (
         before is not None
         and before.place + 1 == member.place
@@ -290,7 +290,7 @@ def _is_next_part(before: _Member | None, member: _Member) -> bool:
 
 
 def _continues(before: _Member, member: _Member) -> bool:
-    """Tell whether a figure or table is the continuation of the one of its kind before it."""
+    """Return whether an image or table is the continuation of the one of its kind before it."""
     if member.kind not in ATOMIC_TYPES:
         return False
     if before.label and member.label and before.label != member.label:

@@ -65,7 +65,7 @@ _NUMBERING = re.compile(
 
 
 def title_forms(title: str) -> Iterator[tuple[str, float]]:
-    """Yield a title and its short forms, each with how far it stands for the whole.
+    """Yield a title and its short forms, each with how well it names the whole.
 
     Args:
         title: A title, such as ``"Springfield (Illinois)"`` or ``"Boston, Massachusetts"``.

@@ -112,9 +112,9 @@ class TableQueryEngine(BaseQueryEngine):
         self._retriever = retriever
         self._llm = resolve_llm(llm, settings)
         self._table_store: TableStore | None = (
-            table_store if table_store is not None else getattr(retriever, "tables", None)
+            table_store if table_store is not None else getattr(retriever, "table_store", None)
         )
-        self._store = store if store is not None else getattr(retriever, "vector_store", None)
+        self._store = store if store is not None else getattr(retriever, "store", None)
         self._node_postprocessors = list(node_postprocessors)
         self._text_to_sql_prompt = text_to_sql_prompt or TEXT_TO_SQL_PROMPT
         self._sql_retry_prompt = sql_retry_prompt or SQL_RETRY_PROMPT

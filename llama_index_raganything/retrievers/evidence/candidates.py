@@ -35,8 +35,8 @@ from llama_index_raganything.retrievers.steps import EmbedQuestion, Fetch, Searc
 from llama_index_raganything.stores.metadata_filters import all_of, any_of, equal_to, of_documents, one_of
 
 DEFAULT_TOP_K: Final = 10
-"""Results of a retriever by default: of real PDFs ten pages hold nearly all answers that twenty hold, five an eighth
-less. Engines, chat and tools read as many as fill what an LLM is given."""
+"""Results of a retriever by default: ten pages of real PDFs contain nearly all answers that twenty contain, five an
+eighth fewer. Engines, chat and tools read as many as fill what an LLM is given."""
 
 KEYWORD_MODES = frozenset({VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH})
 """Searches by keyword alone."""
@@ -83,7 +83,7 @@ class Profile:
 
     @property
     def is_page(self) -> bool:
-        """Whether the node holds a whole page."""
+        """Whether the node is a whole page."""
         return self.candidate.content_type == "page"
 
 
@@ -250,7 +250,7 @@ class CandidateRetriever(StepRetriever):
     """Search candidates by vector and by keyword, and let the subclass choose among them.
 
     Args:
-        vector_store: Where the nodes are.
+        store: Where the nodes are.
         embed_model: Embeds the question; ``Settings.embed_model`` by default. Not used without a vector mode.
         similarity_top_k: Number of results.
         filters: What every node must pass; the tenant boundary.
@@ -258,7 +258,7 @@ class CandidateRetriever(StepRetriever):
         ranker: Orders the candidates; an :class:`EvidenceRanker` by default.
         modes: Searches to make; ``"default"`` is by vector. Leave ``"text_search"`` out for stores without it.
         memory: Profiles of nodes kept between questions; shared by all retrievers of the process by default.
-        max_concurrency: Requests to the store at the same time.
+        workers: Requests to the store at the same time.
         vector_store_kwargs: Passed on to the store's ``query``.
 
     Raises:
@@ -267,7 +267,7 @@ class CandidateRetriever(StepRetriever):
 
     def __init__(
         self,
-        vector_store: BasePydanticVectorStore,
+        store: BasePydanticVectorStore,
         embed_model: BaseEmbedding | None = None,
         similarity_top_k: int = DEFAULT_TOP_K,
         filters: MetadataFilters | None = None,
@@ -275,12 +275,12 @@ class CandidateRetriever(StepRetriever):
         ranker: EvidenceRanker | None = None,
         modes: Sequence[str] = ("default", "text_search"),
         memory: NodeMemory | None = None,
-        max_concurrency: int = 2,
+        workers: int = 2,
         vector_store_kwargs: dict[str, Any] | None = None,
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
-        self.vector_store = vector_store
+        self.store = store
         self.embed_model = embed_model
         self.similarity_top_k = similarity_top_k
         self.filters = filters
@@ -288,9 +288,9 @@ class CandidateRetriever(StepRetriever):
         self.ranker = ranker or EvidenceRanker()
         self.modes = _modes(modes)
         self.memory = memory if memory is not None else shared_memory()
-        self.max_concurrency = max_concurrency
+        self.workers = workers
         self.vector_store_kwargs = dict(vector_store_kwargs or {})
-        self._check_positive("similarity_top_k", "candidates", "max_concurrency")
+        self._check_positive("similarity_top_k", "candidates", "workers")
         self._check_store()
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
@@ -375,7 +375,7 @@ def result_of(node: BaseNode, evidence: dict[str, float], score: float) -> NodeW
     shown = annotated_copy(node, EVIDENCE_KEY, evidence)
     shown.embedding = None
     if str(node.metadata.get("page_label")) == str(node.metadata.get("page")):
-        # The same number twice tells an LLM nothing.
+        # The same number twice is no use to an LLM.
         shown.excluded_llm_metadata_keys = [*shown.excluded_llm_metadata_keys, "page_label"]
     return NodeWithScore(node=shown, score=score)
 
@@ -388,7 +388,7 @@ def by_id(nodes: Sequence[BaseNode]) -> dict[str, BaseNode]:
 def store_of(retriever: BaseRetriever) -> BasePydanticVectorStore | None:
     """Return the store of one of our retrievers, or of the first among those that it asks; None without any."""
     if isinstance(retriever, CandidateRetriever):
-        return retriever.vector_store
+        return retriever.store
     children = getattr(retriever, "retrievers", None)
     found = (store_of(child) for child in children) if isinstance(children, list) else ()
     return next((store for store in found if store is not None), None)
@@ -404,7 +404,7 @@ def look_ups(
 
     Args:
         documents: Ids of the documents to look into, those with the best candidates first.
-        filters: The caller's filters, which hold for these requests too.
+        filters: The caller's filters, which apply to these requests too.
         page_nodes: Whether pages are nodes of their own; otherwise all elements of a named page are asked for.
     """
     if not documents:

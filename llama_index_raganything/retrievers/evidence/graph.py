@@ -63,13 +63,13 @@ class ReadGraph(Request[GraphMirror]):
 
 @dataclass(frozen=True, slots=True)
 class CoversStore(Request[bool]):
-    """A request to tell whether the graph knows all nodes of the retriever's store."""
+    """A request for whether the graph knows all nodes of the retriever's store."""
 
     graph: KnowledgeGraph
 
     def answer(self, retriever: StepRetriever) -> bool:
         """Compare the graph with the store."""
-        count: Callable[[], int] = retriever.vector_store.count  # type: ignore[attr-defined] # Asked only where it is.
+        count: Callable[[], int] = retriever.store.count  # type: ignore[attr-defined] # Asked only where it is.
         return self.graph.has_all_nodes(count)
 
 
@@ -79,7 +79,7 @@ class LinkedSetRetriever(CandidateRetriever):
 
     def __init__(
         self,
-        vector_store: BasePydanticVectorStore,
+        store: BasePydanticVectorStore,
         graph: KnowledgeGraph | None,
         embed_model: BaseEmbedding | None = None,
         similarity_top_k: int = DEFAULT_TOP_K,
@@ -89,8 +89,8 @@ class LinkedSetRetriever(CandidateRetriever):
         gate: float = GRAPH_GATE,
         **options: Any,
     ) -> None:
-        _check_tenant(vector_store, graph)
-        super().__init__(vector_store, embed_model, similarity_top_k, filters, **options)
+        _check_tenant(store, graph)
+        super().__init__(store, embed_model, similarity_top_k, filters, **options)
         self.graph = graph
         self.link_weights = link_weights or LinkWeights()
         self.gate = gate
@@ -101,7 +101,7 @@ class LinkedSetRetriever(CandidateRetriever):
         It has the same words as the store's index, and is the faster of the two on Milvus Lite.
         """
         filtered = self.filters is not None and self.filters.filters
-        counts = hasattr(self.vector_store, "count")
+        counts = hasattr(self.store, "count")
         if self.graph is None or not counts or filtered or not KEYWORD_MODES.intersection(self.modes):
             return None
         if not (yield from ask(CoversStore(self.graph))):
@@ -172,7 +172,7 @@ class GraphRetriever(LinkedSetRetriever):
 
     Candidates come from the store by vector and by keyword under the caller's filters. From the best of them links
     lead to other nodes: to those whose title they mention and that mention theirs, to those that mention the same
-    rare name, to the text of a table's section and to the text that cites a figure. Sets of two and three nodes are
+    rare name, to the text of a table's section and to the text that cites an image. Sets of two and three nodes are
     scored by what they cover jointly and by their links, nodes by the sets they are in. Only nodes that pass the
     filters take part in the walk. No LLM is asked.
 
@@ -181,16 +181,16 @@ class GraphRetriever(LinkedSetRetriever):
     ends, relation, name) that led to the node.
 
     Args:
-        vector_store: Where the nodes are.
+        store: Where the nodes are.
         graph: Where their links are; see :class:`KnowledgeGraph`.
         embed_model: Embeds the question; ``Settings.embed_model`` by default. Not used without a vector mode.
         similarity_top_k: How many nodes to return.
         filters: What every node must pass; the tenant boundary.
         link_weights: How much the parts of the walk count.
-        gate: Share of the best candidates that must each be about one thing for links over names to be followed:
+        gate: Share of the best candidates that must each be about one subject for links over names to be followed:
             0 follows them always, more than 1 never.
         **options: Further arguments of :class:`CandidateRetriever`: ``candidates``, ``ranker``, ``modes``, ``memory``,
-            ``max_concurrency``, ``vector_store_kwargs``, ``callback_manager``, ``verbose``.
+            ``workers``, ``vector_store_kwargs``, ``callback_manager``, ``verbose``.
 
     Raises:
         ConfigurationError: A number is out of range, or the graph belongs to another tenant than the store.
@@ -202,14 +202,14 @@ class GraphRetriever(LinkedSetRetriever):
 
 @strict_arguments
 class EvidenceRetriever(LinkedSetRetriever, NodeRetriever):
-    """The default: pages ranked by evidence where nodes stand on pages, sets of linked nodes everywhere else.
+    """The default: pages ranked by evidence where nodes are on pages, sets of linked nodes everywhere else.
 
     Inside documents with pages neither links nor joint coverage find more pages (measured), so there this is
-    :class:`NodeRetriever`. Where most candidates stand on no page (passages, chunks, Markdown, HTML, Office text,
+    :class:`NodeRetriever`. Where most candidates are on no page (passages, chunks, Markdown, HTML, Office text,
     tables), it is :class:`GraphRetriever`.
 
     Args:
-        vector_store: Where the nodes are.
+        store: Where the nodes are.
         graph: Where their links are; None for no links.
         embed_model: Embeds the question; ``Settings.embed_model`` by default. Not used without a vector mode.
         similarity_top_k: How many nodes to return.
@@ -233,10 +233,10 @@ class EvidenceRetriever(LinkedSetRetriever, NodeRetriever):
         return (yield from whole_tables(results, self.filters))[: self.similarity_top_k]
 
 
-def _check_tenant(vector_store: BasePydanticVectorStore, graph: KnowledgeGraph | None) -> None:
+def _check_tenant(store: BasePydanticVectorStore, graph: KnowledgeGraph | None) -> None:
     if graph is None:
         return
-    own, other = getattr(vector_store, "tenant", graph.store.tenant), graph.store.tenant
+    own, other = getattr(store, "tenant", graph.store.tenant), graph.store.tenant
     if own != other:
         message = f"The graph belongs to tenant {other!r} and the nodes to {own!r}; open both with the same tenant."
         raise ConfigurationError(message)

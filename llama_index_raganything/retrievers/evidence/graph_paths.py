@@ -1,4 +1,4 @@
-"""How results hang together, told so that a person can read it."""
+"""How results are linked, in words for people to read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.text.sentences import split_sentences
 
 STRUCTURE: Final = "structure"
-"""Relation of two nodes that their document's structure ties, told as "cites", "cited by" or what they share."""
+"""Relation of two nodes that their document's structure ties, shown as "cites", "cited by" or what they share."""
 
 _SHOWN_CHARS: Final = 60
 _READ_CHARS: Final = 20_000
@@ -68,7 +68,7 @@ def shown_path(steps: Iterable[Step], nodes: Mapping[str, BaseNode]) -> list[dic
 
 
 def title_of(node: BaseNode) -> str:
-    """Return a few words by which a person knows a node: its label, title or section, or how its text begins."""
+    """Return a few words by which a person recognises a node: its label, title or section, or how its text begins."""
     for key in ("label", "title", "section"):
         if node.metadata.get(key):
             return str(node.metadata[key])

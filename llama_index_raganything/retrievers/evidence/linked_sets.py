@@ -37,24 +37,24 @@ from llama_index_raganything.stores.metadata_filters import mentions
 from llama_index_raganything.text.terms import Floats
 
 AROUND: Final = 40
-"""Structural links are followed from so many of the best candidates."""
+"""Number of the best candidates from which structural links are followed."""
 
 POINTED_SHARE: Final = 0.1
-"""What the question points at ("page 14": 6, "Figure 4": 3) counts so much of what it does among pages."""
+"""What the question points at ("page 14": 6, "Figure 4": 3) counts for this share of what it does among pages."""
 
 STATES_UNIT: Final = 0.13
 """Bonus of a table together with a text that states the unit of its numbers."""
 
 _NO_ROW: Final = -1
 _ATTEMPTS: Final = 3
-"""Walks are begun so often when the graph is renumbered meanwhile, which large deletions do."""
+"""Walks tried when the graph is renumbered while it is walked, which large deletions do."""
 
 _FAR_BEHIND: Final = 1e-6
 _BY_ITSELF: Final = 1e-3
-"""What a node's score by itself counts beside its sets, as in :meth:`Walk.ranked`."""
+"""Weight of a node's own score beside its sets, as in :meth:`Walk.ranked`."""
 
 MAX_RANKED: Final = 200
-"""So many of the nodes that a walk reached are ranked at least."""
+"""Nodes reached by a walk that are ranked at least."""
 
 
 @dataclass(slots=True)
@@ -129,7 +129,7 @@ class LinkedSetRanking:
         return (yield from self._by_structure(session, mirror, profiles, singles, query, top))
 
     def _ranked_profiles(self, session: Session) -> list[Profile]:
-        """Return what is ranked: pages give way to their elements, unless the filters let only pages through."""
+        """Return what is ranked: elements in place of their pages, unless the filters let only pages through."""
         hits = session.known(session.hits)
         if mentions(self.filters, ELEMENT_KEYS):
             return hits
@@ -149,7 +149,7 @@ class LinkedSetRanking:
     def _walk(
         self, mirror: GraphMirror, epoch: int, rows: npt.NDArray[np.int32], extras: Floats, query: str
     ) -> Steps[Walk | None]:
-        """Walk from the candidates; None when the graph was renumbered meanwhile."""
+        """Walk from the candidates; None when the graph was renumbered in the meantime."""
         walking = passed = None
         while True:
             with mirror.lock:
@@ -216,9 +216,9 @@ def _are_tables(profiles: Sequence[Profile]) -> npt.NDArray[np.bool_]:
 
 
 def _pairs_of_sections(profiles: Sequence[Profile], singles: Floats) -> npt.NDArray[np.int64]:
-    """Return pairs of a table and a text of one section, as good as candidates tell without a graph.
+    """Return pairs of a table and a text of one section, as well as they are known without a graph.
 
-    Where there are pages, both stand on one or on two that follow each other.
+    Where there are pages, both are on one or on two that follow each other.
     """
     sections = [f"{profile.candidate.document}\n{profile.section}" for profile in profiles]
     _, groups = np.unique(sections, return_inverse=True)
@@ -290,7 +290,7 @@ def _by_walk(
         alone = _alone(walk, singles[unknown]).tolist()
         scored += [(profiles[place].node_id, score) for place, score in zip(unknown.tolist(), alone, strict=True)]
         scored.sort(key=lambda item: -item[1])
-    # A node that came into the graph meanwhile is among both, once as reached and once as unknown.
+    # A node that came into the graph in the meantime is among both, once as reached and once as unknown.
     ranked = Ranked(list(dict.fromkeys(node_id for node_id, _ in scored)), by_names=True)
     for place, members in explained.items():
         covered, extra = float(walk.coverage[place]), float(walk.base[place] - walk.coverage[place])

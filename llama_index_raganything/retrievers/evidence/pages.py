@@ -1,6 +1,6 @@
 """Retrieval by pages: whole pages ranked by evidence, returned whole or by their best elements.
 
-An element alone is the smallest thing to cite, and often lacks the answer: the value, its unit or the sentence that
+An element alone is the smallest unit to cite, and often lacks the answer: the value, its unit or the sentence that
 explains it is elsewhere on the page. A part of a table lacks its other rows, and the unit above it. So whole pages and
 whole tables take the place of the parts that were found.
 """
@@ -48,33 +48,33 @@ _MAX_INTRODUCTION: Final = 1000
 
 @strict_arguments
 class NodeRetriever(CandidateRetriever):
-    """Find the pages that hold the evidence for a question, or the elements on them.
+    """Find the pages with the evidence for a question, or the elements on them.
 
     Candidates come from the store by vector and by keyword, and by look-up where the question names pages or labels.
     Whole pages rank best, so hits vote for their pages, and pages are ordered by :class:`EvidenceRanker`. Where nodes
-    stand on no page they rank by themselves, and a table among them comes with all its rows and the text before it.
+    are on no page they rank by themselves, and a table among them comes with all its rows and the text before it.
     When the filters set a condition on what elements do not share with their page (``content_type``, ``label``,
     ``section`` ...), the nodes that pass are ranked and returned themselves.
 
     ``similarity_top_k`` counts pages, and where there are none tables and passages. The metadata of a page that is
     returned have ``elements``, its best element, image and table with their boxes; see
     :data:`~llama_index_raganything.elements.ELEMENTS_KEY`. With ``returns="elements"`` the best element of each
-    page is returned in its place: the smallest thing to cite, with a box, which often lacks the answer.
+    page is returned in its place: the smallest unit to cite, with a box, which often lacks the answer.
 
-    Works with any LlamaIndex vector store that keeps text. Every node returned passes the filters. Scores fall and
-    tell how probable it is that a node bears on the question (:mod:`llama_index_raganything.ranking.relevance`); each
+    Works with any LlamaIndex vector store that keeps text. Every node returned passes the filters. Scores fall; they
+    say how probable it is that a node bears on the question (:mod:`llama_index_raganything.ranking.relevance`); each
     node's metadata has ``evidence``, the account of its place.
 
     Args:
-        vector_store: Where the nodes are.
+        store: Where the nodes are.
         embed_model: Embeds the question; ``Settings.embed_model`` by default. Not used without a vector mode.
         similarity_top_k: How many results to return.
         filters: What every node must pass; the tenant boundary.
         returns: ``"pages"`` or ``"elements"``.
-        elements_per_page: With ``returns="elements"``, how many elements of a page may be returned before the next
+        elements_per_page: With ``returns="elements"``, elements of a page that may be returned before the next
             page (1 by default); the rest of them follow after the last page.
         **options: Further arguments of :class:`CandidateRetriever`: ``candidates``, ``ranker``, ``modes``, ``memory``,
-            ``max_concurrency``, ``vector_store_kwargs``, ``callback_manager``, ``verbose``.
+            ``workers``, ``vector_store_kwargs``, ``callback_manager``, ``verbose``.
 
     Raises:
         ConfigurationError: A number is below 1, a mode or ``returns`` is unknown, ``elements_per_page`` is given with
@@ -83,7 +83,7 @@ class NodeRetriever(CandidateRetriever):
 
     def __init__(
         self,
-        vector_store: BasePydanticVectorStore,
+        store: BasePydanticVectorStore,
         embed_model: BaseEmbedding | None = None,
         similarity_top_k: int = DEFAULT_TOP_K,
         filters: MetadataFilters | None = None,
@@ -96,7 +96,7 @@ class NodeRetriever(CandidateRetriever):
         if elements_per_page is not None and returns == "pages":
             raise ConfigurationError('elements_per_page has no effect on whole pages; say returns="elements" with it.')
         self.elements_per_page = 1 if elements_per_page is None else elements_per_page
-        super().__init__(vector_store, embed_model, similarity_top_k, filters, **options)
+        super().__init__(store, embed_model, similarity_top_k, filters, **options)
         self._check_positive("elements_per_page")
 
     def _select(self, session: Session, query: str) -> Steps[list[NodeWithScore]]:
@@ -210,7 +210,7 @@ def _shown(profile: Profile) -> dict[str, object]:
 def whole_pages(
     session: Session, results: Sequence[NodeWithScore], filters: MetadataFilters | None
 ) -> Steps[list[NodeWithScore]]:
-    """Put the page in place of each element that stands on one, once, where its best element stood.
+    """Put the page in place of each element that is on one, once, at the rank of its best element.
 
     Args:
         session: Knows the elements.
@@ -259,14 +259,14 @@ def _with_account(page: BaseNode, element: BaseNode) -> BaseNode:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Identifies a table that stands on no page among the results."""
+    """Identifies a table, on no page, among the results."""
 
     document: str
     element: str
 
 
 def whole_tables(results: Sequence[NodeWithScore], filters: MetadataFilters | None) -> Steps[list[NodeWithScore]]:
-    """Join the parts of each table that stands on no page, and put the text that introduces it before it.
+    """Join the parts of each table that is on no page, and put the text that introduces it before it.
 
     Args:
         results: Results, best first.
@@ -312,7 +312,7 @@ def _read_parts(
 def _read_before(
     parts: Mapping[_Table, Sequence[BaseNode]], present: Collection[str], filters: MetadataFilters | None
 ) -> Steps[dict[_Table, BaseNode]]:
-    """Return what stands before each table, unless it is among the results itself."""
+    """Return what comes before each table, unless it is among the results itself."""
     previous = {table: nodes[0].prev_node for table, nodes in parts.items()}
     ids = {table: info.node_id for table, info in previous.items() if info and info.node_id not in present}
     if not ids:

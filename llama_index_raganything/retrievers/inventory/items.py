@@ -135,9 +135,9 @@ def _of_document(kind: ItemKind, items: Sequence[Item], pages: Sequence[PageText
 
 
 def _without_decoration(items: Sequence[Item]) -> list[Item]:
-    """Leave out the pictures that a layout repeats: those without words of their own at one place of several pages.
+    """Leave out the images that a layout repeats: those without words of their own at one place of several pages.
 
-    The first of them stays. Large pictures all stay: slides have their charts at one place too.
+    The first of them stays. Large images all stay: slides have their charts at one place too.
     """
     seen: dict[tuple[int, ...], set[int]] = {}
     for item in items:
@@ -155,7 +155,7 @@ def _is_small_and_plain(item: Item) -> bool:
 
 
 def _by_place(item: Item) -> tuple[Any, ...]:
-    # Without pages and boxes only numbers tell what comes first.
+    # Without pages and boxes only numbers say what comes first.
     return (*item.order[:3], _number_of(item), item.order)
 
 
@@ -396,7 +396,7 @@ def _pattern(kinds: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _is_sentence(rest: str) -> bool:
-    """Tell "Table 2 shows that", "Table 2)" and a sentence's end "Table 2." from a caption."""
+    """Distinguish "Table 2 shows that", "Table 2)" and a sentence's end "Table 2." from a caption."""
     bare = rest.strip()
     if not bare:
         return False

@@ -367,7 +367,7 @@ def in_part(scope: Scope, starts: Mapping[str, Sequence[tuple[int, str]]]) -> Ca
 
 
 def _covered(page: int, starts: Sequence[tuple[int, str]], patterns: Sequence[re.Pattern[str]]) -> bool:
-    """Tell whether the last part that starts up to a page is one of those named."""
+    """Return whether the last part that starts up to a page is one of those named."""
     before = [label for start, label in starts if start <= page]
     return bool(before) and any(pattern.search(before[-1]) for pattern in patterns)
 

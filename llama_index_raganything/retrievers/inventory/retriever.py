@@ -62,12 +62,12 @@ class InventoryRetriever(BaseRetriever):
     whose element the parser missed, and appendices and chapters, are found in the text of the pages.
 
     Args:
-        vector_store: Where the nodes are; read by metadata alone where it can (:class:`MilvusNodeStore`).
+        store: Where the nodes are; read by metadata alone where it can (:class:`MilvusNodeStore`).
         ledger: The ledger of the same knowledge base and tenant, which knows the names of documents; without it
             they are read from the nodes.
         similarity_top_k: How many results to return, the summary included.
         filters: What every node must pass; the tenant boundary.
-        max_listed: Items that the summary names; "and N more" stands for the rest.
+        max_listed: Items that the summary names; "and N more" for the rest.
         ranker: Orders what must be about some words; an :class:`EvidenceRanker` by default.
         callback_manager: LlamaIndex's callbacks.
         verbose: Passed on to ``BaseRetriever``.
@@ -78,7 +78,7 @@ class InventoryRetriever(BaseRetriever):
 
     def __init__(
         self,
-        vector_store: BasePydanticVectorStore,
+        store: BasePydanticVectorStore,
         ledger: Ledger | None = None,
         similarity_top_k: int = 10,
         filters: MetadataFilters | None = None,
@@ -92,7 +92,7 @@ class InventoryRetriever(BaseRetriever):
             if value < 1:
                 message = f"{name} must be 1 or more, not {value}."
                 raise ConfigurationError(message)
-        self.vector_store = vector_store
+        self.store = store
         self.ledger = ledger
         self.similarity_top_k = similarity_top_k
         self.filters = filters
@@ -116,12 +116,12 @@ class InventoryRetriever(BaseRetriever):
         return await asyncio.to_thread(self._results, question, query_bundle.query_str)
 
     def _results(self, question: WholeDocumentQuestion, query: str) -> list[NodeWithScore]:
-        lookup = InventoryLookup(self.vector_store, self.ledger, self.filters, question)
+        lookup = InventoryLookup(self.store, self.ledger, self.filters, question)
         items = [item for kind in question.kinds for item in lookup.items(kind)]
         if not items and not lookup.may_answer_none():
             return []
         shown = (self._ranked(lookup, items) if question.words else items)[: self.similarity_top_k - 1]
-        # Pages give way to the headings and captions on them, which have a box to cite.
+        # The headings and captions on pages, which have a box to cite, take their place.
         places = lookup.places(shown)
         items = [replace(item, node_id=places.get(item, item.node_id)) for item in items]
         wanted = list(dict.fromkeys(places.get(item, item.node_id) for item in shown))

@@ -24,23 +24,21 @@ class NodeSource:
     """Looks nodes up by id, in a vector store or in memory.
 
     Args:
-        vector_store: Holds the nodes; the truth about them, filters and tenants.
+        store: Holds the nodes; the truth about them, filters and tenants.
         nodes: Nodes in memory, where there is no store.
     """
 
-    def __init__(
-        self, vector_store: BasePydanticVectorStore | None = None, nodes: Iterable[BaseNode] | None = None
-    ) -> None:
-        self.vector_store = vector_store
+    def __init__(self, store: BasePydanticVectorStore | None = None, nodes: Iterable[BaseNode] | None = None) -> None:
+        self.store = store
         self._nodes = {node.node_id: node for node in nodes or ()}
 
     def decides(self, node_id: str) -> bool:
-        """Tell whether a node that was looked up in vain must not be replaced by its chunk's text.
+        """Return whether a node that was not found must not be replaced by its chunk's text.
 
         Returns:
             True where a store is the boundary of its tenant, or the node is known and did not pass the filters.
         """
-        return self.vector_store is not None or node_id in self._nodes
+        return self.store is not None or node_id in self._nodes
 
     def load(self, folder: Path) -> None:
         """Read the nodes that an earlier build without a store has left in a folder.
@@ -49,7 +47,7 @@ class NodeSource:
             folder: Folder of the workspace.
         """
         path = folder / FILE_NAME
-        if self.vector_store is None and path.exists():
+        if self.store is None and path.exists():
             kept = SimpleDocumentStore.from_persist_path(str(path))
             self._nodes = {**kept.docs, **self._nodes}
 
@@ -61,7 +59,7 @@ class NodeSource:
             added: Nodes to keep.
             dropped: Ids of nodes to keep no longer.
         """
-        if self.vector_store is not None:
+        if self.store is not None:
             return
         self.load(folder)
         self._nodes.update((node.node_id, node.model_copy(update={"embedding": None})) for node in added)
@@ -86,16 +84,15 @@ class NodeSource:
         """
         if not node_ids:
             return {}
-        if self.vector_store is None:
+        if self.store is None:
             found: list[BaseNode] = [self._nodes[node_id] for node_id in node_ids if node_id in self._nodes]
             found = passing(found, filters)
         else:
             try:
-                found = self.vector_store.get_nodes(node_ids=list(node_ids), filters=filters)
+                found = self.store.get_nodes(node_ids=list(node_ids), filters=filters)
             except NotImplementedError as error:
                 message = (
-                    f"{type(self.vector_store).__name__} cannot look nodes up by id; "
-                    "pass nodes=... or use MilvusNodeStore."
+                    f"{type(self.store).__name__} cannot look nodes up by id; pass nodes=... or use MilvusNodeStore."
                 )
                 raise ConfigurationError(message) from error
         return {node.node_id: node.model_copy(update={"embedding": None}, deep=True) for node in found}

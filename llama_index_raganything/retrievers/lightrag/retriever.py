@@ -51,7 +51,7 @@ class LightRAGRetriever(BaseRetriever):
     LightRAG lives on an event-loop thread of its own, which ends when the last retriever is closed.
 
     By default a question costs no LLM call: its content words are the keywords. Results are the nodes as stored in
-    ``vector_store`` (or as given as ``nodes``, or as kept in the directory by a build without a store); equal texts
+    ``store`` (or as given as ``nodes``, or as kept in the directory by a build without a store); equal texts
     are all returned. Without them, chunks come as ``TextNode`` with ``file_path`` and ``chunk_id``. With a store,
     chunks whose node it does not give, or does not give to this tenant, are never returned.
 
@@ -62,7 +62,7 @@ class LightRAGRetriever(BaseRetriever):
 
     Args:
         working_dir: LightRAG's working directory.
-        vector_store: Holds the nodes; decides filters and tenants.
+        store: Holds the nodes; decides filters and tenants.
         nodes: The nodes, where there is no store.
         llm: Builds the graph; ``Settings.llm`` where one is set. Not needed to ask.
         embed_model: The model that the directory was built with; ``Settings.embed_model``, else the embedded default.
@@ -75,7 +75,7 @@ class LightRAGRetriever(BaseRetriever):
         milvus_token: ``user:password`` or API key; by default the environment's ``MILVUS_TOKEN``. Not pickled.
         milvus_db_name: Database on the Milvus server.
         llm_keywords: Let the LLM extract the question's keywords, one call per new question.
-        num_workers: How many documents and LLM calls run at the same time in a build.
+        workers: How many documents and LLM calls run at the same time in a build.
         lightrag_options: Further arguments of ``LightRAG(...)``, such as ``{"entity_extract_max_gleaning": 0}``,
             which halves the LLM calls of a build. Keep its functions and tokenizer out of it.
         query_options: Further arguments of ``QueryParam(...)``.
@@ -90,7 +90,7 @@ class LightRAGRetriever(BaseRetriever):
     def __init__(
         self,
         working_dir: str | Path,
-        vector_store: BasePydanticVectorStore | None = None,
+        store: BasePydanticVectorStore | None = None,
         nodes: Sequence[BaseNode] | None = None,
         llm: LLM | None = None,
         embed_model: BaseEmbedding | None = None,
@@ -102,7 +102,7 @@ class LightRAGRetriever(BaseRetriever):
         milvus_token: SecretStr | str | None = None,
         milvus_db_name: str = "",
         llm_keywords: bool = False,
-        num_workers: int = 4,
+        workers: int = 4,
         lightrag_options: Mapping[str, Any] | None = None,
         query_options: Mapping[str, Any] | None = None,
         callback_manager: CallbackManager | None = None,
@@ -116,14 +116,14 @@ class LightRAGRetriever(BaseRetriever):
         self.filters = filters
         self.workspace = workspace
         self.llm_keywords = llm_keywords
-        self.num_workers = num_workers
+        self.workers = workers
         self.lightrag_options = dict(lightrag_options or {})
         self.query_options = dict(query_options or {})
         self._address = parse_address(milvus_uri, milvus_token, milvus_db_name)
         self._check_arguments()
         if "kv_storage" not in self.lightrag_options:
             check_folder(self._settings.folder)
-        self._source = NodeSource(vector_store, nodes)
+        self._source = NodeSource(store, nodes)
         self._source.load(self._settings.folder)
         self._reset()
         super().__init__(callback_manager=callback_manager, verbose=verbose)
@@ -144,7 +144,7 @@ class LightRAGRetriever(BaseRetriever):
         same text cost nothing.
 
         Args:
-            nodes: The nodes, which ``vector_store``, where one is given, holds already. Each stays one chunk.
+            nodes: The nodes, which ``store``, where one is given, has already. Each stays one chunk.
             working_dir: LightRAG's working directory; made where it is missing.
             show_progress: Show a progress bar.
             strict: Raise at the end when a node failed; by default it is logged.
@@ -224,7 +224,7 @@ class LightRAGRetriever(BaseRetriever):
         """Take nodes out of the graph; a text that other nodes share stays.
 
         LightRAG rebuilds the entities that other documents share: from its cache, and with further LLM calls where
-        many descriptions have to be summarised. The nodes in ``vector_store`` are not touched.
+        many descriptions have to be summarised. The nodes in ``store`` are not touched.
 
         Args:
             node_ids: Ids; unknown ones are passed over.
@@ -337,7 +337,7 @@ class LightRAGRetriever(BaseRetriever):
             embed_model=self.embed_model,
             address=self._address,
             options=self.lightrag_options,
-            num_workers=self.num_workers,
+            workers=self.workers,
             vectors_only=self.llm is None and self.mode == "naive",
         )
 
@@ -353,7 +353,7 @@ class LightRAGRetriever(BaseRetriever):
         if self.mode not in MODES:
             message = f"Unknown mode {self.mode!r}; choose one of {', '.join(MODES)}."
             raise ConfigurationError(message)
-        for name in ("similarity_top_k", "num_workers"):
+        for name in ("similarity_top_k", "workers"):
             if getattr(self, name) < 1:
                 message = f"{name} must be 1 or more, not {getattr(self, name)}."
                 raise ConfigurationError(message)
@@ -398,7 +398,7 @@ class LightRAGRetriever(BaseRetriever):
 
 
 def _abandon(runner: LoopThread, session: Session) -> None:
-    """Close what a retriever that nobody holds any more has left open, without waiting for it."""
+    """Close what a retriever that nobody uses any more has left open, without waiting for it."""
     try:
         closing = runner.submit(session.close())
     except RuntimeError:

@@ -43,7 +43,7 @@ class LoopThread:
         return self._thread is not None and self._thread.is_alive()
 
     def acquire(self) -> None:
-        """Count one user more; the first one starts the thread."""
+        """Count one more user; the first one starts the thread."""
         with self._guard:
             if self._pid != os.getpid():
                 # A forked child has the loop object but not the thread.
@@ -58,7 +58,7 @@ class LoopThread:
                 self._thread.start()
 
     def release(self) -> None:
-        """Count one user less; the last one stops the thread and waits until it has ended."""
+        """Count one user fewer; the last one stops the thread and waits until it has ended."""
         with self._guard:
             if self._pid != os.getpid() or self._users == 0:
                 return
@@ -81,7 +81,7 @@ class LoopThread:
             Its future.
 
         Raises:
-            RuntimeError: There is no user, or the caller stands on the loop itself and would wait for ever.
+            RuntimeError: There is no user, or the caller runs on the loop itself and would wait for ever.
         """
         if self._loop is None or not self.is_running or threading.current_thread() is self._thread:
             work.close()

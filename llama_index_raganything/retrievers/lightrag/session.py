@@ -155,14 +155,14 @@ class Session:
             progress: Called with the number of nodes done, now and then.
 
         Returns:
-            What became of them. A failed document is taken out again, so that the next build tries it anew.
+            What became of them. A failed document is taken out again, so that the next build tries it again.
         """
         rag = await self.open()
         report = BuildReport()
         async with self._shared().writing, self._saving(rag) as save:
             waiting = await self._plan(rag, texts, report, save)
             progress(len(texts) - sum(len(nodes) for _, nodes in waiting.values()))
-            names, size = list(waiting), 4 * self.settings.num_workers
+            names, size = list(waiting), 4 * self.settings.workers
             for start in range(0, len(names), size):
                 batch = {name: waiting[name] for name in names[start : start + size]}
                 await self._insert(rag, batch, report)
@@ -185,7 +185,7 @@ class Session:
 
     @asynccontextmanager
     async def _saving(self, rag: Any) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-        """Write files now and then and at the end: LightRAG writes all of them anew after each document.
+        """Write files now and then and at the end: LightRAG rewrites all of them after each document.
 
         That makes a build quadratic (1.4.16, scripted LLM: 70 ms for each of 100 documents, 151 ms for each of 400).
         The table is written with them, so that what a crash leaves behind is known to be unfinished.
@@ -294,7 +294,7 @@ class Session:
 
 
 def _enter(place: str, folder: Path) -> _Folder:
-    """Count one session of a folder more."""
+    """Count one more session of a folder."""
     global _generation  # noqa: PLW0603  # A number that is used once per process.
     if place not in _folders:
         _generation += 1
@@ -304,7 +304,7 @@ def _enter(place: str, folder: Path) -> _Folder:
 
 
 def _leave(place: str) -> bool:
-    """Count one session of a folder less, and tell whether it was the last."""
+    """Count one session of a folder fewer; return whether it was the last."""
     _folders[place].users -= 1
     if _folders[place].users:
         return False

@@ -38,7 +38,7 @@ class SessionSettings:
         embed_model: Embeds texts and questions.
         address: The Milvus for LightRAG's vectors; None for LightRAG's own vector files.
         options: Further arguments of ``LightRAG(...)``.
-        num_workers: How many documents and LLM calls run at the same time.
+        workers: How many documents and LLM calls run at the same time.
         vectors_only: Without an LLM, build without entities.
     """
 
@@ -49,7 +49,7 @@ class SessionSettings:
     embed_model: BaseEmbedding = field(repr=False)
     address: Address | None
     options: Mapping[str, Any]
-    num_workers: int
+    workers: int
     vectors_only: bool = False
 
     @property
@@ -136,7 +136,7 @@ class ChunkTable:
                 raise SchemaMismatchError(message)
             return cls(path, {name: Entry(**entry) for name, entry in stored["documents"].items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            message = f"{path} is damaged ({error!r}); delete it to use the folder without it, or build anew."
+            message = f"{path} is damaged ({error!r}); delete it to use the folder without it, or build it again."
             raise SchemaMismatchError(message) from error
 
     def save(self) -> None:
@@ -255,7 +255,7 @@ def prepare_folder(working_dir: str | Path, workspace: str, *, with_milvus: bool
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds nothing of LightRAG.
+    """Refuse a folder without LightRAG data.
 
     Args:
         folder: Folder of the workspace.

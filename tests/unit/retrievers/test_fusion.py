@@ -106,7 +106,7 @@ async def test_async_gives_the_same():
 @pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 2)])
 def test_so_many_run_at_once_and_no_more(limit, most):
     Fixed.most = 0
-    FusionRetriever([Fixed(items("a"), 0.05) for _ in range(4)], max_concurrency=limit).retrieve("q")
+    FusionRetriever([Fixed(items("a"), 0.05) for _ in range(4)], workers=limit).retrieve("q")
     assert Fixed.most == most
 
 
@@ -124,7 +124,7 @@ def test_errors_of_a_route_are_not_swallowed():
         {"weights": [1.0, float("nan")]},
         {"names": ["x"]},
         {"similarity_top_k": 0},
-        {"max_concurrency": 0},
+        {"workers": 0},
     ],
 )
 def test_arguments_that_cannot_work(options):
