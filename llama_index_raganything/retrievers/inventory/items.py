@@ -46,7 +46,7 @@ class Item:
         section: Path of headings above it.
         order: Its place in its document.
         in_numbering: It is part of the document's own numbering.
-        words: Tokens of caption, label and section; for restrictions.
+        words: Tokens of caption, label and section, to match the words of a question.
         subtype: The parser's finer name ("chart").
         part_ids: Further nodes of the same item, where it is cut into parts.
         box: Its box in thousandths of the page; empty when unknown.
