@@ -44,7 +44,7 @@ from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
 from llama_index_raganything.stores.tables.sql import SQLResult
 from llama_index_raganything.stores.tables.store import TableStore
 
-_OWN: Final = frozenset({"embed_model", "graph", "retriever", "store", "tables"})
+_OWN: Final = frozenset({"embed_model", "graph", "retriever", "store", "table_store", "tables"})
 """Arguments of retrievers and engines that only the index gives them."""
 
 _RETRIEVER_OPTIONS: Final = (argument_names(EvidenceRetriever) | {"inventory", "visual"}) - _OWN
@@ -195,7 +195,7 @@ class Queryable:
             embed_model=self.embed_model,
             similarity_top_k=similarity_top_k,
             filters=filters,
-            tables=self._tables,
+            table_store=self._tables,
             **options,
         )
 

@@ -39,12 +39,12 @@ _TYPE_KEY: Final = "content_type"
 class TableNames(Request[dict[str, str]]):
     """A request for the SQL relations of tables, by node id; tables without one are left out."""
 
-    tables: TableStore
+    table_store: TableStore
     node_ids: Sequence[str]
 
     def answer(self, retriever: StepRetriever) -> dict[str, str]:  # noqa: ARG002 # The tables have their own store.
         """Look the names up."""
-        records = {node_id: self.tables.by_node(node_id) for node_id in self.node_ids}
+        records = {node_id: self.table_store.by_node(node_id) for node_id in self.node_ids}
         return {node_id: tables[0].name for node_id, tables in records.items() if tables}
 
 
@@ -65,9 +65,9 @@ class TableRetriever(LinkedSetRetriever):
         store: Where the nodes are; any LlamaIndex store that keeps text.
         graph: Links between tables and texts; without it, tables are joined with candidates of their section.
         embed_model: Embeds the question; ``Settings.embed_model`` by default. Not used without a vector mode.
-        similarity_top_k: How many tables to return.
+        similarity_top_k: Number of tables to return.
         filters: What every node must pass; the tenant boundary.
-        tables: Knows the SQL relations of tables.
+        table_store: Knows the SQL relations of tables.
         **options: Further arguments of :class:`GraphRetriever`.
 
     Raises:
@@ -82,11 +82,11 @@ class TableRetriever(LinkedSetRetriever):
         similarity_top_k: int = 5,
         filters: MetadataFilters | None = None,
         *,
-        tables: TableStore | None = None,
+        table_store: TableStore | None = None,
         **options: Any,
     ) -> None:
         super().__init__(store, graph, embed_model, similarity_top_k, filters, **options)
-        self.tables = tables
+        self.table_store = table_store
 
     def _queries(self, bundle: QueryBundle, modes: Sequence[VectorStoreQueryMode]) -> list[VectorStoreQuery]:
         """Search among tables too: texts are many and say the same words in whole sentences."""
@@ -99,8 +99,8 @@ class TableRetriever(LinkedSetRetriever):
     def _select(self, session: Session, query: str) -> Steps[list[NodeWithScore]]:
         found = yield from self._select_linked(session, query, only=_tables_once)
         names: dict[str, str] = {}
-        if self.tables is not None and found:
-            names = yield from ask(TableNames(self.tables, [item.node.node_id for item in found]))
+        if self.table_store is not None and found:
+            names = yield from ask(TableNames(self.table_store, [item.node.node_id for item in found]))
         for item in found:
             values = {TABLE_NAME_KEY: names.get(item.node.node_id), COMPANION_KEY: _companion(item.node)}
             item.node = _with_values(item.node, {key: value for key, value in values.items() if value})
