@@ -111,7 +111,7 @@ def index(tmp_path_factory):
 
 
 def retriever(index, **options):
-    options = {"graph": index.graph, "tables": index.tables, "embed_model": index.embed_model} | options
+    options = {"graph": index.graph, "table_store": index.tables, "embed_model": index.embed_model} | options
     return TableRetriever(index.node_store, **options)
 
 
@@ -137,7 +137,7 @@ FINDABLE = [
 @pytest.mark.parametrize(("question", "file_name", "word_in_it"), FINDABLE)
 @pytest.mark.parametrize("graph", [True, False])
 def test_tables_of_files_are_found(index, question, file_name, word_in_it, graph):
-    options = {} if graph else {"graph": None, "tables": None}
+    options = {} if graph else {"graph": None, "table_store": None}
     best = retriever(index, **options).retrieve(question)[0].node
     assert best.metadata["content_type"] == "table"
     assert best.metadata["file_name"] == file_name
