@@ -35,12 +35,12 @@ from llama_index_raganything import (
     RAGAnythingNodeParser,
     RAGAnythingQueryEngine,
     TableQueryEngine,
-    acitations_of,
     citations_of,
     elements_to_document,
 )
 from llama_index_raganything.elements import CITED_KEY, Element
 from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
+from llama_index_raganything.query_engine.responses import acitations_of
 from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
 from llama_index_raganything.testing import ScriptedTextLLM
 

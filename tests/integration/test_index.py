@@ -13,15 +13,9 @@ import pytest
 from llama_index.core.schema import Document
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
-from llama_index_raganything import (
-    ConfigurationError,
-    IngestionError,
-    MilvusNodeStore,
-    RAGAnythingIndex,
-    SchemaMismatchError,
-    SourceError,
-)
+from llama_index_raganything import ConfigurationError, IngestionError, MilvusNodeStore, RAGAnythingIndex, SourceError
 from llama_index_raganything.cli import main
+from llama_index_raganything.errors import SchemaMismatchError
 from llama_index_raganything.testing import HashEmbedding
 
 DEMO = Path(__file__).parents[2] / "llama_index_raganything" / "demo_files"

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from llama_index_raganything import ConfigurationError, RAGAnythingIndex, RAGAnythingSettings, StoreLockedError
+from llama_index_raganything import ConfigurationError, RAGAnythingIndex, RAGAnythingSettings
+from llama_index_raganything.errors import StoreLockedError
 from llama_index_raganything.models.defaults import named_llm
 from llama_index_raganything.testing import ColorEmbedding, HashEmbedding, ScriptedChatLLM
 

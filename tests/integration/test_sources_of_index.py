@@ -12,7 +12,6 @@ from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.schema import Document
 
 from llama_index_raganything import (
-    BlockedSourceError,
     ConfigurationError,
     IngestionError,
     MilvusNodeStore,
@@ -20,6 +19,7 @@ from llama_index_raganything import (
     RAGAnythingReader,
     SourceError,
 )
+from llama_index_raganything.errors import BlockedSourceError
 from llama_index_raganything.readers.sources import folders
 from llama_index_raganything.testing import HashEmbedding
 

@@ -14,6 +14,11 @@ HEAVY = (
     "cv2", "docvortex", "lightrag", "llama_index.core", "mineru", "milvus_lite", "numpy", "onnxruntime",
     "pymilvus", "pypdfium2", "raganything", "rapidocr", "torch", "wordllama",
 )  # fmt: skip
+CAUGHT = {
+    "ConfigurationError", "DashScopeError", "IngestionError", "MissingDependencyError", "ParseError",
+    "RAGAnythingError", "SQLError", "SourceError", "StoreError", "UnknownArgumentError",
+}  # fmt: skip
+"""The exceptions that are public at the top; the others are in ``errors``."""
 
 
 def run(code: str, cwd: Path) -> str:
@@ -34,8 +39,10 @@ def test_every_exception_is_public_and_in_one_tree():
     for error in tree:
         assert issubclass(error, errors.RAGAnythingError)
         assert not issubclass(error, RuntimeError)  # LlamaIndex takes those for its own in asyncio_run().
-        assert error.__name__ in llama_index_raganything.__all__
+        assert error is getattr(llama_index_raganything.errors, error.__name__)
         assert error.__name__ in (errors.__doc__ or "")
+    assert {name for name in llama_index_raganything.__all__ if name.endswith("Error")} == CAUGHT
+    assert {error.__name__ for error in tree} > CAUGHT
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -10,10 +10,10 @@ from llama_index_raganything import (
     EntityLinker,
     EquationWords,
     MilvusNodeStore,
-    ProcessorOptions,
     RAGAnythingIndex,
     RAGAnythingReader,
 )
+from llama_index_raganything.enrich.registry import ProcessorOptions
 
 
 @pytest.fixture(autouse=True)

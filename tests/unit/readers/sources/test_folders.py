@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llama_index_raganything import BlockedSourceError, ConfigurationError, FileTooLargeError, SourceError
+from llama_index_raganything import ConfigurationError, SourceError
+from llama_index_raganything.errors import BlockedSourceError, FileTooLargeError
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.sources import folders
 from llama_index_raganything.readers.sources.folders import ExcludePatterns, FolderRules, SkippedFiles, walk
