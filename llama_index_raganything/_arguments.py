@@ -1,8 +1,8 @@
-"""Arguments that are not known are refused, with the nearest name that is.
+"""Unknown arguments are refused, with the nearest known name.
 
 Python refuses them only where nothing takes ``**kwargs``, and pydantic's models ignore them by default, so a misspelt
-``tenant=`` would open a store without one. Here are the one check, :func:`refuse_unknown`; the names to check against,
-:func:`argument_names`; and a decorator of classes and functions, :func:`strict_arguments`.
+``tenant=`` would open a store without one. :func:`strict_arguments` decorates classes and functions; what passes
+``**kwargs`` on says where with :func:`options_of`, or calls :func:`refuse_unknown` before it does anything else.
 """
 
 from __future__ import annotations
@@ -11,45 +11,45 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable
-from types import FunctionType
 from typing import Any, Final, TypeVar, cast
+
+from wrapt import FunctionWrapper
 
 from llama_index_raganything.errors import UnknownArgumentError
 
 _LISTED: Final = 15
-"""Known names that a message lists."""
+"""Maximum number of known names in a message."""
 
 _SHOWN: Final = 60
-"""Characters of an unknown name that a message shows."""
+"""Maximum number of characters of an unknown name in a message."""
 
 _ALIKE: Final = 0.7
-"""How alike a known name must be to be suggested, as difflib measures it."""
+"""Similarity (difflib) above which a known name is suggested."""
 
 _MISSPELT: Final = 0.85
-"""How alike a name must be to be taken for a misspelt one, where unknown ones are let pass."""
+"""Similarity above which a name counts as misspelt where unknown names may pass."""
 
 _SERIALIZED_KEY: Final = "class_name"
-"""What LlamaIndex adds to the fields of a serialised component; constructors let it pass."""
-
-_UNNAMED: Final = frozenset({"self", "cls"})
+"""Added by LlamaIndex to the fields of a serialised component; constructors accept it."""
 
 _Target = TypeVar("_Target", bound=Callable[..., Any])
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> None:
     """Refuse arguments that are not known.
 
     Args:
-        owner: Whose arguments they are, such as ``MilvusNodeStore`` or ``reader_options``.
-        given: Names of the arguments that were given.
-        known: Names of those that there are.
+        owner: Whose arguments they are, such as ``MilvusNodeStore`` or ``lightrag_options``.
 
     Raises:
         UnknownArgumentError: A given name is not known; the message has the nearest ones that are.
     """
-    refusal = _refusal(owner, given, known)
-    if refusal is not None:
-        raise refusal
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        names = sorted(name for name in known if not name.startswith("__") and name != _SERIALIZED_KEY)
+        message = f"{owner} does not know {'; '.join(_hint(name, names) for name in unknown)}"
+        raise UnknownArgumentError(message)
 
 
 def refuse_misspelt(owner: str, given: Iterable[str], known: Collection[str]) -> None:
@@ -57,23 +57,10 @@ def refuse_misspelt(owner: str, given: Iterable[str], known: Collection[str]) ->
 
     A pipeline of LlamaIndex hands the same arguments to all its transformations.
 
-    Args:
-        owner: Whose arguments they are.
-        given: Names of the arguments that were given.
-        known: Names of those that there are.
-
     Raises:
         UnknownArgumentError: A given name is misspelt.
     """
     refuse_unknown(owner, [name for name in given if difflib.get_close_matches(name, known, cutoff=_MISSPELT)], known)
-
-
-def _refusal(owner: str, given: Iterable[str], known: Collection[str]) -> UnknownArgumentError | None:
-    unknown = [name for name in given if name not in known]
-    if not unknown:
-        return None
-    names = sorted(name for name in known if not name.startswith("__") and name != _SERIALIZED_KEY)
-    return UnknownArgumentError(f"{owner} does not know {'; '.join(_hint(name, names) for name in unknown)}")
 
 
 def _hint(name: str, names: list[str]) -> str:
@@ -88,17 +75,35 @@ def _hint(name: str, names: list[str]) -> str:
     return f"{shown}: it takes {', '.join(public[:_LISTED]) or 'no arguments'}{more}."
 
 
-def argument_names(*targets: Callable[..., Any]) -> frozenset[str]:
-    """Return the keywords that functions, methods and classes take.
-
-    The ``**kwargs`` of a constructor count as those of the base class, which is where they go.
+def options_of(
+    *targets: Callable[..., Any], also: Iterable[str] = (), without: Iterable[str] = ()
+) -> Callable[[_Function], _Function]:
+    """Say which arguments a function's ``**kwargs`` are, so that :func:`strict_arguments` refuses all others.
 
     Args:
-        *targets: Functions, methods and classes.
+        *targets: Functions, methods and classes that the ``**kwargs`` are passed on to.
+        also: Further names.
+        without: Names that only the function itself passes on.
+    """
+    names = argument_names(*targets).union(also).difference(without)
+
+    def mark(function: _Function) -> _Function:
+        function.__option_names__ = names  # type: ignore[attr-defined]  # Functions take any attribute.
+        return function
+
+    return mark
+
+
+def argument_names(*targets: Callable[..., Any]) -> frozenset[str]:
+    """Return the keywords that functions, methods and classes take, with those that :func:`options_of` names.
+
+    The ``**kwargs`` of a constructor count as those of the base class, which is where they go.
     """
     return frozenset().union(
         *(
-            _constructor_names(each, each) if isinstance(each, type) else _parameters(inspect.unwrap(each))[0]
+            _constructor_names(each, each)
+            if isinstance(each, type)
+            else _keywords(each) | getattr(each, "__option_names__", frozenset())
             for each in targets
         )
     )
@@ -111,8 +116,8 @@ def _constructor_names(cls: type, first: type) -> frozenset[str]:
     goes_on = True
     for owner in cls.__mro__[cls.__mro__.index(first) :]:
         if goes_on and "__init__" in vars(owner):
-            taken, goes_on = _parameters(inspect.unwrap(vars(owner)["__init__"]))
-            names |= taken
+            names |= _keywords(vars(owner)["__init__"])
+            goes_on = _is_open(vars(owner)["__init__"])
     if goes_on:
         names |= _field_names(cls)
     return frozenset(names)
@@ -135,37 +140,75 @@ def _spellings(alias: object) -> set[str]:
     return {first for name in each if isinstance(first := getattr(name, "path", [name])[0], str)}
 
 
-@functools.lru_cache(maxsize=2048)
-def _parameters(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
-    """Return the keywords of a function, and whether it takes any others."""
-    parameters = inspect.signature(function).parameters.values()
+def _keywords(function: Callable[..., Any]) -> frozenset[str]:
+    """Return the names by which a function takes its arguments."""
+    parameters = inspect.signature(inspect.unwrap(function)).parameters.values()
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names = frozenset(each.name for each in parameters if each.kind in by_name) - _UNNAMED
-    return names, any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+    return frozenset(each.name for each in parameters if each.kind in by_name) - {"self", "cls"}
+
+
+def _is_open(function: Callable[..., Any]) -> bool:
+    """Return whether a function takes ``**kwargs``; the builtin ones of ``object`` do."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code is None or bool(code.co_flags & inspect.CO_VARKEYWORDS)
 
 
 def strict_arguments(target: _Target) -> _Target:
     """Make a class, or a function, refuse arguments that it does not know with :class:`UnknownArgumentError`.
 
     Of a class, this is the constructor (also one with ``**kwargs``, and pydantic's), and the public methods that the
-    class itself defines without ``**kwargs``. What takes ``**kwargs`` calls :func:`refuse_unknown` itself, before it
-    does anything else, because only its author knows where they go.
-
-    Args:
-        target: The class or function.
+    class itself defines. What takes ``**kwargs`` is checked where :func:`options_of` says what they are.
 
     Returns:
         The same class; or a function that calls the given one.
     """
     if not isinstance(target, type):
-        return cast(_Target, _strict_function(target))
+        return cast(_Target, _strict(target))
     for name, member in list(vars(target).items()):
         if not name.startswith("_") or name == "__call__":
-            strict = _strict_member(member)
+            strict = _strict(member)
             if strict is not member:
                 setattr(target, name, strict)
     _make_constructor_strict(target)
     return target
+
+
+def _strict(member: Any) -> Any:
+    """Return a strict twin of a function or method; what cannot be called strictly is returned as it is."""
+    if isinstance(member, classmethod | staticmethod):
+        return type(member)(_strict(member.__func__))
+    if not inspect.isfunction(member) or getattr(member, "__isabstractmethod__", False):
+        return member
+    return _checked(member) if not _is_open(member) or hasattr(member, "__option_names__") else member
+
+
+def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that checks its keywords before the call: a TypeError of the call may come from its body."""
+    known = argument_names(function)
+
+    def check(kwargs: dict[str, Any]) -> None:
+        if not known.issuperset(kwargs):
+            refuse_unknown(f"{function.__qualname__}()", kwargs, known)
+
+    if isinstance(function, FunctionWrapper):
+        # A span of LlamaIndex, which has to see the instance that it is bound to.
+        def spanned(bound: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            check(kwargs)
+            return bound(*args, **kwargs)
+
+        return FunctionWrapper(function, spanned)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        check(kwargs)
+        return function(*args, **kwargs)
+
+    @functools.wraps(function)
+    async def await_call(*args: Any, **kwargs: Any) -> Any:
+        check(kwargs)
+        return await function(*args, **kwargs)
+
+    return await_call if inspect.iscoroutinefunction(function) else call
 
 
 def _make_constructor_strict(cls: type) -> None:
@@ -177,9 +220,8 @@ def _make_constructor_strict(cls: type) -> None:
 
     @functools.wraps(own or inherited)
     def constructor(self: Any, /, *args: Any, **kwargs: Any) -> None:
-        # Before the call, and not when it fails: pydantic's models, and what takes **kwargs, would not fail.
-        if not (known := names_of(type(self), cls)).issuperset(kwargs) and not _takes_anything(type(self)):
-            refuse_unknown(type(self).__name__, kwargs, known)
+        if not names_of(type(self), cls).issuperset(kwargs) and not _takes_anything(type(self)):
+            refuse_unknown(type(self).__name__, kwargs, names_of(type(self), cls))
         if own is not None:
             own(self, *args, **kwargs)
         else:
@@ -193,58 +235,3 @@ def _takes_anything(cls: type) -> bool:
     """Return whether a subclass asks pydantic to keep what is no field."""
     config: dict[str, Any] = getattr(cls, "model_config", {})
     return config.get("extra") == "allow"
-
-
-def _strict_member(member: Any) -> Any:
-    """Return a strict twin of a method; whatever else a class holds is returned as it is."""
-    if isinstance(member, classmethod | staticmethod):
-        function = member.__func__
-        return type(member)(_strict_function(function)) if _is_closed(function) else member
-    return _strict_function(member) if _is_closed(member) else member
-
-
-def _is_closed(function: Any) -> bool:
-    """Return whether something is a function that takes no ``**kwargs`` and that a subclass need not write."""
-    if not isinstance(function, FunctionType) or getattr(function, "__isabstractmethod__", False):
-        return False
-    return not inspect.unwrap(function).__code__.co_flags & inspect.CO_VARKEYWORDS
-
-
-def _strict_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    is_plain = type(function) is FunctionType
-    wrapper: Callable[..., Any]
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            try:
-                call, args = (function, args) if is_plain else _bound(function, args)
-                return await call(*args, **kwargs)
-            except TypeError:
-                if refusal := _refusal_of_call(function, kwargs):
-                    raise refusal from None
-                raise
-    else:
-
-        @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            try:
-                call, args = (function, args) if is_plain else _bound(function, args)
-                return call(*args, **kwargs)
-            except TypeError:
-                if refusal := _refusal_of_call(function, kwargs):
-                    raise refusal from None
-                raise
-
-    return wrapper
-
-
-def _bound(method: Any, args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Bind a method by its descriptor, as LlamaIndex's spans look at the instance that they are bound to."""
-    return (method.__get__(args[0], type(args[0])), args[1:]) if args else (method, args)
-
-
-def _refusal_of_call(function: Callable[..., Any], kwargs: dict[str, Any]) -> UnknownArgumentError | None:
-    """Return what to say of a call that failed; None where its arguments are known, as it failed in the body then."""
-    known, takes_others = _parameters(inspect.unwrap(function))
-    return None if takes_others else _refusal(f"{function.__qualname__}()", kwargs, known)
