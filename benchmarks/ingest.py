@@ -27,12 +27,12 @@ MIN_TEXT_CHARS = 200
 
 def ingest_ours(files: list[Path], profile: str, num_workers: int) -> dict[str, Any]:
     """Ingest with this package and report its own stages."""
-    from llama_index_raganything import RAGAnythingIndex
+    from llama_index_raganything import RAGAnythingIndex, RAGAnythingReader
 
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         with RAGAnythingIndex(
-            uri=f"{folder}/milvus.db", working_dir=folder, reader_options={"profile": profile}
+            uri=f"{folder}/milvus.db", working_dir=folder, reader=RAGAnythingReader(profile=profile)
         ) as index:
             opened = time.perf_counter()
             report = index.add(files, num_workers=num_workers)

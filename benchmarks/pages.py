@@ -145,7 +145,7 @@ def load(folder: Path, limit: int | None, working_dir: str) -> tuple[Corpus, flo
     for failure in report.failures:
         print(f"not indexed: {failure}")
     corpus = Corpus(questions, index)
-    corpus.nodes = {node.node_id: node for node in index.node_store.get_nodes()}
+    corpus.nodes = {node.node_id: node for node in index.store.get_nodes()}
     corpus.document_ids = {str(n.metadata["file_name"]): str(n.metadata["doc_id"]) for n in corpus.nodes.values()}
     return corpus, seconds
 
@@ -196,7 +196,7 @@ def store_ranker(corpus: Corpus, mode: VectorStoreQueryMode) -> Ranker:
             similarity_top_k=RESULTS,
             filters=MetadataFilters(filters=conditions),
         )
-        return [corpus.page_of(node) for node in corpus.index.node_store.query(query).nodes or []]
+        return [corpus.page_of(node) for node in corpus.index.store.query(query).nodes or []]
 
     return rank
 
@@ -286,10 +286,10 @@ def retrieve_all(
 
 def measure_ours(corpus: Corpus, result: Result) -> list[Mapping[str, Any]]:
     """Measure our retriever inside documents and over all; return the rows of the ablation."""
-    store = ReplayedStore(corpus.index.node_store, corpus.nodes)
+    store = ReplayedStore(corpus.index.store, corpus.nodes)
     summaries = []
     for name, inside in (("ours", True), ("ours.open", False)):
-        results, seconds = retrieve_all(corpus, corpus.index.node_store, EvidenceWeights(), inside=inside)
+        results, seconds = retrieve_all(corpus, corpus.index.store, EvidenceWeights(), inside=inside)
         found = [[corpus.page_of(item.node) for item in items] for items in results]
         summaries.append(record(corpus, result, name, found))
         for depth in (1, 5):
@@ -330,9 +330,9 @@ def ask_router(corpus: Corpus, question: Mapping[str, Any], *, inside: bool) -> 
     """Return the results that stand on pages, and whether the inventory answered."""
     index, filters = corpus.index, corpus.filters(question["doc"] if inside else None)
     default = NodeRetriever(
-        index.node_store, index.embed_model, similarity_top_k=RESULTS, filters=filters, returns="elements"
+        index.store, index.embed_model, similarity_top_k=RESULTS, filters=filters, returns="elements"
     )
-    inventory = InventoryRetriever(index.node_store, index.ledger, RESULTS, filters)
+    inventory = InventoryRetriever(index.store, index.ledger, RESULTS, filters)
     items = QuestionRouter(default, [inventory], similarity_top_k=RESULTS).retrieve(question["question"])
     placed = [item for item in items if item.node.metadata.get("page")]
     return placed, len(placed) < len(items)

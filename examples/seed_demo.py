@@ -19,7 +19,7 @@ from pathlib import Path
 from llama_index.core.schema import NodeWithScore
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
-from llama_index_raganything import RAGAnythingError, RAGAnythingIndex, RAGAnythingSettings
+from llama_index_raganything import RAGAnythingError, RAGAnythingIndex, RAGAnythingReader, RAGAnythingSettings
 from llama_index_raganything.models.dashscope.models import make_embed_model, make_llm, make_vision_llm
 
 DEMO_FILES = Path(str(files("llama_index_raganything"))) / "demo_files"
@@ -42,7 +42,7 @@ def open_index(settings: RAGAnythingSettings) -> RAGAnythingIndex:
         vision_llm=make_vision_llm(settings, temperature=0.2),
         embed_model=make_embed_model(settings),
         # Without OCR: here the vision model reads the picture.
-        reader_options={"profile": "fast"},
+        reader=RAGAnythingReader(profile="fast"),
         settings=settings,
     )
 

@@ -32,6 +32,8 @@ from .errors import UnknownArgumentError as UnknownArgumentError
 from .graph.extraction.entity_linker import EntityLinker as EntityLinker
 from .graph.extraction.triples import TripleExtractor as TripleExtractor
 from .index.index import RAGAnythingIndex as RAGAnythingIndex
+from .index.options import EnrichmentOptions as EnrichmentOptions
+from .index.options import GraphOptions as GraphOptions
 from .models.dashscope.embedding import DashScopeMultiModalEmbedding as DashScopeMultiModalEmbedding
 from .models.dashscope.embedding import DashScopeTextEmbedding as DashScopeTextEmbedding
 from .models.dashscope.models import dashscope_llm as dashscope_llm
@@ -43,7 +45,7 @@ from .node_parser.parser import RAGAnythingNodeParser as RAGAnythingNodeParser
 from .node_parser.placed_splitter import PlacedSplitter as PlacedSplitter
 from .query_engine.chat.engine import RAGAnythingChatEngine as RAGAnythingChatEngine
 from .query_engine.citations import Citation as Citation
-from .query_engine.context.multimodal_context import MultimodalContextPostprocessor as MultimodalContextPostprocessor
+from .query_engine.context.images import MultimodalContextPostprocessor as MultimodalContextPostprocessor
 from .query_engine.context.page_context import PageContextPostprocessor as PageContextPostprocessor
 from .query_engine.engine import RAGAnythingQueryEngine as RAGAnythingQueryEngine
 from .query_engine.responses import citations_of as citations_of

@@ -31,7 +31,7 @@ def add_export_command(commands: Any) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)
-        nodes = index.node_store.get_nodes(filters=parse_filters(arguments.filter))
+        nodes = index.store.get_nodes(filters=parse_filters(arguments.filter))
     ordered = sorted(nodes, key=lambda node: (str(node.metadata.get("source")), node.metadata.get("page") or 0))
     if not ordered:
         print("There is nothing to export.", file=sys.stderr)

@@ -51,7 +51,7 @@ def _positive(text: str) -> int:
 def _stats(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)
-        stats = index.graph.stats()
+        stats = index.knowledge_graph.stats()
     if arguments.json:
         print_json(stats)
         return 0
@@ -63,7 +63,7 @@ def _stats(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)
-        graph = index.graph
+        graph = index.knowledge_graph
         found = graph.describe(arguments.entity, arguments.limit)
         if found is None:
             return _unknown(graph, arguments)
@@ -89,7 +89,7 @@ def _unknown(graph: KnowledgeGraph, arguments: argparse.Namespace) -> int:
 def _fields(index: RAGAnythingIndex, found: EntityDescription, limit: int) -> dict[str, Any]:
     titled = found.title_of[:limit]
     wanted = list(dict.fromkeys([*titled, *(mention.node_id for mention in found.mentions)]))
-    nodes = {node.node_id: node for node in index.node_store.get_nodes(node_ids=wanted)} if wanted else {}
+    nodes = {node.node_id: node for node in index.store.get_nodes(node_ids=wanted)} if wanted else {}
     return {
         "name": found.name,
         "nodes": found.nodes,
@@ -110,7 +110,7 @@ def _fields(index: RAGAnythingIndex, found: EntityDescription, limit: int) -> di
             if mention.node_id in nodes
         ],
         "together_with": [{"name": name, "sentences": count} for name, count in found.together_with],
-        "triples": _triples(index.graph, found.name, limit),
+        "triples": _triples(index.knowledge_graph, found.name, limit),
     }
 
 

@@ -34,8 +34,8 @@ def _tables(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)
         if arguments.name:
-            return _profile(index.tables, arguments)
-        entries = index.tables.entries()
+            return _profile(index.table_store, arguments)
+        entries = index.table_store.entries()
     if arguments.json:
         print_json(
             [

@@ -1,4 +1,4 @@
-"""``RAGAnythingIndex``: the one place that wires all parts together with defaults."""
+"""``RAGAnythingIndex``: files in, cited answers out."""
 
 from __future__ import annotations
 
@@ -11,228 +11,254 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.chat_engine import SimpleChatEngine
+from llama_index.core.chat_engine.types import BaseChatEngine, ChatMode
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.llms import LLM
 from llama_index.core.node_parser import NodeParser
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import Document, TransformComponent
+from llama_index.core.tools import BaseTool
+from llama_index.core.vector_stores import MetadataFilters
 from pydantic import SecretStr
 
-from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
+from llama_index_raganything._arguments import argument_names, options_of, refuse_unknown, strict_arguments
 from llama_index_raganything._pickling import PickledWithoutSecrets
 from llama_index_raganything.config import RAGAnythingSettings
-from llama_index_raganything.enrich.base import ElementProcessor
-from llama_index_raganything.enrich.registry import ProcessorOptions, reader_options_from_config
-from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
-from llama_index_raganything.graph.extraction.triples import TripleExtractor
-from llama_index_raganything.index.knowledge_base import (
-    ChosenModels,
-    Models,
-    Storage,
-    configured_processors,
-    default_node_parser,
-    default_processors,
-    descriptions_folder,
-    dimension,
-    folder_rules,
-    image_model,
-    warn_of_other_vectors,
+from llama_index_raganything.enrich.registry import reader_options_from_config
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.index.engines import OWN_ARGUMENTS, RETRIEVER_ARGUMENTS, EngineBuilder
+from llama_index_raganything.index.knowledge_base import KnowledgeBase
+from llama_index_raganything.index.models import IndexModels, Models
+from llama_index_raganything.index.options import (
+    Enrichment,
+    GraphOptions,
+    descriptions_of_config,
+    folder_rules_of_config,
+    node_parser_for,
+    processors_for,
+    processors_of_config,
+    refuse_beside,
+    refuse_equal_names,
+    refuse_node_parsers,
 )
-from llama_index_raganything.index.options import check_options, refuse_beside, refuse_node_parsers
-from llama_index_raganything.index.queryable import Queryable
-from llama_index_raganything.ingestion.pipeline import Ingestion, Patterns, refuse_pages
+from llama_index_raganything.ingestion.jobs import refuse_pages
+from llama_index_raganything.ingestion.layers import Layer
+from llama_index_raganything.ingestion.pipeline import Ingestion, Patterns
 from llama_index_raganything.ingestion.report import IngestionReport
+from llama_index_raganything.query_engine.chat.engine import RAGAnythingChatEngine
+from llama_index_raganything.query_engine.chat.options import ALIASES
+from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
+from llama_index_raganything.query_engine.tables.engine import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources.folders import FolderRules
 from llama_index_raganything.readers.sources.sources import SourceInput, named_bytes
-from llama_index_raganything.stores.ledger import LedgerEntry
+from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K
+from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever
+from llama_index_raganything.retrievers.evidence.whole_pages import Returns
+from llama_index_raganything.retrievers.tables import TableRetriever
+from llama_index_raganything.retrievers.visual import VisualRetriever
+from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
+from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
+from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
+from llama_index_raganything.stores.tables.store import SQLResult, TableStore
 
 
 @strict_arguments
-class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
+class RAGAnythingIndex(PickledWithoutSecrets):
     """Files in, cited answers out; every part can be replaced.
 
-    A pickle of an index opens the same stores again where it is loaded, by their addresses; it holds no token and no
-    key, which come from the environment. A Milvus Lite folder is open in one process at a time, so that another
-    process can load it only after :meth:`close`.
+    A pickle of an index opens the same stores again where it is loaded, by their addresses. It holds no token and no
+    key; those come from the environment. One process at a time can have a Milvus Lite folder open, so another one can
+    load the pickle only after :meth:`close`.
 
     Args:
         uri: Milvus Lite folder, server or Zilliz Cloud endpoint; ``MILVUS_URI`` or ``./milvus.db`` by default.
-        collection: Name of the knowledge base; its collections in Milvus start with it.
         token: ``user:password`` or API key of the server.
         db_name: Database on the server.
+        collection: Name of the knowledge base; the names of its collections in Milvus start with it.
         tenant: Read and write this tenant's documents only.
-        working_dir: Folder of the parse cache and the assets; ``RAG_WORKING_DIR`` or ``./rag_storage`` by default.
-            Each knowledge base and each tenant has a folder of its own in it.
+        working_dir: Folder of the parse cache, the assets and the tables; ``RAG_WORKING_DIR`` or ``./rag_storage`` by
+            default. Each knowledge base and each tenant has its own folder in it.
+        store: An open store, in place of ``uri``, ``token``, ``db_name``, ``collection`` and ``tenant``.
+        overwrite: Drop what the knowledge base holds; ``layers`` of your own keep what they have.
+        llm: LLM that answers; ``Settings.llm`` if set, else as ``models`` says. Without one, answers quote.
+        vision_llm: Describes images, one call each, and answers in place of an ``llm`` that sees no images where there
+            are some among the sources.
         embed_model: Embedding model; ``Settings.embed_model`` if set, else as ``models`` says.
-        llm: LLM that answers; ``Settings.llm`` if set, else as ``models`` says: an answer of the embedded ones quotes.
-        models: Whose models serve where none is named: "auto" takes those that ``RAG_LLM``, ``RAG_VISION_LLM`` and
-            ``RAG_EMBED`` name, else those of DashScope where ``DASHSCOPE_API_KEY`` is set, else the embedded ones;
-            "embedded" needs no key and no network; "dashscope" takes the models that the
-            settings name, and its vision model describes images too.
-        reader: Reader of files; a ``RAGAnythingReader`` over ``working_dir`` by default.
-        reader_options: Arguments of the default reader, such as ``{"profile": "fast"}``.
-        node_parser: Makes nodes of documents; a ``RAGAnythingNodeParser`` by default. Chunks of any other splitter of
-            LlamaIndex get pages, boxes and sections too, and pictures are nodes beside them.
-        chunk_size: Tokens of a text chunk of the default node parser.
-        transformations: Run on the nodes of each document before they are embedded.
-        node_store: An open store, in place of ``uri``, ``collection``, ``token``, ``db_name`` and ``tenant``.
-        graph: Keep a graph of the names and facts in the nodes, and follow it where that helps.
-        entity_linker: Reads the graph from nodes; an ``EntityLinker`` by default.
-        triple_extractor: Reads triples into the graph with an LLM; none by default.
-        tables: Keep tables as relations that SQL can ask; see :meth:`query_sql`.
         image_embed_model: Embeds images, which are then found by what they show; ``embed_model`` where that embeds
             images too. Without one, images are found by their words.
-        processors: Describe elements before they are embedded, in place of those made from the arguments below.
-        description_llm: Describes tables and equations, one call each; images too where it sees them. None asks none.
-        vision_llm: Describes images, one call each, and answers in place of an ``llm`` that sees none where there are
-            images among the sources. None asks none.
-        description_options: Further fields of ``ProcessorOptions``: ``language``, ``prompts``, ``context_window`` ...
-        enable_image_processing: Describe images, as in RAG-Anything.
-        enable_table_processing: Describe tables.
-        enable_equation_processing: Describe equations; without an LLM, write them in words.
-        max_workers: Elements that are described at the same time.
-        image_ocr: Read the text in images with OCR, which takes about a second for each.
-        overwrite: Drop what the knowledge base holds.
+        models: Whose models serve where none is named: "auto" takes those of ``RAG_LLM``, ``RAG_VISION_LLM`` and
+            ``RAG_EMBED``, else DashScope's where ``DASHSCOPE_API_KEY`` is set, else the embedded ones; "embedded"
+            needs no key and no network; "dashscope" takes the models that the settings name.
         settings: Settings in place of those read from the environment.
+        chunk_size: Tokens of a text chunk.
+        chunk_overlap: Tokens that two chunks share; at most an eighth of ``chunk_size`` by default.
+        node_parser: Makes nodes of documents; a ``RAGAnythingNodeParser`` by default. Chunks of any other splitter of
+            LlamaIndex get pages, boxes and sections too, and images become nodes beside them.
+        reader: Reads files, such as ``RAGAnythingReader(profile="fast")``. Without a ``working_dir`` of its own, it
+            works in the folder of the knowledge base.
+        enrichment: How elements are described, or the processors that do it; an empty list describes nothing.
+        transformations: Run on the nodes of each document before they are embedded.
+        graph: Keep a graph of the names and facts in the nodes, and follow it where that helps.
+        tables: Keep tables as relations for SQL; see :meth:`query_sql`.
+        layers: Further storage, written and deleted with the nodes; the caller closes it.
+
+    Attributes:
+        knowledge_base: The stores, opened and closed together.
+        reader: Reads files.
+        node_parser: Makes nodes of documents.
+        ingestion: Brings documents in.
+        num_workers: Processes that parse where a call does not say.
+        last_report: What the last :meth:`add`, :meth:`add_documents` or :meth:`sync` did.
 
     Raises:
         StoreError: Milvus cannot be opened; the subclass says why.
         SchemaMismatchError: The knowledge base was made with vectors of another dimension.
-        UnknownArgumentError: There is no such argument, or no such option; nothing was opened.
-        ConfigurationError: The arguments contradict each other.
+        UnknownArgumentError: There is no such argument; nothing was opened.
+        ConfigurationError: Two arguments contradict each other.
     """
 
     def __init__(
         self,
         *,
         uri: str | None = None,
-        collection: str | None = None,
         token: str | SecretStr | None = None,
         db_name: str | None = None,
+        collection: str | None = None,
         tenant: str | None = None,
         working_dir: str | Path | None = None,
-        embed_model: BaseEmbedding | None = None,
-        llm: LLM | None = None,
-        models: Models = "auto",
-        reader: RAGAnythingReader | None = None,
-        reader_options: dict[str, Any] | None = None,
-        node_parser: NodeParser | None = None,
-        chunk_size: int | None = None,
-        transformations: Sequence[TransformComponent] = (),
-        node_store: MilvusNodeStore | None = None,
-        graph: bool = True,
-        entity_linker: EntityLinker | None = None,
-        triple_extractor: TripleExtractor | None = None,
-        tables: bool = True,
-        image_embed_model: MultiModalEmbedding | None = None,
-        processors: Sequence[ElementProcessor] | None = None,
-        description_llm: LLM | None = None,
-        vision_llm: LLM | None = None,
-        description_options: dict[str, Any] | None = None,
-        enable_image_processing: bool = True,
-        enable_table_processing: bool = True,
-        enable_equation_processing: bool = True,
-        max_workers: int = 4,
-        image_ocr: bool = False,
+        store: MilvusNodeStore | None = None,
         overwrite: bool = False,
+        llm: LLM | None = None,
+        vision_llm: LLM | None = None,
+        embed_model: BaseEmbedding | None = None,
+        image_embed_model: MultiModalEmbedding | None = None,
+        models: Models = "auto",
         settings: RAGAnythingSettings | None = None,
+        chunk_size: int | None = None,
+        chunk_overlap: int | None = None,
+        node_parser: NodeParser | None = None,
+        reader: RAGAnythingReader | None = None,
+        enrichment: Enrichment = None,
+        transformations: Sequence[TransformComponent] = (),
+        graph: GraphOptions | bool = True,
+        tables: bool = True,
+        layers: Sequence[Layer] = (),
     ) -> None:
-        check_options("reader_options", reader_options, RAGAnythingReader, {"working_dir"})
-        own_options = {"llm", "vision_llm", "cache_folder", "workers"}
-        check_options("description_options", description_options, ProcessorOptions, own_options)
-        if reader is not None:
-            refuse_beside("reader", {"reader_options": reader_options}, "set the options on the reader")
+        if store is not None:
+            address = {"uri": uri, "token": token, "db_name": db_name, "collection": collection, "tenant": tenant}
+            refuse_beside("store", address | {"overwrite": overwrite}, "an open store has its own")
+        node_parser = node_parser_for(node_parser, chunk_size, chunk_overlap)
         refuse_node_parsers(transformations)
-        if node_parser is not None:
-            refuse_beside("node_parser", {"chunk_size": chunk_size}, "set the size on the node parser")
-        node_parser = node_parser or default_node_parser(chunk_size)
-        refuse_pages(reader.split if reader is not None else (reader_options or {}).get("split", "document"))
-        if node_store is not None:
-            of_store = {"uri": uri, "collection": collection, "token": token, "db_name": db_name, "tenant": tenant}
-            refuse_beside("node_store", of_store | {"overwrite": overwrite}, "an open store has its own")
-        if processors is not None:
-            of_processors = {
-                "description_llm": description_llm,
-                "description_options": description_options,
-                "enable_image_processing=False": not enable_image_processing,
-                "enable_table_processing=False": not enable_table_processing,
-                "enable_equation_processing=False": not enable_equation_processing,
-                "image_ocr": image_ocr,
-            }
-            refuse_beside("processors", of_processors, "they take the place of those that it would make")
-        if not graph:
-            of_graph = {"entity_linker": entity_linker, "triple_extractor": triple_extractor}
-            refuse_beside("graph=False", of_graph, "there is no graph to read into")
-        chosen = ChosenModels.of(models, settings or RAGAnythingSettings(), embed_model, llm, vision_llm)
-        self._models, settings = chosen, chosen.settings
-        self.embed_model = chosen.embed_model
-        self.node_store = node_store or MilvusNodeStore(
-            uri=uri or settings.milvus_uri,
-            collection_name=collection or settings.milvus_collection,
-            token=token or settings.milvus_token,
-            db_name=db_name if db_name is not None else settings.milvus_db_name,
-            tenant=tenant,
-            dim=dimension(self.embed_model),
-            overwrite=overwrite,
+        refuse_equal_names(layers)
+        reader = reader or RAGAnythingReader()
+        refuse_pages(reader.split)
+        chosen = IndexModels.choose(
+            models,
+            settings,
+            llm=llm,
+            vision_llm=vision_llm,
+            embed_model=embed_model,
+            image_embed_model=image_embed_model,
         )
-        self.image_embed_model = image_model(image_embed_model, self.embed_model)
-        try:
-            storage = Storage.beside(
-                self.node_store,
-                working_dir or settings.working_dir,
-                graph=graph,
-                tables=tables,
-                image_embed_model=self.image_embed_model,
+        settings = chosen.settings
+        working_dir = working_dir or settings.working_dir
+        kept: dict[str, Any] = {"graph": bool(graph), "tables": tables, "image_embed_model": chosen.image_embed_model}
+        if store is not None:
+            base = KnowledgeBase.beside(store, working_dir, **kept)
+        else:
+            base = KnowledgeBase.open(
+                uri or settings.milvus_uri,
+                collection or settings.milvus_collection,
+                working_dir,
+                token=token or settings.milvus_token,
+                db_name=db_name if db_name is not None else settings.milvus_db_name,
+                tenant=tenant,
+                embed_model=chosen.embed_model,
                 overwrite=overwrite,
+                **kept,
             )
-        except BaseException:
-            if node_store is None:
-                self.node_store.close()
-            raise
-        self._storage = storage
-        self.ledger, self._graph, self._tables, self.visual_store = (
-            storage.ledger,
-            storage.graph,
-            storage.tables,
-            storage.images,
-        )
-        warn_of_other_vectors(self.ledger, self.embed_model)
-        self.reader = reader or RAGAnythingReader(working_dir=str(storage.folder), **(reader_options or {}))
-        if processors is None:
-            enabled = {
-                "image": enable_image_processing,
-                "table": enable_table_processing,
-                "equation": enable_equation_processing,
-            }
-            processors = default_processors(
-                ProcessorOptions(
-                    llm=description_llm,
-                    vision_llm=chosen.vision_llm,
-                    cache_folder=storage.folder / "descriptions",
-                    workers=max_workers,
-                    **(description_options or {}),
-                ),
-                disabled=[name for name, wanted in enabled.items() if not wanted],
-                image_ocr=image_ocr,
-            )
+        base.warn_of_other_vectors(chosen.embed_model)
+        if "working_dir" not in reader.model_fields_set:
+            reader = reader.model_copy(update={"working_dir": str(base.folder)})
+        processors = processors_for(enrichment, chosen.vision_llm, base.folder / "descriptions")
+        graph_options = graph if isinstance(graph, GraphOptions) else GraphOptions()
+        self.knowledge_base = base
+        self.reader = reader
         self.ingestion = Ingestion(
-            reader=self.reader,
+            reader=reader,
             node_parser=node_parser,
-            embed_model=self.embed_model,
-            node_store=self.node_store,
-            ledger=self.ledger,
+            embed_model=chosen.embed_model,
+            node_store=base.store,
+            ledger=base.ledger,
             transformations=[*processors, *transformations],
-            layers=storage.layers(entity_linker, triple_extractor, self.image_embed_model),
+            layers=[*base.layers(graph_options, chosen.image_embed_model), *layers],
             folder_rules=FolderRules(
-                own=frozenset({os.path.abspath(storage.folder)}),
-                working_dir=os.path.abspath(working_dir or settings.working_dir),
+                own=frozenset({os.path.abspath(base.folder)}), working_dir=os.path.abspath(working_dir)
             ),
         )
         self.node_parser = self.ingestion.node_parser
         self.num_workers = 1
         self.last_report = IngestionReport()
+        self._models = chosen
+        self._engines = EngineBuilder(base, chosen, str(reader.assets.root))
+
+    @property
+    def store(self) -> MilvusNodeStore:
+        """Nodes with their text vectors and keywords."""
+        return self.knowledge_base.store
+
+    @property
+    def ledger(self) -> Ledger:
+        """The state of every document."""
+        return self.knowledge_base.ledger
+
+    @property
+    def visual_store(self) -> MilvusVisualStore | None:
+        """Vectors of images; None where no model embeds images."""
+        return self.knowledge_base.visual_store
+
+    @property
+    def knowledge_graph(self) -> KnowledgeGraph:
+        """Names and facts.
+
+        Raises:
+            ConfigurationError: The index keeps none.
+        """
+        if self.knowledge_base.graph is None:
+            raise ConfigurationError("This index keeps no graph: it was opened with graph=False.")
+        return self.knowledge_base.graph
+
+    @property
+    def table_store(self) -> TableStore:
+        """Tables for SQL.
+
+        Raises:
+            ConfigurationError: The index keeps none.
+        """
+        if self.knowledge_base.table_store is None:
+            raise ConfigurationError("This index keeps no tables: it was opened with tables=False.")
+        return self.knowledge_base.table_store
+
+    @property
+    def embed_model(self) -> BaseEmbedding:
+        """Embeds texts."""
+        return self._models.embed_model
+
+    @property
+    def image_embed_model(self) -> MultiModalEmbedding | None:
+        """Embeds images; None where no model does."""
+        return self._models.image_embed_model
+
+    @property
+    def llm(self) -> LLM | None:
+        """The LLM that answers where a call names none; None quotes the documents."""
+        return self._models.answering_llm
 
     @classmethod
     def from_paths(
@@ -265,7 +291,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         """
         refuse_unknown("RAGAnythingIndex.from_paths()", options, argument_names(cls, cls.from_paths))
         index = cls(**options)
-        with _closed_on_error(index, keep=options.get("node_store") is not None):
+        with _closed_on_error(index, keep=options.get("store") is not None):
             index.add(paths, exclude=exclude, strict=strict, show_progress=show_progress, num_workers=num_workers)
         return index
 
@@ -285,7 +311,7 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         """
         refuse_unknown("RAGAnythingIndex.from_documents()", options, argument_names(cls, cls.from_documents))
         index = cls(**options)
-        with _closed_on_error(index, keep=options.get("node_store") is not None):
+        with _closed_on_error(index, keep=options.get("store") is not None):
             index.add_documents(documents, strict=strict, show_progress=show_progress)
         return index
 
@@ -317,18 +343,21 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         num_workers = int(reader_options.pop("workers", 1))
         options.setdefault("working_dir", getattr(config, "working_dir", None))
         if options.get("reader") is None:
-            options["reader_options"] = reader_options | (options.get("reader_options") or {})
-        if options.get("models") == "dashscope":
-            settings = options.setdefault("settings", None) or RAGAnythingSettings()
-            chosen = ChosenModels.of("dashscope", settings, options.get("embed_model"), llm, vision_llm)
+            options["reader"] = RAGAnythingReader(**reader_options)
+        if options.get("models", "auto") not in {"auto", "embedded"}:
+            names = ("settings", "embed_model", "image_embed_model")
+            chosen = IndexModels.choose(
+                options["models"], llm=llm, vision_llm=vision_llm, **{name: options.get(name) for name in names}
+            )
             llm, vision_llm, options["embed_model"] = chosen.llm, chosen.vision_llm, chosen.embed_model
-        if "processors" not in options:
-            options["processors"] = configured_processors(config, llm, vision_llm, options["working_dir"])
+        descriptions = descriptions_of_config(options["working_dir"])
+        if "enrichment" not in options:
+            options["enrichment"] = processors_of_config(config, llm, vision_llm, descriptions)
         index = cls(llm=llm, vision_llm=vision_llm, **options)
         index.num_workers = num_workers
         rules = index.ingestion.folder_rules
-        own = rules.own | {os.path.abspath(descriptions_folder(options["working_dir"]))}
-        index.ingestion.folder_rules = replace(folder_rules(config), own=own, working_dir=rules.working_dir)
+        own = rules.own | {os.path.abspath(descriptions)}
+        index.ingestion.folder_rules = replace(folder_rules_of_config(config), own=own, working_dir=rules.working_dir)
         return index
 
     @classmethod
@@ -485,6 +514,206 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         """Async twin of :meth:`delete`; the work runs in a thread."""
         return await asyncio.to_thread(self.delete, document)
 
+    @options_of(EvidenceRetriever, without=OWN_ARGUMENTS)
+    def as_retriever(
+        self,
+        *,
+        similarity_top_k: int = DEFAULT_TOP_K,
+        filters: MetadataFilters | None = None,
+        returns: Returns = "pages",
+        inventory: bool = True,
+        visual: bool = True,
+        **options: Any,
+    ) -> BaseRetriever:
+        """Return the default retriever: evidence and links, inventories for questions about whole documents, images.
+
+        ``similarity_top_k`` counts pages; whole tables and passages where nodes have no page. Each returned page names
+        its best element, image and table with their boxes (``metadata["elements"]``).
+
+        Args:
+            filters: Only nodes that match take part.
+            returns: ``"pages"``, or ``"elements"`` for the smallest parts that can be cited, each with its box.
+            inventory: Let :class:`InventoryRetriever` answer questions such as "how many tables are there?".
+            visual: Also look for images by what they show, where there is a model that embeds images.
+            **options: Further arguments of :class:`EvidenceRetriever`.
+
+        Returns:
+            A :class:`QuestionRouter` over an :class:`EvidenceRetriever`, or the latter itself where it is alone.
+        """
+        return self._engines.retriever(
+            similarity_top_k=similarity_top_k,
+            filters=filters,
+            inventory=inventory,
+            visual=visual,
+            returns=returns,
+            **options,
+        )
+
+    @options_of(VisualRetriever, without=OWN_ARGUMENTS)
+    def as_visual_retriever(
+        self, *, similarity_top_k: int = 5, filters: MetadataFilters | None = None, **options: Any
+    ) -> VisualRetriever:
+        """Return a retriever of images by what they show, asked with words or with an image.
+
+        Args:
+            filters: Only nodes that match take part.
+            **options: Further arguments of :class:`VisualRetriever`.
+
+        Raises:
+            ConfigurationError: There is no model that embeds images.
+        """
+        return self._engines.visual_retriever(similarity_top_k=similarity_top_k, filters=filters, **options)
+
+    @options_of(TableRetriever, without=OWN_ARGUMENTS)
+    def as_table_retriever(
+        self, *, similarity_top_k: int = 5, filters: MetadataFilters | None = None, **options: Any
+    ) -> TableRetriever:
+        """Return a retriever of tables by their headers, rows and surroundings.
+
+        Args:
+            filters: Only nodes that match take part.
+            **options: Further arguments of :class:`TableRetriever`.
+        """
+        return self._engines.table_retriever(similarity_top_k=similarity_top_k, filters=filters, **options)
+
+    @options_of(TableQueryEngine, without=OWN_ARGUMENTS)
+    def as_table_query_engine(
+        self,
+        *,
+        llm: LLM | None = None,
+        similarity_top_k: int = 3,
+        filters: MetadataFilters | None = None,
+        **options: Any,
+    ) -> TableQueryEngine:
+        """Return an engine that answers from tables: by SQL that an LLM writes, or by looking up cells without one.
+
+        Args:
+            llm: LLM of this engine; the index's by default.
+            similarity_top_k: Number of tables to answer from.
+            filters: Only nodes that match take part.
+            **options: Further arguments of :class:`TableQueryEngine`.
+        """
+        return self._engines.table_query_engine(llm=llm, similarity_top_k=similarity_top_k, filters=filters, **options)
+
+    @options_of(TableStore.query_sql)
+    def query_sql(self, sql: str, **options: Any) -> SQLResult:
+        """Query the tables of the documents with a read-only SQL statement.
+
+        The relation ``tables`` lists them, with their names, captions, pages and files.
+
+        Args:
+            sql: One ``SELECT`` in DuckDB's dialect.
+            **options: Further arguments of :meth:`TableStore.query_sql`: ``tables``, ``max_rows``, ``timeout``.
+
+        Returns:
+            Columns, rows, and the tables that they come from.
+
+        Raises:
+            ConfigurationError: The index keeps no tables.
+            SQLError: The statement is refused, wrong, or takes too long; the subclass says which.
+        """
+        return self.table_store.query_sql(sql, **options)
+
+    @options_of(TableStore.query_sql)
+    async def aquery_sql(self, sql: str, **options: Any) -> SQLResult:
+        """Async twin of :meth:`query_sql`."""
+        return await self.table_store.aquery_sql(sql, **options)
+
+    @options_of(RAGAnythingQueryEngine.from_args, also=RETRIEVER_ARGUMENTS, without=OWN_ARGUMENTS)
+    def as_query_engine(
+        self,
+        *,
+        llm: LLM | None = None,
+        similarity_top_k: int | None = None,
+        filters: MetadataFilters | None = None,
+        node_postprocessors: Sequence[BaseNodePostprocessor] = (),
+        vision_llm: LLM | None = None,
+        **options: Any,
+    ) -> RAGAnythingQueryEngine:
+        """Return an engine that answers with citations.
+
+        Args:
+            llm: LLM of this engine; the index's by default.
+            similarity_top_k: Number of results to answer from, as :meth:`as_retriever` counts them; by default as many
+                as fit into the LLM's budget, 10 to 50 (20 for 6,000 tokens), and 5 to quote from without an LLM.
+            filters: Only nodes that match take part.
+            node_postprocessors: Run on the results before the answer.
+            vision_llm: Answers in place of an LLM that sees no images where there are some; the index's by default.
+            **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True`` and
+                ``context_tokens=``, and of :meth:`as_retriever`.
+        """
+        return self._engines.query_engine(
+            llm=llm,
+            similarity_top_k=similarity_top_k,
+            filters=filters,
+            node_postprocessors=node_postprocessors,
+            vision_llm=vision_llm,
+            **options,
+        )
+
+    @options_of(
+        RAGAnythingChatEngine.from_defaults,
+        SimpleChatEngine.from_defaults,
+        also=RETRIEVER_ARGUMENTS | ALIASES.keys(),
+        without=OWN_ARGUMENTS,
+    )
+    def as_chat_engine(
+        self,
+        chat_mode: ChatMode | str = ChatMode.BEST,
+        llm: LLM | None = None,
+        *,
+        similarity_top_k: int | None = None,
+        filters: MetadataFilters | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        vision_llm: LLM | None = None,
+        **options: Any,
+    ) -> BaseChatEngine:
+        """Return a chat engine over the index, whose answers cite; it needs an LLM.
+
+        Args:
+            chat_mode: ``best``, ``condense_plus_context``, ``context``, ``condense_question``, or ``simple``, which
+                does not look at the documents.
+            llm: LLM of this engine; the index's by default. One that sees images is shown them too.
+            similarity_top_k: Number of results to answer from; see :meth:`as_query_engine`.
+            filters: Only nodes that match take part.
+            chat_history: Earlier messages.
+            vision_llm: Answers in place of an LLM that sees no images where there are some; the index's by default.
+            **options: Further arguments of :meth:`RAGAnythingChatEngine.from_defaults`, such as ``system_prompt``,
+                and of :meth:`as_retriever`.
+
+        Returns:
+            A :class:`RAGAnythingChatEngine`; for ``simple`` LlamaIndex's own.
+
+        Raises:
+            ConfigurationError: There is no LLM, the mode is unknown, or an argument is unknown or has no effect.
+        """
+        return self._engines.chat_engine(
+            chat_mode,
+            llm,
+            similarity_top_k=similarity_top_k,
+            filters=filters,
+            chat_history=chat_history,
+            vision_llm=vision_llm,
+            **options,
+        )
+
+    @options_of(as_query_engine)
+    def as_tools(
+        self, *, similarity_top_k: int | None = None, filters: MetadataFilters | None = None, **options: Any
+    ) -> list[BaseTool]:
+        """Return tools for agents: ``ask`` answers with citations, ``search`` returns the evidence to read.
+
+        Args:
+            similarity_top_k: Number of results each tool looks at; see :meth:`as_query_engine`.
+            filters: Only nodes that match take part.
+            **options: Further arguments of :meth:`as_query_engine`, and of :meth:`as_retriever` for both tools.
+                ``context_tokens`` also bounds what ``search`` returns.
+
+        Returns:
+            The two tools; both return text, and their ``raw_output`` holds the response or the nodes.
+        """
+        return self._engines.tools(similarity_top_k=similarity_top_k, filters=filters, **options)
+
     def documents(self) -> list[LedgerEntry]:
         """Return the ledger's row of every document, sorted by source."""
         return sorted(self.ledger.list(), key=lambda entry: entry.source)
@@ -501,8 +730,8 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         for entry in entries:
             nodes.update(entry.node_counts if entry.state == "ready" else {})
         return {
-            "uri": self.node_store.uri,
-            "collection": self.node_store.collection_name,
+            "uri": self.store.uri,
+            "collection": self.store.collection_name,
             "embed_model": self.embed_model.model_name,
             "working_dir": self.reader.working_dir,
             "documents": dict(Counter(entry.state for entry in entries)),
@@ -510,8 +739,8 @@ class RAGAnythingIndex(PickledWithoutSecrets, Queryable):
         }
 
     def close(self) -> None:
-        """Flush and let go of Milvus, so that another process may open a Lite folder."""
-        self._storage.close()
+        """Flush and close all stores, so that another process may open a Milvus Lite folder."""
+        self.knowledge_base.close()
 
     def __enter__(self) -> Self:
         return self

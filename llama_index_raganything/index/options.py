@@ -1,61 +1,137 @@
-"""Arguments of an index that cannot work, refused before anything is opened."""
+"""What an index can be told, in groups, and what cannot work together; refused before anything is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from llama_index.core.llms import LLM
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import TransformComponent
 
-from llama_index_raganything._arguments import argument_names, refuse_unknown
+from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything.config import DEFAULT_WORKING_DIR
+from llama_index_raganything.enrich.base import ElementProcessor
+from llama_index_raganything.enrich.equation_words import EquationWords
+from llama_index_raganything.enrich.image_ocr import ImageOCR
+from llama_index_raganything.enrich.registry import ProcessorOptions, make_processors, processors_from_config, registered_content_types
 from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
+from llama_index_raganything.graph.extraction.triples import TripleExtractor
+from llama_index_raganything.ingestion.layers import Layer
+from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
+from llama_index_raganything.readers.sources.folders import FolderRules
 
 
-def check_options(name: str, options: Mapping[str, Any] | None, target: type, own: Collection[str]) -> None:
-    """Refuse a dictionary of options that the class which they are for would refuse later.
+@strict_arguments
+@dataclass(frozen=True, kw_only=True)
+class EnrichmentOptions(ProcessorOptions):
+    """How elements are described before they are embedded.
+
+    A description costs one call per element; answers are cached by content. Without models nothing is asked.
+
+    Attributes:
+        llm: Describes tables and equations, and images where it sees them.
+        vision_llm: Describes images; the index's ``vision_llm`` by default.
+        cache_folder: Where answers are cached; ``descriptions`` in the folder of the knowledge base by default.
+        images: Describe images.
+        tables: Describe tables.
+        equations: Describe equations; without an LLM, write them in words.
+        image_ocr: Recognise the text in images with OCR, about one second each.
+    """
+
+    images: bool = True
+    tables: bool = True
+    equations: bool = True
+    image_ocr: bool = False
+
+    def processors(self) -> list[ElementProcessor]:
+        """Return what processes the elements, in the order in which it runs: first what needs no model."""
+        enabled = {"image": self.images, "table": self.tables, "equation": self.equations}
+        wanted = [name for name in registered_content_types() if enabled.get(name, True)]
+        without_model: list[ElementProcessor] = []
+        if self.image_ocr and "image" in wanted:
+            without_model.append(ImageOCR(cache_folder=self.cache_folder))
+        if "equation" in wanted:
+            without_model.append(EquationWords())
+        return [*without_model, *make_processors(self, wanted)]
+
+
+@strict_arguments
+@dataclass(frozen=True, kw_only=True)
+class GraphOptions:
+    """How the knowledge graph is read from nodes.
+
+    Attributes:
+        entity_linker: Reads names, facts and structural links without a model.
+        triple_extractor: Reads triples with an LLM; None reads none.
+    """
+
+    entity_linker: EntityLinker | None = None
+    triple_extractor: TripleExtractor | None = None
+
+
+Enrichment = EnrichmentOptions | Sequence[ElementProcessor] | None
+"""How elements are processed: options, or the processors themselves."""
+
+
+def processors_for(enrichment: Enrichment, vision_llm: LLM | None, cache_folder: Path) -> list[ElementProcessor]:
+    """Return what processes the elements of an index.
 
     Args:
-        name: The argument that holds them.
-        target: The class that takes them. It is made once here, so that wrong values are told early too.
-        own: Arguments of that class that the index gives it.
+        vision_llm: Describes images where the options name no model for them.
+        cache_folder: Where answers are cached if the options do not say.
+    """
+    if enrichment is not None and not isinstance(enrichment, EnrichmentOptions):
+        return list(enrichment)
+    options = enrichment or EnrichmentOptions()
+    return replace(
+        options,
+        vision_llm=vision_llm if options.vision_llm is None else options.vision_llm,
+        cache_folder=options.cache_folder or cache_folder,
+    ).processors()
+
+
+def node_parser_for(node_parser: NodeParser | None, chunk_size: int | None, chunk_overlap: int | None) -> NodeParser:
+    """Return the node parser of an index: the given one, or the default one with this size of chunks.
 
     Raises:
-        UnknownArgumentError: The class does not know one of them.
-        ConfigurationError: One of them is the index's to give.
+        ConfigurationError: A node parser and a size were both given, or the sizes cannot be.
     """
-    if not options:
-        return
-    refuse_unknown(name, options, argument_names(target))
-    doubled = sorted(set(own).intersection(options))
-    if doubled:
-        message = f"{name} holds {', '.join(doubled)}, which the index sets from its own arguments."
+    sizes = {"chunk_size": chunk_size, "chunk_overlap": chunk_overlap}
+    if node_parser is not None:
+        refuse_beside("node_parser", sizes, "set the size on the node parser")
+        return node_parser
+    if chunk_size is not None and chunk_size < 1:
+        message = f"chunk_size must be 1 or more, not {chunk_size}."
         raise ConfigurationError(message)
-    target(**options)
+    given = {name: value for name, value in sizes.items() if value is not None}
+    if chunk_size is not None and chunk_overlap is None:
+        given["chunk_overlap"] = min(RAGAnythingNodeParser.model_fields["chunk_overlap"].default, chunk_size // 8)
+    return RAGAnythingNodeParser(**given)
 
 
 def refuse_beside(name: str, others: Mapping[str, object], reason: str) -> None:
     """Refuse arguments that would have no effect beside another one.
 
     Args:
-        name: The argument that rules the others out.
-        others: The others by name; None, False and nothing are not given.
-        reason: What makes them useless.
+        name: The argument that makes the others useless.
+        others: The others by name; None and False count as not given.
+        reason: Why they would have no effect.
 
     Raises:
         ConfigurationError: One of them was given.
     """
-    given = [other for other, value in others.items() if value not in (None, False, {})]
+    given = [other for other, value in others.items() if value is not None and value is not False]
     if given:
         message = f"{name} and {', '.join(given)} were both given; {reason}."
         raise ConfigurationError(message)
 
 
 def refuse_node_parsers(transformations: Iterable[TransformComponent]) -> None:
-    """Refuse a node parser among the transformations, which LlamaIndex takes for the one that splits documents.
-
-    Args:
-        transformations: What runs on the nodes of each document.
+    """Refuse a node parser among the transformations, which run on nodes.
 
     Raises:
         ConfigurationError: One of them is a node parser: it would split nodes again.
@@ -64,3 +140,45 @@ def refuse_node_parsers(transformations: Iterable[TransformComponent]) -> None:
         if isinstance(each, NodeParser):
             message = f"{type(each).__name__} in transformations would split nodes again; pass it as node_parser=."
             raise ConfigurationError(message)
+
+
+def refuse_equal_names(layers: Iterable[Layer]) -> None:
+    """Refuse layers that the report and the fingerprint could not tell apart.
+
+    Raises:
+        ConfigurationError: A name is taken.
+    """
+    taken = {"graph", "tables", "visual"}
+    for layer in layers:
+        if layer.name in taken:
+            message = f"A layer named {layer.name!r} exists already; give {type(layer).__name__} another name."
+            raise ConfigurationError(message)
+        taken.add(layer.name)
+
+
+def processors_of_config(
+    config: Any, llm: LLM | None, vision_llm: LLM | None, cache_folder: Path
+) -> list[ElementProcessor]:
+    """Return what processes elements as a configuration of RAG-Anything says.
+
+    Args:
+        llm: Describes tables and equations.
+        vision_llm: Describes images.
+        cache_folder: Where answers are cached.
+    """
+    words = [EquationWords()] if getattr(config, "enable_equation_processing", True) else []
+    return [*words, *processors_from_config(config, llm, vision_llm, cache_folder)]
+
+
+def descriptions_of_config(working_dir: str | Path | None) -> Path:
+    """Return the folder of cached descriptions, which all knowledge bases of a configuration share."""
+    return Path(working_dir or DEFAULT_WORKING_DIR) / "descriptions"
+
+
+def folder_rules_of_config(config: Any) -> FolderRules:
+    """Return which files of folders a configuration of RAG-Anything lets be read."""
+    suffixes = getattr(config, "supported_file_extensions", None)
+    return FolderRules(
+        recursive=bool(getattr(config, "recursive_folder_processing", True)),
+        suffixes=frozenset(suffix.lower() for suffix in suffixes) if suffixes else None,
+    )

@@ -96,7 +96,7 @@ async def talk(engine, way, message):
 @pytest.mark.parametrize("mode", ["best", "condense_plus_context", "context", "condense_question"])
 @pytest.mark.parametrize("returns", ["pages", "elements"])
 async def test_chat_cites_document_page_and_box(index, mode, way, returns):
-    (table,) = [node for node in index.node_store.get_nodes() if node.metadata.get("label") == "Table 1"]
+    (table,) = [node for node in index.store.get_nodes() if node.metadata.get("label") == "Table 1"]
 
     def cite(messages):
         text = "\n".join(message.content or "" for message in messages)
@@ -137,7 +137,7 @@ def test_options_of_chat_and_of_retrieval_reach_through(index):
 
 
 def figures(index):
-    return [node for node in index.node_store.get_nodes() if node.metadata.get("label") == "Figure 2"]
+    return [node for node in index.store.get_nodes() if node.metadata.get("label") == "Figure 2"]
 
 
 @pytest.mark.parametrize("use_async", [False, True])
@@ -162,9 +162,9 @@ def test_a_picture_behind_a_filter_is_not_recognised(index):
     picture = [ImageAttachment(figure.image_path)]
     elsewhere = MetadataFilters(filters=[MetadataFilter(key="file_name", value="other.pdf")])
     here = MetadataFilters(filters=[MetadataFilter(key="file_name", value="annual_report.pdf")])
-    assert StoredImages(index.node_store, elsewhere).find(picture) == []
+    assert StoredImages(index.store, elsewhere).find(picture) == []
     for filters in (here, None):
-        assert [node.node_id for node in StoredImages(index.node_store, filters).find(picture)] == [figure.node_id]
+        assert [node.node_id for node in StoredImages(index.store, filters).find(picture)] == [figure.node_id]
 
 
 def test_a_table_finds_the_stored_one(index):

@@ -138,7 +138,7 @@ def test_the_dimension_is_asked_and_kept(tmp_path, server, folder):
     embed_model = named_embed_model(f"openai-like:my-embed@{server.url}")
     options = {"uri": str(tmp_path / "d.db"), "working_dir": tmp_path / "d", "embed_model": embed_model}
     with RAGAnythingIndex.from_paths(folder, **options) as index:
-        assert index.node_store.dim == DIMENSION
+        assert index.store.dim == DIMENSION
         assert {entry.embed_model for entry in index.documents()} == {"CompatibleEmbedding my-embed"}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import llama_index_raganything
-from llama_index_raganything import RAGAnythingIndex, RAGAnythingSettings
+from llama_index_raganything import EnrichmentOptions, RAGAnythingIndex, RAGAnythingReader, RAGAnythingSettings
 from llama_index_raganything.cli import commands, main
 from llama_index_raganything.errors import ConfigurationError, DashScopeAuthenticationError
 from llama_index_raganything.models.dashscope.embedding import DashScopeMultiModalEmbedding
@@ -135,8 +135,8 @@ async def test_a_key_is_enough(server, settings, pages):
         assert not index.last_report.failures
         assert index.embed_model.model_name == "tongyi-embedding-vision-plus"
         assert index.llm.model == "qwen-max"
-        assert index.node_store.collection_name == "rag_multimodal_collection"
-        assert index.node_store.dim == 1152
+        assert index.store.collection_name == "rag_multimodal_collection"
+        assert index.store.dim == 1152
         server.replies = ["It delivers 4.2 litres per minute. [1]"]
         engine = index.as_query_engine()
         question = "What does the pump deliver?"
@@ -186,7 +186,7 @@ def test_a_refused_text_costs_its_node_only(server, settings, pages):
         report = index.last_report
         assert not report.failures
         assert [source.rsplit("/", 1)[1] for source, _ in report.warnings] == ["bad.md"] * len(report.warnings)
-        texts = [node.get_content() for node in index.node_store.get_nodes()]
+        texts = [node.get_content() for node in index.store.get_nodes()]
         assert not any("forbiddenword" in text for text in texts)
         assert any("Good words" in text for text in texts)
 
@@ -215,7 +215,7 @@ def picture_index(server, tmp_path):
         working_dir=tmp_path / "w",
         embed_model=HashEmbedding(),
         image_embed_model=model,
-        reader_options={"ocr": "off", "profile": "fast"},
+        reader=RAGAnythingReader(ocr="off", profile="fast"),
     )
 
 
@@ -268,8 +268,8 @@ def test_descriptions_that_fail_cost_no_multiplied_requests(server, tmp_path, fa
         working_dir=tmp_path / "w",
         embed_model=HashEmbedding(),
         vision_llm=vlm,
-        max_workers=1,
-        reader_options={"ocr": "off"},
+        enrichment=EnrichmentOptions(max_workers=1),
+        reader=RAGAnythingReader(ocr="off"),
     ) as index:
         report = index.add(DEMO_FILES / "annual_report.pdf")
         assert report.added

@@ -80,7 +80,7 @@ def opened(uri, name, tmp_path, llm):
 
 
 def triplets(index, name):
-    return {(a.id, r.id, b.id) for a, r, b in index.graph.store.get_triplets(entity_names=[name])}
+    return {(a.id, r.id, b.id) for a, r, b in index.knowledge_graph.store.get_triplets(entity_names=[name])}
 
 
 def test_descriptions_from_file_to_graph_and_away_again(uri, tmp_path):
@@ -117,7 +117,7 @@ def test_descriptions_from_file_to_graph_and_away_again(uri, tmp_path):
     assert paragraphs[caption + 1] == "A zeppelin moored above Oslet."
 
     # Both documents have a "Zeppelin mooring (image)": one entity, each with its own source and summary.
-    store = index.graph.store
+    store = index.knowledge_graph.store
     ids = {entry.file_name: entry.doc_id for entry in index.documents()}
     (entity,) = store.get(ids=["Zeppelin mooring (image)"])
     assert entity.label == "image"
@@ -171,12 +171,12 @@ def test_read_again_without_a_model_nothing_of_it_stays(uri, tmp_path):
     file.write_text("# Pendulum\n\n$$\nx = y\n$$\n", encoding="utf-8")
     index = opened(uri, "again", tmp_path, ScriptedChatLLM(replies=[reply]))
     index.add([file])
-    assert index.graph.store.get(ids=["Pendulum law (equation)"])
+    assert index.knowledge_graph.store.get(ids=["Pendulum law (equation)"])
     index.close()
     index = RAGAnythingIndex(uri=uri, collection="again", embed_model=MODEL, working_dir=tmp_path / "storage")
     assert len(index.add([file]).updated) == 1
-    assert index.graph.store.get(ids=["Pendulum law (equation)"]) == []
-    assert index.graph.stats()["triples"] == 0
+    assert index.knowledge_graph.store.get(ids=["Pendulum law (equation)"]) == []
+    assert index.knowledge_graph.stats()["triples"] == 0
     index.close()
 
 

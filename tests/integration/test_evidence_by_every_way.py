@@ -196,7 +196,7 @@ def test_a_plain_engine_gets_the_same_context_with_our_postprocessor(index):
         llm=llm,
         node_postprocessors=[
             SimilarityPostprocessor(similarity_cutoff=0.0),
-            PageContextPostprocessor(store=index.node_store, max_tokens=500),
+            PageContextPostprocessor(store=index.store, max_tokens=500),
         ],
     )
     response = engine.query(ELVAS)

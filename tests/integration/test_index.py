@@ -13,7 +13,14 @@ import pytest
 from llama_index.core.schema import Document
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
-from llama_index_raganything import ConfigurationError, IngestionError, MilvusNodeStore, RAGAnythingIndex, SourceError
+from llama_index_raganything import (
+    ConfigurationError,
+    IngestionError,
+    MilvusNodeStore,
+    RAGAnythingIndex,
+    RAGAnythingReader,
+    SourceError,
+)
 from llama_index_raganything.cli import main
 from llama_index_raganything.errors import SchemaMismatchError
 from llama_index_raganything.testing import HashEmbedding
@@ -131,15 +138,15 @@ def test_a_second_run_does_nothing_and_a_change_replaces(index, files):
     first = index.add(files)
     assert len(first.added) == 2
     assert not first.failures
-    before = {node.node_id for node in index.node_store.get_nodes()}
+    before = {node.node_id for node in index.store.get_nodes()}
     again = index.add(files)
     assert len(again.unchanged) == 2
     assert not again.nodes
-    assert {node.node_id for node in index.node_store.get_nodes()} == before
+    assert {node.node_id for node in index.store.get_nodes()} == before
     (files / "hours.md").write_text(FAQ.replace("7 a.m.", "9 a.m."), encoding="utf-8")
     changed = index.add(files)
     assert [Path(source).name for source in changed.updated] == ["hours.md"]
-    texts = " ".join(node.get_content() for node in index.node_store.get_nodes())
+    texts = " ".join(node.get_content() for node in index.store.get_nodes())
     assert "9 a.m." in texts
     assert "7 a.m." not in texts
 
@@ -178,7 +185,7 @@ def test_sync_keeps_a_file_whose_name_is_no_unicode(index, tmp_path):
 
 
 def test_an_unknown_parser_or_no_worker_changes_nothing(tmp_path, files):
-    options = {"reader_options": {"parser": "no such parser"}}
+    options = {"reader": RAGAnythingReader(parser="no such parser")}
     with RAGAnythingIndex(uri=str(tmp_path / "milvus.db"), working_dir=tmp_path / "storage", **options) as index:
         with pytest.raises(ConfigurationError, match="no such parser"):
             index.add(files)
@@ -201,7 +208,7 @@ def test_delete_leaves_no_trace(index, tmp_path):
     index.add(DEMO / "annual_report.pdf")
     assert stored_files(tmp_path)
     assert index.delete(str(DEMO / "annual_report.pdf"))
-    assert index.node_store.get_nodes() == []
+    assert index.store.get_nodes() == []
     assert index.documents() == []
     assert stored_files(tmp_path) == []
     assert not index.delete(str(DEMO / "annual_report.pdf"))
@@ -219,7 +226,7 @@ def test_delete_keeps_assets_that_a_twin_still_needs(index, tmp_path):
         shutil.copy(DEMO / "milvus_architecture.png", tmp_path / name)
     index.add([tmp_path / "one.png", tmp_path / "two.png"])
     index.delete(str(tmp_path / "one.png"))
-    (node,) = [node for node in index.node_store.get_nodes() if node.metadata["content_type"] == "image"]
+    (node,) = [node for node in index.store.get_nodes() if node.metadata["content_type"] == "image"]
     assert Path(node.image_path).exists()
 
 
@@ -265,7 +272,7 @@ def test_two_processes_parse_the_same_as_one(tmp_path, files):
         with RAGAnythingIndex.from_paths(
             files, uri=str(tmp_path / f"{name}.db"), working_dir=tmp_path / name, num_workers=workers
         ) as index:
-            return sorted(node.node_id for node in index.node_store.get_nodes())
+            return sorted(node.node_id for node in index.store.get_nodes())
 
     assert ids("one", 1) == ids("two", 2)
 
@@ -325,7 +332,7 @@ def test_a_crash_between_nodes_and_ledger_is_cleaned_up(tmp_path, files):
         import os
         from llama_index_raganything import RAGAnythingIndex
         index = RAGAnythingIndex(uri={uri!r}, working_dir={working_dir!r})
-        store = index.node_store
+        store = index.store
         add = type(store).add
         def add_and_die(self, nodes, **kwargs):
             add(self, nodes[:1], **kwargs)
@@ -342,7 +349,7 @@ def test_a_crash_between_nodes_and_ledger_is_cleaned_up(tmp_path, files):
         report = index.add(other)
         assert len(report.added) == 1
         assert [entry.file_name for entry in index.documents()] == [other.name]
-        assert {node.metadata["file_name"] for node in index.node_store.get_nodes()} == {other.name}
+        assert {node.metadata["file_name"] for node in index.store.get_nodes()} == {other.name}
         assert len(index.add(files).added) == 1
 
 
@@ -371,12 +378,12 @@ def test_another_model_of_the_same_dimension_is_told_on_open(tmp_path, files, ca
 
 
 def test_contradicting_arguments_and_missing_llm(index, tmp_path):
-    with pytest.raises(ConfigurationError, match="reader_options"):
-        RAGAnythingIndex(reader=index.reader, reader_options={"ocr": "off"}, uri=str(tmp_path / "x.db"))
+    with pytest.raises(ConfigurationError, match="node_parser and chunk_overlap"):
+        RAGAnythingIndex(node_parser=index.node_parser, chunk_overlap=2, uri=str(tmp_path / "x.db"))
     with pytest.raises(ConfigurationError, match="LLM"):
         index.as_chat_engine()
     with pytest.raises(ConfigurationError, match="tenant"):
-        RAGAnythingIndex(node_store=index.node_store, tenant="a")
+        RAGAnythingIndex(store=index.store, tenant="a")
 
 
 def test_knowledge_bases_do_not_share_assets(tmp_path):
@@ -384,12 +391,12 @@ def test_knowledge_bases_do_not_share_assets(tmp_path):
     uri, working_dir = str(tmp_path / "milvus.db"), tmp_path / "storage"
     embed_model = HashEmbedding(dimension=16)
     stores = [MilvusNodeStore(uri=uri, collection_name=name, dim=16) for name in ("one", "two")]
-    options = {"working_dir": working_dir, "embed_model": embed_model, "reader_options": {"ocr": "off"}}
-    one, two = (RAGAnythingIndex(node_store=store, **options) for store in stores)
+    options = {"working_dir": working_dir, "embed_model": embed_model, "reader": RAGAnythingReader(ocr="off")}
+    one, two = (RAGAnythingIndex(store=store, **options) for store in stores)
     for index in (one, two):
         index.add(picture)
     one.delete(str(picture))
-    (node,) = [node for node in two.node_store.get_nodes() if node.metadata["content_type"] == "image"]
+    (node,) = [node for node in two.store.get_nodes() if node.metadata["content_type"] == "image"]
     assert Path(node.image_path).exists()
     one.close()
     two.close()

@@ -28,4 +28,4 @@ def test_a_misspelt_argument_of_the_retriever_is_refused_by_what_stands_on_it(in
     with pytest.raises(UnknownArgumentError, match=rf"{method}\(\) does not know candidats: did you mean candidates\?"):
         getattr(index, method)(candidats=7)
     with pytest.raises(UnknownArgumentError, match="vector_store"):
-        getattr(index, method)(vector_store=index.node_store)
+        getattr(index, method)(vector_store=index.store)

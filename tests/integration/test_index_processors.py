@@ -6,7 +6,7 @@ import logging
 import pytest
 from llama_index.core.embeddings import MockEmbedding
 
-from llama_index_raganything import ConfigurationError, RAGAnythingIndex
+from llama_index_raganything import ConfigurationError, EnrichmentOptions, RAGAnythingIndex
 from llama_index_raganything.testing import HashEmbedding, ScriptedChatLLM
 
 TEXT = "# Ferries\n\nTable 1: Fares\n\n| Line | Fare |\n| --- | --- |\n| North | 12 |\n\n$$\nE = m c^2\n$$\n"
@@ -37,9 +37,8 @@ def options(tmp_path):
 
 def test_what_a_model_did_not_answer_is_asked_again_and_nothing_else(document, tmp_path):
     down = ScriptedChatLLM(replies=[lambda _messages: 1 / 0])
-    with RAGAnythingIndex(
-        **options(tmp_path), description_llm=down, description_options={"language": "en"}, max_workers=1
-    ) as index:
+    enrichment = EnrichmentOptions(llm=down, language="en", max_workers=1)
+    with RAGAnythingIndex(**options(tmp_path), enrichment=enrichment) as index:
         for processor in index.ingestion.transformations:
             if hasattr(processor, "max_retries"):
                 processor.max_retries = 0
@@ -62,12 +61,11 @@ def test_what_a_model_did_not_answer_is_asked_again_and_nothing_else(document, t
 
 def test_types_that_are_switched_off_are_left_alone(document, tmp_path):
     llm = ScriptedChatLLM(replies=[ANSWER])
-    with RAGAnythingIndex(
-        **options(tmp_path), description_llm=llm, enable_table_processing=False, enable_equation_processing=False
-    ) as index:
+    enrichment = EnrichmentOptions(llm=llm, tables=False, equations=False)
+    with RAGAnythingIndex(**options(tmp_path), enrichment=enrichment) as index:
         index.add(document)
         assert not llm.requests
-        assert not any("In words" in node.get_content() for node in index.node_store.get_nodes())
+        assert not any("In words" in node.get_content() for node in index.store.get_nodes())
 
 
 def test_raganythings_own_configuration_is_honoured(document, tmp_path, monkeypatch):

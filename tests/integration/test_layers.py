@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from llama_index_raganything import (
     AttachedQuery,
+    ConfigurationError,
     InventoryRetriever,
     RAGAnythingIndex,
     TableRetriever,
@@ -18,7 +19,7 @@ from llama_index_raganything import (
 )
 from llama_index_raganything.attachments import ImageAttachment
 from llama_index_raganything.stores.nodes.visual import VISUAL_SUFFIX
-from llama_index_raganything.testing import ColorEmbedding, ScriptedChatLLM
+from llama_index_raganything.testing import ColorEmbedding, HashEmbedding, ScriptedChatLLM
 
 M = "http://schemas.openxmlformats.org/officeDocument/2006/math"
 FORMULA = (
@@ -91,12 +92,12 @@ def test_images_are_found_by_what_they_show(index):
 
 
 def test_tables_are_relations_with_numbers_and_a_place(index):
-    (table,) = index.tables.tables()
+    (table,) = index.table_store.tables()
     result = index.query_sql(f'SELECT ships, cargo_tonnes FROM "{table.name}" WHERE year = 2022')
     assert [tuple(map(float, row)) for row in result.rows] == [(1377.0, -3.25)]
     assert {column.name: column.scale for column in table.columns}["ships"] == 1000
     assert result.sources[0].label == "Table 1"
-    assert index.node_store.get_nodes(node_ids=list(table.node_ids))[0].metadata["content_type"] == "table"
+    assert index.store.get_nodes(node_ids=list(table.node_ids))[0].metadata["content_type"] == "table"
 
 
 def test_tables_are_found_by_their_rows(index):
@@ -116,7 +117,7 @@ def test_formulas_are_found_by_their_meaning(index):
 
 
 def test_the_whole_document_is_counted(index):
-    retriever = InventoryRetriever(index.node_store, index.ledger)
+    retriever = InventoryRetriever(index.store, index.ledger)
     assert retriever.retrieve("How many figures are there?")[0].node.metadata["count"] == 2
     assert retriever.retrieve("When was the harbour dredged?") == []
     assert "2 figures" in str(index.as_query_engine().query("How many figures are there?"))
@@ -137,8 +138,70 @@ def test_each_layer_loses_a_deleted_document(report, tmp_path):
     with RAGAnythingIndex(**options, image_embed_model=ColorEmbedding()) as index:
         index.add(report)
         assert index.visual_store.collection_name.endswith(VISUAL_SUFFIX)
-        assert (index.visual_store.count(), index.tables.count()) == (2, 1)
+        assert (index.visual_store.count(), index.table_store.count()) == (2, 1)
         assert index.delete(str(report))
-        assert (index.node_store.count(), index.visual_store.count(), index.tables.count()) == (0, 0, 0)
-        assert index.graph.stats()["nodes"] == 0
+        assert (index.store.count(), index.visual_store.count(), index.table_store.count()) == (0, 0, 0)
+        assert index.knowledge_graph.stats()["nodes"] == 0
         assert not [path for path in (tmp_path / "storage").rglob("*") if path.is_file() and path.suffix == ".png"]
+
+
+class Lengths:
+    """A layer of one's own: how long the text of each node is."""
+
+    name = "lengths"
+
+    def __init__(self):
+        self.written, self.flushed = {}, 0
+
+    def settings(self):
+        return {"version": 1}
+
+    def read(self, nodes):
+        return LengthRecords({node.node_id: len(node.get_content()) for node in nodes})
+
+    def write(self, doc_id, records, *, again):
+        self.written[doc_id] = dict(records.lengths)
+
+    def delete_nodes(self, doc_id, node_ids):
+        for node_id in node_ids:
+            self.written.get(doc_id, {}).pop(node_id, None)
+
+    def delete_document(self, doc_id):
+        self.written.pop(doc_id, None)
+
+    def flush(self):
+        self.flushed += 1
+
+
+class LengthRecords:
+    def __init__(self, lengths):
+        self.lengths = lengths
+        self.failures = [(node_id, "is empty") for node_id, length in lengths.items() if not length]
+
+
+def test_a_layer_of_ones_own_is_written_and_deleted_with_the_nodes(tmp_path):
+    note = tmp_path / "note.md"
+    note.write_text("# Harbour\n\nIt opens at seven.\n\n# Ferries\n\nThey leave at eight.\n")
+    layer = Lengths()
+    options = {"uri": str(tmp_path / "milvus.db"), "working_dir": tmp_path / "storage", "embed_model": HashEmbedding()}
+
+    def stored(index):
+        return {node.node_id: len(node.get_content()) for node in index.store.get_nodes()}
+
+    with RAGAnythingIndex(**options, layers=[layer]) as index:
+        report = index.add(note)
+        (doc_id,) = layer.written
+        assert doc_id == index.documents()[0].doc_id
+        assert layer.written[doc_id] == stored(index)
+        assert layer.flushed
+        assert "lengths" in report.seconds
+        note.write_text("# Harbour\n\nIt opens at six.\n")
+        assert index.add(note).updated
+        assert layer.written[doc_id] == stored(index)
+        assert index.delete(note)
+        assert layer.written == {}
+        index.add(note)
+    with RAGAnythingIndex(**options) as index:
+        assert index.add(note).updated  # Without the layer it is another pipeline.
+    with pytest.raises(ConfigurationError, match="'lengths' exists already"):
+        RAGAnythingIndex(**options, layers=[layer, Lengths()])

@@ -38,8 +38,8 @@ def test_an_index_comes_back_over_the_same_stores(index, tmp_path):
     assert len(again.add(tmp_path / "files").added) == 1
     assert len(again.add(tmp_path / "files").unchanged) == 2
     assert len(index.documents()) == 2
-    assert index.graph is not None
-    assert again.graph is not index.graph
+    assert index.knowledge_graph is not None
+    assert again.knowledge_graph is not index.knowledge_graph
     # Each closes its own.
     again.close()
     assert "four" in str(index.as_query_engine().query("When is tea served?"))
@@ -119,11 +119,11 @@ def test_a_part_that_cannot_be_pickled_is_a_typed_error(common):
 
 def test_copies_share_and_deep_copies_do_not(index):
     shallow = copy.copy(index)
-    assert shallow.node_store is index.node_store
+    assert shallow.store is index.store
     engine = copy.copy(index.as_query_engine())
     assert "7 a.m." in str(engine.query(QUESTION))
     with copy.deepcopy(index) as deep:
-        assert deep.node_store is not index.node_store
+        assert deep.store is not index.store
         assert "7 a.m." in str(deep.as_query_engine().query(QUESTION))
 
 

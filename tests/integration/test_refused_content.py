@@ -50,7 +50,7 @@ def test_a_refused_node_is_left_out_and_reported(tmp_path, batch_size):
         assert not report.failures
         assert report.warnings
         assert all("was left out: no: " in reason for _, reason in report.warnings)
-        texts = [node.get_content() for node in index.node_store.get_nodes()]
+        texts = [node.get_content() for node in index.store.get_nodes()]
         assert any("Bergen" in text for text in texts)
         assert not any("forbidden" in text for text in texts)
         assert sum(index.documents()[0].node_counts.values()) == len(texts)
@@ -81,14 +81,14 @@ def test_what_fails_for_a_moment_is_asked_once_more_alone(tmp_path):
         assert not report.warnings
         first, second = model._calls
         assert 0 < second < first
-        assert index.node_store.count() == first
+        assert index.store.count() == first
 
 
 def test_another_reason_fails_the_document_which_is_tried_again(tmp_path):
     document = Document(text=f"# One\n\n{GOOD}\n\n# Two\n\n{BAD}", id_="d")
     with index_with(tmp_path, embed_model=Inspected(error=DashScopeServerError)) as index:
         assert index.add_documents([document]).failures[0][0] == "d"
-        assert index.node_store.count() == 0
+        assert index.store.count() == 0
     with index_with(tmp_path, embed_model=Inspected()) as index:
         assert index.add_documents([document]).added == ["d"]
 

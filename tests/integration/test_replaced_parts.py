@@ -52,7 +52,7 @@ def opened(tmp_path):
 
 
 def nodes_of(index):
-    return index.node_store.get_nodes()
+    return index.store.get_nodes()
 
 
 def pictures(index):
@@ -96,7 +96,7 @@ def test_chunk_size_reaches_the_default_node_parser(opened):
 
 def test_documents_split_by_page_are_refused(opened):
     with pytest.raises(ConfigurationError, match="split='page'"):
-        opened(reader_options={"split": "page"})
+        opened(reader=RAGAnythingReader(split="page"))
 
 
 @pytest.mark.parametrize("splitter", [SentenceSplitter, SentenceWindowNodeParser, MarkdownNodeParser])
@@ -154,11 +154,11 @@ def test_an_edited_document_leaves_no_trace_in_the_index(opened, tmp_path):
         stored = "".join(node.to_json() for node in nodes_of(index)) + index.documents()[0].model_dump_json()
         assert "[REDACTED]" in stored
         assert not {"sweden", "nordlys"} & set(stored.lower().replace('"', " ").split())
-        (table,) = index.tables.tables()
+        (table,) = index.table_store.tables()
         assert "[REDACTED]" in str(table)
         assert "Sweden" not in str(table)
-        assert index.graph.describe("Denmark") is not None
-        assert index.graph.describe("Sweden") is None
+        assert index.knowledge_graph.describe("Denmark") is not None
+        assert index.knowledge_graph.describe("Sweden") is None
 
 
 class TestDates:

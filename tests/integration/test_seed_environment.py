@@ -99,7 +99,7 @@ import os
 from llama_index.core.schema import Document
 from llama_index_raganything import LightRAGRetriever, MilvusNodeStore, MilvusVisualStore, RAGAnythingIndex
 with RAGAnythingIndex.from_documents([Document(text="The pump delivers 4.2 litres.")]) as index:
-    print(index.node_store.uri, index.node_store.collection_name, index.embed_model.class_name())
+    print(index.store.uri, index.store.collection_name, index.embed_model.class_name())
     print(index.as_query_engine().query("What does the pump deliver?"))
 print(os.environ["MILVUS_URI"], os.environ.get("MILVUS_COLLECTION"), os.environ.get("DASHSCOPE_API_KEY"))
 import pymilvus

@@ -60,7 +60,7 @@ def names(index):
 
 
 def stored_sources(index):
-    return {node.metadata["source"] for node in index.node_store.get_nodes()}
+    return {node.metadata["source"] for node in index.store.get_nodes()}
 
 
 # --- Own data, hidden files, patterns
@@ -87,7 +87,7 @@ def test_knowledge_bases_of_one_working_folder_do_not_read_each_other(folder, mo
     table = "| Line | Fare |\n| --- | --- |\n| North | 12.5 |\n| South | 3 |\n"
     options = {"embed_model": HashEmbedding(dimension=16)}
     with RAGAnythingIndex.from_documents([Document(text=table)], collection="tables", **options) as other:
-        assert other.tables.entries()
+        assert other.table_store.entries()
     with RAGAnythingIndex.from_paths(".", **options) as index:
         assert names(index) == [str(folder / "ferries.csv"), str(folder / "hours.md")]
 
@@ -211,9 +211,7 @@ def test_from_paths_leaves_a_store_of_the_caller_open(tmp_path):
     model = HashEmbedding(dimension=16)
     with MilvusNodeStore(uri=str(tmp_path / "kb.db"), dim=16) as store:
         with pytest.raises(SourceError):
-            RAGAnythingIndex.from_paths(
-                tmp_path / "no", node_store=store, embed_model=model, working_dir=tmp_path / "s"
-            )
+            RAGAnythingIndex.from_paths(tmp_path / "no", store=store, embed_model=model, working_dir=tmp_path / "s")
         assert store.count() == 0
 
 
@@ -246,7 +244,7 @@ def test_a_renamed_file_leads_to_its_new_path(index, folder, tmp_path):
     index.add(folder)
     parses = sorted((tmp_path / "storage").rglob("parse_cache/**/*.json"))
     assets = sorted(path for path in (tmp_path / "storage").rglob("assets/**/*") if path.is_file())
-    before = len(index.node_store.get_nodes())
+    before = len(index.store.get_nodes())
     old, new = folder / "report.pdf", folder / "2024" / "annual.pdf"
     new.parent.mkdir()
     old.rename(new)
@@ -257,12 +255,12 @@ def test_a_renamed_file_leads_to_its_new_path(index, folder, tmp_path):
     assert report.to_dict()["moved"] == [{"old": str(old), "new": str(new)}]
     assert str(old) not in names(index)
     assert stored_sources(index) == {str(new), str(folder / "hours.md"), str(folder / "ferries.csv")}
-    assert len(index.node_store.get_nodes()) == before
+    assert len(index.store.get_nodes()) == before
     # The parse came from the cache, which stays, and so do the pictures.
     assert sorted((tmp_path / "storage").rglob("parse_cache/**/*.json")) == parses
     assert sorted(path for path in (tmp_path / "storage").rglob("assets/**/*") if path.is_file()) == assets
     assert assets
-    assert str(old) not in {entry.doc_id for entry in index.tables.entries()}
+    assert str(old) not in {entry.doc_id for entry in index.table_store.entries()}
     assert len(index.add(folder).unchanged) == 3
 
 
@@ -315,7 +313,7 @@ def test_a_file_that_cannot_be_read_at_its_new_place_keeps_the_old_copy(index, f
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(index.node_store), "add", fail)
+        patched.setattr(type(index.store), "add", fail)
         report = index.add(folder)
     assert report.moved == []
     assert str(folder / "hours.md") in stored_sources(index)
@@ -361,14 +359,12 @@ def test_bytes_and_streams_come_in_under_their_name(index, folder):
         assert index.add_bytes(stream, "inbox/annual.pdf").unchanged == ["inbox/annual.pdf"]
     report = index.add([("notes", b"# Notes\n\nThe pier is closed."), folder / "hours.md"])
     assert report.added == ["notes", str(folder / "hours.md")]
-    pages = {
-        node.metadata.get("page") for node in index.node_store.get_nodes() if node.metadata["source"][:5] == "inbox"
-    }
+    pages = {node.metadata.get("page") for node in index.store.get_nodes() if node.metadata["source"][:5] == "inbox"}
     assert {1, 2} <= pages
     assert {entry.file_name for entry in index.documents()} == {"annual.pdf", "notes", "hours.md"}
     changed = index.add_bytes(io.BytesIO(b"# Notes\n\nThe pier is open."), "notes")
     assert changed.updated == ["notes"]
-    texts = " ".join(node.get_content() for node in index.node_store.get_nodes())
+    texts = " ".join(node.get_content() for node in index.store.get_nodes())
     assert "pier is open" in texts
     assert "pier is closed" not in texts
     assert index.delete("notes")
@@ -376,7 +372,7 @@ def test_bytes_and_streams_come_in_under_their_name(index, folder):
 
 
 async def test_bytes_have_an_async_twin_and_a_limit(open_index):
-    index = open_index(reader_options={"max_file_bytes": 20})
+    index = open_index(reader=RAGAnythingReader(max_file_bytes=20))
     assert (await index.aadd_bytes(b"# Short\n", "a.md")).added == ["a.md"]
     for data in (b"x" * 21, io.BytesIO(b"x" * 21)):
         ((source, reason),) = index.add_bytes(data, "b.md").failures
@@ -425,9 +421,9 @@ class Dripping(io.RawIOBase):
 
 @pytest.mark.parametrize("limit", [1_000_000, None])
 def test_a_stream_that_comes_in_pieces_is_read_to_its_end(open_index, limit):
-    index = open_index(reader_options={"max_file_bytes": limit})
+    index = open_index(reader=RAGAnythingReader(max_file_bytes=limit))
     assert index.add_bytes(Dripping(b"# Notes\n\n", b"The pier is open ", b"on Sundays."), "notes.md").added
-    assert "on Sundays" in " ".join(node.get_content() for node in index.node_store.get_nodes())
+    assert "on Sundays" in " ".join(node.get_content() for node in index.store.get_nodes())
 
 
 def test_a_stream_that_breaks_costs_itself_alone(index, folder):

@@ -9,7 +9,7 @@ from llama_index.core.schema import ImageNode
 from PIL import Image
 from reportlab.pdfgen import canvas
 
-from llama_index_raganything import RAGAnythingIndex
+from llama_index_raganything import RAGAnythingReader, RAGAnythingIndex
 from llama_index_raganything.enrich.image_embedder import ImageEmbedder
 from llama_index_raganything.errors import SchemaMismatchError
 from llama_index_raganything.ingestion.layers import ImageLayer, Layer
@@ -48,9 +48,9 @@ def index(tmp_path):
         working_dir=tmp_path / "work",
         embed_model=HashEmbedding(),
         graph=False,
-        reader_options={"ocr": "off", "profile": "fast", "page_images": True},
+        reader=RAGAnythingReader(ocr="off", profile="fast", page_images=True),
     )
-    store = visual_store_beside(index.node_store)
+    store = visual_store_beside(index.store)
     index.model = ColorEmbedding()
     index.ingestion.layers.append(ImageLayer(store, index.model))
     yield index
@@ -78,7 +78,7 @@ def test_pictures_join_leave_and_change_with_their_documents(index, folder):
     assert not report.warnings
     assert report.seconds["visual"] > 0
     assert len(index.model.images) == layer.store.count() == 3
-    assert stored_ids(layer.store) <= stored_ids(index.node_store)
+    assert stored_ids(layer.store) <= stored_ids(index.store)
     assert ask(index, "red")[0].node.metadata["file_name"] == "one.png"
     page = ask(index, "blue")[0].node
     assert (page.metadata["content_type"], page.metadata["file_name"]) == ("page", "pages.pdf")

@@ -288,28 +288,21 @@ def test_a_misspelt_tenant_opens_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "given", "message"),
     [
-        ({"reader_options": {"profil": "fast"}}, r"reader_options does not know profil: did you mean profile\?"),
+        (package.RAGAnythingReader, {"profil": "fast"}, "RAGAnythingReader does not know profil: did you mean profile"),
         (
-            {"description_options": {"langage": "zh"}},
-            r"description_options does not know langage: did you mean language",
+            package.EnrichmentOptions,
+            {"langage": "zh"},
+            "EnrichmentOptions does not know langage: did you mean lang",
         ),
+        (package.EnrichmentOptions, {"table": False}, "EnrichmentOptions does not know table: did you mean tables"),
+        (package.GraphOptions, {"linker": None}, "GraphOptions does not know linker: did you mean entity_linker"),
     ],
 )
-def test_misspelt_options_in_a_dictionary_open_nothing(options, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_misspelt_options_of_a_group_are_refused(options, given, message):
     with pytest.raises(UnknownArgumentError, match=message):
-        RAGAnythingIndex(**options)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("options", [{"reader_options": {"working_dir": "x"}}, {"description_options": {"workers": 2}}])
-def test_options_that_the_index_sets_itself_are_refused(options, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigurationError, match="which the index sets from its own arguments"):
-        RAGAnythingIndex(**options)
-    assert list(tmp_path.iterdir()) == []
+        options(**given)
 
 
 def test_settings_refuse_arguments_and_let_unknown_variables_be(tmp_path, monkeypatch):

@@ -1,19 +1,21 @@
 """Arguments of an index that cannot work together, or have wrong values, are refused before anything is opened."""
 
 import pytest
-from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import SentenceSplitter
 from pydantic import ValidationError
 
 from llama_index_raganything import (
     ConfigurationError,
-    EntityLinker,
-    EquationWords,
+    EnrichmentOptions,
     MilvusNodeStore,
     RAGAnythingIndex,
     RAGAnythingReader,
 )
 from llama_index_raganything.enrich.registry import ProcessorOptions
+
+
+class Shelf:
+    name = "shelf"
 
 
 @pytest.fixture(autouse=True)
@@ -27,19 +29,13 @@ def _nothing_is_opened(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (
-            {"reader": RAGAnythingReader(), "reader_options": {"ocr": "off"}},
-            "reader and reader_options were both",
+            {"node_parser": SentenceSplitter(), "chunk_size": 64, "chunk_overlap": 8},
+            "node_parser and chunk_size, chunk_overlap were both",
         ),
+        ({"reader": RAGAnythingReader(split="page")}, "split='page'"),
         ({"transformations": [SentenceSplitter()]}, "pass it as node_parser="),
-        ({"processors": [], "image_ocr": True}, "processors and image_ocr were both given"),
-        ({"processors": [EquationWords()], "description_llm": MockLLM()}, "processors and description_llm were both"),
-        ({"processors": [], "description_options": {"language": "zh"}}, "processors and description_options were both"),
-        (
-            {"processors": [], "enable_table_processing": False},
-            "enable_table_processing=False were both",
-        ),
-        ({"reader_options": {"working_dir": "x"}}, "reader_options holds working_dir, which the index sets"),
-        ({"graph": False, "entity_linker": EntityLinker()}, "graph=False and entity_linker were both given"),
+        ({"layers": [Shelf(), Shelf()]}, "A layer named 'shelf' exists already"),
+        ({"chunk_size": 0}, "chunk_size must be"),
     ],
 )
 def test_an_argument_without_effect_beside_another_is_refused(arguments, message):
@@ -52,15 +48,15 @@ def test_an_argument_without_effect_beside_another_is_refused(arguments, message
 )
 def test_an_open_store_has_its_own_address(name, value, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
-    match = f"node_store and {name} were both given"
+    match = f"store and {name} were both given"
     with MilvusNodeStore(str(folder / "a.db"), dim=2) as store, pytest.raises(ConfigurationError, match=match):
-        RAGAnythingIndex(node_store=store, **{name: value})
+        RAGAnythingIndex(store=store, **{name: value})
 
 
 @pytest.mark.parametrize("options", [{"profile": "nonsense"}, {"crop_dpi": 0}])
 def test_wrong_values_of_the_reader_are_told_before_a_store_is_opened(options):
     with pytest.raises(ValidationError, match=next(iter(options))):
-        RAGAnythingIndex(reader_options=options)
+        RAGAnythingIndex(reader=RAGAnythingReader(**options))
 
 
 @pytest.mark.parametrize("options", [{"context_mode": "nonsense"}, {"context_window": -1}])
@@ -68,9 +64,9 @@ def test_wrong_values_of_describers_are_refused_without_a_model_too(options):
     with pytest.raises(ValidationError, match=next(iter(options))):
         ProcessorOptions(**options)
     with pytest.raises(ValidationError, match=next(iter(options))):
-        RAGAnythingIndex(description_options=options)
+        RAGAnythingIndex(enrichment=EnrichmentOptions(**options))
 
 
 def test_a_language_without_prompts_is_refused_without_a_model_too():
     with pytest.raises(ConfigurationError, match="klingon"):
-        RAGAnythingIndex(description_options={"language": "klingon"})
+        RAGAnythingIndex(enrichment=EnrichmentOptions(language="klingon"))

@@ -1,0 +1,98 @@
+"""The models of an index: the caller's, else those that the settings name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.embeddings import MultiModalEmbedding
+from llama_index.core.llms import LLM
+
+from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.models.defaults import named_llm, resolve_embed_model, resolve_llm
+
+Models = Literal["auto", "embedded", "dashscope"]
+"""Whose models serve where the caller names none."""
+
+_NAMED_IN_SETTINGS: Final = ("dashscope_api_key", "rag_llm", "rag_vision_llm", "rag_embed")
+"""Settings that name models behind a network."""
+
+
+@dataclass(frozen=True)
+class IndexModels:
+    """The models of an index.
+
+    Attributes:
+        embed_model: Embeds texts, and images if it can.
+        image_embed_model: Embeds images; None where nothing does.
+        llm: Answers; None leaves the choice to the moment of the question.
+        vision_llm: Looks at images; None where there is none.
+        settings: What later choices follow.
+    """
+
+    embed_model: BaseEmbedding
+    image_embed_model: MultiModalEmbedding | None
+    llm: LLM | None
+    vision_llm: LLM | None
+    settings: RAGAnythingSettings
+
+    @property
+    def answering_llm(self) -> LLM | None:
+        """The LLM that answers where a call names none; without one the documents are quoted."""
+        return resolve_llm(self.llm, self.settings)
+
+    @classmethod
+    def choose(
+        cls,
+        models: Models,
+        settings: RAGAnythingSettings | None,
+        *,
+        llm: LLM | None,
+        vision_llm: LLM | None,
+        embed_model: BaseEmbedding | None,
+        image_embed_model: BaseEmbedding | None,
+    ) -> IndexModels:
+        """Choose the models that the caller does not name.
+
+        Raises:
+            ConfigurationError: ``models`` is not a known word, or ``image_embed_model`` embeds no images.
+            DashScopeAuthenticationError: DashScope is asked for, and there is no key.
+        """
+        if models not in get_args(Models):
+            message = f"models={models!r} is not known; say one of {', '.join(get_args(Models))}."
+            raise ConfigurationError(message)
+        settings = settings or RAGAnythingSettings()
+        if models == "dashscope":
+            from llama_index_raganything.models.dashscope.models import dashscope_models
+
+            theirs = dashscope_models(settings)
+            # "is None" and not "or": an embedding model may have a length, and an empty one is still the caller's.
+            embed_model = theirs.embed_model if embed_model is None else embed_model
+            llm = theirs.llm if llm is None else llm
+            vision_llm = theirs.vision_llm if vision_llm is None else vision_llm
+        else:
+            if models == "embedded":
+                settings = settings.model_copy(update=dict.fromkeys(_NAMED_IN_SETTINGS))
+            if vision_llm is None and settings.rag_vision_llm:
+                vision_llm = named_llm(settings.rag_vision_llm, settings, supports_images=True)
+            embed_model = resolve_embed_model(embed_model, settings)
+        return cls(embed_model, _image_model(image_embed_model, embed_model), llm, vision_llm, settings)
+
+
+def _image_model(chosen: BaseEmbedding | None, embed_model: BaseEmbedding) -> MultiModalEmbedding | None:
+    """Return the model that embeds images: the caller's, else that of the texts where it embeds images too."""
+    # Typed as any embedding, because callers without a type checker do pass one of texts.
+    if chosen is None:
+        return embed_model if isinstance(embed_model, MultiModalEmbedding) else None
+    if not isinstance(chosen, MultiModalEmbedding):
+        message = f"image_embed_model must embed images; {type(chosen).__name__} is no MultiModalEmbedding."
+        raise ConfigurationError(message)
+    return chosen
+
+
+def dimension(embed_model: BaseEmbedding) -> int:
+    """Return a model's number of dimensions; models that do not say are asked for one vector."""
+    known = getattr(embed_model, "dimension", None) or getattr(embed_model, "dimensions", None)
+    return int(known) if isinstance(known, int) else len(embed_model.get_text_embedding("dimension"))
