@@ -2,6 +2,6 @@
 
 import sys
 
-from llama_index_raganything.cli import main
+from llama_index_raganything.cli.main import main
 
 sys.exit(main())

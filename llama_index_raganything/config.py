@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +16,17 @@ DEFAULT_WORKING_DIR = Path("rag_storage")
 
 DEFAULT_MILVUS_URI = "./milvus.db"
 DEFAULT_COLLECTION = "rag_anything"
+
+Models = Literal["auto", "embedded", "dashscope"]
+"""Whose models serve where the caller names none: chosen by the settings, embedded ones, or those of a provider."""
+
+_NETWORK_FIELDS = ("dashscope_api_key", "rag_llm", "rag_vision_llm", "rag_embed")
+"""Settings that name models behind a network."""
+
+
+def names_provider(models: str) -> bool:
+    """Return whether this is the name of a provider, all of whose models the settings name."""
+    return models not in {"auto", "embedded"}
 
 
 @strict_arguments
@@ -115,6 +126,10 @@ class RAGAnythingSettings(BaseSettings):
         # Pickles hold no secret: one that is set is read from the environment again, one that is not stays so.
         values = {name: value for name, value in self if not isinstance(value, SecretStr)}
         return _settings_of, (values,)
+
+    def without_network(self) -> Self:
+        """Return these settings without the models behind a network."""
+        return self.model_copy(update=dict.fromkeys(_NETWORK_FIELDS))
 
     @classmethod
     def from_env_file(cls, path: str | Path = ".env", **values: Any) -> RAGAnythingSettings:

@@ -7,15 +7,18 @@ import asyncio
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from llama_index_raganything.cli.options import add_command, add_model_options, named_models, read_settings
 from llama_index_raganything.cli.output import answer_fields, print_answer, print_citations, print_json, shorten
+from llama_index_raganything.config import names_provider
 
 if TYPE_CHECKING:
     from llama_index.core.base.response.schema import RESPONSE_TYPE
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
 
     from llama_index_raganything.config import RAGAnythingSettings
     from llama_index_raganything.index.index import RAGAnythingIndex
@@ -31,15 +34,10 @@ DEMO_QUESTIONS: Final = (
 AGENT_QUESTION: Final = "Which region had the highest revenue in 2024? Use your tools."
 
 _CANDIDATES: Final = 10
-_BEST: Final = 5
 
 
 def add_demo_command(commands: Any) -> None:
-    """Add the command.
-
-    Args:
-        commands: What ``add_subparsers`` returned.
-    """
+    """Add ``demo``."""
     demo = add_command(commands, "demo", _demo, "parse the bundled documents and answer questions about them")
     demo.add_argument("--keep", action="store_true", help="keep the demo's data in ./demo_storage")
     add_model_options(demo, default="embedded")
@@ -55,6 +53,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: Path) -> int:
     from llama_index_raganything.index.index import RAGAnythingIndex
+    from llama_index_raganything.models.defaults import provider_models
 
     started = time.perf_counter()
     with RAGAnythingIndex(
@@ -70,15 +69,13 @@ def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: P
             print(f"\n{report}\n")
         if report.failures:
             return _failed(report.to_dict(), as_json=arguments.json)
-        online = arguments.models == "dashscope"
-        answers = [
-            (question, _ask(index, question, settings, online=online, as_json=arguments.json))
-            for question in DEMO_QUESTIONS
-        ]
+        online = names_provider(arguments.models)
+        ask = partial(_stream, reranker=provider_models(settings).reranker) if online else _ask
+        answers = [(question, ask(index, question, as_json=arguments.json)) for question in DEMO_QUESTIONS]
         agent = _ask_agent(index, as_json=arguments.json) if online else ""
     seconds = time.perf_counter() - started
-    named = any((arguments.llm, arguments.vision_llm, arguments.embed))
-    used = "with the models that were named" if named else _used(arguments.models, settings)
+    named = any((arguments.llm, arguments.vision_llm, arguments.embed_model))
+    used = "with the models that were named" if named else _models_used(arguments.models, settings)
     if arguments.json:
         shown = [answer_fields(question, response) for question, response in answers]
         result = {"report": report.to_dict(), "answers": shown, "seconds": round(seconds, 2)}
@@ -88,11 +85,11 @@ def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: P
     return 0
 
 
-def _used(models: str, settings: RAGAnythingSettings) -> str:
-    from llama_index_raganything.models.defaults import has_dashscope_key
+def _models_used(models: str, settings: RAGAnythingSettings) -> str:
+    from llama_index_raganything.models.defaults import provider_in_use
 
-    theirs = models == "dashscope" or (models == "auto" and has_dashscope_key(settings))
-    return "with DashScope's models" if theirs else "no key, no download"
+    provider = provider_in_use(models, settings)
+    return f"with {provider}'s models" if provider else "no key, no download"
 
 
 def _failed(report: dict[str, Any], *, as_json: bool) -> int:
@@ -101,22 +98,20 @@ def _failed(report: dict[str, Any], *, as_json: bool) -> int:
     return 1
 
 
-def _ask(
-    index: RAGAnythingIndex, question: str, settings: RAGAnythingSettings, *, online: bool, as_json: bool
-) -> RESPONSE_TYPE:
-    """Ask a question and print what comes: with DashScope reranked, and as a stream."""
-    if not online:
-        response = index.as_query_engine().query(question)
-        if not as_json:
-            print(f"Q: {question}")
-            print_answer(response)
-            print()
-        return response
+def _ask(index: RAGAnythingIndex, question: str, *, as_json: bool) -> RESPONSE_TYPE:
+    """Ask a question and print the answer."""
+    response = index.as_query_engine().query(question)
+    if not as_json:
+        print(f"Q: {question}")
+        print_answer(response)
+        print()
+    return response
+
+
+def _stream(index: RAGAnythingIndex, question: str, *, reranker: BaseNodePostprocessor, as_json: bool) -> RESPONSE_TYPE:
+    """Ask a question of reranked results and print the answer while it comes."""
     from llama_index.core.base.response.schema import StreamingResponse
 
-    from llama_index_raganything.models.dashscope.models import make_reranker
-
-    reranker = make_reranker(settings, top_n=_BEST)
     engine = index.as_query_engine(similarity_top_k=_CANDIDATES, node_postprocessors=[reranker], streaming=True)
     response = engine.query(question)
     assert isinstance(response, StreamingResponse)

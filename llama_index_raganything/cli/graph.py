@@ -1,4 +1,4 @@
-"""``llama-index-raganything graph stats | show``: look at the graph of a knowledge base."""
+"""The commands ``graph stats`` and ``graph show``: look at the graph of a knowledge base."""
 
 from __future__ import annotations
 
@@ -27,18 +27,15 @@ _SENTENCE_CHARS: Final = 300
 
 
 def add_graph_commands(commands: Any) -> None:
-    """Add ``graph stats`` and ``graph show``.
-
-    Args:
-        commands: What ``add_subparsers`` returned.
-    """
+    """Add ``graph stats`` and ``graph show``."""
     text = "look at the names and facts that join the documents"
     parser = commands.add_parser("graph", help=text, description=text[0].upper() + text[1:] + ".")
     actions = parser.add_subparsers(required=True, metavar="COMMAND")
     add_command(actions, "stats", _stats, "count names, sentences, mentions and triples")
-    show = add_command(actions, "show", _show, "show where a name is mentioned and what it occurs with")
+    text = "show where a name is mentioned and what it occurs with"
+    show = add_command(actions, "show", _show, text, "graph show 'Nordlys Wind'")
     show.add_argument("entity", metavar="ENTITY", help="a name, in any case: 'Port Blair', \"Table 1\", 北京")
-    show.add_argument("--limit", type=_positive, default=10, metavar="N", help="how many of each kind (default 10)")
+    show.add_argument("--limit", type=_positive, default=10, metavar="N", help="number shown of each kind (default 10)")
 
 
 def _positive(text: str) -> int:
@@ -115,8 +112,8 @@ def _fields(index: RAGAnythingIndex, found: EntityDescription, limit: int) -> di
 
 
 def _triples(graph: KnowledgeGraph, name: str, limit: int) -> list[list[str]]:
-    """Return what an LLM read about an entity; what is read from mentions is shown as sentences."""
-    from llama_index_raganything.stores.graph.triples import MENTIONS
+    """Return the triples that an LLM read about an entity; mentions are shown as sentences instead."""
+    from llama_index_raganything.stores.graph.facts import MENTIONS
 
     ids = graph.store.named([name])[name]
     triplets = graph.store.get_triplets(entity_names=ids) if ids else []

@@ -1,4 +1,4 @@
-"""The options that commands share, and what they open and filter."""
+"""Options that commands share, and the index, models and filters that they stand for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.config import Models, RAGAnythingSettings, names_provider
 from llama_index_raganything.errors import FilterError
 
 if TYPE_CHECKING:
@@ -20,28 +20,33 @@ if TYPE_CHECKING:
 
 
 def add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, *examples: str
 ) -> argparse.ArgumentParser:
-    """Add a command with the options that all have.
+    """Add a command with the options that all commands have.
 
     Args:
         commands: What ``add_subparsers`` returned.
         name: The command; "demo" takes no knowledge base.
         run: What it does, returning the exit code.
-        text: What it does, in words that begin small and end without a full stop.
-
-    Returns:
-        Its parser.
+        text: What it does, in words that begin in lower case and end without a full stop.
+        *examples: Command lines without the program's name, shown below the help.
     """
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    lines = [f"  llama-index-raganything {example}" for example in examples]
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog="\n".join(["examples:", *lines]) if lines else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--verbose", action="store_true", help="log what is going on")
+    parser.add_argument("--verbose", action="store_true", help="log progress")
     if name != "demo":
         parser.add_argument("--uri", help="Milvus Lite folder or server (default: MILVUS_URI or ./milvus.db)")
         parser.add_argument("--collection", help="knowledge base (default: MILVUS_COLLECTION or rag_anything)")
-        parser.add_argument("--working-dir", help="parse cache and assets (default: RAG_WORKING_DIR or ./rag_storage)")
-        parser.add_argument("--tenant", help="see and write this tenant's documents only")
+        parser.add_argument("--working-dir", help="caches, images, tables (default: RAG_WORKING_DIR or ./rag_storage)")
+        parser.add_argument("--tenant", help="read and write this tenant's documents only")
         add_model_options(parser, default="auto")
     return parser
 
@@ -50,12 +55,11 @@ def add_model_options(parser: argparse.ArgumentParser, default: str) -> None:
     """Add the options that choose the models.
 
     Args:
-        parser: The command's parser.
-        default: The choice when nothing is said.
+        default: The default of ``--models``.
     """
     parser.add_argument(
         "--models",
-        choices=["auto", "embedded", "dashscope"],
+        choices=get_args(Models),
         default=default,
         help="auto: DashScope's where DASHSCOPE_API_KEY is set, else embedded; embedded: no key, no network; "
         f"dashscope: the models that .env names, which also describe images (default {default})",
@@ -64,7 +68,7 @@ def add_model_options(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--llm", metavar="NAME", help=f"model that answers: {names} (default: RAG_LLM)")
     parser.add_argument("--vision-llm", metavar="NAME", help="model that looks at images (default: RAG_VISION_LLM)")
     parser.add_argument(
-        "--embed",
+        "--embed-model",
         metavar="NAME",
         help="embedding model (default: RAG_EMBED). Keys come from OPENAI_API_KEY, RAG_LLM_API_KEY, RAG_EMBED_API_KEY",
     )
@@ -74,26 +78,18 @@ def add_model_options(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def add_query_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of commands that search.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Add the options of commands that search."""
     parser.add_argument(
         "--top-k",
         type=int,
         metavar="K",
-        help="how many results (default: 10 to list, 5 to quote from, as many as a model reads to let it answer)",
+        help="number of results (default: 10 to list, 5 to quote from, as many as fit for a model that answers)",
     )
     add_filter_option(parser)
 
 
 def add_filter_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--filter``.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Add ``--filter``."""
     parser.add_argument(
         "--filter",
         action="append",
@@ -106,17 +102,14 @@ def add_filter_option(parser: argparse.ArgumentParser) -> None:
 def read_settings(arguments: argparse.Namespace) -> RAGAnythingSettings:
     """Return the settings that a command runs with.
 
-    No ``.env`` file is read unless it is named: one in a folder of somebody else's could send a key from the
-    environment to an address of theirs. ``--models dashscope`` names ``./.env``, and says so.
-
-    Args:
-        arguments: Those of a command.
+    No ``.env`` file is read unless it is named: a file in somebody else's folder could send a key from the environment
+    to their address. ``--models PROVIDER`` reads ``./.env``, and says so.
 
     Raises:
         ConfigurationError: The ``.env`` file does not exist or cannot be used.
     """
     env_file = arguments.env_file
-    if not env_file and arguments.models == "dashscope" and Path(".env").is_file():
+    if not env_file and names_provider(arguments.models) and Path(".env").is_file():
         env_file = ".env"
         print(f"Settings from {Path(env_file).resolve()}", file=sys.stderr)
     if not env_file:
@@ -125,14 +118,10 @@ def read_settings(arguments: argparse.Namespace) -> RAGAnythingSettings:
 
 
 def open_index(arguments: argparse.Namespace, **options: Any) -> RAGAnythingIndex:
-    """Open the knowledge base that the arguments name.
+    """Open the knowledge base that the arguments of a command name; the caller closes it.
 
     Args:
-        arguments: Those of a command made by :func:`add_command`.
         **options: Further arguments of the index.
-
-    Returns:
-        The index, to be closed by the caller.
     """
     from llama_index_raganything.index.index import RAGAnythingIndex
 
@@ -153,7 +142,6 @@ def named_models(arguments: argparse.Namespace, settings: RAGAnythingSettings) -
     """Return the models that the arguments name, as arguments of the index.
 
     Args:
-        arguments: Those of a command.
         settings: Where their keys come from.
 
     Raises:
@@ -167,30 +155,20 @@ def named_models(arguments: argparse.Namespace, settings: RAGAnythingSettings) -
         chosen["llm"] = named_llm(arguments.llm, settings)
     if arguments.vision_llm is not None:
         chosen["vision_llm"] = named_llm(arguments.vision_llm, settings, supports_images=True)
-    if arguments.embed is not None:
-        chosen["embed_model"] = named_embed_model(arguments.embed, settings)
+    if arguments.embed_model is not None:
+        chosen["embed_model"] = named_embed_model(arguments.embed_model, settings)
     return chosen
 
 
 def question(text: str) -> str:
-    """Return a question that says something; for argparse.
-
-    Args:
-        text: What the user typed.
-    """
+    """Return a question that is not empty; for argparse."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty; ask something")
     return text
 
 
 def parse_filters(pairs: Sequence[str]) -> MetadataFilters | None:
-    """Return filters for ``KEY=VALUE`` pairs.
-
-    Args:
-        pairs: The pairs; whole numbers are compared as numbers.
-
-    Returns:
-        The filters, None without pairs.
+    """Return filters for ``KEY=VALUE`` pairs; whole numbers are compared as numbers.
 
     Raises:
         FilterError: A pair has no key or no "=".
@@ -208,17 +186,12 @@ def parse_filters(pairs: Sequence[str]) -> MetadataFilters | None:
 
 
 class HintingParser(argparse.ArgumentParser):
-    """Refuses unknown options, as argparse does, with the nearest known one of the same command."""
+    """Refuses unknown options with the nearest known one of the same command."""
 
     def parse_known_args(  # type: ignore[override]  # argparse's stub has overloads for other namespaces.
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse arguments; commands ask this of their own parser, so that the hint is one of theirs.
-
-        Args:
-            args: The arguments.
-            namespace: Takes the result.
-        """
+        """Parse arguments; commands call this on their own parser, so that the hint is one of their options."""
         parsed, unknown = super().parse_known_args(args, namespace)
         options = [option for action in self._actions for option in action.option_strings]
         flags = [each.partition("=")[0] for each in unknown if each.startswith("-")]

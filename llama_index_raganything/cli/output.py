@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from llama_index_raganything.config import names_provider
+
 if TYPE_CHECKING:
     from llama_index.core.base.response.schema import RESPONSE_TYPE
     from llama_index.core.schema import BaseNode, NodeWithScore
@@ -22,27 +24,17 @@ _TITLE_CHARS: Final = 60
 
 
 def hint_if_empty(index: RAGAnythingIndex, arguments: argparse.Namespace) -> None:
-    """Tell a mistyped ``--uri`` or ``--collection`` from a question without an answer.
-
-    Args:
-        index: The open index.
-        arguments: The command line that opened it.
-    """
+    """Say that the knowledge base is empty: a mistyped ``--uri`` would look like a question without an answer."""
     if not index.documents():
         status = index.status()
         place = f"{status['collection']!r} at {status['uri']}"
         print(f"The knowledge base {place} is empty; bring files in with `ingest`.", file=sys.stderr)
-        if not arguments.env_file and arguments.models != "dashscope" and Path(".env").is_file():
+        if not arguments.env_file and not names_provider(arguments.models) and Path(".env").is_file():
             print("There is a .env file here, which is read with `--env-file .env` only.", file=sys.stderr)
 
 
 def answer_fields(question: str, response: RESPONSE_TYPE) -> dict[str, Any]:
-    """Return an answer as plain values.
-
-    Args:
-        question: What was asked.
-        response: What the query engine returned.
-    """
+    """Return an answer as plain values."""
     metadata = response.metadata or {}
     return {
         "question": question,
@@ -53,30 +45,18 @@ def answer_fields(question: str, response: RESPONSE_TYPE) -> dict[str, Any]:
 
 
 def is_answered(response: RESPONSE_TYPE) -> bool:
-    """Tell whether the documents hold an answer; an LLM that was shown some of them is taken at its word.
-
-    Args:
-        response: What the query engine returned.
-    """
+    """Return whether the documents hold an answer; an LLM that was shown some of them is taken at its word."""
     return bool((response.metadata or {}).get("answered", bool(response.source_nodes)))
 
 
 def print_answer(response: RESPONSE_TYPE) -> None:
-    """Print an answer with its citations, each with the names that led to it.
-
-    Args:
-        response: What the query engine returned.
-    """
+    """Print an answer with its citations."""
     print(f"A: {response}")
     print_citations(response)
 
 
 def print_citations(response: RESPONSE_TYPE) -> None:
-    """Print where the citations of an answer lead, each with the names that led to it.
-
-    Args:
-        response: What the query engine returned; a stream has been read.
-    """
+    """Print where the citations of an answer lead, each with the names that led to it; a stream must be read before."""
     nodes = {item.node.node_id: item.node for item in response.source_nodes}
     for citation in (response.metadata or {}).get("citations", []):
         print(f"   [{citation['n']}] {place_of(citation)}")
@@ -85,21 +65,13 @@ def print_citations(response: RESPONSE_TYPE) -> None:
 
 
 def result_fields(result: NodeWithScore) -> dict[str, Any]:
-    """Return a search result as plain values.
-
-    Args:
-        result: A node with its score.
-    """
+    """Return a search result as plain values."""
     node = result.node
     return {"node_id": node.node_id, "score": result.score, "text": node.get_content(), "metadata": node.metadata}
 
 
 def links_of(node: BaseNode | None) -> list[str]:
-    """Return in words which names and sections join a result with others; nothing when it was found by itself.
-
-    Args:
-        node: A node that a retriever returned.
-    """
+    """Return in words which names and sections join a result with others; nothing if it was found by itself."""
     if node is None:
         return []
     steps = json.loads(node.metadata.get(GRAPH_PATH_KEY) or "[]")
@@ -116,11 +88,7 @@ def _link(step: dict[str, str]) -> str:
 
 
 def place_of(metadata: dict[str, Any]) -> str:
-    """Say where something stands: file, page, box, label, section.
-
-    Args:
-        metadata: Metadata of a node, or a citation.
-    """
+    """Return the place of a node or citation in words: file, page, box, label, section."""
     if metadata.get("content_type") == "inventory" and not metadata.get("file_name"):
         return "inventory of the documents"
     box = metadata.get("bbox")
@@ -136,7 +104,7 @@ def place_of(metadata: dict[str, Any]) -> str:
 
 
 def _page(metadata: dict[str, Any]) -> str:
-    """Say which page, with the label printed on it where that is another."""
+    """Return the page, with the label printed on it where that is another."""
     page, label = metadata.get("page"), metadata.get("page_label")
     if not page:
         return ""
@@ -144,19 +112,11 @@ def _page(metadata: dict[str, Any]) -> str:
 
 
 def shorten(text: str, limit: int = 200) -> str:
-    """Return how a text begins, on one line.
-
-    Args:
-        limit: Characters, at most.
-    """
+    """Return the beginning of a text on one line, ``limit`` characters at most."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON.
-
-    Args:
-        value: Plain values; what is none is printed as text.
-    """
+    """Print a value as JSON; what JSON cannot hold is printed as text."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))

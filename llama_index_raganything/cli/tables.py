@@ -1,4 +1,4 @@
-"""``llama-index-raganything tables`` and ``sql``: look at the tables of a knowledge base and query them."""
+"""The commands ``tables`` and ``sql``: list the tables of a knowledge base and query them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ if TYPE_CHECKING:
 
 
 def add_table_commands(commands: Any) -> None:
-    """Add ``tables`` and ``sql``.
-
-    Args:
-        commands: What ``add_subparsers`` returned.
-    """
+    """Add ``tables`` and ``sql``."""
     tables = add_command(commands, "tables", _tables, "list the tables in the documents, or profile one of them")
     tables.add_argument("name", nargs="?", help="name of a table, as the list shows it")
-    sql = add_command(commands, "sql", _sql, "query the tables in the documents with a read-only SQL statement")
+    text = "query the tables in the documents with a read-only SQL statement"
+    sql = add_command(commands, "sql", _sql, text, "sql 'SELECT * FROM tables'")
     sql.add_argument(
         "statement", metavar="SQL", help="one SELECT, in DuckDB's dialect; the relation `tables` lists all"
     )
@@ -95,5 +92,5 @@ def _sql(arguments: argparse.Namespace) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of an ``SQLResult`` as JSON knows it."""
+    """Return a value of an ``SQLResult`` that JSON can hold."""
     return value.isoformat() if isinstance(value, datetime.date) else value

@@ -27,12 +27,12 @@ from pydantic import SecretStr
 
 from llama_index_raganything._arguments import argument_names, options_of, refuse_unknown, strict_arguments
 from llama_index_raganything._pickling import PickledWithoutSecrets
-from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.config import Models, RAGAnythingSettings, names_provider
 from llama_index_raganything.enrich.registry import reader_options_from_config
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.index.engines import OWN_ARGUMENTS, RETRIEVER_ARGUMENTS, EngineBuilder
 from llama_index_raganything.index.knowledge_base import KnowledgeBase
-from llama_index_raganything.index.models import IndexModels, Models
+from llama_index_raganything.index.models import IndexModels
 from llama_index_raganything.index.options import (
     Enrichment,
     GraphOptions,
@@ -344,7 +344,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         options.setdefault("working_dir", getattr(config, "working_dir", None))
         if options.get("reader") is None:
             options["reader"] = RAGAnythingReader(**reader_options)
-        if options.get("models", "auto") not in {"auto", "embedded"}:
+        if names_provider(options.get("models", "auto")):
             names = ("settings", "embed_model", "image_embed_model")
             chosen = IndexModels.choose(
                 options["models"], llm=llm, vision_llm=vision_llm, **{name: options.get(name) for name in names}

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import get_args
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.llms import LLM
 
-from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.config import Models, RAGAnythingSettings, names_provider
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.models.defaults import named_llm, resolve_embed_model, resolve_llm
-
-Models = Literal["auto", "embedded", "dashscope"]
-"""Whose models serve where the caller names none."""
-
-_NAMED_IN_SETTINGS: Final = ("dashscope_api_key", "rag_llm", "rag_vision_llm", "rag_embed")
-"""Settings that name models behind a network."""
+from llama_index_raganything.models.defaults import named_llm, provider_models, resolve_embed_model, resolve_llm
 
 
 @dataclass(frozen=True)
@@ -58,23 +52,21 @@ class IndexModels:
 
         Raises:
             ConfigurationError: ``models`` is not a known word, or ``image_embed_model`` embeds no images.
-            DashScopeAuthenticationError: DashScope is asked for, and there is no key.
+            RAGAnythingError: A provider is asked for, and there is no key for it; the subclass says why.
         """
         if models not in get_args(Models):
             message = f"models={models!r} is not known; say one of {', '.join(get_args(Models))}."
             raise ConfigurationError(message)
         settings = settings or RAGAnythingSettings()
-        if models == "dashscope":
-            from llama_index_raganything.models.dashscope.models import dashscope_models
-
-            theirs = dashscope_models(settings)
+        if names_provider(models):
+            theirs = provider_models(settings)
             # "is None" and not "or": an embedding model may have a length, and an empty one is still the caller's.
             embed_model = theirs.embed_model if embed_model is None else embed_model
             llm = theirs.llm if llm is None else llm
             vision_llm = theirs.vision_llm if vision_llm is None else vision_llm
         else:
             if models == "embedded":
-                settings = settings.model_copy(update=dict.fromkeys(_NAMED_IN_SETTINGS))
+                settings = settings.without_network()
             if vision_llm is None and settings.rag_vision_llm:
                 vision_llm = named_llm(settings.rag_vision_llm, settings, supports_images=True)
             embed_model = resolve_embed_model(embed_model, settings)

@@ -14,7 +14,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.settings import Settings
 
-from llama_index_raganything.config import RAGAnythingSettings
+from llama_index_raganything.config import RAGAnythingSettings, names_provider
 from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
 from llama_index_raganything.models.dashscope.endpoints import is_placeholder
 from llama_index_raganything.models.model_names import ModelName, address_of, api_key_of, is_vision_name
@@ -22,6 +22,9 @@ from llama_index_raganything.models.model_names import ModelName, address_of, ap
 if TYPE_CHECKING:
     from llama_index.core.base.embeddings.base import BaseEmbedding
     from llama_index.core.llms import LLM
+
+if TYPE_CHECKING:
+    from llama_index_raganything.models.dashscope.models import DashScopeModels
 
 logger = logging.getLogger(__name__)
 _announced: set[str] = set()
@@ -129,6 +132,23 @@ def has_dashscope_key(settings: RAGAnythingSettings) -> bool:
         _announce("DASHSCOPE_API_KEY is the placeholder of an example, and is not used.", logging.WARNING)
         return False
     return bool(key)
+
+
+def provider_models(settings: RAGAnythingSettings) -> DashScopeModels:
+    """Make all models of the provider that there is, as the settings name them; nothing is called yet.
+
+    Raises:
+        DashScopeAuthenticationError: There is no key.
+        MissingDependencyError: The provider's extra is not installed.
+    """
+    from llama_index_raganything.models.dashscope.models import dashscope_models
+
+    return dashscope_models(settings)
+
+
+def provider_in_use(models: str, settings: RAGAnythingSettings) -> str | None:
+    """Return the provider whose models serve where the caller names none; None where those are embedded."""
+    return "DashScope" if names_provider(models) or (models == "auto" and has_dashscope_key(settings)) else None
 
 
 def _announce(message: str, level: int = logging.INFO) -> None:

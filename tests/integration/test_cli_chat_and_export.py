@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from llama_index_raganything.cli import main
+from llama_index_raganything.cli.main import main
 from llama_index_raganything.index.index import RAGAnythingIndex
 from llama_index_raganything.testing import ScriptedTextLLM
 

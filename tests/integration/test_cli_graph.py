@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from llama_index_raganything.cli import main
+from llama_index_raganything.cli.main import main
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 

@@ -7,7 +7,7 @@ import pytest
 from openai_server import DIMENSION, OpenAIServer
 
 from llama_index_raganything import RAGAnythingIndex
-from llama_index_raganything.cli import main
+from llama_index_raganything.cli.main import main
 
 TEXT = "# Harbour\n\nThe harbour office opens at 7 a.m. on weekdays.\n"
 KEY = "sk-very-secret-0123456789"
@@ -40,7 +40,7 @@ def cli(tmp_path, capsys):
 
 
 def test_an_openai_like_server_embeds_and_answers(cli, server, folder):
-    models = ["--llm", f"openai-like:my-chat@{server.url}", "--embed", f"openai-like:my-embed@{server.url}"]
+    models = ["--llm", f"openai-like:my-chat@{server.url}", "--embed-model", f"openai-like:my-embed@{server.url}"]
     assert cli("ingest", *models, "--no-progress", folder)[0] == 0
     assert {body["model"] for body in server.asked("embeddings")} == {"my-embed"}
     code, out, _ = cli("ask", *models, "When does the harbour office open?", "--json")
@@ -120,14 +120,16 @@ def test_a_server_that_speaks_something_else_is_told(cli, folder, answer, monkey
         code, out, err = cli("ask", "--llm", f"openai-like:m@{server.url}", "When does the office open?")
         assert code == 1
         assert "none of OpenAI's protocol" in err or out.startswith("A: Empty Response")
-        code, out, err = cli("search", "--embed", f"openai-like:e@{server.url}", "office", "--collection", "other")
+        code, out, err = cli(
+            "search", "--embed-model", f"openai-like:e@{server.url}", "office", "--collection", "other"
+        )
         assert (code, out) == (1, "")
         assert "none of OpenAI's protocol" in err
 
 
 def test_an_empty_name_of_a_model_is_refused(cli, folder):
     assert cli("ingest", "--no-progress", folder)[0] == 0
-    for option in ("--llm", "--vision-llm", "--embed"):
+    for option in ("--llm", "--vision-llm", "--embed-model"):
         code, out, err = cli("ask", option, "", "When does the office open?")
         assert (code, out, err.startswith("ConfigurationError: '' names no model")) == (1, "", True)
 

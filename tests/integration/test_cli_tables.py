@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from llama_index_raganything.cli import main
+from llama_index_raganything.cli.main import main
 
 TEXT = (
     "# 运费 Freight\n\nTable 1: Fares | by day\n\n"

@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from llama_index_raganything import RAGAnythingSettings
-from llama_index_raganything.cli import demo, main
+from llama_index_raganything.cli import demo
+from llama_index_raganything.cli.main import main
 from llama_index_raganything.models import defaults
 from llama_index_raganything.models.dashscope import endpoints
 from llama_index_raganything.testing import DashScopeServer

@@ -7,7 +7,8 @@ import pytest
 
 import llama_index_raganything
 from llama_index_raganything import EnrichmentOptions, RAGAnythingIndex, RAGAnythingReader, RAGAnythingSettings
-from llama_index_raganything.cli import commands, main
+from llama_index_raganything.cli import main as command_line
+from llama_index_raganything.cli.main import main
 from llama_index_raganything.errors import ConfigurationError, DashScopeAuthenticationError
 from llama_index_raganything.models.dashscope.embedding import DashScopeMultiModalEmbedding
 from llama_index_raganything.models.dashscope.models import dashscope_vlm
@@ -105,8 +106,8 @@ def test_a_demo_with_a_wrong_key_says_so_once(server, tmp_path, monkeypatch, cap
 
 
 def test_the_demo_is_embedded_unless_dashscope_is_named():
-    assert commands._parser().parse_args(["demo"]).models == "embedded"
-    assert commands._parser().parse_args(["ask", "Who?"]).models == "auto"
+    assert command_line._parser().parse_args(["demo"]).models == "embedded"
+    assert command_line._parser().parse_args(["ask", "Who?"]).models == "auto"
 
 
 PAGES = {

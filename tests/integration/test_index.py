@@ -21,7 +21,7 @@ from llama_index_raganything import (
     RAGAnythingReader,
     SourceError,
 )
-from llama_index_raganything.cli import main
+from llama_index_raganything.cli.main import main
 from llama_index_raganything.errors import SchemaMismatchError
 from llama_index_raganything.testing import HashEmbedding
 
@@ -420,7 +420,7 @@ def cli(tmp_path, capsys):
 
 
 def test_cli_ingest_ask_search_status_delete(cli, files):
-    code, out, _ = cli("ingest", files, "--json", "--num-workers", 1)
+    code, out, _ = cli("ingest", files, "--json", "--workers", 1)
     assert code == 0
     assert len(json.loads(out)["added"]) == 2
     code, out, _ = cli("ask", "When does the ferry to Aarhus depart?", "--json")

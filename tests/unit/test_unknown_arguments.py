@@ -19,7 +19,7 @@ from llama_index_raganything import (
     UnknownArgumentError,
 )
 from llama_index_raganything._arguments import argument_names
-from llama_index_raganything.cli import main
+from llama_index_raganything.cli.main import main
 from llama_index_raganything.models.dashscope.chat import DashScopeLLM
 
 ROOT = package.__name__

@@ -1,24 +1,26 @@
-"""The command line ``llama-index-raganything`` and its commands that look after documents and ask them."""
+"""The command line ``llama-index-raganything``: bring documents in, ask them, look after them."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import shtab
 
 from llama_index_raganything import __version__
-from llama_index_raganything.cli.chat import add_chat_command
 from llama_index_raganything.cli.demo import add_demo_command
-from llama_index_raganything.cli.export import add_export_command
 from llama_index_raganything.cli.graph import add_graph_commands
 from llama_index_raganything.cli.options import (
     HintingParser,
     add_command,
+    add_filter_option,
     add_query_options,
     open_index,
     parse_filters,
@@ -31,12 +33,20 @@ from llama_index_raganything.cli.output import (
     links_of,
     place_of,
     print_answer,
+    print_citations,
     print_json,
     result_fields,
     shorten,
 )
 from llama_index_raganything.cli.tables import add_table_commands
-from llama_index_raganything.errors import ConfigurationError, RAGAnythingError
+from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
+
+if TYPE_CHECKING:
+    from llama_index.core.chat_engine.types import BaseChatEngine
+    from llama_index.core.schema import BaseNode
+
+_ENDS: Final = frozenset({"exit", "quit", "/exit", "/quit"})
+"""Lines that end a chat."""
 
 EXIT_CODES = (
     "Exit codes: 0 all went well; 1 an error, a path that does not exist, or nothing came in, was found, answered or "
@@ -57,16 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.ERROR, format="%(message)s")
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        with _telling_of_models():
+        with _warnings_of_models():
             return run(arguments)
     except RAGAnythingError as error:
-        if arguments.json:
-            print_json({"error": type(error).__name__, "message": str(error)})
-        else:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        _print_error(error, str(error), arguments)
         return 1
     except _errors_of_models() as error:
-        kind, message = type(error).__name__, f"{_without_keys(_told(error))} Check the model's name, address and key."
+        kind, message = (
+            type(error).__name__,
+            f"{_without_keys(_reason(error))} Check the model's name, address and key.",
+        )
         if arguments.json:
             print_json({"error": kind, "message": message})
         else:
@@ -77,20 +87,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _print_error(error: Exception, message: str, arguments: argparse.Namespace) -> None:
+    kind = type(error).__name__
+    if arguments.json:
+        print_json({"error": kind, "message": message})
+    else:
+        print(f"{kind}: {message}", file=sys.stderr)
+
+
 def _errors_of_models() -> tuple[type[Exception], ...]:
-    """Return what OpenAI's client raises, if it was imported: it answers for every model that ``--llm`` names."""
+    """Return what OpenAI's client raises, if it was imported; it serves every model that ``--llm`` names."""
     client = sys.modules.get("openai")
     return (client.OpenAIError,) if client is not None else ()
 
 
-def _told(error: Exception) -> str:
-    """Return what OpenAI's client says; where it reached no server it does not say which, so that is added."""
+def _reason(error: Exception) -> str:
+    """Return the message of OpenAI's client, with the address that it leaves out where no server answered."""
     url = error.request.url if isinstance(error, sys.modules["openai"].APIConnectionError) else None
     return f"{error} No answer from {url.scheme}://{url.netloc.decode()}." if url is not None else str(error)
 
 
 def _without_keys(text: str) -> str:
-    """Return what a server says without the keys of the environment, which some servers repeat."""
+    """Remove the keys of the environment from a message; some servers repeat them."""
     for name, value in os.environ.items():
         if name.endswith("_API_KEY") and len(value) > 5:
             text = text.replace(value, "***")
@@ -98,8 +116,8 @@ def _without_keys(text: str) -> str:
 
 
 @contextmanager
-def _telling_of_models() -> Iterator[None]:
-    """Show warnings about models: what was put right, is not used or does not fit decides about all that follows."""
+def _warnings_of_models() -> Iterator[None]:
+    """Show warnings about models, which decide about everything that follows."""
     names = ("models.defaults", "models.dashscope", "index.knowledge_base")
     loggers = [logging.getLogger(f"llama_index_raganything.{name}") for name in names]
     before = [each.level for each in loggers]
@@ -120,10 +138,60 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
     add_demo_command(commands)
+    _add_ingest_command(commands)
 
-    ingest = add_command(commands, "ingest", _ingest, "bring files and folders in; unchanged ones are skipped")
+    ask = add_command(
+        commands,
+        "ask",
+        _ask,
+        "answer a question with citations",
+        "ask 'What was the revenue of Sweden in 2024?'",
+        "ask 'Is this image known?' --attach curve.png",
+    )
+    ask.add_argument("question", type=question)
+    ask.add_argument("--attach", action="append", default=[], metavar="FILE", help="image that the question is about")
+    add_query_options(ask)
+
+    text = "find the best passages, tables and images"
+    search = add_command(commands, "search", _search, text, "search 'site layout' --filter content_type=image")
+    search.add_argument("query", type=question)
+    add_query_options(search)
+
+    text = "talk about the documents, one message per line, until exit or the end of the input; needs a model (--llm)"
+    add_query_options(add_command(commands, "chat", _chat, text, "chat --llm ollama:qwen3"))
+
+    status = add_command(commands, "status", _status, "count documents and nodes", "status --documents")
+    status.add_argument("--documents", action="store_true", help="list every document")
+
+    text = "delete documents with every trace"
+    delete = add_command(commands, "delete", _delete, text, "delete reports/old.pdf")
+    delete.add_argument("documents", nargs="+", help="ids, paths, URLs or unique file names, as `status` lists them")
+
+    add_table_commands(commands)
+    add_graph_commands(commands)
+
+    text = "write the nodes as JSON lines: id, text and metadata of each"
+    export = add_command(commands, "export", _export, text, "export nodes.jsonl --filter content_type=table")
+    export.add_argument("file", nargs="?", help="where to (default: standard output)")
+    add_filter_option(export)
+
+    completion = commands.add_parser("completion", help="print a script that lets a shell complete commands")
+    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    completion.set_defaults(run=_completion, json=False, verbose=False)
+    return parser
+
+
+def _add_ingest_command(commands: Any) -> None:
+    ingest = add_command(
+        commands,
+        "ingest",
+        _ingest,
+        "bring files and folders in; unchanged ones are skipped",
+        "ingest reports/ --workers 2",
+        "ingest . --exclude 'drafts/**' --chunk-size 512",
+        "ingest reports/ --sync --strict",
+    )
     ingest.add_argument("paths", nargs="+", help="files and folders")
     ingest.add_argument("--sync", action="store_true", help="also delete documents that are gone from the folders")
     ingest.add_argument(
@@ -131,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="leave out what fits, as in a .gitignore: 'drafts/**', '*.bak'; may be repeated",
+        help="leave out matching paths, as in a .gitignore: 'drafts/**', '*.bak'; may be repeated",
     )
     ingest.add_argument("--strict", action="store_true", help="exit with 1 when a file failed")
     ingest.add_argument(
@@ -141,36 +209,11 @@ def _parser() -> argparse.ArgumentParser:
         "--profile", default="standard", choices=["standard", "fast"], help="fast: text layer and pages only"
     )
     ingest.add_argument("--ocr", default="auto", choices=["auto", "off", "always"], help="when to recognise characters")
+    ingest.add_argument("--chunk-size", type=int, metavar="N", help="tokens of a text chunk (default 256)")
+    ingest.add_argument("--chunk-overlap", type=int, metavar="N", help="tokens that two chunks share (default 32)")
     ingest.add_argument("--allow-urls", action="store_true", help="allow http(s) URLs among the paths")
-    ingest.add_argument("--num-workers", type=int, default=1, metavar="N", help="processes that parse (default 1)")
+    ingest.add_argument("--workers", type=int, default=1, metavar="N", help="processes that parse (default 1)")
     ingest.add_argument("--no-progress", action="store_true", help="no progress bar")
-
-    ask = add_command(commands, "ask", _ask, "answer a question with citations")
-    ask.add_argument("question", type=question)
-    ask.add_argument(
-        "--attach", action="append", default=[], metavar="FILE", help="an image that the question is about"
-    )
-    add_query_options(ask)
-
-    search = add_command(commands, "search", _search, "find the best passages, tables and figures")
-    search.add_argument("query", type=question)
-    add_query_options(search)
-
-    add_chat_command(commands)
-
-    status = add_command(commands, "status", _status, "list the documents and count the nodes")
-    status.add_argument("--documents", action="store_true", help="list every document")
-
-    delete = add_command(commands, "delete", _delete, "delete documents with every trace")
-    delete.add_argument("documents", nargs="+", help="ids, paths, URLs or unique file names as `status` lists them")
-
-    add_table_commands(commands)
-    add_graph_commands(commands)
-    add_export_command(commands)
-    completion = commands.add_parser("completion", help="print a script by which a shell completes commands")
-    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
-    completion.set_defaults(run=_completion, json=False, verbose=False)
-    return parser
 
 
 def _completion(arguments: argparse.Namespace) -> int:
@@ -179,12 +222,17 @@ def _completion(arguments: argparse.Namespace) -> int:
 
 
 def _ingest(arguments: argparse.Namespace) -> int:
-    options = {"parser": arguments.parser, "profile": arguments.profile, "ocr": arguments.ocr}
-    with open_index(arguments, reader_options={**options, "allow_urls": arguments.allow_urls}) as index:
+    from llama_index_raganything.readers.reader import RAGAnythingReader
+
+    reader = RAGAnythingReader(
+        parser=arguments.parser, profile=arguments.profile, ocr=arguments.ocr, allow_urls=arguments.allow_urls
+    )
+    sizes = {"chunk_size": arguments.chunk_size, "chunk_overlap": arguments.chunk_overlap}
+    with open_index(arguments, reader=reader, **sizes) as index:
         common = {
             "exclude": arguments.exclude,
             "show_progress": not (arguments.json or arguments.no_progress),
-            "num_workers": arguments.num_workers,
+            "num_workers": arguments.workers,
         }
         if arguments.sync:
             reports = [index.sync(path, **common) for path in arguments.paths]
@@ -240,6 +288,42 @@ def _search(arguments: argparse.Namespace) -> int:
     return 0 if results else 1
 
 
+def _chat(arguments: argparse.Namespace) -> int:
+    with open_index(arguments) as index:
+        hint_if_empty(index, arguments)
+        engine = index.as_chat_engine(similarity_top_k=arguments.top_k, filters=parse_filters(arguments.filter))
+        said = 0
+        for message in _typed(prompts=not arguments.json and sys.stdin.isatty()):
+            said += 1
+            if arguments.json:
+                response: Any = engine.chat(message)
+                print_json(answer_fields(message, response))
+            else:
+                _stream_answer(engine, message)
+    return 0 if said else 1
+
+
+def _typed(*, prompts: bool) -> Iterator[str]:
+    """Return what the user types, line by line."""
+    while True:
+        if prompts:
+            print("> ", end="", flush=True)
+        line = sys.stdin.readline()
+        if not line or line.strip().lower() in _ENDS:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _stream_answer(engine: BaseChatEngine, message: str) -> None:
+    """Print an answer while it is written, then its citations."""
+    stream: Any = engine.stream_chat(message)
+    for piece in stream.response_gen:
+        print(piece, end="", flush=True)
+    print()
+    print_citations(stream)
+
+
 def _status(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         status = index.status()
@@ -271,3 +355,30 @@ def _delete(arguments: argparse.Namespace) -> int:
         for document, known in deleted.items():
             print(errors.get(document) or f"{'Deleted' if known else 'Not known'}: {document}")
     return 0 if all(deleted.values()) else 1
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    with open_index(arguments) as index:
+        hint_if_empty(index, arguments)
+        nodes = index.store.get_nodes(filters=parse_filters(arguments.filter))
+    ordered = sorted(nodes, key=lambda node: (str(node.metadata.get("source")), node.metadata.get("page") or 0))
+    if not ordered:
+        print("There is nothing to export.", file=sys.stderr)
+        return 1
+    if arguments.file is None:
+        sys.stdout.writelines(_lines(ordered))
+        return 0
+    try:
+        with Path(arguments.file).open("w", encoding="utf-8") as file:
+            file.writelines(_lines(ordered))
+    except OSError as error:
+        message = f"{arguments.file!r} cannot be written ({error.strerror or error}); name a file in a folder that can."
+        raise SourceError(message) from error
+    print(f"{len(ordered)} nodes written to {arguments.file}", file=sys.stderr)
+    return 0
+
+
+def _lines(nodes: Iterable[BaseNode]) -> Iterable[str]:
+    for node in nodes:
+        fields = {"id": node.node_id, "text": node.get_content(), "metadata": node.metadata}
+        yield json.dumps(fields, ensure_ascii=False, default=str) + "\n"
