@@ -73,14 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_error(error, str(error), arguments)
         return 1
     except _errors_of_models() as error:
-        kind, message = (
-            type(error).__name__,
-            f"{_without_keys(_reason(error))} Check the model's name, address and key.",
-        )
-        if arguments.json:
-            print_json({"error": kind, "message": message})
-        else:
-            print(f"{kind}: {message}", file=sys.stderr)
+        _print_error(error, f"{_without_keys(_reason(error))} Check the model's name, address and key.", arguments)
         return 1
     except KeyboardInterrupt:
         print("Interrupted. Run the same command again: it goes on where it stopped.", file=sys.stderr)
