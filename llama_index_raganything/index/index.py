@@ -45,12 +45,10 @@ from llama_index_raganything.index.options import (
     refuse_equal_names,
     refuse_node_parsers,
 )
-from llama_index_raganything.ingestion.jobs import refuse_pages
 from llama_index_raganything.ingestion.layers import Layer
-from llama_index_raganything.ingestion.pipeline import Ingestion, Patterns
+from llama_index_raganything.ingestion.pipeline import Ingestion, Patterns, refuse_pages
 from llama_index_raganything.ingestion.report import IngestionReport
-from llama_index_raganything.query_engine.chat.engine import RAGAnythingChatEngine
-from llama_index_raganything.query_engine.chat.options import ALIASES
+from llama_index_raganything.query_engine.chat.engine import ALIASES, RAGAnythingChatEngine
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.tables.engine import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader

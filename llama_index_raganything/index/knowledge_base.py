@@ -15,10 +15,7 @@ from llama_index_raganything.elements import content_id
 from llama_index_raganything.index.models import dimension
 from llama_index_raganything.index.options import GraphOptions
 from llama_index_raganything.ingestion.embedding import embedding_name
-from llama_index_raganything.ingestion.graph_layer import GraphWriter
-from llama_index_raganything.ingestion.image_layer import VisualWriter
-from llama_index_raganything.ingestion.layers import Layer
-from llama_index_raganything.ingestion.table_layer import TableWriter
+from llama_index_raganything.ingestion.layers import GraphLayer, ImageLayer, Layer, TableLayer
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.stores.ledger import LEDGER_SUFFIX, Ledger
@@ -146,11 +143,11 @@ class KnowledgeBase:
         """Return what keeps the other stores in step with the nodes."""
         layers: list[Layer] = []
         if self.graph is not None:
-            layers.append(GraphWriter(self.graph, graph_options.entity_linker, graph_options.triple_extractor))
+            layers.append(GraphLayer(self.graph, graph_options.entity_linker, graph_options.triple_extractor))
         if self.table_store is not None:
-            layers.append(TableWriter(self.table_store))
+            layers.append(TableLayer(self.table_store))
         if self.visual_store is not None and image_embed_model is not None:
-            layers.append(VisualWriter(self.visual_store, image_embed_model))
+            layers.append(ImageLayer(self.visual_store, image_embed_model))
         return layers
 
     def warn_of_other_vectors(self, embed_model: BaseEmbedding) -> None:
