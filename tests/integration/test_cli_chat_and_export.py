@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from llama_index_raganything.cli.main import main
-from llama_index_raganything.index.index import RAGAnythingIndex
+from llama_index_raganything.index.models import IndexModels
 from llama_index_raganything.testing import ScriptedTextLLM
 
 TEXT = "# Towers\n\nThe tower of Oslo is 42 metres high.\n\n| Tower | Metres |\n| --- | --- |\n| Oslo | 42 |\n"
@@ -39,7 +39,7 @@ def llm(monkeypatch):
     scripted = ScriptedTextLLM(
         replies=["It is 42 metres high [1][7].", "How high is the tower of Oslo, in metres?", "42 [1]."]
     )
-    monkeypatch.setattr(RAGAnythingIndex, "llm", property(lambda _self: scripted))
+    monkeypatch.setattr(IndexModels, "answering_llm", property(lambda _self: scripted))
     return scripted
 
 

@@ -88,4 +88,4 @@ def test_a_file_of_settings_that_is_not_read_is_told(server, tmp_path, monkeypat
     ],
 )
 def test_the_demo_says_whose_models_it_used(models, key, used):
-    assert demo._used(models, RAGAnythingSettings(dashscope_api_key=key)) == used
+    assert demo._models_used(models, RAGAnythingSettings(dashscope_api_key=key)) == used
