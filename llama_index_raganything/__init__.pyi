@@ -16,6 +16,7 @@ from .enrich.describers.image import ImageDescriber as ImageDescriber
 from .enrich.describers.media import MediaDescriber as MediaDescriber
 from .enrich.describers.table import TableDescriber as TableDescriber
 from .enrich.equation_words import EquationWords as EquationWords
+from .enrich.image_embedder import ImageEmbedder as ImageEmbedder
 from .enrich.image_ocr import ImageOCR as ImageOCR
 from .enrich.registry import register_modality as register_modality
 from .enrich.registry import register_processor as register_processor
@@ -39,7 +40,6 @@ from .models.dashscope.embedding import DashScopeTextEmbedding as DashScopeTextE
 from .models.dashscope.models import dashscope_llm as dashscope_llm
 from .models.dashscope.models import dashscope_vlm as dashscope_vlm
 from .models.dashscope.rerank import DashScopeRerank as DashScopeRerank
-from .enrich.image_embedder import ImageEmbedder as ImageEmbedder
 from .models.wordllama import WordLlamaEmbedding as WordLlamaEmbedding
 from .node_parser.parser import RAGAnythingNodeParser as RAGAnythingNodeParser
 from .node_parser.placed_splitter import PlacedSplitter as PlacedSplitter

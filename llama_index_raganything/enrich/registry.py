@@ -83,7 +83,7 @@ class ProcessorOptions:
 
     def describer_settings(self) -> dict[str, Any]:
         """Return the keyword arguments that all describers share, without the model."""
-        names = [each.name for each in fields(self) if each.name not in {"llm", "vision_llm"}]
+        names = [each.name for each in fields(ProcessorOptions) if each.name not in {"llm", "vision_llm"}]
         return {name: getattr(self, name) for name in names}
 
 

@@ -16,7 +16,12 @@ from llama_index_raganything.config import DEFAULT_WORKING_DIR
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.equation_words import EquationWords
 from llama_index_raganything.enrich.image_ocr import ImageOCR
-from llama_index_raganything.enrich.registry import ProcessorOptions, make_processors, processors_from_config, registered_content_types
+from llama_index_raganything.enrich.registry import (
+    ProcessorOptions,
+    make_processors,
+    processors_from_config,
+    registered_content_types,
+)
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.extraction.triples import TripleExtractor

@@ -9,7 +9,7 @@ from llama_index.core.schema import ImageNode
 from PIL import Image
 from reportlab.pdfgen import canvas
 
-from llama_index_raganything import RAGAnythingReader, RAGAnythingIndex
+from llama_index_raganything import RAGAnythingIndex, RAGAnythingReader
 from llama_index_raganything.enrich.image_embedder import ImageEmbedder
 from llama_index_raganything.errors import SchemaMismatchError
 from llama_index_raganything.ingestion.layers import ImageLayer, Layer
