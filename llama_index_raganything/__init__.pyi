@@ -55,7 +55,7 @@ from .readers.reader import RAGAnythingReader as RAGAnythingReader
 from .readers.registry import register_parsers as register_parsers
 from .retrievers.evidence.graph import EvidenceRetriever as EvidenceRetriever
 from .retrievers.evidence.graph import GraphRetriever as GraphRetriever
-from .retrievers.evidence.nodes import NodeRetriever as NodeRetriever
+from .retrievers.evidence.pages import NodeRetriever as NodeRetriever
 from .retrievers.fusion import FusionRetriever as FusionRetriever
 from .retrievers.inventory.retriever import InventoryRetriever as InventoryRetriever
 from .retrievers.lightrag.retriever import LightRAGRetriever as LightRAGRetriever

@@ -86,7 +86,8 @@ class EngineBuilder:
             specialists.append(InventoryRetriever(self.base.store, self.base.ledger, similarity_top_k, filters))
         routes = []
         if visual and self.base.visual_store is not None:
-            routes.append(self.visual_retriever(similarity_top_k=similarity_top_k, filters=filters, gate=True))
+            of_images: dict[str, Any] = {"similarity_top_k": similarity_top_k, "filters": filters}
+            routes.append(self.visual_retriever(**of_images, outstanding_only=True))
         if not specialists and not routes:
             return evidence
         return QuestionRouter(evidence, specialists, routes, similarity_top_k=similarity_top_k)

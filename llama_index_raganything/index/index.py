@@ -54,9 +54,9 @@ from llama_index_raganything.query_engine.tables.engine import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources.folders import FolderRules
 from llama_index_raganything.readers.sources.sources import SourceInput, named_bytes
-from llama_index_raganything.retrievers.evidence.base import DEFAULT_TOP_K
+from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever
-from llama_index_raganything.retrievers.evidence.whole_pages import Returns
+from llama_index_raganything.retrievers.evidence.pages import Returns
 from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.retrievers.visual import VisualRetriever
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph

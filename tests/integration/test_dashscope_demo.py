@@ -269,7 +269,7 @@ def test_descriptions_that_fail_cost_no_multiplied_requests(server, tmp_path, fa
         working_dir=tmp_path / "w",
         embed_model=HashEmbedding(),
         vision_llm=vlm,
-        enrichment=EnrichmentOptions(max_workers=1),
+        enrichment=EnrichmentOptions(workers=1),
         reader=RAGAnythingReader(ocr="off"),
     ) as index:
         report = index.add(DEMO_FILES / "annual_report.pdf")

@@ -10,7 +10,7 @@ from llama_index.core.schema import Document, TransformComponent
 from PIL import Image
 from reportlab.pdfgen import canvas
 
-from llama_index_raganything import RAGAnythingIndex
+from llama_index_raganything import GraphOptions, RAGAnythingIndex
 from llama_index_raganything.errors import ConfigurationError, SchemaMismatchError
 from llama_index_raganything.graph.extraction.triples import TripleExtractor
 from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever
@@ -79,19 +79,17 @@ def write(folder, **files):
 
 def names(index):
     """Return everything that the graph says of names, in Milvus and in memory."""
-    found = {name for facts in index.graph.store.scan_facts() for name, _, _ in facts.entity_names()}
-    return found | {node.id for node in index.graph.store.get()}
+    found = {name for facts in index.knowledge_graph.store.scan_facts() for name, _, _ in facts.entity_names()}
+    return found | {node.id for node in index.knowledge_graph.store.get()}
 
 
 def agree(index):
     """Check that store, mirror and nodes know the same nodes."""
-    facts = {item.node_id for item in index.graph.store.scan_facts()}
-    nodes = {
-        n.node_id for n in index.node_store.get_nodes() if not (n.child_nodes and n.metadata["content_type"] == "page")
-    }
+    facts = {item.node_id for item in index.knowledge_graph.store.scan_facts()}
+    nodes = {n.node_id for n in index.store.get_nodes() if not (n.child_nodes and n.metadata["content_type"] == "page")}
     assert facts == nodes
-    assert (index.graph.mirror.rows_of(sorted(nodes)) >= 0).all()
-    assert index.graph.mirror.size == len(nodes)
+    assert (index.knowledge_graph.mirror.rows_of(sorted(nodes)) >= 0).all()
+    assert index.knowledge_graph.mirror.size == len(nodes)
 
 
 def titles(items):
@@ -113,7 +111,7 @@ def test_two_hops_from_documents(make):
     items = index.as_retriever(similarity_top_k=3).retrieve(QUESTION)
     assert set(titles(items)) == {"The Amber Lantern", "Tomas Brenn", "Oslet"}
     assert {step["name"] for step in steps(items)} == {"Tomas Brenn", "Oslet"}
-    assert index.graph.describe("Tomas Brenn").title_of
+    assert index.knowledge_graph.describe("Tomas Brenn").title_of
 
 
 def test_a_tenants_secret_is_never_reached(make):
@@ -131,12 +129,12 @@ def test_a_tenants_secret_is_never_reached(make):
     assert [(i.node.node_id, i.score, i.node.metadata["evidence"]) for i in before] == [
         (i.node.node_id, i.score, i.node.metadata["evidence"]) for i in after
     ]
-    assert ours.graph.describe("Oslet") is None
-    assert ours.graph.stats()["nodes"] == 2
-    everything = ours.graph.store.get()
-    assert "Oslet" not in str(everything) + str(ours.graph.store.get_rel_map(everything)) + str(names(ours))
+    assert ours.knowledge_graph.describe("Oslet") is None
+    assert ours.knowledge_graph.stats()["nodes"] == 2
+    everything = ours.knowledge_graph.store.get()
+    assert "Oslet" not in str(everything) + str(ours.knowledge_graph.store.get_rel_map(everything)) + str(names(ours))
     assert not ours.delete("doc-Oslet")
-    assert theirs.graph.describe("Oslet")
+    assert theirs.knowledge_graph.describe("Oslet")
     agree(ours)
     agree(theirs)
 
@@ -159,11 +157,11 @@ def test_hostile_names_everywhere(make, tmp_path):
     agree(index)
     for name in HOSTILE:
         index.as_retriever().retrieve(name)
-        index.graph.describe(name)
+        index.knowledge_graph.describe(name)
     for name in HOSTILE:
         assert index.delete(f"doc{name}")
         agree(index)
-    assert not index.graph.describe("Oslet")
+    assert not index.knowledge_graph.describe("Oslet")
 
 
 def test_hostile_tenant_and_file_names(make, tmp_path):
@@ -177,7 +175,7 @@ def test_hostile_tenant_and_file_names(make, tmp_path):
     for path in folder.iterdir():
         path.unlink()
     index.sync(folder)
-    assert index.graph.stats()["nodes"] == index.graph.mirror.size == 0
+    assert index.knowledge_graph.stats()["nodes"] == index.knowledge_graph.mirror.size == 0
 
 
 def test_an_update_replaces_the_facts(make, tmp_path):
@@ -188,13 +186,13 @@ def test_an_update_replaces_the_facts(make, tmp_path):
     )
     index = make()
     index.add(folder, strict=True)
-    kept = {item.node_id for item in index.graph.store.scan_facts()}
+    kept = {item.node_id for item in index.knowledge_graph.store.scan_facts()}
     write(folder, a="# Brenn\n\nTomas Brenn is a composer.\n\n# Lom\n\nLake Lom is deep.\n")
     index.add(folder, strict=True)
     agree(index)
-    assert kept & {item.node_id for item in index.graph.store.scan_facts()}
+    assert kept & {item.node_id for item in index.knowledge_graph.store.scan_facts()}
     assert "Lake Lom" in names(index)
-    assert {doc for _, doc in index.graph.store.sources(["Mount Verr"])["Mount Verr"]} == {
+    assert {doc for _, doc in index.knowledge_graph.store.sources(["Mount Verr"])["Mount Verr"]} == {
         entry.doc_id for entry in index.documents() if entry.file_name == "b.md"
     }
     (folder / "b.md").unlink()
@@ -202,7 +200,7 @@ def test_an_update_replaces_the_facts(make, tmp_path):
     agree(index)
     assert "Mount Verr" not in names(index)
     assert index.delete(str(folder / "a.md"))
-    assert (names(index), index.graph.mirror.size) == (set(), 0)
+    assert (names(index), index.knowledge_graph.mirror.size) == (set(), 0)
 
 
 def test_failed_documents_leave_no_facts(make):
@@ -216,7 +214,7 @@ def test_failed_documents_leave_no_facts(make):
     index.add_documents(wiki({"Good": "Oslet is a village.", "Bad": "Mount Verr is poison."}))
     assert len(index.last_report.failures) == 1
     agree(index)
-    assert index.graph.describe("Mount Verr") is None
+    assert index.knowledge_graph.describe("Mount Verr") is None
 
 
 def test_a_crash_after_the_nodes_is_repaired(make, tmp_path, monkeypatch):
@@ -232,27 +230,27 @@ def test_a_crash_after_the_nodes_is_repaired(make, tmp_path, monkeypatch):
             index.add(folder / "a.md")
     index.close()
     index = make()
-    assert (index.node_store.count(), index.graph.mirror.size) == (1, 0)
+    assert (index.store.count(), index.knowledge_graph.mirror.size) == (1, 0)
     assert [entry.state for entry in index.documents()] == ["writing"]
     assert len(index.add(folder).added) == 2
     agree(index)
-    assert index.graph.describe("Mount Verr")
+    assert index.knowledge_graph.describe("Mount Verr")
 
 
 def test_without_a_graph_and_with_one_later(make):
     index = make(graph=False)
     index.add_documents(wiki(), strict=True)
     with pytest.raises(ConfigurationError, match="keeps no graph"):
-        index.graph.stats()
-    name = index.node_store.collection_name
-    with MilvusPropertyGraphStore(index.node_store.uri, "any") as store:
+        index.knowledge_graph.stats()
+    name = index.store.collection_name
+    with MilvusPropertyGraphStore(index.store.uri, "any") as store:
         assert not [other for other in store.client.list_collections() if other.startswith(f"{name}__fact")]
     assert titles(index.as_retriever().retrieve("village with 300 inhabitants"))[0] == "Oslet"
     index.close()
     index = make()
     # As an index that was made before there were graphs.
     assert titles(index.as_retriever().retrieve("village with 300 inhabitants"))[0] == "Oslet"
-    assert index.graph.stats()["nodes"] == 0
+    assert index.knowledge_graph.stats()["nodes"] == 0
     assert len(index.add_documents(wiki()).updated) == len(WIKI)
     agree(index)
     assert {step["name"] for step in steps(index.as_retriever().retrieve(QUESTION))} >= {"Tomas Brenn"}
@@ -274,7 +272,7 @@ def test_two_workers_and_transformations(make, tmp_path):
     assert len(seen) == 3
     assert not any("kg_nodes" in str(node.metadata) for node in seen)
     agree(index)
-    assert index.graph.describe("Oslet").nodes == 3
+    assert index.knowledge_graph.describe("Oslet").nodes == 3
 
 
 def test_an_old_graph_is_refused_when_opening(make, monkeypatch):
@@ -290,7 +288,7 @@ def test_an_old_graph_is_refused_when_opening(make, monkeypatch):
 def test_asking_while_documents_come_and_go(make):
     index = make()
     index.add_documents(wiki(), strict=True)
-    index.graph.refresh_after_s = 0
+    index.knowledge_graph.refresh_after_s = 0
     stop = []
 
     def ask():
@@ -333,15 +331,14 @@ def scripted(replies):
 
 
 def triples(index, name):
-    return {
-        (a.id.lower(), r.id.lower(), b.id.lower()) for a, r, b in index.graph.store.get_triplets(entity_names=[name])
-    }
+    triplets = index.knowledge_graph.store.get_triplets(entity_names=[name])
+    return {(a.id.lower(), r.id.lower(), b.id.lower()) for a, r, b in triplets}
 
 
 def test_triples_of_a_model_join_nodes_and_go_with_their_documents(make):
     llm = scripted(TRIPLES)
     extractor = TripleExtractor(extractor=SimpleLLMPathExtractor(llm=llm, num_workers=1), retry_s=0)
-    index = make(triple_extractor=extractor)
+    index = make(graph=GraphOptions(triple_extractor=extractor))
     texts = {
         "Vats": "From the vat we take slow glaze for the bowls.",
         "Ovens": "As for kiln nine, it takes slow glaze at night.",
@@ -354,8 +351,9 @@ def test_triples_of_a_model_join_nodes_and_go_with_their_documents(make):
     assert "the model is down" in reason
     agree(index)
     assert ("slow glaze", "made by", "brenn") in triples(index, "slow glaze")
-    assert {doc for _, doc in index.graph.store.sources(["slow glaze"])["slow glaze"]} == {"doc-Vats", "doc-Ovens"}
-    assert index.graph.describe("slow glaze").nodes == 2
+    sources = index.knowledge_graph.store.sources(["slow glaze"])["slow glaze"]
+    assert {doc for _, doc in sources} == {"doc-Vats", "doc-Ovens"}
+    assert index.knowledge_graph.describe("slow glaze").nodes == 2
     found = index.as_retriever(similarity_top_k=2, gate=0).retrieve("What takes the glaze from the vat at night?")
     assert set(titles(found)) == {"Vats", "Ovens"}
     assert {step["name"].lower() for step in steps(found)} == {"slow glaze"}
@@ -363,7 +361,7 @@ def test_triples_of_a_model_join_nodes_and_go_with_their_documents(make):
     assert index.delete("doc-Ovens")
     assert len(llm.requests) == calls
     assert triples(index, "Kiln nine") == {("slow glaze", "is fired in", "kiln nine")}
-    assert {doc for _, doc in index.graph.store.sources(["slow glaze"])["slow glaze"]} == {"doc-Vats"}
+    assert {doc for _, doc in index.knowledge_graph.store.sources(["slow glaze"])["slow glaze"]} == {"doc-Vats"}
     # A reading again replaces what the model said before, for nodes that did not change too.
     extractor.extractor = SimpleLLMPathExtractor(
         llm=scripted({"vat": "(vat, holds, slow glaze)"}), num_workers=1, max_paths_per_chunk=3
@@ -375,7 +373,7 @@ def test_triples_of_a_model_join_nodes_and_go_with_their_documents(make):
     index = make()
     index.add_documents(wiki({"Vats": "The bowls stay bare."}))
     assert triples(index, "slow glaze") == set()
-    assert index.graph.describe("slow glaze") is None
+    assert index.knowledge_graph.describe("slow glaze") is None
 
 
 ENGLISH = WIKI
@@ -508,7 +506,7 @@ def test_on_pages_links_change_nothing(make, tmp_path):
     report.save()
     index = make()
     index.add(tmp_path / "report.pdf", strict=True)
-    plain = NodeRetriever(index.node_store, MODEL, similarity_top_k=10)
+    plain = NodeRetriever(index.store, MODEL, similarity_top_k=10)
     for question in ("How did sales of pumps grow?", "Oslet", "page 2"):
         ours = index.as_retriever(similarity_top_k=10).retrieve(question)
         assert ours

@@ -37,7 +37,7 @@ def options(tmp_path):
 
 def test_what_a_model_did_not_answer_is_asked_again_and_nothing_else(document, tmp_path):
     down = ScriptedChatLLM(replies=[lambda _messages: 1 / 0])
-    enrichment = EnrichmentOptions(llm=down, language="en", max_workers=1)
+    enrichment = EnrichmentOptions(llm=down, language="en", workers=1)
     with RAGAnythingIndex(**options(tmp_path), enrichment=enrichment) as index:
         for processor in index.ingestion.transformations:
             if hasattr(processor, "max_retries"):

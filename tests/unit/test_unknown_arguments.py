@@ -96,7 +96,7 @@ OPTIONS = {
 FURTHER = {
     "enrich.registry": ["ProcessorOptions"],
     "graph.extraction.recognizers": ["EntitySpan", "GLiNERRecognizer", "LLMRecognizer", "SpacyRecognizer"],
-    "graph.walk.links": ["LinkWeights"],
+    "graph.walk": ["LinkWeights"],
     "ingestion.pipeline": ["Ingestion"],
     "ingestion.report": ["IngestionReport"],
     "models.dashscope.models": ["DashScopeModels", "dashscope_models"],
