@@ -35,7 +35,7 @@ def ingest_ours(files: list[Path], profile: str, num_workers: int) -> dict[str, 
             uri=f"{folder}/milvus.db", working_dir=folder, reader=RAGAnythingReader(profile=profile)
         ) as index:
             opened = time.perf_counter()
-            report = index.add(files, num_workers=num_workers)
+            report = index.add(files, workers=num_workers)
             seconds = time.perf_counter() - opened
     return {
         "seconds": seconds,

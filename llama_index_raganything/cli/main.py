@@ -225,7 +225,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
         common = {
             "exclude": arguments.exclude,
             "show_progress": not (arguments.json or arguments.no_progress),
-            "num_workers": arguments.workers,
+            "workers": arguments.workers,
         }
         if arguments.sync:
             reports = [index.sync(path, **common) for path in arguments.paths]

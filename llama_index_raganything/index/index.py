@@ -111,7 +111,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         reader: Reads files.
         node_parser: Makes nodes of documents.
         ingestion: Brings documents in.
-        num_workers: Processes that parse where a call does not say.
+        workers: Processes that parse where a call does not say.
         last_report: What the last :meth:`add`, :meth:`add_documents` or :meth:`sync` did.
 
     Raises:
@@ -192,7 +192,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             reader=reader,
             node_parser=node_parser,
             embed_model=chosen.embed_model,
-            node_store=base.store,
+            store=base.store,
             ledger=base.ledger,
             transformations=[*processors, *transformations],
             layers=[*base.layers(graph_options, chosen.image_embed_model), *layers],
@@ -201,7 +201,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             ),
         )
         self.node_parser = self.ingestion.node_parser
-        self.num_workers = 1
+        self.workers = 1
         self.last_report = IngestionReport()
         self._models = chosen
         self._engines = EngineBuilder(base, chosen, str(reader.assets.root))
@@ -266,7 +266,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         exclude: Patterns = None,
         strict: bool = False,
         show_progress: bool = False,
-        num_workers: int | None = None,
+        workers: int | None = None,
         **options: Any,
     ) -> Self:
         """Open an index and bring in files and folders.
@@ -277,7 +277,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             exclude: Patterns of paths that are left out, as in a ``.gitignore``.
             strict: Raise at the end when a document failed; otherwise see :attr:`last_report`.
             show_progress: Show a progress bar.
-            num_workers: Processes that parse; :attr:`num_workers` by default.
+            workers: Processes that parse; :attr:`workers` by default.
             **options: Arguments of the class.
 
         Returns:
@@ -290,7 +290,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         refuse_unknown("RAGAnythingIndex.from_paths()", options, argument_names(cls, cls.from_paths))
         index = cls(**options)
         with _closed_on_error(index, keep=options.get("store") is not None):
-            index.add(paths, exclude=exclude, strict=strict, show_progress=show_progress, num_workers=num_workers)
+            index.add(paths, exclude=exclude, strict=strict, show_progress=show_progress, workers=workers)
         return index
 
     @classmethod
@@ -338,7 +338,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         refuse_unknown("RAGAnythingIndex.from_config()", options, argument_names(cls, cls.from_config))
         reader_options = reader_options_from_config(config)
         reader_options.pop("working_dir", None)
-        num_workers = int(reader_options.pop("workers", 1))
+        workers = int(reader_options.pop("num_workers", 1))
         options.setdefault("working_dir", getattr(config, "working_dir", None))
         if options.get("reader") is None:
             options["reader"] = RAGAnythingReader(**reader_options)
@@ -352,7 +352,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         if "enrichment" not in options:
             options["enrichment"] = processors_of_config(config, llm, vision_llm, descriptions)
         index = cls(llm=llm, vision_llm=vision_llm, **options)
-        index.num_workers = num_workers
+        index.workers = workers
         rules = index.ingestion.folder_rules
         own = rules.own | {os.path.abspath(descriptions)}
         index.ingestion.folder_rules = replace(folder_rules_of_config(config), own=own, working_dir=rules.working_dir)
@@ -375,7 +375,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         exclude: Patterns = None,
         strict: bool = False,
         show_progress: bool = False,
-        num_workers: int | None = None,
+        workers: int | None = None,
     ) -> IngestionReport:
         """Bring in files and folders; skip what is unchanged, replace what changed, follow what was renamed.
 
@@ -389,7 +389,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             exclude: Patterns of paths that are left out, as in a ``.gitignore``: ``"drafts/**"``, ``["*.bak"]``.
             strict: Raise at the end when a document failed or a path does not exist.
             show_progress: Show a progress bar.
-            num_workers: Processes that parse; :attr:`num_workers` by default.
+            workers: Processes that parse; :attr:`workers` by default.
 
         Returns:
             What was done, also kept as :attr:`last_report`. Among several paths, one that does not exist is a failure
@@ -404,7 +404,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             exclude=exclude,
             strict=strict,
             show_progress=show_progress,
-            workers=self.num_workers if num_workers is None else num_workers,
+            workers=self.workers if workers is None else workers,
         )
         return self.last_report
 
@@ -450,7 +450,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         exclude: Patterns = None,
         strict: bool = False,
         show_progress: bool = False,
-        num_workers: int | None = None,
+        workers: int | None = None,
     ) -> IngestionReport:
         """Make the index agree with a folder: add, update, and delete what is gone from it or left out.
 
@@ -459,7 +459,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             exclude: Patterns of paths that are left out, as in a ``.gitignore``; documents there are deleted.
             strict: Raise at the end when a document failed.
             show_progress: Show a progress bar.
-            num_workers: Processes that parse; :attr:`num_workers` by default.
+            workers: Processes that parse; :attr:`workers` by default.
 
         Returns:
             What was done, also kept as :attr:`last_report`.
@@ -472,7 +472,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             exclude=exclude,
             strict=strict,
             show_progress=show_progress,
-            workers=self.num_workers if num_workers is None else num_workers,
+            workers=self.workers if workers is None else workers,
         )
         return self.last_report
 

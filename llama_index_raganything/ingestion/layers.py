@@ -3,7 +3,7 @@
 The nodes are the first layer and always there. Every further one reads what it needs from a document's nodes before
 anything is written, is written after the nodes and before the ledger says ``ready``, and loses a document with them.
 A layer of one's own is a class with the methods of :class:`Layer`, given to
-:class:`~llama_index_raganything.ingestion.pipeline.Ingestion`.
+:class:`~llama_index_raganything.RAGAnythingIndex` as one of its ``layers``.
 """
 
 from __future__ import annotations

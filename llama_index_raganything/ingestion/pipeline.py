@@ -103,11 +103,11 @@ class Ingestion:
         reader: Turns files into documents, within its ``parse_timeout_s``.
         node_parser: Turns documents into nodes. Any of LlamaIndex will do: their chunks get pages, boxes and sections,
             and images become nodes beside them; see :class:`~llama_index_raganything.node_parser.PlacedSplitter`.
-        node_store: Where nodes go.
+        store: Where nodes go.
         ledger: Where the state of every document is kept.
         transformations: Run on the nodes of each document between splitting and embedding.
         layers: What is kept beside the nodes: the graph, tables, vectors of images.
-        folder_rules: What is read of folders; by default everything that is not hidden. The database of ``node_store``
+        folder_rules: What is read of folders; by default everything that is not hidden. The database of ``store``
             and the working folder of ``reader`` are never read.
 
     Raises:
@@ -120,7 +120,7 @@ class Ingestion:
         reader: RAGAnythingReader,
         node_parser: NodeParser,
         embed_model: BaseEmbedding,
-        node_store: MilvusNodeStore,
+        store: MilvusNodeStore,
         ledger: Ledger,
         transformations: Sequence[TransformComponent] = (),
         layers: Sequence[Layer] = (),
@@ -132,10 +132,10 @@ class Ingestion:
         self.reader = reader
         self.node_parser = _with_images(node_parser, reader)
         self.embed_model = embed_model
-        self.node_store = node_store
+        self.store = store
         self.ledger = ledger
         self.transformations = list(transformations)
-        self._removal = Removal(node_store, ledger, self.layers, reader)
+        self._removal = Removal(store, ledger, self.layers, reader)
 
     def fingerprint(self) -> str:
         """Return 32 hex digits that change when the pipeline would make other nodes or vectors."""
@@ -199,8 +199,8 @@ class Ingestion:
     def _rules(self, exclude: Patterns) -> FolderRules:
         """Return the rules for folders, which exclude the knowledge base's own data."""
         own = {str(self.reader.assets.root.absolute()), os.path.abspath(self.reader.parse_cache_root)}
-        if Address.parse(self.node_store.uri).is_local:
-            own.add(self.node_store.uri)
+        if Address.parse(self.store.uri).is_local:
+            own.add(self.store.uri)
         return replace(self.folder_rules, exclude=ExcludePatterns.of(exclude), own=self.folder_rules.own | own)
 
     @dispatcher.span
@@ -345,7 +345,7 @@ class Ingestion:
         unfinished = [entry for entry in self.ledger.list(state=UNFINISHED) if entry.doc_id not in ids]
         if unfinished:
             self._removal.clean_leftovers(unfinished)
-        is_lite = Address.parse(self.node_store.uri).is_local
+        is_lite = Address.parse(self.store.uri).is_local
         moves = find_moves(jobs, known, self.ledger.list, None if is_lite else this_machine())
         return _Run(report, self.fingerprint(), known, moves)
 
@@ -417,7 +417,7 @@ class Ingestion:
         with report.stage("write"):
             before = [] if known is None else self._removal.document_nodes(job.doc_id)
             self.ledger.put(entry)
-            self.node_store.add(nodes)
+            self.store.add(nodes)
             for layer, read in zip(self.layers, records, strict=True):
                 layer.write(job.doc_id, read, again=known is not None)
             if known is not None:
@@ -442,7 +442,7 @@ class Ingestion:
         return list(nodes), not unanswered
 
     def _flush(self) -> None:
-        self.node_store.flush()
+        self.store.flush()
         for layer in self.layers:
             layer.flush()
 

@@ -39,10 +39,8 @@ class Removal:
         reader: Gives access to assets and cached parses.
     """
 
-    def __init__(
-        self, node_store: MilvusNodeStore, ledger: Ledger, layers: list[Layer], reader: RAGAnythingReader
-    ) -> None:
-        self.node_store = node_store
+    def __init__(self, store: MilvusNodeStore, ledger: Ledger, layers: list[Layer], reader: RAGAnythingReader) -> None:
+        self.store = store
         self.ledger = ledger
         self.layers = layers
         self.reader = reader
@@ -61,7 +59,7 @@ class Removal:
 
     def _is_stale(self, entry: LedgerEntry) -> bool:
         # Milvus Lite has one process: a row older than this object cannot belong to a run that still lives.
-        is_lite = Address.parse(self.node_store.uri).is_local
+        is_lite = Address.parse(self.store.uri).is_local
         limit = self._opened_at if is_lite else now_ms() - _STALE_AFTER_MS
         return entry.updated_at < limit
 
@@ -93,7 +91,7 @@ class Removal:
 
     def document_nodes(self, doc_id: str) -> list[BaseNode]:
         """Return the stored nodes of a document."""
-        return self.node_store.get_nodes(filters=of_documents(doc_id))
+        return self.store.get_nodes(filters=of_documents(doc_id))
 
     def delete_stale(self, entry: LedgerEntry, before: Sequence[BaseNode], content_hash: str, keep: set[str]) -> None:
         """Delete the nodes and assets that only an earlier version has, and the cached parse of other content.
@@ -105,7 +103,7 @@ class Removal:
             keep: Ids of the nodes of the new version.
         """
         gone = [node for node in before if node.node_id not in keep]
-        self.node_store.delete_nodes([node.node_id for node in gone])
+        self.store.delete_nodes([node.node_id for node in gone])
         for layer in self.layers:
             layer.delete_nodes(entry.doc_id, [node.node_id for node in gone])
         # A node keeps its id when only its image changed, so nodes that stay may have left an asset too.
@@ -126,7 +124,7 @@ class Removal:
 
     def delete_nodes(self, doc_id: str) -> None:
         """Delete the nodes of a document, and what the layers keep of them."""
-        self.node_store.delete(doc_id)
+        self.store.delete(doc_id)
         for layer in self.layers:
             layer.delete_document(doc_id)
 
@@ -151,5 +149,5 @@ class Removal:
     def _discard_assets(self, nodes: Sequence[BaseNode]) -> None:
         """Delete the assets of deleted nodes that no other node has."""
         for asset in {str(node.metadata["asset"]) for node in nodes if node.metadata.get("asset")}:
-            if not self.node_store.count(equal_to("asset", asset)):
+            if not self.store.count(equal_to("asset", asset)):
                 self.reader.assets.discard(asset)

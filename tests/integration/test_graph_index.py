@@ -268,7 +268,7 @@ def test_two_workers_and_transformations(make, tmp_path):
 
     folder = write(tmp_path / "files", **{f"f{n}": f"Oslet is village {n} of Mount Verr.\n" for n in range(3)})
     index = make(transformations=[Watch()])
-    index.add(folder, num_workers=2, strict=True)
+    index.add(folder, workers=2, strict=True)
     assert len(seen) == 3
     assert not any("kg_nodes" in str(node.metadata) for node in seen)
     agree(index)

@@ -86,8 +86,8 @@ def test_raganythings_own_configuration_is_honoured(document, tmp_path, monkeypa
     with RAGAnythingIndex.from_config(
         config, llm=llm, uri=str(tmp_path / "milvus.db"), embed_model=HashEmbedding(), graph=False
     ) as index:
-        assert (index.num_workers, index.reader.parser) == (2, "docvortex")
-        report = index.add(document.parent, num_workers=1)
+        assert (index.workers, index.reader.parser) == (2, "docvortex")
+        report = index.add(document.parent, workers=1)
         assert [source.rpartition("/")[2] for source in report.added] == ["ferries.md"]
         assert len(llm.requests) == 1  # The equation; tables are switched off.
         assert str(tmp_path / "rag") in index.reader.working_dir

@@ -121,21 +121,21 @@ def test_a_foreign_splitter_in_worker_processes(opened, tmp_path):
     for name in ("a.pdf", "b.pdf"):
         shutil.copy(DEMO, tmp_path / name)
     splitter = SentenceWindowNodeParser()
-    index = opened([tmp_path / "a.pdf", tmp_path / "b.pdf"], node_parser=splitter, num_workers=2)
+    index = opened([tmp_path / "a.pdf", tmp_path / "b.pdf"], node_parser=splitter, workers=2)
     assert not index.last_report.failures
     assert len(pictures(index)) == 4
     assert splitter.sentence_splitter("One. Two.")  # Pickling took nothing from the caller's object.
 
 
-@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_hanging_file_costs_its_time_limit_and_nothing_else(opened, tmp_path, num_workers):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_hanging_file_costs_its_time_limit_and_nothing_else(opened, tmp_path, workers):
     folder = tmp_path / "files"
     folder.mkdir()
     for name in ("a", "slow", "z"):
         (folder / f"{name}.md").write_text(f"# Note {name}\n\nThe harbour opens at 7.", encoding="utf-8")
     reader = SleepingReader(working_dir=str(tmp_path / "work"), parse_timeout_s=3)
     started = time.monotonic()
-    index = opened(folder, reader=reader, num_workers=num_workers)
+    index = opened(folder, reader=reader, workers=workers)
     assert time.monotonic() - started < 60
     ((source, reason),) = index.last_report.failures
     assert Path(source).name == "slow.md"

@@ -69,7 +69,7 @@ OF_PYDANTIC = {"to_dict"}
 OPTIONS = {
     # Where options go on to: a misspelt one of theirs -> what was meant.
     "RAGAnythingIndex.from_paths": ("tenat", "tenant"),
-    "RAGAnythingIndex.afrom_paths": ("num_worker", "num_workers"),
+    "RAGAnythingIndex.afrom_paths": ("worker", "workers"),
     "RAGAnythingIndex.from_documents": ("tenat", "tenant"),
     "RAGAnythingIndex.afrom_documents": ("worknig_dir", "working_dir"),
     "RAGAnythingIndex.from_config": ("vison_llm", "vision_llm"),
