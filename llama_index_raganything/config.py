@@ -31,10 +31,10 @@ def names_provider(models: str) -> bool:
 
 @strict_arguments
 class RAGAnythingSettings(BaseSettings):
-    """What the package reads from the environment.
+    """Settings that the package reads from the environment.
 
-    Arguments win over the environment, the environment over the ``.env`` file given to
-    :meth:`from_env_file`. No ``.env`` file is read unless it is named.
+    Arguments override the environment, which overrides the ``.env`` file given to :meth:`from_env_file`. No ``.env``
+    file is read unless it is named.
 
     Attributes:
         milvus_uri: Milvus Lite directory, ``http(s)://`` server, or Zilliz Cloud endpoint (``MILVUS_URI``).
@@ -42,15 +42,15 @@ class RAGAnythingSettings(BaseSettings):
         milvus_collection: Name of the knowledge base (``MILVUS_COLLECTION``).
         milvus_db_name: Database on the server (``MILVUS_DB_NAME``).
         working_dir: Folder for parse cache and assets (``RAG_WORKING_DIR``).
-        rag_llm: The LLM that answers, as ``PROVIDER:MODEL`` or ``PROVIDER:MODEL@URL`` (``RAG_LLM``), such as
+        rag_llm: LLM that answers, as ``PROVIDER:MODEL`` or ``PROVIDER:MODEL@URL`` (``RAG_LLM``), such as
             ``ollama:qwen3`` or ``openai-like:my-model@http://localhost:8000/v1``.
-        rag_vision_llm: The LLM that looks at images, named likewise (``RAG_VISION_LLM``).
-        rag_embed: The embedding model, named likewise (``RAG_EMBED``).
+        rag_vision_llm: LLM that looks at images, in the same form (``RAG_VISION_LLM``).
+        rag_embed: Embedding model, in the same form (``RAG_EMBED``).
         rag_llm_api_key: Key of the servers of both LLMs (``RAG_LLM_API_KEY``); never printed.
         rag_embed_api_key: Key of the embedding model's server (``RAG_EMBED_API_KEY``); never printed.
-        rag_llm_context_window: Tokens of question and answer that the LLM takes (``RAG_LLM_CONTEXT_WINDOW``); 32,768
-            by default, of Ollama what its server is started with.
-        openai_api_key: Key of OpenAI (``OPENAI_API_KEY``), which goes nowhere else; never printed.
+        rag_llm_context_window: Context window of the LLM in tokens (``RAG_LLM_CONTEXT_WINDOW``); 32,768 by default,
+            with Ollama what its server was started with.
+        openai_api_key: Key of OpenAI (``OPENAI_API_KEY``), sent nowhere else; never printed.
         ollama_host: Where Ollama is (``OLLAMA_HOST``).
         ollama_context_length: Tokens that Ollama's server takes (``OLLAMA_CONTEXT_LENGTH``); 4,096 by default.
         dashscope_api_key: Key of DashScope (``DASHSCOPE_API_KEY``); never printed.
@@ -64,7 +64,7 @@ class RAGAnythingSettings(BaseSettings):
         rerank_model: Rerank model (``RERANK_MODEL``).
         dashscope_region: Region of the key where no URL is given (``DASHSCOPE_API_REGION``).
         dashscope_workspace: Workspace with an address of its own (``DASHSCOPE_WORKSPACE_ID``).
-        dashscope_timeout: Seconds without a sign of DashScope after which a call fails (``DASHSCOPE_TIMEOUT``).
+        dashscope_timeout_s: Seconds without any answer after which a call of DashScope fails (``DASHSCOPE_TIMEOUT``).
         dashscope_max_retries: Requests sent again after 429 and 5xx (``DASHSCOPE_MAX_RETRIES``).
     """
 
@@ -101,7 +101,7 @@ class RAGAnythingSettings(BaseSettings):
     rerank_model: str = Field(default="qwen3-rerank", alias="RERANK_MODEL")
     dashscope_region: str | None = Field(default=None, alias="DASHSCOPE_API_REGION")
     dashscope_workspace: str | None = Field(default=None, alias="DASHSCOPE_WORKSPACE_ID")
-    dashscope_timeout: float = Field(default=60.0, gt=0, alias="DASHSCOPE_TIMEOUT")
+    dashscope_timeout_s: float = Field(default=60.0, gt=0, alias="DASHSCOPE_TIMEOUT")
     dashscope_max_retries: int = Field(default=2, ge=0, alias="DASHSCOPE_MAX_RETRIES")
 
     def __init__(self, **values: Any) -> None:

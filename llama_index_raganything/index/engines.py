@@ -86,14 +86,13 @@ class EngineBuilder:
             specialists.append(InventoryRetriever(self.base.store, self.base.ledger, similarity_top_k, filters))
         routes = []
         if visual and self.base.visual_store is not None:
-            of_images: dict[str, Any] = {"similarity_top_k": similarity_top_k, "filters": filters}
-            routes.append(self.visual_retriever(**of_images, outstanding_only=True))
+            routes.append(self.visual_retriever(similarity_top_k, filters, outstanding_only=True))
         if not specialists and not routes:
             return evidence
         return QuestionRouter(evidence, specialists, routes, similarity_top_k=similarity_top_k)
 
     def visual_retriever(
-        self, *, similarity_top_k: int, filters: MetadataFilters | None, **options: Any
+        self, similarity_top_k: int, filters: MetadataFilters | None, **options: Any
     ) -> VisualRetriever:
         """Return a retriever of images by what they show."""
         if self.base.visual_store is None or self.models.image_embed_model is None:
@@ -106,9 +105,7 @@ class EngineBuilder:
             self.base.visual_store, self.models.image_embed_model, similarity_top_k, filters, **options
         )
 
-    def table_retriever(
-        self, *, similarity_top_k: int, filters: MetadataFilters | None, **options: Any
-    ) -> TableRetriever:
+    def table_retriever(self, similarity_top_k: int, filters: MetadataFilters | None, **options: Any) -> TableRetriever:
         """Return a retriever of tables."""
         return TableRetriever(
             self.base.store,
@@ -121,11 +118,11 @@ class EngineBuilder:
         )
 
     def table_query_engine(
-        self, *, llm: LLM | None, similarity_top_k: int, filters: MetadataFilters | None, **options: Any
+        self, llm: LLM | None, similarity_top_k: int, filters: MetadataFilters | None, **options: Any
     ) -> TableQueryEngine:
         """Return an engine that answers from tables."""
         return TableQueryEngine(
-            self.table_retriever(similarity_top_k=similarity_top_k, filters=filters),
+            self.table_retriever(similarity_top_k, filters),
             llm or self.models.answering_llm,
             self.base.table_store,
             settings=self.models.settings,
@@ -134,7 +131,6 @@ class EngineBuilder:
 
     def query_engine(
         self,
-        *,
         llm: LLM | None,
         similarity_top_k: int | None,
         filters: MetadataFilters | None,
@@ -158,7 +154,6 @@ class EngineBuilder:
         self,
         chat_mode: ChatMode | str,
         llm: LLM | None,
-        *,
         similarity_top_k: int | None,
         filters: MetadataFilters | None,
         chat_history: list[ChatMessage] | None,
@@ -182,7 +177,7 @@ class EngineBuilder:
             **(self._sources | options),
         )
 
-    def tools(self, *, similarity_top_k: int | None, filters: MetadataFilters | None, **options: Any) -> list[BaseTool]:
+    def tools(self, similarity_top_k: int | None, filters: MetadataFilters | None, **options: Any) -> list[BaseTool]:
         """Return the tools ``ask`` and ``search``."""
         of_both = _take_retriever_arguments(options) | {"filters": filters}
         engine: dict[str, Any] = {"llm": None, "node_postprocessors": (), "vision_llm": None} | of_both | options

@@ -560,7 +560,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Raises:
             ConfigurationError: There is no model that embeds images.
         """
-        return self._engines.visual_retriever(similarity_top_k=similarity_top_k, filters=filters, **options)
+        return self._engines.visual_retriever(similarity_top_k, filters, **options)
 
     @options_of(TableRetriever, without=OWN_ARGUMENTS)
     def as_table_retriever(
@@ -572,7 +572,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             filters: Only nodes that match take part.
             **options: Further arguments of :class:`TableRetriever`.
         """
-        return self._engines.table_retriever(similarity_top_k=similarity_top_k, filters=filters, **options)
+        return self._engines.table_retriever(similarity_top_k, filters, **options)
 
     @options_of(TableQueryEngine, without=OWN_ARGUMENTS)
     def as_table_query_engine(
@@ -591,7 +591,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             filters: Only nodes that match take part.
             **options: Further arguments of :class:`TableQueryEngine`.
         """
-        return self._engines.table_query_engine(llm=llm, similarity_top_k=similarity_top_k, filters=filters, **options)
+        return self._engines.table_query_engine(llm, similarity_top_k, filters, **options)
 
     @options_of(TableStore.query_sql)
     def query_sql(self, sql: str, **options: Any) -> SQLResult:
@@ -640,14 +640,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True`` and
                 ``context_tokens=``, and of :meth:`as_retriever`.
         """
-        return self._engines.query_engine(
-            llm=llm,
-            similarity_top_k=similarity_top_k,
-            filters=filters,
-            node_postprocessors=node_postprocessors,
-            vision_llm=vision_llm,
-            **options,
-        )
+        return self._engines.query_engine(llm, similarity_top_k, filters, node_postprocessors, vision_llm, **options)
 
     @options_of(
         RAGAnythingChatEngine.from_defaults,
@@ -685,15 +678,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Raises:
             ConfigurationError: There is no LLM, the mode is unknown, or an argument is unknown or has no effect.
         """
-        return self._engines.chat_engine(
-            chat_mode,
-            llm,
-            similarity_top_k=similarity_top_k,
-            filters=filters,
-            chat_history=chat_history,
-            vision_llm=vision_llm,
-            **options,
-        )
+        return self._engines.chat_engine(chat_mode, llm, similarity_top_k, filters, chat_history, vision_llm, **options)
 
     @options_of(as_query_engine)
     def as_tools(
@@ -710,7 +695,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Returns:
             The two tools; both return text, and their ``raw_output`` holds the response or the nodes.
         """
-        return self._engines.tools(similarity_top_k=similarity_top_k, filters=filters, **options)
+        return self._engines.tools(similarity_top_k, filters, **options)
 
     def documents(self) -> list[LedgerEntry]:
         """Return the ledger's row of every document, sorted by source."""

@@ -161,6 +161,6 @@ def _connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any
         "api_base": url,
         "region": settings.dashscope_region,
         "workspace": settings.dashscope_workspace,
-        "timeout_s": settings.dashscope_timeout,
+        "timeout_s": settings.dashscope_timeout_s,
         "max_retries": settings.dashscope_max_retries,
     }
