@@ -1,10 +1,10 @@
 """The public names, each once: ``__init__.py`` imports one when it is first used."""
 
 from . import errors as errors
-from .attachments.query import AttachedQuery as AttachedQuery
-from .attachments.types import EquationAttachment as EquationAttachment
-from .attachments.types import ImageAttachment as ImageAttachment
-from .attachments.types import TableAttachment as TableAttachment
+from .attachments import AttachedQuery as AttachedQuery
+from .attachments import EquationAttachment as EquationAttachment
+from .attachments import ImageAttachment as ImageAttachment
+from .attachments import TableAttachment as TableAttachment
 from .config import RAGAnythingSettings as RAGAnythingSettings
 from .documents.packing import document_elements as document_elements
 from .documents.packing import elements_to_document as elements_to_document

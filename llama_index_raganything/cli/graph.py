@@ -113,7 +113,7 @@ def _fields(index: RAGAnythingIndex, found: EntityDescription, limit: int) -> di
 
 def _triples(graph: KnowledgeGraph, name: str, limit: int) -> list[list[str]]:
     """Return the triples that an LLM read about an entity; mentions are shown as sentences instead."""
-    from llama_index_raganything.stores.graph.facts import MENTIONS
+    from llama_index_raganything.stores.graph.triples import MENTIONS
 
     ids = graph.store.named([name])[name]
     triplets = graph.store.get_triplets(entity_names=ids) if ids else []

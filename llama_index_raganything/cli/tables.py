@@ -24,7 +24,7 @@ def add_table_commands(commands: Any) -> None:
         "statement", metavar="SQL", help="one SELECT, in DuckDB's dialect; the relation `tables` lists all"
     )
     sql.add_argument("--max-rows", type=int, default=100, metavar="N", help="rows shown (default 100)")
-    sql.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds allowed (default 10)")
+    sql.add_argument("--timeout-s", type=float, default=10.0, metavar="S", help="seconds allowed (default 10)")
 
 
 def _tables(arguments: argparse.Namespace) -> int:
@@ -74,7 +74,7 @@ def _profile(store: TableStore, arguments: argparse.Namespace) -> int:
 def _sql(arguments: argparse.Namespace) -> int:
     with open_index(arguments) as index:
         hint_if_empty(index, arguments)
-        result = index.query_sql(arguments.statement, max_rows=arguments.max_rows, timeout_s=arguments.timeout)
+        result = index.query_sql(arguments.statement, max_rows=arguments.max_rows, timeout_s=arguments.timeout_s)
     if arguments.json:
         rows = [[_plain(value) for value in row] for row in result.rows]
         sources = [

@@ -34,7 +34,7 @@ from llama_index_raganything.retrievers.router import QuestionRouter
 from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.retrievers.visual import VisualRetriever
 
-OWN_ARGUMENTS: Final = frozenset({"embed_model", "graph", "retriever", "tables", "vector_store"})
+OWN_ARGUMENTS: Final = frozenset({"embed_model", "graph", "retriever", "store", "table_store", "tables", "vector_store"})
 """Arguments of retrievers and engines that only the index gives them."""
 
 RETRIEVER_ARGUMENTS: Final = (argument_names(EvidenceRetriever) | {"inventory", "visual"}) - OWN_ARGUMENTS
@@ -202,7 +202,7 @@ class EngineBuilder:
     @property
     def _sources(self) -> dict[str, Any]:
         """Where engines find pages and images of retrieved nodes."""
-        return {"asset_root": self.asset_root, "page_store": self.base.store}
+        return {"asset_root": self.asset_root, "store": self.base.store}
 
     def _answering(self, llm: LLM | None) -> LLM | None:
         return self.models.answering_llm if llm is None else resolve_llm(llm)

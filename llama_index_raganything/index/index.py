@@ -63,7 +63,8 @@ from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
-from llama_index_raganything.stores.tables.store import SQLResult, TableStore
+from llama_index_raganything.stores.tables.sql import SQLResult
+from llama_index_raganything.stores.tables.store import TableStore
 
 
 @strict_arguments
@@ -338,7 +339,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         refuse_unknown("RAGAnythingIndex.from_config()", options, argument_names(cls, cls.from_config))
         reader_options = reader_options_from_config(config)
         reader_options.pop("working_dir", None)
-        workers = int(reader_options.pop("num_workers", 1))
+        workers = int(reader_options.pop("workers", 1))
         options.setdefault("working_dir", getattr(config, "working_dir", None))
         if options.get("reader") is None:
             options["reader"] = RAGAnythingReader(**reader_options)
@@ -601,7 +602,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
 
         Args:
             sql: One ``SELECT`` in DuckDB's dialect.
-            **options: Further arguments of :meth:`TableStore.query_sql`: ``tables``, ``max_rows``, ``timeout``.
+            **options: Further arguments of :meth:`TableStore.query_sql`: ``tables``, ``max_rows``, ``timeout_s``.
 
         Returns:
             Columns, rows, and the tables that they come from.

@@ -11,14 +11,14 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MultiModalEmbedding
 from pydantic import SecretStr
 
-from llama_index_raganything.elements import content_id
+from llama_index_raganything._files import tenant_folder
 from llama_index_raganything.index.models import dimension
 from llama_index_raganything.index.options import GraphOptions
 from llama_index_raganything.ingestion.embedding import embedding_name
 from llama_index_raganything.ingestion.layers import GraphLayer, ImageLayer, Layer, TableLayer
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
-from llama_index_raganything.stores.ledger import LEDGER_SUFFIX, Ledger
+from llama_index_raganything.stores.ledger import Ledger
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 from llama_index_raganything.stores.nodes.visual import MilvusVisualStore, visual_store_beside
 from llama_index_raganything.stores.tables.store import TableStore
@@ -162,7 +162,7 @@ class KnowledgeBase:
             logger.warning(
                 "Documents of %r were embedded with %s and are searched with %s, whose vectors do not compare: "
                 "open it with the first model, or add the documents again.",
-                self.ledger.collection_name.removesuffix(LEDGER_SUFFIX),
+                self.ledger.collection,
                 ", ".join(sorted(others)),
                 name,
             )
@@ -178,7 +178,7 @@ def _beside(kind: type[_Store], store: MilvusNodeStore, *, overwrite: bool) -> _
     """Open a store of the same knowledge base."""
     return kind(
         uri=store.uri,
-        collection_name=store.collection_name,
+        collection=store.collection_name,
         token=store.token,
         db_name=store.db_name,
         tenant=store.tenant,
@@ -189,4 +189,4 @@ def _beside(kind: type[_Store], store: MilvusNodeStore, *, overwrite: bool) -> _
 def _folder_of(store: MilvusNodeStore, working_dir: Path) -> Path:
     """Return the folder of one knowledge base, so that deleting from it never takes an asset from another."""
     folder = working_dir / store.collection_name  # Milvus allows letters, digits and _ only.
-    return folder if store.tenant is None else folder / "tenants" / content_id("tenant", store.tenant)
+    return folder if store.tenant is None else tenant_folder(folder, store.tenant)

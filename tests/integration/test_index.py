@@ -190,7 +190,7 @@ def test_an_unknown_parser_or_no_worker_changes_nothing(tmp_path, files):
         with pytest.raises(ConfigurationError, match="no such parser"):
             index.add(files)
         with pytest.raises(ConfigurationError, match="workers"):
-            index.add(files, num_workers=0)
+            index.add(files, workers=0)
         assert index.documents() == []
 
 
@@ -270,7 +270,7 @@ def test_a_file_that_goes_bad_keeps_its_last_good_version(index, tmp_path):
 def test_two_processes_parse_the_same_as_one(tmp_path, files):
     def ids(name, workers):
         with RAGAnythingIndex.from_paths(
-            files, uri=str(tmp_path / f"{name}.db"), working_dir=tmp_path / name, num_workers=workers
+            files, uri=str(tmp_path / f"{name}.db"), working_dir=tmp_path / name, workers=workers
         ) as index:
             return sorted(node.node_id for node in index.store.get_nodes())
 

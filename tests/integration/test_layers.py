@@ -1,5 +1,6 @@
 """One real document, every layer: text, images, tables and formulas are found in their own way and together."""
 
+from dataclasses import dataclass, field
 from io import BytesIO
 
 import pytest
@@ -18,6 +19,7 @@ from llama_index_raganything import (
     VisualRetriever,
 )
 from llama_index_raganything.attachments import ImageAttachment
+from llama_index_raganything.ingestion.layers import LayerRecords
 from llama_index_raganything.stores.nodes.visual import VISUAL_SUFFIX
 from llama_index_raganything.testing import ColorEmbedding, HashEmbedding, ScriptedChatLLM
 
@@ -157,7 +159,7 @@ class Lengths:
         return {"version": 1}
 
     def read(self, nodes):
-        return LengthRecords({node.node_id: len(node.get_content()) for node in nodes})
+        return LengthRecords(lengths={node.node_id: len(node.get_content()) for node in nodes})
 
     def write(self, doc_id, records, *, again):
         self.written[doc_id] = dict(records.lengths)
@@ -173,10 +175,9 @@ class Lengths:
         self.flushed += 1
 
 
-class LengthRecords:
-    def __init__(self, lengths):
-        self.lengths = lengths
-        self.failures = [(node_id, "is empty") for node_id, length in lengths.items() if not length]
+@dataclass
+class LengthRecords(LayerRecords):
+    lengths: dict = field(default_factory=dict)
 
 
 def test_a_layer_of_ones_own_is_written_and_deleted_with_the_nodes(tmp_path):

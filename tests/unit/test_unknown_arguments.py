@@ -102,10 +102,10 @@ FURTHER = {
     "models.dashscope.models": ["DashScopeModels", "dashscope_models"],
     "query_engine.extractive.synthesizer": ["ExtractiveSynthesizer"],
     "query_engine.responses": ["acitations_of"],
-    "attachments.query": ["attachments_of"],
+    "attachments": ["attachments_of"],
     "stores.ledger": ["LedgerEntry"],
-    "stores.tables.store": ["SQLResult"],
-    "tables.model": ["TableRecord"],
+    "stores.tables.sql": ["SQLResult"],
+    "tables.records": ["TableRecord"],
 }
 """Modules -> names in them that users meet too."""
 
