@@ -34,7 +34,9 @@ from llama_index_raganything.retrievers.router import QuestionRouter
 from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.retrievers.visual import VisualRetriever
 
-OWN_ARGUMENTS: Final = frozenset({"embed_model", "graph", "retriever", "store", "table_store", "tables", "vector_store"})
+OWN_ARGUMENTS: Final = frozenset(
+    {"embed_model", "graph", "retriever", "store", "table_store", "tables", "vector_store"}
+)
 """Arguments of retrievers and engines that only the index gives them."""
 
 RETRIEVER_ARGUMENTS: Final = (argument_names(EvidenceRetriever) | {"inventory", "visual"}) - OWN_ARGUMENTS
