@@ -34,9 +34,7 @@ from llama_index_raganything.retrievers.router import QuestionRouter
 from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.retrievers.visual import VisualRetriever
 
-OWN_ARGUMENTS: Final = frozenset(
-    {"embed_model", "graph", "retriever", "store", "table_store", "tables", "vector_store"}
-)
+OWN_ARGUMENTS: Final = frozenset({"embed_model", "graph", "retriever", "store", "table_store"})
 """Arguments of retrievers and engines that only the index gives them."""
 
 RETRIEVER_ARGUMENTS: Final = (argument_names(EvidenceRetriever) | {"inventory", "visual"}) - OWN_ARGUMENTS
@@ -115,7 +113,7 @@ class EngineBuilder:
             embed_model=self.models.embed_model,
             similarity_top_k=similarity_top_k,
             filters=filters,
-            tables=self.base.table_store,
+            table_store=self.base.table_store,
             **options,
         )
 

@@ -111,8 +111,12 @@ def index(tmp_path_factory):
 
 
 def retriever(index, **options):
-    options = {"graph": index.graph, "table_store": index.tables, "embed_model": index.embed_model} | options
-    return TableRetriever(index.node_store, **options)
+    options = {
+        "graph": index.knowledge_graph,
+        "table_store": index.table_store,
+        "embed_model": index.embed_model,
+    } | options
+    return TableRetriever(index.store, **options)
 
 
 def engine(index, **options):
@@ -149,8 +153,8 @@ def test_results_are_tables_with_their_relation_and_companion(index):
     assert {item.node.metadata["content_type"] for item in results} == {"table"}
     best = results[0].node
     name = best.metadata["table_name"]
-    assert index.tables.query_sql(f"SELECT count(*) FROM {name}").rows == [(3,)]
-    companion = index.node_store.get_nodes(node_ids=[best.metadata["companion_id"]])[0]
+    assert index.table_store.query_sql(f"SELECT count(*) FROM {name}").rows == [(3,)]
+    companion = index.store.get_nodes(node_ids=[best.metadata["companion_id"]])[0]
     assert "port authority" in companion.get_content()
     assert companion.metadata["content_type"] == "text"
     assert json.loads(best.metadata["graph_path"])
@@ -216,7 +220,7 @@ def test_cells_answer_with_the_printed_number(index, question, cell, file_name):
     assert response.source_nodes[citation["n"] - 1].node.node_id == citation["node_id"]
     (table,) = response.metadata["tables"]
     assert table["file_name"] == file_name
-    assert index.tables.query_sql(f"SELECT count(*) FROM {table['name']}").rows[0][0] > 0
+    assert index.table_store.query_sql(f"SELECT count(*) FROM {table['name']}").rows[0][0] > 0
     if file_name == "harbour.pdf":
         assert citation["page"] == table["page"] == (2 if "fee" in question else 1)
         left, top, right, bottom = citation["bbox"]
@@ -268,7 +272,7 @@ def test_a_long_table_is_cited_by_the_part_with_the_row(tmp_path):
         working_dir=tmp_path / "work",
         embed_model=HashEmbedding(),
     ) as index:
-        assert len(index.tables.tables()[0].node_ids) > 2
+        assert len(index.table_store.tables()[0].node_ids) > 2
         assert len(retriever(index).retrieve("latitude of a buoy")) == 1
         for number in (3, 1_400):
             response = engine(index).query(f"What is the latitude of buoy {number}?")
@@ -282,7 +286,7 @@ def test_a_long_table_is_cited_by_the_part_with_the_row(tmp_path):
 
 
 def sql_for(index, word_in_it, sql):
-    name = next(record.name for record in index.tables.tables() if word_in_it in str(record.rows))
+    name = next(record.name for record in index.table_store.tables() if word_in_it in str(record.rows))
     return sql.format(name=name)
 
 
@@ -410,7 +414,7 @@ def test_llamaindex_engine_runs_on_the_tables(index):
 
     statement = sql_for(index, "Tanker", TOP)
     llm = ScriptedTextLLM(replies=[statement, "A tanker."])
-    database = TableSQLDatabase(index.tables)
+    database = TableSQLDatabase(index.table_store)
     made = NLSQLTableQueryEngine(database, llm=llm, embed_model=MockEmbedding(embed_dim=1))
     response = made.query("Which vessel pays most?")
     assert response.response == "A tanker."
