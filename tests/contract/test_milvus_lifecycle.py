@@ -195,7 +195,7 @@ class TestSharing:
             "import asyncio, sys\n"
             "from llama_index.core.schema import TextNode\n"
             "from llama_index.core.vector_stores.types import VectorStoreQuery\n"
-            "from llama_index_raganything import Ledger, LedgerEntry, MilvusNodeStore\n"
+            "from llama_index_raganything import Ledger, MilvusNodeStore\nfrom llama_index_raganything.stores.ledger import LedgerEntry\n"
             "store, ledger = MilvusNodeStore(sys.argv[1], 'kb'), Ledger(sys.argv[1], 'kb')\n"
             "print(*[node.text for node in store.get_nodes()])\n"
             "store.add([TextNode(text='x', embedding=[1.0, 0, 0, 0])], force_flush=True)\n"
@@ -253,7 +253,7 @@ class TestSharing:
         code = (
             "import sys\n"
             "from llama_index.core.schema import TextNode\n"
-            "from llama_index_raganything import Ledger, LedgerEntry, MilvusNodeStore\n"
+            "from llama_index_raganything import Ledger, MilvusNodeStore\nfrom llama_index_raganything.stores.ledger import LedgerEntry\n"
             "ledger, store = Ledger(sys.argv[1], 'kb'), MilvusNodeStore(sys.argv[1], 'kb', 4)\n"
             "ledger.put(LedgerEntry(doc_id='done', state='ready'), LedgerEntry(doc_id='half', state='writing'))\n"
             "for batch in range(10_000):\n"
