@@ -20,8 +20,8 @@ from llama_index.core.schema import BaseNode
 from benchmarks._harness import mean
 from llama_index_raganything.readers.common.rendering import open_pdf
 from llama_index_raganything.readers.engines.docvortex import analyse_pages, blocks_to_elements
+from llama_index_raganything.readers.pdf.tables.finder import COLUMNS, page_tables
 from llama_index_raganything.readers.pdf.text import read_page
-from llama_index_raganything.readers.pdf.unruled_tables.finder import COLUMNS, page_tables
 
 PROSE_PAGES = 60
 MIN_CHARACTERS = 1000

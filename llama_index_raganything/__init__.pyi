@@ -51,8 +51,8 @@ from .query_engine.engine import RAGAnythingQueryEngine as RAGAnythingQueryEngin
 from .query_engine.responses import citations_of as citations_of
 from .query_engine.tables.engine import TableQueryEngine as TableQueryEngine
 from .ranking.evidence_ranker import EvidenceRanker as EvidenceRanker
+from .readers.raganything_plugin import register_parsers as register_parsers
 from .readers.reader import RAGAnythingReader as RAGAnythingReader
-from .readers.registry import register_parsers as register_parsers
 from .retrievers.evidence.graph import EvidenceRetriever as EvidenceRetriever
 from .retrievers.evidence.graph import GraphRetriever as GraphRetriever
 from .retrievers.evidence.pages import NodeRetriever as NodeRetriever

@@ -1,4 +1,4 @@
-"""Retry model calls with exponential backoff."""
+"""Retry calls of models with exponential backoff; DashScope's are retried in ``models/dashscope/client.py``."""
 
 from __future__ import annotations
 

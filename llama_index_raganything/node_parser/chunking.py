@@ -26,6 +26,16 @@ _MENTION_CHARS: Final = 400
 _MENTIONS: Final = 2
 
 
+DEFAULT_CHUNK_SIZE: Final = 256
+"""Tokens of a text chunk."""
+
+DEFAULT_CHUNK_OVERLAP: Final = 32
+"""Tokens that two pieces of one long paragraph share."""
+
+DEFAULT_TABLE_CHUNK_SIZE: Final = 512
+"""Tokens of a part of a table or of code."""
+
+
 @dataclass
 class Chunk:
     """What one node will hold.

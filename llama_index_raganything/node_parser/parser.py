@@ -36,7 +36,16 @@ from llama_index_raganything.elements import (
 )
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError
 from llama_index_raganything.images import IMAGE_SUFFIXES
-from llama_index_raganything.node_parser.chunking import Chunk, Chunker, ChunkOptions, places_of, split_bytes
+from llama_index_raganything.node_parser.chunking import (
+    DEFAULT_CHUNK_OVERLAP,
+    DEFAULT_CHUNK_SIZE,
+    DEFAULT_TABLE_CHUNK_SIZE,
+    Chunk,
+    Chunker,
+    ChunkOptions,
+    places_of,
+    split_bytes,
+)
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.text.sentences import split_sentences
@@ -75,9 +84,13 @@ class RAGAnythingNodeParser(NodeParser):
         ConfigurationError: ``chunk_overlap`` is not smaller than ``chunk_size``.
     """
 
-    chunk_size: int = Field(default=256, gt=0, description="Tokens of a text chunk.")
-    chunk_overlap: int = Field(default=32, ge=0, description="Tokens that pieces of one paragraph share.")
-    table_chunk_size: int = Field(default=512, gt=0, description="Tokens of a part of a table or of code.")
+    chunk_size: int = Field(default=DEFAULT_CHUNK_SIZE, gt=0, description="Tokens of a text chunk.")
+    chunk_overlap: int = Field(
+        default=DEFAULT_CHUNK_OVERLAP, ge=0, description="Tokens that pieces of a paragraph share."
+    )
+    table_chunk_size: int = Field(
+        default=DEFAULT_TABLE_CHUNK_SIZE, gt=0, description="Tokens of a part of a table or code."
+    )
     page_nodes: bool = Field(default=True, description="Make one node per page.")
     asset_root: str | None = Field(default=None, description="Folder of crops and media.")
     version: int = Field(default=SCHEMA_VERSION, description="Version of the nodes made; part of cache keys.")

@@ -66,6 +66,11 @@ _PLACE_KEYS: Final = ("page", "page_label", "bbox", "section", "label", "asset",
 # -- numbers of sources ------------------------------------------------------------------------------------------------
 
 
+def marker(number: int) -> str:
+    """Return how an answer cites a source."""
+    return f"[{number}]"
+
+
 def number_texts(chunks: Sequence[str]) -> list[str]:
     """Frame each text by ``Source [n]:`` and ``End of source [n]``, the first being source 1.
 
@@ -156,7 +161,7 @@ class MarkerFilter:
         self.dropped.extend(number for number in numbers if number not in valid)
         if not valid:
             return ""
-        return match["space"] + "".join(f"[{number}]" for number in dict.fromkeys(valid))
+        return match["space"] + "".join(map(marker, dict.fromkeys(valid)))
 
 
 def cited_numbers(answer: str) -> list[int]:

@@ -19,7 +19,7 @@ from llama_index_raganything.elements import EVIDENCE_KEY
 from llama_index_raganything.errors import MissingDependencyError, RAGAnythingError
 from llama_index_raganything.images import IMAGE_SUFFIXES, image_digest, open_upright
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.query_engine.citations import without_markers
+from llama_index_raganything.query_engine.citations import marker, without_markers
 from llama_index_raganything.query_engine.context.images import ImageFiles
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.ranking.evidence_ranker import annotated_copy, read_evidence
@@ -201,7 +201,7 @@ def same_image_quotes(question: str, nodes: Sequence[NodeWithScore]) -> list[tup
             quote = without_markers(view.caption or view.label or view.text.strip().partition("\n")[0])
             chinese = not_found_answer(question) != not_found_answer("")
             lead = "所附图片就是：" if chinese else "The attached image is: "
-            found.append((number, quote, f"{lead}{quote} [{number}]\n"))
+            found.append((number, quote, f"{lead}{quote} {marker(number)}\n"))
     return found
 
 

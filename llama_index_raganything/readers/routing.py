@@ -59,7 +59,7 @@ def parser_for(kind: Kind, parser: str) -> FileParser:
         MissingDependencyError: The named parser lacks its package.
     """
     if parser not in EMBEDDED and kind in _NAMED_KINDS:
-        from llama_index_raganything.readers.engines.raganything_parsers import named_parser
+        from llama_index_raganything.readers.engines.registry import named_parser
 
         return named_parser(parser)
     module, name = PARSERS[kind].split(":")
@@ -124,7 +124,7 @@ def _parser_and_warning(file_format: FileFormat, parser: str, suffix: str) -> tu
     if file_format.modality:
         return partial(_parse_modality, file_format.modality), ""
     if parser not in EMBEDDED and kind in _NAMED_KINDS:
-        from llama_index_raganything.readers.engines.raganything_parsers import reads_suffix
+        from llama_index_raganything.readers.engines.registry import reads_suffix
 
         if not reads_suffix(parser, suffix):
             return parser_for(kind, "auto"), f"{parser} does not read {suffix}; the embedded parser did."

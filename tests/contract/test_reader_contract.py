@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from reader_suite import ReaderContract
 
-from llama_index_raganything.readers.registry import register_parsers
+from llama_index_raganything.readers.raganything_plugin import register_parsers
 
 
 class TestMarkdown(ReaderContract):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from llama_index.core.schema import NodeWithScore
 
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.query_engine.citations import citation, without_markers
+from llama_index_raganything.query_engine.citations import citation, marker, without_markers
 from llama_index_raganything.retrievers.inventory.retriever import entry_line, read_entries
 from llama_index_raganything.text.characters import HAN
 
@@ -38,10 +38,10 @@ def inventory_answer(sources: Sequence[NodeWithScore]) -> tuple[list[str], list[
         items = []
         for node_id, text in entry.items:
             number = numbers.get(node_id)
-            items.append(without_markers(text) + (f" [{number}]" if number else ""))
+            items.append(without_markers(text) + (f" {marker(number)}" if number else ""))
             if number:
                 cited.setdefault(number, text)
-        heading = f"{without_markers(entry.heading)} [{place}]"
+        heading = f"{without_markers(entry.heading)} {marker(place)}"
         lines.append(entry_line(heading, items, entry.more, chinese=chinese))
     pieces = [line if index == 0 else f"\n{line}" for index, line in enumerate(lines)]
     return pieces, [citation(number, sources[number - 1], quote) for number, quote in cited.items()]

@@ -18,7 +18,13 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments import AttachedQuery
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.query_engine.citations import attach_citations, citable_copies, citation, without_markers
+from llama_index_raganything.query_engine.citations import (
+    attach_citations,
+    citable_copies,
+    citation,
+    marker,
+    without_markers,
+)
 from llama_index_raganything.query_engine.context.images import ImageFiles, evidence_images
 from llama_index_raganything.query_engine.context.page_elements import elements_beside, fetch_nodes
 from llama_index_raganything.query_engine.extractive.inventory_answers import inventory_answer
@@ -216,5 +222,5 @@ def _pieces(question: str, quotes: Sequence[Quote]) -> list[str]:
     for index, quote in enumerate(quotes):
         plain = quote.kind == "sentence" and (index == 0 or quotes[index - 1].kind == "sentence")
         gap = "" if index == 0 else " " if plain else "\n"
-        pieces.append(f"{gap}{without_markers(quote.text)} [{quote.number}]")
+        pieces.append(f"{gap}{without_markers(quote.text)} {marker(quote.number)}")
     return pieces

@@ -35,6 +35,7 @@ from llama_index_raganything.query_engine.citations import (
     citable_copies,
     citation,
     cited_numbers,
+    marker,
     number_messages,
     number_texts,
     supporting_numbers,
@@ -330,7 +331,7 @@ class CitingSynthesizer(SynthesizerBase):
         added = ""
         if not numbers and not isinstance(self._inner, _UNGROUNDED):
             numbers = supporting_numbers(markers.text, sources)
-            added = "".join(f" [{number}]" for number in numbers)
+            added = "".join(f" {marker(number)}" for number in numbers)
         cited = {number: sources[number - 1] for number in numbers if number <= len(sources)}
         around = elements_on_pages(self._store, cited) if self._store is not None else {}
         metadata["citations"] = answer_citations(markers.text + added, sources, around)

@@ -12,7 +12,13 @@ from llama_index.core.schema import BaseNode, NodeWithScore, TextNode
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from llama_index_raganything.nodes import NodeView, box_of
-from llama_index_raganything.query_engine.citations import attach_citations, citable_copies, citation, without_markers
+from llama_index_raganything.query_engine.citations import (
+    attach_citations,
+    citable_copies,
+    citation,
+    marker,
+    without_markers,
+)
 from llama_index_raganything.query_engine.prompts import not_found_answer
 from llama_index_raganything.query_engine.tables.lookup import CellAnswer, look_up
 from llama_index_raganything.query_engine.tables.sql import SQLAttempts, result_text, table_text
@@ -112,7 +118,7 @@ def answer_from_cells(
     if all(node.node.node_id != holder.node.node_id for node in sources):
         sources.append(holder)
     number = next(n for n, node in enumerate(sources, 1) if node.node.node_id == holder.node.node_id)
-    pieces = [f"{without_markers(line)} [{number}]" for line in answer.lines]
+    pieces = [f"{without_markers(line)} {marker(number)}" for line in answer.lines]
     metadata = _nothing() | {
         "columns": ["row", "column", "value"],
         "rows": [_cell(answer, row, column) for row, column in answer.cells],

@@ -1,1 +1,1 @@
-"""Parsers that other packages bring: docvortex, MinerU, Docling and RAG-Anything's registry."""
+"""Parsers that other packages bring: docvortex, MinerU, Docling and any that RAG-Anything registers, by name."""

@@ -6,7 +6,7 @@ or a range of pages that fails becomes a warning, never a lost file.
 
 Structure analysis gives types and boxes but loses words, breaks tables without rules into single numbers, and mixes
 up right-to-left text. The lines of the text layer repair all three. Which pages and images are recognised from their
-pixels is decided in :mod:`llama_index_raganything.readers.common.ocr`.
+pixels is decided in :mod:`llama_index_raganything.readers.common.ocr_decision`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from llama_index_raganything.elements import Box, Element
 from llama_index_raganything.errors import ConfigurationError, CorruptFileError
 from llama_index_raganything.readers.common.base import AssetStore, ParsedFile, ParseOptions
 from llama_index_raganything.readers.common.layout import Line, area, covered_share, is_row, paragraphs, rounded
-from llama_index_raganything.readers.common.ocr import (
-    OCR_SCALE,
+from llama_index_raganything.readers.common.ocr import OCR_SCALE, recognise
+from llama_index_raganything.readers.common.ocr_decision import (
     image_lacks_words,
     image_needs_ocr,
     page_needs_ocr,
-    recognise,
     whole_file_needs_ocr,
 )
 from llama_index_raganything.readers.common.rendering import (
@@ -43,8 +42,8 @@ from llama_index_raganything.readers.engines.docvortex import (
     deepen_headings,
     docvortex_version,
 )
+from llama_index_raganything.readers.pdf.tables.finder import caption_tables, merge_tables, page_tables
 from llama_index_raganything.readers.pdf.text import PageText, page_labels, page_lines, picture_boxes, read_page
-from llama_index_raganything.readers.pdf.unruled_tables.finder import caption_tables, merge_tables, page_tables
 
 MAX_PAGES: Final = 20_000
 """Pages read of one file; damaged files claim billions."""

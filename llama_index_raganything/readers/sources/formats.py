@@ -4,6 +4,9 @@ Content decides because names lie: reports saved as ``.xls`` are often HTML, and
 PDF is still a PDF. The signatures are the published magic numbers of the formats; zip
 containers are distinguished by their members (ECMA-376 part 2, OpenDocument 1.3 part 2, OCF 3.3),
 OLE2 containers by the names of their streams ([MS-CFB]).
+
+A new format gets its suffix or signature here and its parser in ``readers/routing.py``; ``register_modality`` adds one
+from outside the package.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.readers.engines.content_list import content_list_to_elements
 from llama_index_raganything.readers.engines.docling import docling_items
-from llama_index_raganything.readers.engines.raganything_parsers import _docling_items
+from llama_index_raganything.readers.engines.registry import _docling_items
 
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"

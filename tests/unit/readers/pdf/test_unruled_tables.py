@@ -23,15 +23,15 @@ from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
 from llama_index_raganything.readers.common.rendering import open_pdf
 from llama_index_raganything.readers.pdf.parser import parse_pdf
-from llama_index_raganything.readers.pdf.text import read_page
-from llama_index_raganything.readers.pdf.unruled_tables.finder import (
+from llama_index_raganything.readers.pdf.tables.finder import (
     caption_tables,
     find_tables,
     merge_tables,
     numbers_in,
     page_tables,
 )
-from llama_index_raganything.readers.pdf.unruled_tables.words import MAX_CHARACTERS, Glyph, is_figure
+from llama_index_raganything.readers.pdf.tables.words import MAX_CHARACTERS, Glyph, is_figure
+from llama_index_raganything.readers.pdf.text import read_page
 
 
 def tables_of(path, pages=300):
@@ -505,7 +505,7 @@ def test_fonts_without_extent_raise_nothing(tmp_path, size):
 
 
 def test_characters_without_a_place_are_left_out():
-    from llama_index_raganything.readers.pdf.unruled_tables.words import _checked
+    from llama_index_raganything.readers.pdf.tables.words import _checked
 
     for place in [
         (math.nan, 1, 0, 1, 0),

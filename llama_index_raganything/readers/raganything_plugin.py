@@ -1,7 +1,7 @@
 """Our embedded parser in RAG-Anything's registry, as ``"docvortex"``, for RAG-Anything's own pipeline.
 
 The other way, our reader using the parsers registered there, is
-:func:`llama_index_raganything.readers.engines.raganything_parsers.named_parser`.
+:func:`llama_index_raganything.readers.engines.registry.named_parser`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import UnsupportedFormatError
 from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
 from llama_index_raganything.readers.engines.content_list import FURNITURE_TYPES, NOTE_TYPES, elements_to_content_list
-from llama_index_raganything.readers.engines.raganything_parsers import raganything_module
+from llama_index_raganything.readers.engines.registry import raganything_module
 from llama_index_raganything.readers.routing import run_parser
 from llama_index_raganything.readers.sources.formats import FileFormat, detect_format
 

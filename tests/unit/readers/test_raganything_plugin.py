@@ -25,9 +25,9 @@ from llama_index_raganything.errors import (
 )
 from llama_index_raganything.readers.common.base import AssetStore, ParseOptions
 from llama_index_raganything.readers.engines.mineru import parse_with_mineru
-from llama_index_raganything.readers.engines.raganything_parsers import check_weights, named_parser
+from llama_index_raganything.readers.engines.registry import check_weights, named_parser
+from llama_index_raganything.readers.raganything_plugin import parse_to_content_list, register_parsers
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.readers.registry import parse_to_content_list, register_parsers
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from llama_index_raganything.readers.pdf.unruled_tables.words import Segment, SegmentLine, has_digit, is_page_number
+from llama_index_raganything.readers.pdf.tables.words import Segment, SegmentLine, has_digit, is_page_number
 
 COLUMN_OVERLAP: Final = 0.35
 """Figures whose extents overlap by more than this share of the narrower stand in one column."""

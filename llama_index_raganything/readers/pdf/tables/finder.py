@@ -18,8 +18,7 @@ from llama_index_raganything.elements import Box, Element, label_of
 from llama_index_raganything.readers.common.html_tables import rows_to_markdown
 from llama_index_raganything.readers.common.layout import covered_share
 from llama_index_raganything.readers.engines.docvortex import attach_loose_captions
-from llama_index_raganything.readers.pdf.text import PageText
-from llama_index_raganything.readers.pdf.unruled_tables.grid import (
+from llama_index_raganything.readers.pdf.tables.grid import (
     Component,
     Grid,
     Header,
@@ -34,7 +33,7 @@ from llama_index_raganything.readers.pdf.unruled_tables.grid import (
     take_titles,
     wraps,
 )
-from llama_index_raganything.readers.pdf.unruled_tables.words import (
+from llama_index_raganything.readers.pdf.tables.words import (
     Glyph,
     Segment,
     SegmentLine,
@@ -45,6 +44,7 @@ from llama_index_raganything.readers.pdf.unruled_tables.words import (
     is_figure,
     read_glyphs,
 )
+from llama_index_raganything.readers.pdf.text import PageText
 
 MAX_FIGURES: Final = 6000
 """A page with more figures is a drawing or damaged; it is not searched."""

@@ -1,1 +1,0 @@
-"""Tables without ruling lines, found by the columns that their figures stand in."""
