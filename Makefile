@@ -55,6 +55,7 @@ bench: install  ## Run all benchmarks: make bench DATA=folder
 	$(BIN)/python -m benchmarks.graph_delete $(DATA)/passages/musique --json $(OUT)/graph_delete.json
 	$(BIN)/python -m benchmarks.graph_scale $(DATA)/passages/musique --json $(OUT)/graph_scale.json
 	$(BIN)/python -m benchmarks.embedding --json $(OUT)/embedding.json
+	$(BIN)/python -m benchmarks.entered --json $(OUT)/entered.json
 
 clean:  ## Remove what make made
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache

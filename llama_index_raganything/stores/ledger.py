@@ -1,6 +1,6 @@
 """The state of every document: which are ingested, which are being written, and which a crash left unfinished.
 
-One row per document in the collection ``<knowledge base>__ledger`` of the same Milvus. The protocol of decision 8
+One row per document in the collection ``<knowledge base>__ledger`` of the same Milvus. The protocol of decision 13
 (docs/architecture.md), with which no crash leaves a document in part without a trace:
 
 1. ``put`` the entry as ``writing``; 2. write the nodes; 3. ``flush``; 4. ``put`` it as ``ready``.

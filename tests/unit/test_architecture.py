@@ -1,6 +1,7 @@
-"""Imports run one way: no circles, and no room knows a room above it."""
+"""Imports run one way: no circles, and nothing knows what lies on a floor above it."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -118,13 +119,21 @@ def test_no_two_modules_side_by_side_differ_by_an_s():
         assert not {name for name in names if f"{name}s" in names}, folder
 
 
-def test_no_room_knows_a_room_above_it():
-    floor = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+def test_the_documentation_shows_these_floors():
+    text = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^\| (\d+) \| (`.*`) \|$", text, re.MULTILINE))
+    assert {int(floor): set(re.findall(r"`(\w+)`", names)) for floor, names in shown.items()} == dict(
+        enumerate(FLOORS, 1)
+    )
+
+
+def test_nothing_knows_a_floor_above_it():
+    floor = {name: height for height, names in enumerate(FLOORS) for name in names}
     for module, targets in imports().items():
-        room = module.split(".")[1] if "." in module else None
-        if room in (None, "__main__"):
+        name = module.split(".")[1] if "." in module else None
+        if name in (None, "__main__"):
             continue
         for target in targets:
             below = target.split(".")[1] if "." in target else None
-            if below is not None and below != room:
-                assert floor[below] <= floor[room], f"{module} imports {target}"
+            if below is not None and below != name:
+                assert floor[below] <= floor[name], f"{module} imports {target}"

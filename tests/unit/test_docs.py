@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import llama_index_raganything
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +37,14 @@ def test_files_of_the_architecture_are_there():
     for folder in re.findall(r"`([\w/]+)/`", text):
         places = (PACKAGE, ROOT, ROOT / "tests", *PACKAGE.iterdir(), PACKAGE / "readers" / "pdf")
         assert any((place / folder).is_dir() for place in places), folder
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_public_names_are_listed(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    section = re.search(r"^## Public names\n(.*?)^## ", text, re.MULTILINE | re.DOTALL).group(1)
+    listed = set(re.findall(r"`(\w+)(?:\(\))?`", section))
+    assert set(llama_index_raganything.__all__) <= listed
 
 
 def test_the_readme_is_short():
