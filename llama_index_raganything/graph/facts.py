@@ -233,8 +233,7 @@ def _read(node_id: str, doc_id: str, content: dict[str, Any]) -> NodeFacts:
         and int(facts.name_counts.sum()) == facts.names.size == facts.skips.size
         and facts.subject_names.size == facts.subject_weights.size
     ):
-        message = "its arrays do not fit together"
-        raise ValueError(message)
+        raise ValueError("its arrays do not fit together")
     return facts
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_index_raganything.graph.mirror import GraphMirror
-from llama_index_raganything.retrievers.evidence.candidates import Session
 
 MOSTLY_ON_PAGES: Final = 0.5
 """Share of the hits on pages from which pages are ranked and not linked sets: inside documents with pages neither links
@@ -17,11 +16,6 @@ nor joint coverage find more pages (measured)."""
 GRAPH_GATE: Final = 0.2
 """Share of the best candidates that must each be about one subject for links over names to be followed; elsewhere they
 do harm (measured on financial reports), and sets are joined by the document's structure."""
-
-
-def uses_linked_sets(session: Session) -> bool:
-    """Return whether linked sets are ranked for a question, and not pages."""
-    return session.share_on_pages() < MOSTLY_ON_PAGES
 
 
 def follows_names(mirror: GraphMirror, best: npt.NDArray[Any], gate: float = GRAPH_GATE) -> bool:

@@ -63,16 +63,17 @@ class KnowledgeGraph:
     def has_all_nodes(self, count: Callable[[], int]) -> bool:
         """Return whether the graph has read every node of a store, so that its word counts cover the store.
 
-        Pages whose elements are nodes too are not in the graph. The store is counted after changes of the graph only.
+        Pages whose elements are nodes too are not in the graph. The store is counted after changes of the graph only,
+        and the graph is not read into memory for it.
 
         Args:
             count: Counts the nodes of the store.
         """
         with self._lock:
-            mirror = self.mirror
-            state = (id(mirror), self._generation)
+            mirror = self.mirror if self._mirror is not None else None
+            state = (id(mirror), self._generation if mirror is not None else self.store.generation())
             if self._counted is None or self._counted[0] != state:
-                self._counted = (state, count() == mirror.size)
+                self._counted = (state, count() == (mirror.size if mirror is not None else self.store.count_facts()))
             return self._counted[1]
 
     def refresh(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Self
 
-from llama_index.core.graph_stores.types import LabelledNode, PropertyGraphStore, Relation, Triplet
+from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY, LabelledNode, PropertyGraphStore, Relation, Triplet
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import VectorStoreQuery
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
@@ -19,11 +19,11 @@ from llama_index_raganything._async import in_thread
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.graph.facts import NodeFacts
 from llama_index_raganything.stores.graph.collections import VECTORS_SUFFIX, GraphCollections, shortened
-from llama_index_raganything.stores.graph.deletion import Deletion
-from llama_index_raganything.stores.graph.entities import EntityRows
+from llama_index_raganything.stores.graph.entities import DOCUMENT_KEYS, EntityRows, row_matches
 from llama_index_raganything.stores.graph.facts import IS_NODE, FactRows
-from llama_index_raganything.stores.graph.triples import IS_TRIPLE, TripleRows
+from llama_index_raganything.stores.graph.triples import IS_TRIPLE, TRIPLE_FIELDS, TripleRows
 from llama_index_raganything.stores.milvus.connection import DEFAULT_TIMEOUT_S, Address, check_store_arguments
+from llama_index_raganything.stores.milvus.filters import all_of, any_of
 
 _MAX_SPELLINGS: Final = 200
 _OVERFETCH: Final = 4
@@ -85,7 +85,6 @@ class MilvusPropertyGraphStore(PropertyGraphStore):
         self._entities = EntityRows(self._collections)
         self._facts = FactRows(self._collections)
         self._triples = TripleRows(self._collections, self._entities, self._facts)
-        self._deletion = Deletion(self._collections, self._entities, self._triples, self._facts)
 
     @property
     def client(self) -> Any:
@@ -213,23 +212,23 @@ class MilvusPropertyGraphStore(PropertyGraphStore):
             ids: Delete these entities with all their triples, and these nodes with all that comes from them.
         """
         if relation_names:
-            self._deletion.triples(
+            self._delete_triples(
                 entities=entity_names or None, labels=relation_names, properties=properties or None, ids=ids or None
             )
         else:
             if properties:
-                self._deletion.properties(properties, [*(entity_names or ()), *(ids or ())] or None)
+                self._delete_properties(properties, [*(entity_names or ()), *(ids or ())] or None)
             else:
-                self._deletion.entities([*(entity_names or ()), *(ids or ())])
-                self._deletion.sources(ids or ())
+                self._delete_entities([shortened(str(entity)) for entity in (*(entity_names or ()), *(ids or ()))])
+                self._delete_sources(ids or ())
         self._collections.changed("delete")
 
     def delete_llama_nodes(self, node_ids: list[str] | None = None, ref_doc_ids: list[str] | None = None) -> None:
         """Delete nodes and documents with everything that comes from them."""
         if node_ids:
-            self._deletion.sources(node_ids)
+            self._delete_sources(node_ids)
         if ref_doc_ids:
-            self._deletion.documents(ref_doc_ids)
+            self._delete_documents(ref_doc_ids)
         self._collections.changed("delete")
 
     def delete_document(self, doc_id: str) -> None:
@@ -274,8 +273,7 @@ class MilvusPropertyGraphStore(PropertyGraphStore):
         Raises:
             NotImplementedError: Always.
         """
-        message = "Milvus has no graph query language; use get_triplets, get_rel_map or vector_query."
-        raise NotImplementedError(message)
+        raise NotImplementedError("Milvus has no graph query language; use get_triplets, get_rel_map or vector_query.")
 
     def get_schema(self, refresh: bool = False) -> dict[str, list[str]]:  # noqa: ARG002 # LlamaIndex's signature.
         """Return all labels, which reads the whole graph.
@@ -337,6 +335,10 @@ class MilvusPropertyGraphStore(PropertyGraphStore):
             self._facts.delete(node_ids)
             self._collections.changed("delete")
 
+    def count_facts(self) -> int:
+        """Return the number of nodes that have facts."""
+        return self._collections.facts.count(IS_NODE)
+
     def generation(self) -> str:
         """Return a string that changes with every write to this tenant's graph, by any process.
 
@@ -385,7 +387,7 @@ class MilvusPropertyGraphStore(PropertyGraphStore):
             "entities": len({row["entity"] for row in entities}),
             "chunks": self._collections.entities.count('kind == "chunk"'),
             "triples": self._collections.facts.count(IS_TRIPLE),
-            "nodes": self._collections.facts.count(IS_NODE),
+            "nodes": self.count_facts(),
         }
 
     # -- open to close ------------------------------------------------------------------------------------------------
@@ -475,3 +477,82 @@ class MilvusPropertyGraphStore(PropertyGraphStore):
             if key in rows:
                 best.setdefault(rows[key]["entity"], float(score))
         return best
+
+    def _delete_entities(self, names: Sequence[str]) -> None:
+        """Delete entities or chunks with all their sources, and their triples."""
+        for end in ("subject", "object"):
+            self._collections.facts.delete_any(end, names, IS_TRIPLE)
+        self._delete_rows("entity", names)
+
+    def _delete_triples(self, **conditions: Any) -> None:
+        """Delete triples; the entities at their ends stay.
+
+        Args:
+            **conditions: As for :meth:`TripleRows.find`.
+        """
+        for triple in self._triples.find(**conditions):
+            columns = zip(("subject", "label", "object"), triple.identity, strict=True)
+            self._collections.facts.delete(all_of(IS_TRIPLE, *(any_of(column, [value]) for column, value in columns)))
+
+    def _delete_properties(self, properties: Mapping[str, Any], ids: Sequence[str] | None) -> None:
+        """Delete what has any of the given properties.
+
+        Args:
+            properties: Names and values. The ones that name a node or a document delete only what comes from there.
+            ids: Only among these entities.
+        """
+        own = dict(properties)
+        if ids is None:
+            self._delete_sources(_named(own, [TRIPLET_SOURCE_KEY]), chunks=False)
+            self._delete_documents(_named(own, DOCUMENT_KEYS))
+        if not own:
+            return
+        within = None if ids is None else [shortened(entity) for entity in ids]
+        self._delete_entities(self._entities.matching(own, within))
+        if ids is None:
+            rows = self._collections.facts.rows(IS_TRIPLE, ["id", *TRIPLE_FIELDS])
+            self._collections.facts.delete_keys([row["id"] for row in rows if row_matches(row, own)])
+
+    def _delete_sources(self, node_ids: Sequence[str], *, chunks: bool = True) -> None:
+        """Delete everything that comes from some nodes.
+
+        Args:
+            chunks: The nodes themselves too.
+        """
+        sources = [node_id for node_id in dict.fromkeys(node_ids) if node_id]
+        if not sources:
+            return
+        self._facts.delete(sources)
+        self._collections.facts.delete_any("source", sources)
+        # Chunks last: a deletion that is repeated after a crash finds the nodes by them.
+        self._delete_rows("source", sources, any_of("kind", ["entity", "implied"]))
+        if chunks:
+            self._collections.entities.delete_any("source", sources, any_of("kind", ["chunk"]))
+
+    def _delete_documents(self, doc_ids: Sequence[str]) -> None:
+        """Delete everything that comes from some documents."""
+        documents = [doc_id for doc_id in dict.fromkeys(doc_ids) if doc_id]
+        if not documents:
+            return
+        # Read once and deleted by primary key: on Milvus Lite every other condition is a walk through all rows.
+        rows = list(self._collections.entities.rows(any_of("doc_id", documents), ["id", "kind", "source"]))
+        facts = self._collections.facts.rows(any_of("doc_id", documents), ["id"])
+        self._collections.facts.delete_keys([row["id"] for row in facts])
+        self._delete_sources([row["source"] for row in rows if row["kind"] == "chunk"], chunks=False)
+        self._collections.delete_vectors([row["id"] for row in rows if row["kind"] == "entity"])
+        # Chunks go with the last request: a deletion that is repeated after a crash finds the nodes by them.
+        rows.sort(key=lambda row: bool(row["kind"] == "chunk"))
+        self._collections.entities.delete_keys([row["id"] for row in rows])
+
+    def _delete_rows(self, column: str, values: Sequence[str], extra: str = "") -> None:
+        """Delete rows of entities with their embeddings."""
+        if values and self._collections.vectors() is not None:
+            expression = all_of(any_of(column, values), extra, any_of("kind", ["entity"]))
+            self._collections.delete_vectors([row["id"] for row in self._collections.entities.rows(expression, ["id"])])
+        self._collections.entities.delete_any(column, values, extra)
+
+
+def _named(properties: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    """Take the properties that say where something comes from out of others, and return their values."""
+    values = [properties.pop(key, None) for key in keys]
+    return [value for value in values if isinstance(value, str)]
