@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,12 +72,16 @@ def annotated_copy(node: BaseNode, key: str, value: Any) -> BaseNode:
     Returns:
         The copy, with the same id, text and relationships.
     """
-    payload = json.dumps(value, ensure_ascii=False, sort_keys=False)
+    return with_hidden_metadata(node, {key: json.dumps(value, ensure_ascii=False)})
+
+
+def with_hidden_metadata(node: BaseNode, values: Mapping[str, Any]) -> BaseNode:
+    """Return a copy of a node with further metadata that neither embedding models nor LLMs see."""
     hidden = {
-        name: list(dict.fromkeys([*getattr(node, name), key]))
+        name: list(dict.fromkeys([*getattr(node, name), *values]))
         for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys")
     }
-    changed = {"metadata": {**node.metadata, key: payload}, **hidden}
+    changed = {"metadata": {**node.metadata, **values}, **hidden}
     kind = _RESULTS.get(type(node))
     if kind is None:
         return node.model_copy(update=changed)

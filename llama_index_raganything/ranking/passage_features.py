@@ -26,13 +26,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from llama_index_raganything.tables.pipe_tables import is_rule, pipe_cells
-from llama_index_raganything.text.bm25 import (
-    PAIR_WINDOW,
-    QUESTION_PAIR_WINDOW,
-    inverse_document_frequency,
-    rarest,
-    saturate,
-)
+from llama_index_raganything.text import bm25
 from llama_index_raganything.text.sentences import sentences_of
 from llama_index_raganything.text.terms import Floats, Integers, hash_tokens, normalize, tokenize, word_list
 
@@ -357,7 +351,7 @@ class _Matches:
         self.owner = np.searchsorted(ends, self.position, side="right")
         self.is_content = content[self.position]
         steps = content.astype(np.int64)
-        steps[tokens == BREAK] = PAIR_WINDOW + 1
+        steps[tokens == BREAK] = bm25.PAIR_WINDOW + 1
         self.place = np.cumsum(steps)[self.position]
         counted = np.concatenate([[0], np.cumsum(content)])[np.concatenate([[0], ends])]
         self.lengths = np.diff(counted).astype(np.float64)
@@ -392,7 +386,7 @@ class _Matches:
 def _idf(frequencies: Floats) -> Floats:
     """Return how telling each column is; 0 for what no passage has."""
     found = (frequencies > 0).sum(axis=0).astype(np.float64)
-    return np.where(found > 0, inverse_document_frequency(found, frequencies.shape[0]), 0.0)
+    return np.where(found > 0, bm25.inverse_document_frequency(found, frequencies.shape[0]), 0.0)
 
 
 def _relative_lengths(lengths: Floats, kinds: Sequence[str]) -> Floats:
@@ -405,9 +399,11 @@ def _relative_lengths(lengths: Floats, kinds: Sequence[str]) -> Floats:
 
 def _coverage(frequencies: Floats, relative: Floats, idf: Floats, weights: Floats) -> Floats:
     """Return BM25 contributions as shares of what a passage with all words of the question could have."""
-    unknown = _UNKNOWN * rarest(frequencies.shape[0]) * weights[idf == 0].sum()
+    unknown = _UNKNOWN * bm25.rarest(frequencies.shape[0]) * weights[idf == 0].sum()
     total = float((weights * idf).sum() + unknown)
-    return np.asarray(saturate(frequencies, relative[:, None]) * (weights * idf / max(total, 1e-9)), dtype=np.float64)
+    return np.asarray(
+        bm25.saturate(frequencies, relative[:, None]) * (weights * idf / max(total, 1e-9)), dtype=np.float64
+    )
 
 
 def _ngrams(matches: _Matches, question: QuestionWords) -> Floats:
@@ -434,7 +430,7 @@ def _ngrams(matches: _Matches, question: QuestionWords) -> Floats:
         for start, run in enumerate(runs):
             kept[run] = telling[start : start + length].any()
         values = counts / (counts + _GRAM_K1) * (_idf(counts) * kept)
-        scores += weight * values.sum(axis=1) / (max(size, _FEWEST_GRAMS) * rarest(passages))
+        scores += weight * values.sum(axis=1) / (max(size, _FEWEST_GRAMS) * bm25.rarest(passages))
     return scores
 
 
@@ -455,12 +451,12 @@ def _windows(matches: _Matches, question: QuestionWords, relative: Floats) -> Fl
     kept = matches.is_content & ~matches.tables[matches.owner]
     token, place, owner = matches.token[kept], matches.place[kept], matches.owner[kept]
     counts = np.zeros((matches.tables.size, size))
-    for step in range(1, PAIR_WINDOW + 1):
-        near = place[step:] - place[:-step] <= PAIR_WINDOW
+    for step in range(1, bm25.PAIR_WINDOW + 1):
+        near = place[step:] - place[:-step] <= bm25.PAIR_WINDOW
         pairs = np.where(near, table[token[:-step], token[step:]], _ABSENT)
         counts += matches.count(pairs, size, owner[step:])
-    values = saturate(counts, relative[:, None], _WINDOW_B) * _idf(counts)
-    return np.asarray(values.sum(axis=1) / (max(size, 1) * rarest(matches.tables.size)), dtype=np.float64)
+    values = bm25.saturate(counts, relative[:, None], _WINDOW_B) * _idf(counts)
+    return np.asarray(values.sum(axis=1) / (max(size, 1) * bm25.rarest(matches.tables.size)), dtype=np.float64)
 
 
 def _near_pairs(words: Sequence[int], vocabulary: int) -> tuple[Integers, int]:
@@ -468,7 +464,7 @@ def _near_pairs(words: Sequence[int], vocabulary: int) -> tuple[Integers, int]:
     table = np.full((vocabulary, vocabulary), _ABSENT)
     size = 0
     for index, first in enumerate(words):
-        for second in words[index + 1 : index + 1 + QUESTION_PAIR_WINDOW]:
+        for second in words[index + 1 : index + 1 + bm25.QUESTION_PAIR_WINDOW]:
             if first != second and table[first, second] == _ABSENT:
                 table[first, second] = table[second, first] = size
                 size += 1
@@ -491,7 +487,7 @@ def _labels(matches: _Matches, question: QuestionWords, passages: Sequence[Passa
     asked = np.where(named, idf, 0.0)
     covered = np.bincount(label, idf[column], minlength=sizes.size)
     shared = np.bincount(label, asked[column], minlength=sizes.size)
-    others = (sizes - np.bincount(label, minlength=sizes.size)) * _UNKNOWN * rarest(len(passages))
+    others = (sizes - np.bincount(label, minlength=sizes.size)) * _UNKNOWN * bm25.rarest(len(passages))
     fit = (covered / np.maximum(covered + others, 1e-9)) ** 2 * shared / max(float(asked.sum()), 1e-9)
     owner = np.repeat(np.arange(len(passages)), [passage.label_sizes.size for passage in passages])
     np.maximum.at(best, owner, fit)

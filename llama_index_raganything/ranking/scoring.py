@@ -19,15 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llama_index_raganything.questions.question import LABEL_KINDS, Question
 from llama_index_raganything.ranking.lexicon import Lexicon
-from llama_index_raganything.text.bm25 import (
-    TextCollection,
-    adjacent_pairs,
-    contributions,
-    inverse_document_frequency,
-    moments,
-    standardize,
-    window_pairs,
-)
+from llama_index_raganything.text import bm25
 from llama_index_raganything.text.terms import Floats, TokenizedText
 
 _BEST_TEXTS: Final = 3
@@ -71,7 +63,7 @@ def question_coverage(frequencies: Floats) -> Floats:
     if not terms:
         return np.zeros(size)
     present = frequencies > 0
-    idf = inverse_document_frequency(present.sum(axis=0).astype(np.float64), size)
+    idf = bm25.inverse_document_frequency(present.sum(axis=0).astype(np.float64), size)
     return np.asarray(present @ idf / idf.sum(), dtype=np.float64)
 
 
@@ -113,8 +105,8 @@ def document_scores(contributions: Floats, totals: Floats, documents: npt.NDArra
     place = np.arange(documents.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     top = order[place < _BEST_TEXTS]
     best = np.bincount(documents[top], totals[top], minlength=count) / np.minimum(sizes, _BEST_TEXTS)
-    combined = standardize(coverage) + 0.5 * standardize(best)
-    return standardize(combined)[documents]
+    combined = bm25.standardize(coverage) + 0.5 * bm25.standardize(best)
+    return bm25.standardize(combined)[documents]
 
 
 class EvidenceWeights(BaseModel):
@@ -232,17 +224,17 @@ def _text_signals(
     question: Question, candidates: Sequence[Candidate], weights: EvidenceWeights, lexicons: Sequence[Lexicon]
 ) -> tuple[dict[str, Floats], Floats]:
     """Return raw signal values by name, and BM25 contributions of the question's terms."""
-    texts = TextCollection([candidate.tokens for candidate in candidates])
+    texts = bm25.TextCollection([candidate.tokens for candidate in candidates])
     terms = list(dict.fromkeys(question.terms))
-    per_term = contributions(texts.unigrams(terms), texts.lengths)
+    per_term = bm25.contributions(texts.unigrams(terms), texts.lengths)
     added = list(dict.fromkeys(token for lexicon in lexicons for token in lexicon.expand(question.text)))
     parts = {
         "words": per_term.sum(axis=1),
-        "adjacent": contributions(texts.bigrams(adjacent_pairs(question.terms)), texts.lengths).sum(axis=1),
-        "near": contributions(texts.windows(window_pairs(question.terms)), texts.lengths).sum(axis=1),
-        "head": contributions(texts.heads(terms), texts.head_lengths).sum(axis=1),
+        "adjacent": bm25.contributions(texts.bigrams(bm25.adjacent_pairs(question.terms)), texts.lengths).sum(axis=1),
+        "near": bm25.contributions(texts.windows(bm25.window_pairs(question.terms)), texts.lengths).sum(axis=1),
+        "head": bm25.contributions(texts.heads(terms), texts.head_lengths).sum(axis=1),
         "prior": np.array([candidate.prior for candidate in candidates]),
-        "lexicon": contributions(texts.unigrams(added), texts.lengths).sum(axis=1),
+        "lexicon": bm25.contributions(texts.unigrams(added), texts.lengths).sum(axis=1),
     }
     return {name: values for name, values in parts.items() if getattr(weights, name)}, per_term
 
@@ -256,7 +248,7 @@ def _combine(
     """Add standardised signals and lend from neighbouring pages; the sum of what is returned is a z-score."""
     if not parts:
         return {}
-    shares = {name: getattr(weights, name) * standardize(values, groups) for name, values in parts.items()}
+    shares = {name: getattr(weights, name) * bm25.standardize(values, groups) for name, values in parts.items()}
     shares = _rescaled(shares, groups)
     if weights.neighbours:
         shares["neighbours"] = weights.neighbours * _neighbour_sum(np.sum(list(shares.values()), axis=0), candidates)
@@ -266,8 +258,8 @@ def _combine(
 
 def _rescaled(shares: dict[str, Floats], groups: npt.NDArray[np.int64] | None) -> dict[str, Floats]:
     """Centre and scale signals so that their sum has mean 0 and standard deviation 1."""
-    _, scale = moments(np.sum(list(shares.values()), axis=0), groups)
-    return {name: (values - moments(values, groups)[0]) * scale for name, values in shares.items()}
+    _, scale = bm25.moments(np.sum(list(shares.values()), axis=0), groups)
+    return {name: (values - bm25.moments(values, groups)[0]) * scale for name, values in shares.items()}
 
 
 def _neighbour_sum(total: Floats, candidates: Sequence[Candidate]) -> Floats:

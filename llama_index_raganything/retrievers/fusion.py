@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -17,6 +15,8 @@ from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ranking.evidence_ranker import annotated_copy
+from llama_index_raganything.retrievers.steps import check_positive
+from llama_index_raganything.workers import map_in_threads
 
 dispatcher = get_dispatcher(__name__)
 
@@ -84,21 +84,12 @@ class FusionRetriever(BaseRetriever):
         if not all(math.isfinite(weight) and weight >= 0 for weight in self.weights):
             message = f"Weights must be finite and 0 or more, not {self.weights}."
             raise ConfigurationError(message)
-        for name in ("similarity_top_k", "rank_constant", "workers"):
-            if getattr(self, name) < 1:
-                message = f"{name} must be 1 or more, not {getattr(self, name)}."
-                raise ConfigurationError(message)
+        check_positive(self, "similarity_top_k", "rank_constant", "workers")
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if self.workers == 1 or len(self.retrievers) == 1:
             return self.fuse([retriever.retrieve(query_bundle) for retriever in self.retrievers])
-        with ThreadPoolExecutor(min(self.workers, len(self.retrievers))) as pool:
-            # Spans are kept in context variables; each thread needs its own copy to nest under this one.
-            futures = [
-                pool.submit(contextvars.copy_context().run, retriever.retrieve, query_bundle)
-                for retriever in self.retrievers
-            ]
-            return self.fuse([future.result() for future in futures])
+        return self.fuse(map_in_threads(lambda one: one.retrieve(query_bundle), self.retrievers, self.workers))
 
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

@@ -11,7 +11,6 @@ from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.fusion import FusionRetriever
 
@@ -56,9 +55,6 @@ class QuestionRouter(BaseRetriever):
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
-        if similarity_top_k < 1:
-            message = f"similarity_top_k must be 1 or more, not {similarity_top_k}."
-            raise ConfigurationError(message)
         self.default = default
         self.specialists = list(specialists)
         self.routes = list(routes)

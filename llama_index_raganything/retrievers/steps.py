@@ -102,11 +102,8 @@ def run(steps: Steps[Result], perform: Callable[[Any], Any], workers: int = 1) -
     """
     step = advance(steps, None)
     while not isinstance(step, Done):
-        if workers == 1 or len(step) == 1:
-            answers = [perform(request) for request in step]
-        else:
-            answers = map_in_threads(perform, step, workers)
-        step = advance(steps, answers)
+        alone = workers == 1 or len(step) == 1
+        step = advance(steps, [*map(perform, step)] if alone else map_in_threads(perform, step, workers))
     return step.result
 
 
@@ -122,6 +119,18 @@ async def arun(steps: Steps[Result], perform: Callable[[Any], Awaitable[Any]], w
     while not isinstance(step, Done):
         step = advance(steps, list(await asyncio.gather(*(limited(request) for request in step))))
     return step.result
+
+
+def check_positive(owner: object, *names: str) -> None:
+    """Refuse arguments of a retriever that are below 1.
+
+    Raises:
+        ConfigurationError: One of them is.
+    """
+    for name in names:
+        if getattr(owner, name) < 1:
+            message = f"{name} must be 1 or more, not {getattr(owner, name)}."
+            raise ConfigurationError(message)
 
 
 class StepRetriever(BaseRetriever):
@@ -151,12 +160,6 @@ class StepRetriever(BaseRetriever):
 
     async def _aanswer(self, request: Request[Any]) -> Any:
         return await request.aanswer(self)
-
-    def _check_positive(self, *names: str) -> None:
-        for name in names:
-            if getattr(self, name) < 1:
-                message = f"{name} must be 1 or more, not {getattr(self, name)}."
-                raise ConfigurationError(message)
 
     def _check_store(self) -> None:
         if not self.store.stores_text:

@@ -18,6 +18,7 @@ from llama_index.core.vector_stores.types import (
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import GRAPH_PATH_KEY
+from llama_index_raganything.ranking.evidence_ranker import with_hidden_metadata
 from llama_index_raganything.ranking.passage_features import TABLE
 from llama_index_raganything.retrievers.evidence.candidates import Profile, Session
 from llama_index_raganything.retrievers.evidence.graph import LinkedSetRetriever
@@ -103,7 +104,7 @@ class TableRetriever(LinkedSetRetriever):
             names = yield from ask(TableNames(self.table_store, [item.node.node_id for item in found]))
         for item in found:
             values = {TABLE_NAME_KEY: names.get(item.node.node_id), COMPANION_KEY: _companion(item.node)}
-            item.node = _with_values(item.node, {key: value for key, value in values.items() if value})
+            item.node = with_hidden_metadata(item.node, {key: value for key, value in values.items() if value})
         return found
 
 
@@ -121,12 +122,3 @@ def _companion(node: BaseNode) -> str | None:
     path: list[dict[str, str]] = json.loads(node.metadata.get(GRAPH_PATH_KEY, "[]"))
     ends = (step[end] for step in path for end in ("source", "target"))
     return next((end for end in ends if end != node.node_id), None)
-
-
-def _with_values(node: BaseNode, values: dict[str, str]) -> BaseNode:
-    """Return a copy of a node with further metadata that neither embedding models nor LLMs see."""
-    hidden = {
-        name: list(dict.fromkeys([*getattr(node, name), *values]))
-        for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys")
-    }
-    return node.model_copy(update={"metadata": {**node.metadata, **values}, **hidden})

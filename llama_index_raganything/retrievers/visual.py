@@ -27,7 +27,16 @@ from llama_index_raganything.images import Fetch, ImageSource, model_input, sour
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.questions.question import understand
 from llama_index_raganything.retrievers.fusion import RRF_K, fuse_by_rank
-from llama_index_raganything.retrievers.steps import EmbedQuestion, Request, Search, StepRetriever, Steps, ask, ask_all
+from llama_index_raganything.retrievers.steps import (
+    EmbedQuestion,
+    Request,
+    Search,
+    StepRetriever,
+    Steps,
+    ask,
+    ask_all,
+    check_positive,
+)
 
 MIN_BACKGROUND: Final = 12
 """Fewer different similarities do not show what is usual."""
@@ -186,7 +195,7 @@ class VisualRetriever(StepRetriever):
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
     def _check(self) -> None:
-        self._check_positive("similarity_top_k", "max_text_chars", "workers")
+        check_positive(self, "similarity_top_k", "max_text_chars", "workers")
         model: Any = self.embed_model
         if not isinstance(model, MultiModalEmbedding):
             message = f"{type(model).__name__} embeds no images; give a MultiModalEmbedding."

@@ -28,18 +28,7 @@ from llama_index_raganything.errors import (
     SchemaMismatchError,
     StoreUnavailableError,
 )
-from llama_index_raganything.stores.milvus.connection import (
-    DEFAULT_TIMEOUT_S,
-    DUMMY_VECTOR,
-    MAX_VARCHAR_BYTES,
-    Address,
-    Connection,
-    byte_length,
-    connect,
-    release,
-    storable,
-    translated,
-)
+from llama_index_raganything.stores.milvus import connection as milvus
 from llama_index_raganything.stores.milvus.filters import all_of, any_of
 
 LEDGER_SUFFIX: Final = "__ledger"
@@ -130,17 +119,17 @@ class Ledger:
         db_name: str = "",
         tenant: str | None = None,
         overwrite: bool = False,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
+        timeout_s: float = milvus.DEFAULT_TIMEOUT_S,
     ) -> None:
         self.collection = collection
         self._name = collection + LEDGER_SUFFIX
         self.tenant = tenant or ""
         self.timeout_s = timeout_s
-        address = Address.parse(uri, token, db_name)
+        address = milvus.Address.parse(uri, token, db_name)
         self.uri, self.db_name = address.uri, address.db_name
-        self._connection: Connection | None = connect(address, timeout_s)
+        self._connection: milvus.Connection | None = milvus.connect(address, timeout_s)
         try:
-            with translated(self._connection.address):
+            with milvus.translated(self._connection.address):
                 self._open()
             if overwrite:
                 self.clear()
@@ -238,7 +227,7 @@ class Ledger:
         """Release the connection; the last user of a Milvus Lite directory unlocks it."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            release(connection)
+            milvus.release(connection)
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickles must not hold the token, nor connections; __setstate__ opens the same address again.
@@ -259,7 +248,7 @@ class Ledger:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> milvus.Connection:
         if self._connection is None:
             raise StoreUnavailableError("The ledger is closed; open a new one.")
         return self._connection
@@ -283,12 +272,14 @@ class Ledger:
         entry = entry.model_copy(update={"tenant": self.tenant, "updated_at": now_ms()})
         values = entry.model_dump(include=set(_COLUMNS))
         packed = json.dumps(entry.model_dump(exclude=set(_COLUMNS)), ensure_ascii=False)
-        row = {"id": self._key(entry.doc_id), **values, "entry": packed, "vector": DUMMY_VECTOR}
+        row = {"id": self._key(entry.doc_id), **values, "entry": packed, "vector": milvus.DUMMY_VECTOR}
         for name, value in row.items():
-            if isinstance(value, str) and byte_length(value) > MAX_VARCHAR_BYTES:
-                message = f"The ledger entry of {entry.source!r} has more than {MAX_VARCHAR_BYTES} bytes in {name!r}."
+            if isinstance(value, str) and milvus.byte_length(value) > milvus.MAX_VARCHAR_BYTES:
+                message = (
+                    f"The ledger entry of {entry.source!r} has more than {milvus.MAX_VARCHAR_BYTES} bytes in {name!r}."
+                )
                 raise NodeValueError(message)
-        return {name: storable(value) if isinstance(value, str) else value for name, value in row.items()}
+        return {name: milvus.storable(value) if isinstance(value, str) else value for name, value in row.items()}
 
     def _entries(self, expression: str, limit: int | None = None) -> Iterator[LedgerEntry]:
         for row in self._connected().rows(self._name, self._scope(expression), _FIELDS, limit):

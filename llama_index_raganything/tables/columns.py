@@ -9,20 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from llama_index_raganything.tables.values import (
-    CURRENCIES,
-    Measure,
-    Number,
-    date_order,
-    decimal_mark,
-    header_measure,
-    is_missing,
-    plain,
-    read_boolean,
-    read_date,
-    read_number,
-    stated_measure,
-)
+from llama_index_raganything.tables import values
 
 ColumnType = Literal["number", "text", "date", "boolean"]
 
@@ -64,7 +51,7 @@ class TypedColumn:
 MIN_TYPED_SHARE: Final = 0.8
 """Share of a column's filled cells that must be numbers (or dates) for it to be a column of them."""
 
-_STATED_UNITS: Final = frozenset({*CURRENCIES.values(), "%", "‰", "bps", "pp", "x"})
+_STATED_UNITS: Final = frozenset({*values.CURRENCIES.values(), "%", "‰", "bps", "pp", "x"})
 _UNSCALED_UNITS: Final = frozenset({"%", "‰", "bps", "pp", "x"})
 _YEAR_WORD = re.compile(r"\byears?\b|年", re.IGNORECASE)
 _PER_SHARE = re.compile(r"\bper\b|/\s?share|每股", re.IGNORECASE)
@@ -94,9 +81,9 @@ def typed_columns(headers: Sequence[str], rows: Sequence[Sequence[str]], context
     # A column of whole numbers alone leaves its marks open; its neighbours are written the same way.
     votes = Counter(sample.marks for sample in samples if sample.marks)
     usual = votes.most_common(1)[0][0] if votes else "."
-    stated = stated_measure(context)
-    if stated == Measure():
-        stated = next((found for found in map(stated_measure, headers[:1]) if found != Measure()), Measure())
+    stated = values.stated_measure(context)
+    if stated == values.Measure() and headers:
+        stated = values.stated_measure(headers[0])
     columns = []
     for index, (name, header, sample) in enumerate(zip(column_names(headers), headers, samples, strict=True)):
         share = 1.0 if index == 0 else MIN_TYPED_SHARE
@@ -112,12 +99,14 @@ def is_spanning(row: Sequence[str]) -> bool:
         True for two or more cells with the same words, none of which is a number.
     """
     words = {cell for cell in row if cell}
-    return len(row) > 1 and len(words) == 1 and all(row) and read_number(row[0]) is None and not is_missing(row[0])
+    if len(row) < 2 or len(words) != 1 or not all(row):
+        return False
+    return values.read_number(row[0]) is None and not values.is_missing(row[0])
 
 
 def _sample_of(cells: Sequence[str]) -> _Sample:
-    filled = tuple(cell for cell in cells if not is_missing(cell, number=True))
-    return _Sample(filled, decimal_mark(filled))
+    filled = tuple(cell for cell in cells if not values.is_missing(cell, number=True))
+    return _Sample(filled, values.decimal_mark(filled))
 
 
 def _typed(column: TypedColumn, sample: _Sample, marks: str, share: float) -> TypedColumn:
@@ -125,12 +114,12 @@ def _typed(column: TypedColumn, sample: _Sample, marks: str, share: float) -> Ty
     if not cells:
         return column
     needed = share * len(cells)
-    numbers = [number for cell in cells if (number := read_number(cell, marks)) is not None]
+    numbers = [number for cell in cells if (number := values.read_number(cell, marks)) is not None]
     if len(numbers) >= needed and _are_amounts(numbers):
         whole = all(isinstance(number.value, int) and abs(number.value) < 2**63 for number in numbers)
         return replace(column, type="number", notation=marks, integers=whole)
-    order = date_order(cells)
-    if sum(read_date(cell, order) is not None for cell in cells) >= needed:
+    order = values.date_order(cells)
+    if sum(values.read_date(cell, order) is not None for cell in cells) >= needed:
         return replace(column, type="date", notation=order)
     if _are_truth_values(cells):
         return replace(column, type="boolean")
@@ -138,15 +127,15 @@ def _typed(column: TypedColumn, sample: _Sample, marks: str, share: float) -> Ty
 
 
 def _are_truth_values(cells: Sequence[str]) -> bool:
-    if any(read_boolean(cell) is None for cell in cells):
+    if any(values.read_boolean(cell) is None for cell in cells):
         return False
     # A column of "x" alone, or of N for north, says something else than yes and no.
-    return bool({plain(cell).casefold() for cell in cells} - {"x", "×", "n", "y", "有", "无"}) or (
-        len({read_boolean(cell) for cell in cells}) == 2
+    return bool({values.plain(cell).casefold() for cell in cells} - {"x", "×", "n", "y", "有", "无"}) or (
+        len({values.read_boolean(cell) for cell in cells}) == 2
     )
 
 
-def _are_amounts(numbers: Sequence[Number]) -> bool:
+def _are_amounts(numbers: Sequence[values.Number]) -> bool:
     if any(number.code for number in numbers):
         return False  # 007 and twenty-digit numbers are identifiers.
     odd = Counter(number.unit for number in numbers if number.unit not in _STATED_UNITS)
@@ -155,11 +144,11 @@ def _are_amounts(numbers: Sequence[Number]) -> bool:
     return not odd or (len(odd) == 1 and sum(odd.values()) == len(numbers))
 
 
-def _measured(column: TypedColumn, sample: _Sample, stated: Measure) -> TypedColumn:
-    numbers = [number for cell in sample.cells if (number := read_number(cell, column.notation)) is not None]
+def _measured(column: TypedColumn, sample: _Sample, stated: values.Measure) -> TypedColumn:
+    numbers = [number for cell in sample.cells if (number := values.read_number(cell, column.notation)) is not None]
     units = Counter(number.unit for number in numbers)
     del units[""]
-    own = header_measure(column.header)
+    own = values.header_measure(column.header)
     unit = next(iter(units)) if len(units) == 1 and _covers(units, len(numbers)) else ""
     if not unit and not units:
         unit = own.unit
@@ -173,10 +162,10 @@ def _measured(column: TypedColumn, sample: _Sample, stated: Measure) -> TypedCol
 def _covers(units: Counter[str], count: int) -> bool:
     unit, seen = units.most_common(1)[0]
     # Statements print the currency sign in the first and last row only.
-    return unit in CURRENCIES.values() or seen * 2 >= count
+    return unit in values.CURRENCIES.values() or seen * 2 >= count
 
 
-def _is_unscaled(column: TypedColumn, unit: str, numbers: Sequence[Number], units: Counter[str]) -> bool:
+def _is_unscaled(column: TypedColumn, unit: str, numbers: Sequence[values.Number], units: Counter[str]) -> bool:
     """Return whether the scale of the table's amounts has no bearing on a column."""
     if unit in _UNSCALED_UNITS or (unit and unit not in _STATED_UNITS) or set(units) & _UNSCALED_UNITS:
         return True
@@ -191,7 +180,7 @@ def _is_unscaled(column: TypedColumn, unit: str, numbers: Sequence[Number], unit
 MAX_HEADER_ROWS: Final = 4
 
 _YEAR = re.compile(r"(?:fy|cy)?\s*(?:19|20)\d\d\s*[a-z年]{0,2}", re.IGNORECASE)
-_BEFORE: Final = frozenset({*CURRENCIES, "(", "$(", "-"})
+_BEFORE: Final = frozenset({*values.CURRENCIES, "(", "$(", "-"})
 _BEHIND: Final = frozenset({")", "%", ")%", "%)", "x", "bps"})
 
 Row = tuple[str, ...]
@@ -256,18 +245,18 @@ def _is_header(known: Sequence[Row], rows: Sequence[Row]) -> bool:
 
 
 def _is_words(cell: str) -> bool:
-    return bool(_YEAR.fullmatch(cell)) or (read_number(cell) is None and not is_missing(cell))
+    return bool(_YEAR.fullmatch(cell)) or (values.read_number(cell) is None and not values.is_missing(cell))
 
 
 def _is_amount(cell: str) -> bool:
-    return read_number(cell) is not None and not _YEAR.fullmatch(cell)
+    return values.read_number(cell) is not None and not _YEAR.fullmatch(cell)
 
 
 def _with_signs_joined(header: list[Row], rows: list[Row]) -> tuple[list[Row], list[Row]]:
     width = len(rows[0]) if rows else 0
     target = list(range(width))
     for index in range(width):
-        cells = {plain(row[index]).upper() for row in rows if row[index]}
+        cells = {values.plain(row[index]).upper() for row in rows if row[index]}
         if not cells or not all(len(cell) <= 4 for cell in cells):
             continue
         if cells <= _BEFORE and index + 1 < width and not cells <= {"-"}:

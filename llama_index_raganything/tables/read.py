@@ -21,6 +21,7 @@ MAX_COLUMNS: Final = 1_000
 """Columns of one table; later ones are dropped."""
 
 _SKIPPED_TYPES: Final = frozenset({"code", "equation", "page"})
+_TEXT_KEYS: Final = ("caption", "label", "section", "title", "file_name", "page_label", "bbox")
 _NAME_CHARS: Final = 36
 _NOTE_CHARS: Final = 2_000
 _LEAD_CHARS: Final = 200
@@ -138,16 +139,10 @@ def _record(table: PipeTable, nodes: Sequence[BaseNode], identity: tuple[str, ..
         rows=grid.rows,
         header_rows=grid.header_rows,
         node_ids=tuple(node.node_id for node in nodes),
-        caption=caption,
-        label=_text(metadata, "label"),
-        section=_text(metadata, "section"),
         notes=notes,
-        title=_text(metadata, "title"),
-        file_name=_text(metadata, "file_name"),
         source=_text(metadata, "source") or _text(metadata, "file_path"),
         page=page_number(metadata),
-        page_label=_text(metadata, "page_label"),
-        bbox=_text(metadata, "bbox"),
+        **{key: _text(metadata, key) for key in _TEXT_KEYS},
     )
 
 

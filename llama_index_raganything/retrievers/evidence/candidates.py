@@ -31,7 +31,16 @@ from llama_index_raganything.questions.question import Question, understand
 from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker, annotated_copy
 from llama_index_raganything.ranking.passage_features import PassageWords
 from llama_index_raganything.ranking.scoring import Candidate
-from llama_index_raganything.retrievers.steps import EmbedQuestion, Fetch, Search, StepRetriever, Steps, ask, ask_all
+from llama_index_raganything.retrievers.steps import (
+    EmbedQuestion,
+    Fetch,
+    Search,
+    StepRetriever,
+    Steps,
+    ask,
+    ask_all,
+    check_positive,
+)
 from llama_index_raganything.stores.metadata_filters import all_of, any_of, equal_to, of_documents, one_of
 
 DEFAULT_TOP_K: Final = 10
@@ -290,7 +299,7 @@ class CandidateRetriever(StepRetriever):
         self.memory = memory if memory is not None else shared_memory()
         self.workers = workers
         self.vector_store_kwargs = dict(vector_store_kwargs or {})
-        self._check_positive("similarity_top_k", "candidates", "workers")
+        check_positive(self, "similarity_top_k", "candidates", "workers")
         self._check_store()
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 

@@ -20,7 +20,7 @@ from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import ELEMENTS_KEY, EVIDENCE_KEY, GRAPH_PATH_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.nodes import in_reading_order
-from llama_index_raganything.ranking.evidence_ranker import annotated_copy
+from llama_index_raganything.ranking.evidence_ranker import annotated_copy, with_hidden_metadata
 from llama_index_raganything.ranking.relevance import relevance
 from llama_index_raganything.retrievers.evidence.candidates import (
     DEFAULT_TOP_K,
@@ -31,7 +31,7 @@ from llama_index_raganything.retrievers.evidence.candidates import (
     by_id,
     result_of,
 )
-from llama_index_raganything.retrievers.steps import Fetch, Steps, ask
+from llama_index_raganything.retrievers.steps import Fetch, Steps, ask, check_positive
 from llama_index_raganything.stores.metadata_filters import all_of, equal_to, mentions, of_documents, one_of
 from llama_index_raganything.tables.pipe_tables import join_table_parts
 from llama_index_raganything.text.sentences import split_sentences
@@ -97,7 +97,7 @@ class NodeRetriever(CandidateRetriever):
             raise ConfigurationError('elements_per_page has no effect on whole pages; say returns="elements" with it.')
         self.elements_per_page = 1 if elements_per_page is None else elements_per_page
         super().__init__(store, embed_model, similarity_top_k, filters, **options)
-        self._check_positive("elements_per_page")
+        check_positive(self, "elements_per_page")
 
     def _select(self, session: Session, query: str) -> Steps[list[NodeWithScore]]:
         result, gone = yield from self._choose(session, query)
@@ -247,14 +247,10 @@ def whole_pages(
 
 def _with_account(page: BaseNode, element: BaseNode) -> BaseNode:
     """Return the page with what the retriever wrote into the metadata of its element."""
-    kept = {key: element.metadata[key] for key in (EVIDENCE_KEY, GRAPH_PATH_KEY) if key in element.metadata}
-    return page.model_copy(
-        update={
-            "metadata": {**page.metadata, **kept},
-            "excluded_embed_metadata_keys": [*page.excluded_embed_metadata_keys, *kept],
-            "excluded_llm_metadata_keys": [*page.excluded_llm_metadata_keys, *kept],
-        }
-    )
+    kept: dict[str, Any] = {
+        key: element.metadata[key] for key in (EVIDENCE_KEY, GRAPH_PATH_KEY) if key in element.metadata
+    }
+    return with_hidden_metadata(page, kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -440,8 +440,6 @@ def marked(kind: ItemKind, items: Sequence[Item], texts: Mapping[str, str]) -> l
     Returns:
         Those whose subtype, label, caption or text names the kind.
     """
-    if not kind.marks:
-        return list(items)
     pattern = re.compile("|".join(rf"\b{mark}\b" if mark.isascii() else mark for mark in kind.marks), re.IGNORECASE)
     return [
         item

@@ -20,7 +20,6 @@ from llama_index.core.vector_stores.types import (
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, content_id
-from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.nodes import NodeView, last_heading
 from llama_index_raganything.questions.whole_document import (
     ItemKind,
@@ -32,6 +31,7 @@ from llama_index_raganything.questions.whole_document import (
 from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
 from llama_index_raganything.retrievers.inventory.items import Item
 from llama_index_raganything.retrievers.inventory.lookup import InventoryLookup
+from llama_index_raganything.retrievers.steps import check_positive
 
 if TYPE_CHECKING:
     from llama_index_raganything.stores.ledger import Ledger
@@ -88,16 +88,13 @@ class InventoryRetriever(BaseRetriever):
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
-        for name, value in (("similarity_top_k", similarity_top_k), ("max_listed", max_listed)):
-            if value < 1:
-                message = f"{name} must be 1 or more, not {value}."
-                raise ConfigurationError(message)
         self.store = store
         self.ledger = ledger
         self.similarity_top_k = similarity_top_k
         self.filters = filters
         self.max_listed = max_listed
         self.ranker = ranker or EvidenceRanker()
+        check_positive(self, "similarity_top_k", "max_listed")
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -110,10 +107,7 @@ class InventoryRetriever(BaseRetriever):
 
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        question = _read(query_bundle)
-        if question is None:
-            return []
-        return await asyncio.to_thread(self._results, question, query_bundle.query_str)
+        return await asyncio.to_thread(self._retrieve, query_bundle)
 
     def _results(self, question: WholeDocumentQuestion, query: str) -> list[NodeWithScore]:
         lookup = InventoryLookup(self.store, self.ledger, self.filters, question)

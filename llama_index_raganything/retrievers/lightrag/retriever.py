@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -34,6 +33,7 @@ from llama_index_raganything.retrievers.lightrag.workspace import (
     parse_address,
     prepare_folder,
 )
+from llama_index_raganything.retrievers.steps import check_positive
 
 dispatcher = get_dispatcher(__name__)
 logger = logging.getLogger(__name__)
@@ -256,17 +256,13 @@ class LightRAGRetriever(BaseRetriever):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -353,10 +349,7 @@ class LightRAGRetriever(BaseRetriever):
         if self.mode not in MODES:
             message = f"Unknown mode {self.mode!r}; choose one of {', '.join(MODES)}."
             raise ConfigurationError(message)
-        for name in ("similarity_top_k", "workers"):
-            if getattr(self, name) < 1:
-                message = f"{name} must be 1 or more, not {getattr(self, name)}."
-                raise ConfigurationError(message)
+        check_positive(self, "similarity_top_k", "workers")
         if self.llm_keywords and self.llm is None:
             raise ConfigurationError("llm_keywords=True needs an LLM; pass llm=... or set Settings.llm.")
 

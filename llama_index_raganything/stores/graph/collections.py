@@ -43,18 +43,7 @@ from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import NodeValueError, SchemaMismatchError, StoreUnavailableError
-from llama_index_raganything.stores.milvus.connection import (
-    DUMMY_VECTOR,
-    MAX_ARRAY_PIECES,
-    MAX_VARCHAR_BYTES,
-    Address,
-    Connection,
-    byte_length,
-    connect,
-    pieces_of,
-    release,
-    storable,
-)
+from llama_index_raganything.stores.milvus import connection as milvus
 from llama_index_raganything.stores.milvus.filters import EVERYTHING, all_of, any_of, is_filterable
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
@@ -76,7 +65,7 @@ Row = dict[str, Any]
 PAYLOAD_FIELDS: Final = ("payload", "overflow")
 
 _SHORT_BYTES: Final = 1024
-_MAX_PAYLOAD: Final = MAX_ARRAY_PIECES * MAX_VARCHAR_BYTES
+_MAX_PAYLOAD: Final = milvus.MAX_ARRAY_PIECES * milvus.MAX_VARCHAR_BYTES
 _MICROSECONDS: Final = 1_000_000
 
 _KEYS_PER_REQUEST: Final = 1000
@@ -94,7 +83,7 @@ class TenantCollection:
 
     def __init__(
         self,
-        connection: Callable[[], Connection],
+        connection: Callable[[], milvus.Connection],
         name: str,
         columns: tuple[str, ...],
         tenant: str,
@@ -269,7 +258,7 @@ class GraphCollections:
 
     def __init__(
         self,
-        address: Address,
+        address: milvus.Address,
         name: str,
         dimension: int | None,
         tenant: str | None,
@@ -293,7 +282,7 @@ class GraphCollections:
         )
         self._vectors_name = name + VECTORS_SUFFIX
         self._vectors: MilvusNodeStore | None = None
-        self._connection: Connection | None = connect(address, timeout_s)
+        self._connection: milvus.Connection | None = milvus.connect(address, timeout_s)
         self.entities = TenantCollection(self.connected, name + ENTITIES_SUFFIX, ENTITY_COLUMNS, self.tenant)
         self.facts = TenantCollection(
             self.connected, name + FACTS_SUFFIX, FACT_COLUMNS, self.tenant, self._check_version
@@ -310,7 +299,7 @@ class GraphCollections:
             self._last_stamp = max(self._last_stamp + 1, int(time.time() * _MICROSECONDS))
             return self._last_stamp
 
-    def connected(self) -> Connection:
+    def connected(self) -> milvus.Connection:
         """Return the open connection.
 
         Raises:
@@ -403,7 +392,7 @@ class GraphCollections:
         self._close_vectors()
         connection, self._connection = self._connection, None
         if connection is not None:
-            release(connection)
+            milvus.release(connection)
 
     def _open(self, *, overwrite: bool) -> None:
         if overwrite and not self.tenant:
@@ -457,7 +446,7 @@ def _meta_row(key: str, tenant: str, payload: str) -> Row:
         "updated_at": 0,
         "payload": payload,
         "overflow": [],
-        "vector": DUMMY_VECTOR,
+        "vector": milvus.DUMMY_VECTOR,
     }
 
 
@@ -511,11 +500,11 @@ def shortened(text: str) -> str:
         text: A name, a label or an id.
     """
     raw = text.encode("utf-8", "surrogatepass")
-    valid = storable(text) == text
+    valid = milvus.storable(text) == text
     if valid and len(raw) <= _SHORT_BYTES:
         return text
-    beginning = pieces_of(storable(text[:_SHORT_BYTES]), _SHORT_BYTES)[0]
-    padding = "." * (_SHORT_BYTES - byte_length(beginning))
+    beginning = milvus.pieces_of(milvus.storable(text[:_SHORT_BYTES]), _SHORT_BYTES)[0]
+    padding = "." * (_SHORT_BYTES - milvus.byte_length(beginning))
     return f"{beginning}{padding}{hashlib.sha256(raw).hexdigest()}"
 
 
@@ -533,14 +522,14 @@ def packed(content: Any, owner: str) -> Row:
         NodeValueError: There is too much of it.
     """
     text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    if storable(text) != text:
+    if milvus.storable(text) != text:
         # Escaped, a lone surrogate is valid UTF-8, and comes back as it was.
         text = json.dumps(json.loads(text))
-    size = byte_length(text)
-    if size <= MAX_VARCHAR_BYTES:
+    size = milvus.byte_length(text)
+    if size <= milvus.MAX_VARCHAR_BYTES:
         return {"payload": text, "overflow": []}
-    pieces = pieces_of(text, MAX_VARCHAR_BYTES) if size <= _MAX_PAYLOAD else []
-    if not 0 < len(pieces) <= MAX_ARRAY_PIECES:
+    pieces = milvus.pieces_of(text, milvus.MAX_VARCHAR_BYTES) if size <= _MAX_PAYLOAD else []
+    if not 0 < len(pieces) <= milvus.MAX_ARRAY_PIECES:
         message = f"{owner[:200]} has {size} bytes, the limit is {_MAX_PAYLOAD}; split it or make it shorter."
         raise NodeValueError(message)
     return {"payload": "", "overflow": pieces}
@@ -557,11 +546,14 @@ def check_id(text: str, what: str) -> str:
     Raises:
         NodeValueError: It is too long or not valid Unicode.
     """
-    if storable(text) != text:
+    if milvus.storable(text) != text:
         message = f"The {what} id {text!r} is not valid Unicode; remove its lone surrogates."
         raise NodeValueError(message)
-    if byte_length(text) > MAX_VARCHAR_BYTES:
-        message = f"The {what} id {text[:80]!r}... has {byte_length(text)} bytes, Milvus takes {MAX_VARCHAR_BYTES}."
+    if milvus.byte_length(text) > milvus.MAX_VARCHAR_BYTES:
+        message = (
+            f"The {what} id {text[:80]!r}... has {milvus.byte_length(text)} bytes, "
+            f"Milvus takes {milvus.MAX_VARCHAR_BYTES}."
+        )
         raise NodeValueError(message)
     return text
 

@@ -105,7 +105,9 @@ class EntityRows:
             origins: Where entities or relations come from, as their properties say.
             nodes: What is being written; the chunks among it name the documents of nodes.
         """
-        documents = {node.id: origin.doc_id for node, origin in zip(nodes, origins, strict=False) if _is_chunk(node)}
+        documents = {
+            node.id: origin.doc_id for node, origin in zip(nodes, origins, strict=False) if isinstance(node, ChunkNode)
+        }
         tenant = self._collections.tenant
         keys = {
             entity_key(tenant, shortened(origin.source), origin.source): origin.source
@@ -261,16 +263,12 @@ def _sources_of(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _kind(node: LabelledNode) -> EntityKind:
-    if _is_chunk(node):
+    if isinstance(node, ChunkNode):
         return "chunk"
     if isinstance(node, EntityNode):
         return "entity"
     message = f"{type(node).__name__} is neither an EntityNode nor a ChunkNode; the graph store keeps only these."
     raise NodeValueError(message)
-
-
-def _is_chunk(node: Any) -> bool:
-    return isinstance(node, ChunkNode)
 
 
 @dataclass(frozen=True)

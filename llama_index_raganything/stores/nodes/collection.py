@@ -35,15 +35,7 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import NodeValueError, SchemaMismatchError
 from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.stores.milvus.connection import (
-    MAX_ARRAY_PIECES,
-    MAX_VARCHAR_BYTES,
-    Connection,
-    add_pieces_field,
-    byte_length,
-    pieces_of,
-    storable,
-)
+from llama_index_raganything.stores.milvus import connection as milvus
 from llama_index_raganything.stores.milvus.filters import (
     COLUMNS,
     EVERYTHING,
@@ -103,7 +95,7 @@ class NodeCollection:
         dim: Dimension of the stored dense vectors, once known.
     """
 
-    connection: Connection
+    connection: milvus.Connection
     name: str
     dense_field: str | None
     sparse_field: str | None
@@ -333,17 +325,17 @@ class NodeCollection:
 
     def _create(self, dim: int | None) -> None:
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
-        schema.add_field(ID, DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES, is_primary=True)
+        schema.add_field(ID, DataType.VARCHAR, max_length=milvus.MAX_VARCHAR_BYTES, is_primary=True)
         if self.tenant is not None:
-            schema.add_field(TENANT, DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES, is_partition_key=True)
+            schema.add_field(TENANT, DataType.VARCHAR, max_length=milvus.MAX_VARCHAR_BYTES, is_partition_key=True)
         for column in (DOC_ID, CONTENT_TYPE, TEXT, NODE):
-            schema.add_field(column, DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES)
+            schema.add_field(column, DataType.VARCHAR, max_length=milvus.MAX_VARCHAR_BYTES)
         schema.add_field(PAGE, DataType.INT64)
-        add_pieces_field(schema, OVERFLOW)
+        milvus.add_pieces_field(schema, OVERFLOW)
         if dim is not None and self.dense_field is not None:
             schema.add_field(self.dense_field, DataType.FLOAT_VECTOR, dim=dim)
         if self.sparse_field is not None:
-            schema.add_field(KEYWORDS, DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES, enable_analyzer=True)
+            schema.add_field(KEYWORDS, DataType.VARCHAR, max_length=milvus.MAX_VARCHAR_BYTES, enable_analyzer=True)
             schema.add_field(self.sparse_field, DataType.SPARSE_FLOAT_VECTOR)
             schema.add_function(
                 Function(
@@ -436,10 +428,10 @@ class RowCodec:
             row[TENANT] = self.tenant
         if self.dim is not None:
             row[self.dense_field] = check_vector(node.embedding, self.dim, f"Node {node.node_id!r}")
-        text = storable(NodeView(node).text)
+        text = milvus.storable(NodeView(node).text)
         row |= _content(node, text) | _metadata_fields(node)
         if self.keywords:
-            row[KEYWORDS] = keyword_terms(text, MAX_VARCHAR_BYTES)
+            row[KEYWORDS] = keyword_terms(text, milvus.MAX_VARCHAR_BYTES)
         return row
 
     def _identity(self, node: BaseNode) -> dict[str, Any]:
@@ -453,8 +445,8 @@ class RowCodec:
             except UnicodeEncodeError as error:
                 message = f"The {name} {value!r} is not valid Unicode; remove its lone surrogates."
                 raise NodeValueError(message) from error
-            if size > MAX_VARCHAR_BYTES:
-                message = f"The {name} {value[:80]!r}... has {size} bytes, Milvus takes {MAX_VARCHAR_BYTES}."
+            if size > milvus.MAX_VARCHAR_BYTES:
+                message = f"The {name} {value[:80]!r}... has {size} bytes, Milvus takes {milvus.MAX_VARCHAR_BYTES}."
                 raise NodeValueError(message)
         return identity
 
@@ -514,17 +506,17 @@ def _content(node: BaseNode, text: str) -> dict[str, Any]:
     content = node.model_dump(mode="json")
     for key in ("text", "embedding", "text_resource"):
         content.pop(key, None)
-    packed = storable(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
-    if byte_length(text) <= MAX_VARCHAR_BYTES and byte_length(packed) <= MAX_VARCHAR_BYTES:
+    packed = milvus.storable(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+    if milvus.byte_length(text) <= milvus.MAX_VARCHAR_BYTES and milvus.byte_length(packed) <= milvus.MAX_VARCHAR_BYTES:
         return {TEXT: text, NODE: packed, OVERFLOW: []}
     whole = json.dumps({"text": text, "node": json.loads(packed)}, ensure_ascii=False, separators=(",", ":"))
-    pieces = pieces_of(whole, MAX_VARCHAR_BYTES)
-    if len(pieces) > MAX_ARRAY_PIECES:
-        limit = MAX_ARRAY_PIECES * MAX_VARCHAR_BYTES
-        size = byte_length(whole)
+    pieces = milvus.pieces_of(whole, milvus.MAX_VARCHAR_BYTES)
+    if len(pieces) > milvus.MAX_ARRAY_PIECES:
+        limit = milvus.MAX_ARRAY_PIECES * milvus.MAX_VARCHAR_BYTES
+        size = milvus.byte_length(whole)
         message = f"Node {node.node_id!r} has {size} bytes, the limit is {limit}; split it into chunks first."
         raise NodeValueError(message)
-    beginning = pieces_of(text, MAX_VARCHAR_BYTES)[0]
+    beginning = milvus.pieces_of(text, milvus.MAX_VARCHAR_BYTES)[0]
     return {TEXT: beginning, NODE: _OVERFLOWED, OVERFLOW: pieces}
 
 
@@ -538,7 +530,7 @@ def _metadata_fields(node: BaseNode) -> dict[str, Any]:
         if is_filterable(key) and key not in COLUMNS and value is not None and value != []
     }
     row: dict[str, Any] = {CONTENT_TYPE: "", PAGE: NO_PAGE}
-    if isinstance(content_type, str) and byte_length(content_type) <= MAX_VARCHAR_BYTES:
+    if isinstance(content_type, str) and milvus.byte_length(content_type) <= milvus.MAX_VARCHAR_BYTES:
         row[CONTENT_TYPE] = content_type
     elif content_type is not None:
         dynamic[overflow_name(CONTENT_TYPE)] = content_type
@@ -549,7 +541,7 @@ def _metadata_fields(node: BaseNode) -> dict[str, Any]:
     doc_id = node.ref_doc_id or node.metadata.get("doc_id") or ""
     dynamic |= shadows({**dynamic, DOC_ID: str(doc_id), CONTENT_TYPE: row[CONTENT_TYPE]})
     packed = json.dumps(dynamic, ensure_ascii=False)
-    size = byte_length(packed)
+    size = milvus.byte_length(packed)
     if size > MAX_DYNAMIC_BYTES:
         largest = max(dynamic, key=lambda key: len(json.dumps(dynamic[key])))
         message = (
@@ -557,7 +549,7 @@ def _metadata_fields(node: BaseNode) -> dict[str, Any]:
             f"(the largest key is {largest!r}); move payloads into the text or a file."
         )
         raise NodeValueError(message)
-    row.update(json.loads(storable(packed)))
+    row.update(json.loads(milvus.storable(packed)))
     return row
 
 

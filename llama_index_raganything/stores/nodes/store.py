@@ -31,14 +31,7 @@ from llama_index_raganything._arguments import argument_names, refuse_misspelt, 
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.errors import ConfigurationError, StoreUnavailableError
-from llama_index_raganything.stores.milvus.connection import (
-    DEFAULT_TIMEOUT_S,
-    Address,
-    check_store_arguments,
-    connect,
-    release,
-    translated,
-)
+from llama_index_raganything.stores.milvus import connection as milvus
 from llama_index_raganything.stores.milvus.filters import any_of
 from llama_index_raganything.stores.nodes.collection import DOC_ID, ID, NodeCollection
 from llama_index_raganything.stores.nodes.search import SearchPlan, SearchSettings, choose, plan_search
@@ -125,7 +118,7 @@ class MilvusNodeStore(MilvusVectorStore):
     enable_sparse: bool = True
     batch_size: int = 1000
     max_batch_bytes: int = 32_000_000
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    timeout_s: float = milvus.DEFAULT_TIMEOUT_S
     hybrid_ranker: str = "RRFRanker"
     index_management: IndexManagement = Field(default=IndexManagement.CREATE_IF_NOT_EXISTS, exclude=True)  # No JSON.
 
@@ -142,7 +135,7 @@ class MilvusNodeStore(MilvusVectorStore):
         **kwargs: Any,
     ) -> None:
         refuse_ineffective(kwargs)
-        address = Address.parse(uri, token, kwargs.get("db_name", ""))
+        address = milvus.Address.parse(uri, token, kwargs.get("db_name", ""))
         fields = dict(kwargs)
         for name in ("index_config", "sparse_index_config", "search_config"):
             fields[name] = fields.get(name) or {}
@@ -398,7 +391,7 @@ class MilvusNodeStore(MilvusVectorStore):
         if plan is None:
             return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
         connection = self._collection.connection
-        with translated(connection.address):
+        with milvus.translated(connection.address):
             hits = getattr(connection.client, plan.method)(**plan.arguments)[0]
         chosen = choose(hits, plan, self._settings())
         return self._result(plan, chosen, self._collection.overflow(self._incomplete(plan, chosen)))
@@ -419,7 +412,7 @@ class MilvusNodeStore(MilvusVectorStore):
             return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
         connection = self._collection.connection
         client = await connection.aclient()
-        with translated(connection.address):
+        with milvus.translated(connection.address):
             hits = (await getattr(client, plan.method)(**plan.arguments))[0]
         chosen = choose(hits, plan, self._settings())
         incomplete = self._incomplete(plan, chosen)
@@ -430,7 +423,7 @@ class MilvusNodeStore(MilvusVectorStore):
         """Release the connection; the last user of a Milvus Lite directory unlocks it."""
         collection, self._open_collection = self._open_collection, None
         if collection is not None:
-            release(collection.connection)
+            milvus.release(collection.connection)
 
     def __enter__(self) -> Self:
         return self
@@ -449,16 +442,16 @@ class MilvusNodeStore(MilvusVectorStore):
         self.__init__(**state["__dict__"])  # type: ignore[misc] # How LlamaIndex restores components.
 
     def _check_arguments(self) -> None:
-        check_store_arguments(self.collection_name, self.tenant, self.dim)
+        milvus.check_store_arguments(self.collection_name, self.tenant, self.dim)
         if not (self.enable_dense or self.enable_sparse):
             raise ConfigurationError("A store needs enable_dense or enable_sparse.")
         if self.hybrid_ranker not in ("RRFRanker", "WeightedRanker"):
             message = f"Ranker {self.hybrid_ranker!r} is unknown; use RRFRanker or WeightedRanker."
             raise ConfigurationError(message)
 
-    def _open(self, address: Address, *, overwrite: bool) -> None:
+    def _open(self, address: milvus.Address, *, overwrite: bool) -> None:
         indexes = self._indexes()
-        connection = connect(address, self.timeout_s)
+        connection = milvus.connect(address, self.timeout_s)
         try:
             collection = NodeCollection(
                 connection=connection,
@@ -471,7 +464,7 @@ class MilvusNodeStore(MilvusVectorStore):
             )
             collection.open(self.dim, overwrite=overwrite)
         except BaseException:
-            release(connection)
+            milvus.release(connection)
             raise
         self._open_collection = collection
         self.dim = collection.dim or self.dim
@@ -499,7 +492,7 @@ class MilvusNodeStore(MilvusVectorStore):
             sparse_field=self.sparse_embedding_field if self.enable_sparse else None,
             metric=self.similarity_metric,
             search_params=self.search_config or {},
-            filtered_params=_LITE_FILTERED if Address.parse(self.uri).is_local else {},
+            filtered_params=_LITE_FILTERED if milvus.Address.parse(self.uri).is_local else {},
             ranker=self.hybrid_ranker,
             ranker_params=self.hybrid_ranker_params,
         )
