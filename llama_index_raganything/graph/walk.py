@@ -275,8 +275,8 @@ class LinkBeam:
         passed = yield targets
         if passed.all():
             return links
-        forbidden = targets[~passed]
-        return _chosen(links, ~np.isin(links.target, forbidden))
+        kept = ~np.isin(links.target, targets[~passed])
+        return Links(links.source[kept], links.target[kept], links.bonus[kept], links.kind[kept], links.name[kept])
 
     def _pairs(self, links: Links, sources: Integers, units: _Units) -> SetScores:
         units.add(links.target)
@@ -441,10 +441,6 @@ class _Units:
     def places(self, rows: Integers) -> Integers:
         found: Integers = self._order[np.searchsorted(self.rows, rows, sorter=self._order)]
         return found
-
-
-def _chosen(links: Links, kept: npt.NDArray[np.bool_]) -> Links:
-    return Links(links.source[kept], links.target[kept], links.bonus[kept], links.kind[kept], links.name[kept])
 
 
 def _best_per_set(sets: Integers, bonus: Floats) -> tuple[Integers, Floats]:

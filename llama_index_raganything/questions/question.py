@@ -61,25 +61,17 @@ _HAN_COVER = re.compile(r"封面|首[页頁]|扉[页頁]")
 _STEP = re.compile(rf"(?P<range>to|through|-|–|—)|(?P<number>{_CARDINAL}\b)", re.IGNORECASE)
 
 LABEL_KINDS: Final = {
-    "fig": "figure",
-    "figure": "figure",
-    "figures": "figure",
-    "图": "figure",
-    "圖": "figure",
-    "tab": "table",
-    "table": "table",
-    "tables": "table",
-    "表": "table",
-    "appendices": "appendix",
-    "annexes": "annex",
-    "附录": "appendix",
-    "附錄": "appendix",
-    "eq": "equation",
-    "公式": "equation",
-    "式": "equation",
-    "章": "chapter",
-    "节": "section",
-    "節": "section",
+    word: kind
+    for kind, words in (
+        ("figure", "fig figure figures 图 圖"),
+        ("table", "tab table tables 表"),
+        ("appendix", "appendices 附录 附錄"),
+        ("annex", "annexes"),
+        ("equation", "eq 公式 式"),
+        ("chapter", "章"),
+        ("section", "节 節"),
+    )
+    for word in words.split()
 }
 _LABEL_NUMBER = (
     r"(?:[A-Za-z]{1,2}[.\-–])?\d{1,4}(?:[.\-]\d+)*[a-z]?(?![A-Za-z\d])|[IVX]{1,5}(?![A-Za-z\d.\-])"

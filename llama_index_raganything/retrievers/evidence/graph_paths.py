@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 from llama_index.core.schema import BaseNode
@@ -40,16 +40,6 @@ class Step:
     name: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    source: str
-    source_title: str
-    relation: str
-    name: str
-    target: str
-    target_title: str
-
-
 def shown_path(steps: Iterable[Step], nodes: Mapping[str, BaseNode]) -> list[dict[str, str]]:
     """Return links in words.
 
@@ -61,7 +51,7 @@ def shown_path(steps: Iterable[Step], nodes: Mapping[str, BaseNode]) -> list[dic
         One dictionary per link: ids and titles of both ends, the relation and the name.
     """
     return [
-        asdict(_shown(step, nodes[step.source], nodes[step.target]))
+        _shown(step, nodes[step.source], nodes[step.target])
         for step in steps
         if step.source in nodes and step.target in nodes
     ]
@@ -76,12 +66,20 @@ def title_of(node: BaseNode) -> str:
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1].rstrip() + "…"
 
 
-def _shown(step: Step, source: BaseNode, target: BaseNode) -> _Shown:
+def _shown(step: Step, source: BaseNode, target: BaseNode) -> dict[str, str]:
+    """Return one entry of the path, with the titles of both nodes."""
     if step.relation == STRUCTURE:
         relation, name = _structure(source, target)
     else:
         relation, name = step.relation, _name(step.name, source, target)
-    return _Shown(step.source, title_of(source), relation, name, step.target, title_of(target))
+    return {
+        "source": step.source,
+        "source_title": title_of(source),
+        "relation": relation,
+        "name": name,
+        "target": step.target,
+        "target_title": title_of(target),
+    }
 
 
 def _structure(source: BaseNode, target: BaseNode) -> tuple[str, str]:

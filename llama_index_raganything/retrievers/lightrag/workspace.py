@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -142,10 +142,7 @@ class ChunkTable:
     def save(self) -> None:
         """Write the table, whole or not at all."""
         self._by_chunk = None
-        documents: dict[str, Any] = {
-            name: {"key": entry.key, "nodes": entry.nodes, "chunks": entry.chunks}
-            for name, entry in self.entries.items()
-        }
+        documents = {name: asdict(entry) for name, entry in self.entries.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(".tmp")
         draft.write_text(json.dumps({"version": _VERSION, "documents": documents}), encoding="utf-8")

@@ -75,11 +75,6 @@ class SearchPlan:
     mmr: tuple[Sequence[float], float | None] | None = None
     ids_only: bool = False
 
-    def without_nodes(self) -> SearchPlan:
-        """Return the same request for ids and similarities alone, which costs no text and no decoding."""
-        # Not an empty list, which Milvus Lite takes for all fields, vectors included.
-        return replace(self, arguments={**self.arguments, "output_fields": [ID]}, ids_only=True)
-
 
 def plan_search(
     query: VectorStoreQuery, expression: str, settings: SearchSettings, options: Mapping[str, Any]
@@ -99,35 +94,11 @@ def plan_search(
         ConfigurationError: The mode is unknown or the store was not made for it.
         NodeValueError: The query vector has another dimension or is not finite.
     """
-    plan = _plan(query, expression, settings, options)
+    plan = _Planner(query, expression, settings, options).plan()
     if plan is None or query.output_fields != [] or plan.mmr is not None:
         return plan
-    return plan.without_nodes()
-
-
-def _plan(
-    query: VectorStoreQuery, expression: str, settings: SearchSettings, options: Mapping[str, Any]
-) -> SearchPlan | None:
-    mode = _checked_mode(query.mode, settings)
-    limit = _bounded(query.similarity_top_k)
-    if mode in _KEYWORD_MODES:
-        terms = query_terms(query.query_str or "")
-        limit = _bounded(query.sparse_top_k or query.similarity_top_k)
-        if not terms or limit < 1:
-            return None
-        return SearchPlan("search", _keyword(terms, expression, limit, settings), limit, "keyword")
-    if limit < 1:
-        return None
-    params = options.get("milvus_search_config") or settings.search_params
-    vector = check_vector(query.query_embedding, settings.dim or 0, "The query")
-    if mode == VectorStoreQueryMode.MMR:
-        return _plan_mmr(query, vector, expression, settings, options)
-    if mode == VectorStoreQueryMode.HYBRID:
-        terms = query_terms(query.query_str or "")
-        if terms:
-            return _plan_hybrid(query, vector, terms, expression, settings, params)
-        limit = _bounded(query.hybrid_top_k or limit)
-    return SearchPlan("search", _dense(vector, expression, limit, settings, params), limit, "dense")
+    # Not an empty list, which Milvus Lite takes for all fields, vectors included.
+    return replace(plan, arguments={**plan.arguments, "output_fields": [ID]}, ids_only=True)
 
 
 def similarity(distance: float, scale: str, metric: str) -> float:
@@ -182,95 +153,99 @@ def _checked_mode(name: str, settings: SearchSettings) -> VectorStoreQueryMode:
     return mode
 
 
-def _plan_mmr(
-    query: VectorStoreQuery,
-    vector: list[float],
-    expression: str,
-    settings: SearchSettings,
-    options: Mapping[str, Any],
-) -> SearchPlan:
-    if options.get("mmr_prefetch_k") is not None and options.get("mmr_prefetch_factor") is not None:
-        raise ConfigurationError("Give mmr_prefetch_k or mmr_prefetch_factor, not both.")
-    prefetch = options.get("mmr_prefetch_k")
-    if prefetch is None:
-        prefetch = query.similarity_top_k * float(options.get("mmr_prefetch_factor") or MMR_PREFETCH_FACTOR)
-    limit = _bounded(query.similarity_top_k)
-    params = options.get("milvus_search_config") or settings.search_params
-    arguments = _dense(vector, expression, _bounded(max(limit, int(prefetch))), settings, params)
-    arguments["output_fields"] = [*OUTPUT_FIELDS, settings.dense_field]
-    threshold = options.get("mmr_threshold", query.mmr_threshold)
-    return SearchPlan("search", arguments, limit, "mmr", (vector, threshold))
+@dataclass(frozen=True)
+class _Planner:
+    """Plans one search."""
 
+    query: VectorStoreQuery
+    expression: str
+    settings: SearchSettings
+    options: Mapping[str, Any]
 
-def _plan_hybrid(
-    query: VectorStoreQuery,
-    vector: list[float],
-    terms: str,
-    expression: str,
-    settings: SearchSettings,
-    params: Mapping[str, Any],
-) -> SearchPlan:
-    limit = _bounded(query.hybrid_top_k or query.similarity_top_k)
-    routes = [
-        AnnSearchRequest(
-            data=[vector],
-            anns_field=settings.dense_field,
-            param={"metric_type": settings.metric, "params": dict(params)},
-            limit=_bounded(query.similarity_top_k),
-            expr=expression,
-        ),
-        AnnSearchRequest(
-            data=[terms],
-            anns_field=settings.sparse_field,
-            param={"metric_type": "BM25"},
-            limit=_bounded(query.sparse_top_k or query.similarity_top_k),
-            expr=expression,
-        ),
-    ]
-    arguments = {
-        "collection_name": settings.collection,
-        "reqs": routes,
-        "ranker": _ranker(query.alpha, settings),
-        "limit": limit,
-        "output_fields": list(OUTPUT_FIELDS),
-    }
-    return SearchPlan("hybrid_search", arguments, limit, "fused")
+    def plan(self) -> SearchPlan | None:
+        """Return the request, or None when nothing can match."""
+        mode = _checked_mode(self.query.mode, self.settings)
+        limit = _bounded(self.query.similarity_top_k)
+        terms = query_terms(self.query.query_str or "")
+        if mode in _KEYWORD_MODES:
+            limit = _bounded(self.query.sparse_top_k or self.query.similarity_top_k)
+            # No drop_ratio_search: Milvus Lite refuses every value but 0.
+            arguments = self._route(self.settings.sparse_field, terms, {"metric_type": "BM25"}, limit)
+            return SearchPlan("search", arguments, limit, "keyword") if terms and limit else None
+        if limit < 1:
+            return None
+        vector = check_vector(self.query.query_embedding, self.settings.dim or 0, "The query")
+        if mode == VectorStoreQueryMode.MMR:
+            return self._mmr(vector)
+        if mode == VectorStoreQueryMode.HYBRID:
+            if terms:
+                return self._hybrid(vector, terms)
+            limit = _bounded(self.query.hybrid_top_k or limit)
+        return SearchPlan("search", self._dense(vector, limit), limit, "dense")
 
+    def _mmr(self, vector: list[float]) -> SearchPlan:
+        """Plan a search by vector that reads more than asked for, with vectors, to choose diverse results."""
+        prefetch, factor = self.options.get("mmr_prefetch_k"), self.options.get("mmr_prefetch_factor")
+        if prefetch is not None and factor is not None:
+            raise ConfigurationError("Give mmr_prefetch_k or mmr_prefetch_factor, not both.")
+        if prefetch is None:
+            prefetch = self.query.similarity_top_k * float(factor or MMR_PREFETCH_FACTOR)
+        limit = _bounded(self.query.similarity_top_k)
+        arguments = self._dense(vector, _bounded(max(limit, int(prefetch))))
+        arguments["output_fields"] = [*OUTPUT_FIELDS, self.settings.dense_field]
+        threshold = self.options.get("mmr_threshold", self.query.mmr_threshold)
+        return SearchPlan("search", arguments, limit, "mmr", (vector, threshold))
 
-def _ranker(alpha: float | None, settings: SearchSettings) -> Any:
-    if alpha is not None:
-        share = min(1.0, max(0.0, float(alpha)))
-        return WeightedRanker(share, 1.0 - share)
-    if settings.ranker == "WeightedRanker":
-        return WeightedRanker(*settings.ranker_params.get("weights", (0.5, 0.5)))
-    return RRFRanker(int(settings.ranker_params.get("k", _RRF_K)))
+    def _hybrid(self, vector: list[float], terms: str) -> SearchPlan:
+        settings, top_k = self.settings, self.query.similarity_top_k
+        limit = _bounded(self.query.hybrid_top_k or top_k)
+        dense = {"metric_type": settings.metric, "params": dict(self._params)}
+        routes = [
+            AnnSearchRequest([vector], settings.dense_field, dense, _bounded(top_k), self.expression),
+            AnnSearchRequest(
+                [terms],
+                settings.sparse_field,
+                {"metric_type": "BM25"},
+                _bounded(self.query.sparse_top_k or top_k),
+                self.expression,
+            ),
+        ]
+        arguments = {
+            "collection_name": settings.collection,
+            "reqs": routes,
+            "ranker": self._ranker(),
+            "limit": limit,
+            "output_fields": list(OUTPUT_FIELDS),
+        }
+        return SearchPlan("hybrid_search", arguments, limit, "fused")
 
+    def _ranker(self) -> Any:
+        if self.query.alpha is not None:
+            share = min(1.0, max(0.0, float(self.query.alpha)))
+            return WeightedRanker(share, 1.0 - share)
+        if self.settings.ranker == "WeightedRanker":
+            return WeightedRanker(*self.settings.ranker_params.get("weights", (0.5, 0.5)))
+        return RRFRanker(int(self.settings.ranker_params.get("k", _RRF_K)))
 
-def _dense(
-    vector: list[float], expression: str, limit: int, settings: SearchSettings, params: Mapping[str, Any]
-) -> dict[str, Any]:
-    by_default = settings.filtered_params if expression else {}
-    search = {"metric_type": settings.metric, "params": {**by_default, **params}}
-    return _route(settings.dense_field, vector, search, expression, limit, settings)
+    @property
+    def _params(self) -> Mapping[str, Any]:
+        return self.options.get("milvus_search_config") or self.settings.search_params
 
+    def _dense(self, vector: list[float], limit: int) -> dict[str, Any]:
+        by_default = self.settings.filtered_params if self.expression else {}
+        search = {"metric_type": self.settings.metric, "params": {**by_default, **self._params}}
+        return self._route(self.settings.dense_field, vector, search, limit)
 
-def _keyword(terms: str, expression: str, limit: int, settings: SearchSettings) -> dict[str, Any]:
-    # No drop_ratio_search: Milvus Lite refuses every value but 0.
-    return _route(settings.sparse_field, terms, {"metric_type": "BM25"}, expression, limit, settings)
-
-
-def _route(
-    column: str | None, query: Any, search: dict[str, Any], expression: str, limit: int, settings: SearchSettings
-) -> dict[str, Any]:
-    return {
-        "collection_name": settings.collection,
-        "data": [query],
-        "anns_field": column,
-        "filter": expression,
-        "limit": limit,
-        "output_fields": list(OUTPUT_FIELDS),
-        "search_params": search,
-    }
+    def _route(self, column: str | None, query: Any, search: dict[str, Any], limit: int) -> dict[str, Any]:
+        return {
+            "collection_name": self.settings.collection,
+            "data": [query],
+            "anns_field": column,
+            "filter": self.expression,
+            "limit": limit,
+            "output_fields": list(OUTPUT_FIELDS),
+            "search_params": search,
+        }
 
 
 def _bounded(limit: int) -> int:

@@ -43,18 +43,20 @@ TEXT_SUFFIX: Final = "__text"
 """Added to the name of a table's relation, gives the one with its cells as printed."""
 
 _COLUMNS_SHOWN: Final = 40
-_CATALOG_COLUMNS: Final = (
-    ("table_id", "VARCHAR"),
-    ("name", "VARCHAR"),
-    ("caption", "VARCHAR"),
-    ("label", "VARCHAR"),
-    ("section", "VARCHAR"),
-    ("page", "BIGINT"),
-    ("file_name", "VARCHAR"),
-    ("doc_id", "VARCHAR"),
-    ("rows", "BIGINT"),
-    ("columns", "BIGINT"),
+_COUNTS: Final = frozenset({"page", "rows", "columns"})
+_CATALOG_NAMES: Final = (
+    "table_id",
+    "name",
+    "caption",
+    "label",
+    "section",
+    "page",
+    "file_name",
+    "doc_id",
+    "rows",
+    "columns",
 )
+_CATALOG_COLUMNS: Final = tuple((name, "BIGINT" if name in _COUNTS else "VARCHAR") for name in _CATALOG_NAMES)
 _COLUMN_CATALOG_COLUMNS: Final = (
     ("table_name", "VARCHAR"),
     ("column_name", "VARCHAR"),
