@@ -316,7 +316,7 @@ def pointed_signals(question: Question, candidates: Sequence[Candidate], weights
     if question.positions or question.last_pages:
         signals["cover"] = weights.cover * covers_and_ends(question, candidates)
     if question.about_document:
-        signals["first_page"] = weights.first_page * first_pages(question, candidates)
+        signals["first_page"] = weights.first_page * np.array([float(candidate.page == 1) for candidate in candidates])
     if question.labels:
         signals["label"] = weights.label * label_matches(question, candidates)
     if question.answers:
@@ -454,15 +454,6 @@ def covers_and_ends(question: Question, candidates: Sequence[Candidate]) -> Floa
     )
 
 
-def first_pages(question: Question, candidates: Sequence[Candidate]) -> Floats:
-    """Mark first pages when the question asks about the document itself.
-
-    Returns:
-        1 for a first page, else 0.
-    """
-    return np.array([float(question.about_document and candidate.page == 1) for candidate in candidates])
-
-
 def label_matches(question: Question, candidates: Sequence[Candidate]) -> Floats:
     """Rate how surely a candidate has the labelled parts that the question names.
 
@@ -547,8 +538,6 @@ def counted_parts(question: Question, candidates: Sequence[Candidate]) -> Floats
     Returns:
         1 where there is one, else 0.
     """
-    if not question.counted:
-        return np.zeros(len(candidates))
     words = _CAPTION_WORDS.get(question.counted, re.escape(question.counted))
     pattern = re.compile(rf"^\W{{0,3}}(?:{words})\s*(?:[A-Z]\b|\d|[IVX]+\b)", re.IGNORECASE | re.MULTILINE)
     return np.array([float(bool(pattern.search(c.text))) for c in candidates])

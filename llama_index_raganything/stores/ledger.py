@@ -231,13 +231,8 @@ class Ledger:
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickles must not hold the token, nor connections; __setstate__ opens the same address again.
-        return {
-            "uri": self.uri,
-            "collection": self.collection,
-            "db_name": self.db_name,
-            "tenant": self.tenant or None,
-            "timeout_s": self.timeout_s,
-        }
+        names = ("uri", "collection", "db_name", "timeout_s")
+        return {name: getattr(self, name) for name in names} | {"tenant": self.tenant or None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc] # Restores what __getstate__ describes.

@@ -197,15 +197,9 @@ class TextCollection:
 
 def _concatenate(arrays: Sequence[Integers]) -> tuple[Integers, Integers]:
     """Lay arrays end to end with a gap that no window crosses; return the values and whose each is."""
-    gap = PAIR_WINDOW + 1
-    total = sum(array.size + gap for array in arrays)
-    values = np.zeros(total, dtype=np.int64)
-    owner = np.zeros(total, dtype=np.int64)
-    start = 0
-    for index, array in enumerate(arrays):
-        values[start : start + array.size] = array
-        owner[start : start + array.size + gap] = index
-        start += array.size + gap
+    gap = np.zeros(PAIR_WINDOW + 1, dtype=np.int64)
+    values = np.concatenate([gap[:0], *(part for array in arrays for part in (array, gap))])
+    owner = np.repeat(np.arange(len(arrays)), np.array([array.size + gap.size for array in arrays], dtype=np.int64))
     return values, owner
 
 

@@ -74,10 +74,11 @@ class Ranked:
     by_names: bool = False
 
 
+@dataclass(frozen=True, slots=True)
 class LinkedSetRanking:
     """Ranks candidates by the linked sets they are part of.
 
-    Args:
+    Attributes:
         ranker: What the question points at counts as it does there.
         memory: Keeps what is read from the texts of nodes.
         filters: What every node must pass.
@@ -85,19 +86,11 @@ class LinkedSetRanking:
         gate: See :func:`follows_names`.
     """
 
-    def __init__(
-        self,
-        ranker: EvidenceRanker,
-        memory: NodeMemory,
-        filters: MetadataFilters | None,
-        weights: LinkWeights,
-        gate: float,
-    ) -> None:
-        self.ranker = ranker
-        self.memory = memory
-        self.filters = filters
-        self.weights = weights
-        self.gate = gate
+    ranker: EvidenceRanker
+    memory: NodeMemory
+    filters: MetadataFilters | None
+    weights: LinkWeights
+    gate: float
 
     def rank(self, session: Session, query: str, top: int, mirror: GraphMirror | None) -> Steps[Ranked]:
         """Rank the candidates of a session, and what is linked to them.

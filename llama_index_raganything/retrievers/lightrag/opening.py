@@ -401,13 +401,9 @@ def _prepare(storage: Any, key: str, address: Address | None, failures: Failures
     if hasattr(storage, "query"):
         storage.query = failures.watching(storage.query)
     if address is not None and hasattr(storage, "_create_milvus_client"):
-        storage._create_milvus_client = partial(_milvus_client, address)
+        from llama_index_raganything.stores.milvus.connection import open_client
 
-
-def _milvus_client(address: Address) -> Any:
-    from llama_index_raganything.stores.milvus.connection import open_client
-
-    return open_client(address)
+        storage._create_milvus_client = partial(open_client, address)
 
 
 def close_storage(storage: Any, *, forget: bool) -> None:

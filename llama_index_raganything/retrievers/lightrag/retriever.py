@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from tqdm import tqdm
 
 from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
+from llama_index_raganything._async import in_thread
 from llama_index_raganything.errors import ConfigurationError, IngestionError
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
 from llama_index_raganything.retrievers.lightrag.results import MODES, ChunkHit, NodeSource, merge, query_arguments
@@ -244,14 +245,7 @@ class LightRAGRetriever(BaseRetriever):
             finally:
                 runner.release()
 
-    async def aclose(self) -> None:
-        """Close LightRAG without blocking the event loop; see :meth:`close`."""
-        session, runner = self._detach()
-        if session is not None:
-            try:
-                await runner.arun(session.close())
-            finally:
-                await asyncio.to_thread(runner.release)
+    aclose = in_thread(close)
 
     def __enter__(self) -> Self:
         return self

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
@@ -181,13 +182,13 @@ def _identity(part: MetadataFilter, encode_id: Callable[[str], str]) -> str:
     raise FilterError(message)
 
 
+@dataclass(frozen=True, slots=True)
 class _Field:
     """A metadata key in an expression: a typed column, or a path into the dynamic field."""
 
-    def __init__(self, key: str, path: tuple[str | int, ...], column: str | None) -> None:
-        self.key = key
-        self.path = path
-        self.column = column
+    key: str
+    path: tuple[str | int, ...]
+    column: str | None
 
     @classmethod
     def of(cls, part: MetadataFilter) -> _Field:
@@ -206,9 +207,7 @@ class _Field:
     @property
     def value(self) -> str:
         """The expression of the value itself."""
-        if self.column is not None:
-            return self.column
-        return _dynamic(self.path)
+        return self.column if self.column is not None else _dynamic(self.path)
 
     @property
     def known(self) -> str:

@@ -393,8 +393,7 @@ class MilvusNodeStore(MilvusVectorStore):
         connection = self._collection.connection
         with milvus.translated(connection.address):
             hits = getattr(connection.client, plan.method)(**plan.arguments)[0]
-        chosen = choose(hits, plan, self._settings())
-        return self._result(plan, chosen, self._collection.overflow(self._incomplete(plan, chosen)))
+        return self._result(plan, hits)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the best nodes for a query; see :meth:`query`.
@@ -414,10 +413,7 @@ class MilvusNodeStore(MilvusVectorStore):
         client = await connection.aclient()
         with milvus.translated(connection.address):
             hits = (await getattr(client, plan.method)(**plan.arguments))[0]
-        chosen = choose(hits, plan, self._settings())
-        incomplete = self._incomplete(plan, chosen)
-        overflow = await asyncio.to_thread(self._collection.overflow, incomplete) if incomplete else {}
-        return self._result(plan, chosen, overflow)
+        return await asyncio.to_thread(self._result, plan, hits)  # Long nodes are read in further requests.
 
     def close(self) -> None:
         """Release the connection; the last user of a Milvus Lite directory unlocks it."""
@@ -507,18 +503,16 @@ class MilvusNodeStore(MilvusVectorStore):
             return None
         return plan_search(query, collection.scoped(expression), self._settings(), options)
 
-    def _incomplete(self, plan: SearchPlan, chosen: Sequence[tuple[Any, float]]) -> list[str]:
-        codec = self._collection.codec
-        return [] if plan.ids_only else [hit["id"] for hit, _ in chosen if not codec.is_complete(hit["entity"])]
-
-    def _result(
-        self, plan: SearchPlan, chosen: Sequence[tuple[Any, float]], overflow: Mapping[str, Sequence[str]]
-    ) -> VectorStoreQueryResult:
-        codec = self._collection.codec
+    def _result(self, plan: SearchPlan, hits: Sequence[Mapping[str, Any]]) -> VectorStoreQueryResult:
+        """Return the nodes of the chosen hits, read whole where a row holds only their beginning."""
+        codec, nodes = self._collection.codec, None
+        chosen = choose(hits, plan, self._settings())
+        if not plan.ids_only:
+            incomplete = [hit["id"] for hit, _ in chosen if not codec.is_complete(hit["entity"])]
+            overflow = self._collection.overflow(incomplete)
+            nodes = [codec.decode(hit["entity"], overflow.get(hit["id"])) for hit, _ in chosen]
         return VectorStoreQueryResult(
-            nodes=None
-            if plan.ids_only
-            else [codec.decode(hit["entity"], overflow.get(hit["id"])) for hit, _ in chosen],
+            nodes=nodes,
             similarities=[similarity for _, similarity in chosen],
             ids=[codec.node_id(hit["id"]) for hit, _ in chosen],
         )

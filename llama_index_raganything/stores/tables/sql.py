@@ -43,20 +43,12 @@ TEXT_SUFFIX: Final = "__text"
 """Added to the name of a table's relation, gives the one with its cells as printed."""
 
 _COLUMNS_SHOWN: Final = 40
-_COUNTS: Final = frozenset({"page", "rows", "columns"})
-_CATALOG_NAMES: Final = (
-    "table_id",
-    "name",
-    "caption",
-    "label",
-    "section",
-    "page",
-    "file_name",
-    "doc_id",
-    "rows",
-    "columns",
+_CATALOG_COLUMNS: Final = (
+    *((name, "VARCHAR") for name in ("table_id", "name", "caption", "label", "section")),
+    ("page", "BIGINT"),
+    *((name, "VARCHAR") for name in ("file_name", "doc_id")),
+    *((name, "BIGINT") for name in ("rows", "columns")),
 )
-_CATALOG_COLUMNS: Final = tuple((name, "BIGINT" if name in _COUNTS else "VARCHAR") for name in _CATALOG_NAMES)
 _COLUMN_CATALOG_COLUMNS: Final = (
     ("table_name", "VARCHAR"),
     ("column_name", "VARCHAR"),
@@ -207,8 +199,7 @@ def _unknown(store: TableStore, name: str, allowed: set[str] | None) -> UnknownT
 
 
 def _base_name(name: str) -> str:
-    lower = name.casefold()
-    return lower.removesuffix(TEXT_SUFFIX)
+    return name.casefold().removesuffix(TEXT_SUFFIX)
 
 
 def _restored(value: Any) -> Any:
