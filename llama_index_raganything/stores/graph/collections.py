@@ -122,7 +122,8 @@ class TenantCollection:
                     self.name, (*self._columns, "payload"), indexed=indexed, overflow="overflow"
                 )
                 self._adopt()
-            connection.upsert(self.name, rows)
+            common = {"tenant": self.tenant, "vector": milvus.DUMMY_VECTOR}
+            connection.upsert(self.name, [common | row for row in rows])
 
     def rows(self, expression: str, fields: Sequence[str], limit: int | None = None) -> Iterator[Row]:
         """Yield rows of this tenant.
@@ -446,7 +447,6 @@ def _meta_row(key: str, tenant: str, payload: str) -> Row:
         "updated_at": 0,
         "payload": payload,
         "overflow": [],
-        "vector": milvus.DUMMY_VECTOR,
     }
 
 

@@ -24,7 +24,6 @@ from llama_index_raganything.stores.graph.collections import (
     shortened,
     unpacked,
 )
-from llama_index_raganything.stores.milvus.connection import DUMMY_VECTOR
 from llama_index_raganything.stores.milvus.filters import all_of, any_of
 
 EntityKind = Literal["entity", "chunk", "implied", "name"]
@@ -151,8 +150,6 @@ class EntityRows:
         Args:
             within: Only among these shortened ids.
         """
-        if not properties:
-            return []
         limits = [] if within is None else [any_of("entity", within)]
         columns = provenance_expression(properties)
         rows = self._collections.entities.rows(all_of(*limits, columns), ENTITY_FIELDS)
@@ -309,7 +306,6 @@ def entity_row(tenant: str, node: LabelledNode, kind: EntityKind, origin: Proven
     content = dumped(node, owner) | ({"id_": node.id} if isinstance(node, ChunkNode) else {})
     return {
         "id": entity_key(tenant, entity, origin.source, kind),
-        "tenant": tenant,
         "kind": kind,
         "entity": entity,
         "name_key": "" if kind == "chunk" else name_key(node.id),
@@ -317,7 +313,6 @@ def entity_row(tenant: str, node: LabelledNode, kind: EntityKind, origin: Proven
         "source": origin.source,
         "doc_id": origin.doc_id,
         "updated_at": now,
-        "vector": DUMMY_VECTOR,
         **packed(content, owner),
     }
 
@@ -374,11 +369,8 @@ def _document(properties: Mapping[str, Any]) -> str:
         value = properties.get(key)
         if value and not (value == "None" and "_node_content" in properties):
             return str(value)
-    return _source_document(properties) if properties.get("ref_doc_id") == "None" else ""
-
-
-def _source_document(properties: Mapping[str, Any]) -> str:
-    """Tell a document of the id "None" from none, which LlamaIndex writes alike (``node_to_metadata_dict``)."""
-    content = json.loads(properties["_node_content"])
-    source = content.get("relationships", {}).get("1") or {}
+    if properties.get("ref_doc_id") != "None":
+        return ""
+    # A document of the id "None" and none at all, which LlamaIndex writes alike (``node_to_metadata_dict``).
+    source = json.loads(properties["_node_content"]).get("relationships", {}).get("1") or {}
     return "None" if source.get("node_id") == "None" else ""

@@ -23,7 +23,6 @@ from llama_index_raganything.stores.graph.collections import (
     shortened,
     unpacked,
 )
-from llama_index_raganything.stores.milvus.connection import DUMMY_VECTOR
 from llama_index_raganything.stores.milvus.filters import all_of
 
 IS_NODE: Final = 'kind == "node"'
@@ -63,9 +62,7 @@ class FactRows:
         names = self._names(latest.values())
         self._unite(names, self._collections.entities.get(names, PAYLOAD_FIELDS))
         self._collections.facts.write(rows)
-        self._collections.entities.write(
-            [_name_row(self._collections.tenant, key, name) for key, name in names.items()]
-        )
+        self._collections.entities.write([_name_row(key, name) for key, name in names.items()])
 
     def get(self, node_ids: Sequence[str]) -> list[NodeFacts]:
         """Return the facts of nodes in the order asked for; nodes without facts are left out."""
@@ -150,7 +147,7 @@ class FactRows:
             elif len(left) < len(name["nodes"]):
                 changed.append({**row, **name, "nodes": left})
         self._collections.entities.delete_keys(empty)
-        self._collections.entities.write([_name_row(self._collections.tenant, row["id"], row) for row in changed])
+        self._collections.entities.write([_name_row(row["id"], row) for row in changed])
 
     def _names(self, facts: Any) -> dict[str, dict[str, Any]]:
         """Return the names of nodes by the primary keys of their rows, one for each name and document."""
@@ -190,7 +187,6 @@ class FactRows:
     def _row(self, key: str, facts: NodeFacts) -> Row:
         return {
             "id": key,
-            "tenant": self._collections.tenant,
             "kind": "node",
             "subject": "",
             "label": "",
@@ -199,12 +195,11 @@ class FactRows:
             "source": check_id(facts.node_id, "node"),
             "doc_id": check_id(facts.doc_id, "document"),
             "updated_at": self._collections.now(),
-            "vector": DUMMY_VECTOR,
             **packed(facts.to_payload(), f"The facts of node {facts.node_id!r}"),
         }
 
 
-def _name_row(tenant: str, key: str, name: Mapping[str, Any]) -> Row:
+def _name_row(key: str, name: Mapping[str, Any]) -> Row:
     nodes = name["nodes"][:MAX_NODES_PER_NAME]
     content = {
         "name": name["name"],
@@ -215,10 +210,8 @@ def _name_row(tenant: str, key: str, name: Mapping[str, Any]) -> Row:
     }
     return {
         "id": key,
-        "tenant": tenant,
         "kind": "name",
         **{column: name[column] for column in ("entity", "name_key", "label", "source", "doc_id", "updated_at")},
-        "vector": DUMMY_VECTOR,
         **packed(content, f"Name {name['name'][:80]!r}"),
     }
 

@@ -22,7 +22,6 @@ from llama_index_raganything.stores.graph.collections import (
 )
 from llama_index_raganything.stores.graph.entities import EntityRows, Provenance, dumped, grouped, row_matches, united
 from llama_index_raganything.stores.graph.facts import FactRows
-from llama_index_raganything.stores.milvus.connection import DUMMY_VECTOR
 from llama_index_raganything.stores.milvus.filters import all_of, any_of
 
 IS_TRIPLE: Final = 'kind == "triple"'
@@ -214,14 +213,12 @@ def triple_row(tenant: str, relation: Relation, origin: Provenance, now: int) ->
     owner = f"Relation {relation.label[:80]!r}"
     return {
         "id": content_id(tenant, "triple", *columns.values(), origin.source),
-        "tenant": tenant,
         "kind": "triple",
         "names": "",
         **columns,
         "source": origin.source,
         "doc_id": origin.doc_id,
         "updated_at": now,
-        "vector": DUMMY_VECTOR,
         **packed(dumped(relation, owner), owner),
     }
 

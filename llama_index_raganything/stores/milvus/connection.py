@@ -140,11 +140,6 @@ class Connection:
         with lock, translated(self.address):
             yield
 
-    def exists(self, collection: str) -> bool:
-        """Return whether there is a collection."""
-        with translated(self.address):
-            return bool(self.client.has_collection(collection))
-
     def create(
         self, collection: str, schema: Any, indexes: Any, *, optional: Any = None, consistency: str = "Strong"
     ) -> None:
