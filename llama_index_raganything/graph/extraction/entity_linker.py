@@ -182,7 +182,7 @@ class EntityLinker(TransformComponent):
         facts.terms = hash_names(chain.from_iterable(terms))
         facts.names = hash_names(chain.from_iterable(names))
         facts.skips = np.array(skips, np.uint8)
-        _hash_subjects(facts, _label(node))
+        _hash_subjects(facts, str(node.metadata.get("label") or ""))
         return facts
 
 
@@ -192,10 +192,6 @@ def _has_elements(node: BaseNode) -> bool:
 
 def _text(node: BaseNode) -> str:
     return NodeView(node).text[:MAX_CHARS]
-
-
-def _label(node: BaseNode) -> str:
-    return str(node.metadata.get("label") or "")
 
 
 def _titles(nodes: Sequence[BaseNode]) -> dict[str, list[Subject]]:

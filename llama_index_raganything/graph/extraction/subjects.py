@@ -126,12 +126,14 @@ def subjects_of(first: FirstSentence) -> tuple[list[Subject], bool]:
         if key and (key not in found or found[key].weight < weight):
             found[key] = Subject(name, round(weight, 2))
 
-    leading = _leading(first)
+    whole = [candidate for candidate in first.candidates if candidate.whole]
+    leading = min(whole, key=lambda item: (item.start, -item.end), default=None)
     if leading is None:
         return [], False
     place = sum(1 for word in first.words if word.start < leading.start)
     name = first.text[leading.start : leading.end]
-    rest = _after_name(first.text[leading.end : first.end])
+    # Behind the name: without quotes around it, and the dot of "Jr.".
+    rest = first.text[leading.end : first.end].lstrip("\"'.\u201d\u2019》」』")
     defines = place <= _BEGINS_WITHIN and _says_what_it_is(name, rest, begins=place == 0)
     add(name, DEFINED if defines else BEGINS if place <= _BEGINS_WITHIN else LATER)
     if defines and 0 < place <= 2 and leading.start - first.start <= _LEAD_CHARS:
@@ -146,12 +148,6 @@ def subjects_of(first: FirstSentence) -> tuple[list[Subject], bool]:
     return sorted(found.values(), key=lambda item: -item.weight), defines
 
 
-def _leading(first: FirstSentence) -> Candidate | None:
-    """Return the first longest span of the sentence."""
-    whole = [candidate for candidate in first.candidates if candidate.whole]
-    return min(whole, key=lambda item: (item.start, -item.end), default=None)
-
-
 def _says_what_it_is(name: str, rest: str, *, begins: bool) -> bool:
     """Whether what follows a name defines it.
 
@@ -164,11 +160,6 @@ def _says_what_it_is(name: str, rest: str, *, begins: bool) -> bool:
     if not begins or len(name.split()) > 1 or not name.isascii():
         return True
     return _DETERMINER.match(rest, match.end()) is not None
-
-
-def _after_name(rest: str) -> str:
-    # Quotes around it, and the dot of "Jr.".
-    return rest.lstrip("\"'.\u201d\u2019》」』")
 
 
 def _extended(first: FirstSentence, leading: Candidate) -> Iterator[tuple[str, float]]:

@@ -134,7 +134,7 @@ class InventoryLookup:
     def _pages(self, kind: ItemKind) -> list[Item]:
         question = self.question
         if question.words:
-            return self._in_scope(pages_of(kind, self._pages_mentioning(question.words)))
+            return self._in_scope(pages_of(kind, self._rows_saying(question.words, ["page"])))
         pages = self._in_scope(pages_of(kind, self._rows(["page"])))
         if not question.containing:
             return pages
@@ -155,8 +155,7 @@ class InventoryLookup:
     def _documents(self, kind: ItemKind) -> list[Item]:
         if not self.question.words:
             return documents_of(kind, self._rows(None))
-        nodes = self._search(self.question.words, None)
-        return documents_of(kind, [_row(node) for node in _saying(nodes, self.question.words)])
+        return documents_of(kind, self._rows_saying(self.question.words, None))
 
     def _in_scope(self, items: list[Item]) -> list[Item]:
         scope = self.question.scope
@@ -203,8 +202,8 @@ class InventoryLookup:
         nodes = self._search(" ".join(words), content_types) if words else []
         return [(_row(node), NodeView(node).text) for node in nodes]
 
-    def _pages_mentioning(self, words: str) -> list[Row]:
-        return [_row(node) for node in _saying(self._search(words, ["page"]), words)]
+    def _rows_saying(self, words: str, content_types: Sequence[str] | None) -> list[Row]:
+        return [_row(node) for node in _saying(self._search(words, content_types), words)]
 
     def _ids_with(self, words: str, content_types: Sequence[str]) -> set[str]:
         if not hasattr(self._store, "read_metadata"):

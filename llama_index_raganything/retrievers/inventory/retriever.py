@@ -125,7 +125,7 @@ class InventoryRetriever(BaseRetriever):
         listed = [_own_copy(nodes[node_id]) for node_id in wanted if node_id in nodes]
         return [
             NodeWithScore(node=summary, score=1.0),
-            *(NodeWithScore(node=node, score=_score(place)) for place, node in enumerate(listed, 1)),
+            *(NodeWithScore(node=node, score=10.0 / (10.0 + place)) for place, node in enumerate(listed, 1)),
         ]
 
     def _ranked(self, lookup: InventoryLookup, items: Sequence[Item]) -> list[Item]:
@@ -146,11 +146,6 @@ def _read(bundle: QueryBundle) -> WholeDocumentQuestion | None:
     if bundle.image_path or getattr(bundle, "attachments", None) or getattr(bundle, "images", None):
         return None
     return read_whole_document_question(bundle.query_str)
-
-
-def _score(place: int) -> float:
-    """Return a score below the summary's that falls with the place."""
-    return 10.0 / (10.0 + place)
 
 
 def _own_copy(node: BaseNode) -> BaseNode:

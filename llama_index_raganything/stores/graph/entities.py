@@ -85,12 +85,9 @@ class EntityRows:
             end, origin, properties = ends[key]
             example = known.get(shortened(end))
             if example is None:
-                rows.append(
-                    entity_row(
-                        tenant, EntityNode(name=end, properties=properties), "implied", origin, self._collections.now()
-                    )
-                )
-                rows[-1] |= {"id": key, "entity": shortened(end)}
+                node = EntityNode(name=end, properties=properties)
+                row = entity_row(tenant, node, "implied", origin, self._collections.now())
+                rows.append(row | {"id": key, "entity": shortened(end)})
             elif example["kind"] == "entity":
                 rows.append(_copied(example, origin, properties, tenant))
                 copies[key] = example["id"]

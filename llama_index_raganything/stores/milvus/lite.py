@@ -32,7 +32,8 @@ def open_lite(path: str, arguments: dict[str, Any]) -> MilvusClient:
         StoreUnavailableError: It cannot be opened; the message says why.
     """
     _check_directory(path)
-    _quieten()
+    for name in _LITE_LOGGERS:
+        logging.getLogger(name).addFilter(_HARMLESS)  # A logger takes a filter once.
     with _recorded("milvus_lite.server_manager") as causes:
         try:
             return MilvusClient(**arguments, dedicated=True)
@@ -110,8 +111,3 @@ class _HarmlessFilter(logging.Filter):
 
 
 _HARMLESS: Final = _HarmlessFilter()
-
-
-def _quieten() -> None:
-    for name in _LITE_LOGGERS:
-        logging.getLogger(name).addFilter(_HARMLESS)

@@ -164,10 +164,7 @@ class TableStore:
             Entries, tables of one document together and in its order, documents by id.
         """
         with self._lock:
-            self._refresh()
-            wanted = None if doc_ids is None else set(doc_ids)
-            files = [file for file in self._files.values() if wanted is None or file.doc_id in wanted]
-            return [entry for file in sorted(files, key=lambda file: file.doc_id) for entry in file.entries]
+            return [entry for _, file in self._files_of(doc_ids) for entry in file.entries]
 
     def named(self, names: Iterable[str]) -> dict[str, CatalogEntry]:
         """Return the catalog's entries of relations, by name as given.
@@ -205,11 +202,7 @@ class TableStore:
             The tables in the order of :meth:`entries`.
         """
         with self._lock:
-            self._refresh()
-            wanted = None if doc_ids is None else set(doc_ids)
-            names = [name for name, file in self._files.items() if wanted is None or file.doc_id in wanted]
-            names.sort(key=lambda name: self._files[name].doc_id)
-            return [record for name in names for record in self._read(name)]
+            return [record for name, _ in self._files_of(doc_ids) for record in self._read(name)]
 
     def count(self) -> int:
         """Return how many tables there are."""
@@ -282,6 +275,13 @@ class TableStore:
         from llama_index_raganything.stores.tables.sql import export
 
         return export(self, path, overwrite=overwrite)
+
+    def _files_of(self, doc_ids: Iterable[str] | None) -> list[tuple[str, _File]]:
+        """Return the files of documents with their names, by the documents' ids."""
+        self._refresh()
+        wanted = None if doc_ids is None else set(doc_ids)
+        found = [pair for pair in self._files.items() if wanted is None or pair[1].doc_id in wanted]
+        return sorted(found, key=lambda pair: pair[1].doc_id)
 
     def _refresh(self) -> None:
         """Read what other processes wrote; costs one ``stat`` of the folder when they wrote nothing."""
