@@ -154,16 +154,6 @@ class NodeCollection:
             raise NodeValueError(message)
         self.make(len(node.embedding or ()) if self.dense_field is not None else None)
 
-    def write(self, rows: Sequence[dict[str, Any]], max_rows: int, max_bytes: int) -> None:
-        """Insert rows, or replace those with the same key.
-
-        Args:
-            rows: Rows of :attr:`codec`.
-            max_rows: Rows per request.
-            max_bytes: Bytes per request.
-        """
-        self.connection.upsert(self.name, rows, max_rows, max_bytes)
-
     def flush(self) -> None:
         """Seal what was written."""
         if self.exists:
@@ -215,10 +205,19 @@ class NodeCollection:
             The nodes.
         """
         more = [self.dense_field] if vectors and self.dense_field is not None else []
-        entities = list(self.rows(expression, [ID, TEXT, NODE, *more], limit))
+        return self.decoded([(row[ID], row) for row in self.rows(expression, [ID, TEXT, NODE, *more], limit)])
+
+    def decoded(self, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[BaseNode]:
+        """Return nodes; those that do not fit into their columns are read whole.
+
+        Args:
+            rows: Primary keys, and columns.
+        """
         codec = self.codec
-        overflow = self.overflow([entity[ID] for entity in entities if not codec.is_complete(entity)])
-        return [codec.decode(entity, overflow.get(entity[ID])) for entity in entities]
+        overflowed = [key for key, columns in rows if columns[NODE] == _OVERFLOWED]
+        found = self.rows(any_of(ID, overflowed), [ID, OVERFLOW]) if overflowed else ()
+        pieces = {row[ID]: list(row[OVERFLOW]) for row in found}
+        return [codec.decode(columns, pieces.get(key)) for key, columns in rows]
 
     def metadata(self, expression: str, keys: Sequence[str]) -> list[dict[str, Any]]:
         """Return some of the metadata of nodes, read from the columns and the dynamic field that filters use.
@@ -240,17 +239,6 @@ class NodeCollection:
                     values[key] = value
             found.append(values)
         return found
-
-    def overflow(self, keys: Sequence[str]) -> dict[str, list[str]]:
-        """Return the pieces of rows that do not fit into their columns.
-
-        Returns:
-            Pieces by primary key.
-        """
-        if not keys:
-            return {}
-        rows = self.rows(any_of(ID, keys), [ID, OVERFLOW])
-        return {row[ID]: list(row[OVERFLOW]) for row in rows}
 
     def count(self, expression: str) -> int:
         """Return the number of rows of this tenant.
@@ -449,10 +437,6 @@ class RowCodec:
                 message = f"The {name} {value[:80]!r}... has {size} bytes, Milvus takes {milvus.MAX_VARCHAR_BYTES}."
                 raise NodeValueError(message)
         return identity
-
-    def is_complete(self, entity: Mapping[str, Any]) -> bool:
-        """Return whether a row's ``text`` and ``_node_content`` hold the whole node."""
-        return bool(entity[NODE] != _OVERFLOWED)
 
     def decode(self, entity: Mapping[str, Any], overflow: Sequence[str] | None = None) -> BaseNode:
         """Return the node of a row.

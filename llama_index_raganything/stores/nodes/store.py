@@ -196,7 +196,7 @@ class MilvusNodeStore(MilvusVectorStore):
             self.dim = collection.dim
         # The last of several nodes with one id wins, as in upserts one after the other.
         rows = {row[ID]: row for row in map(collection.codec.encode, nodes)}
-        collection.write(list(rows.values()), self.batch_size, self.max_batch_bytes)
+        collection.connection.upsert(collection.name, list(rows.values()), self.batch_size, self.max_batch_bytes)
         if add_kwargs.get("force_flush"):
             self.flush()
         return [node.node_id for node in nodes]
@@ -504,17 +504,13 @@ class MilvusNodeStore(MilvusVectorStore):
         return plan_search(query, collection.scoped(expression), self._settings(), options)
 
     def _result(self, plan: SearchPlan, hits: Sequence[Mapping[str, Any]]) -> VectorStoreQueryResult:
-        """Return the nodes of the chosen hits, read whole where a row holds only their beginning."""
-        codec, nodes = self._collection.codec, None
+        collection = self._collection
         chosen = choose(hits, plan, self._settings())
-        if not plan.ids_only:
-            incomplete = [hit["id"] for hit, _ in chosen if not codec.is_complete(hit["entity"])]
-            overflow = self._collection.overflow(incomplete)
-            nodes = [codec.decode(hit["entity"], overflow.get(hit["id"])) for hit, _ in chosen]
+        rows = [(hit["id"], hit["entity"]) for hit, _ in chosen]
         return VectorStoreQueryResult(
-            nodes=nodes,
+            nodes=None if plan.ids_only else collection.decoded(rows),
             similarities=[similarity for _, similarity in chosen],
-            ids=[codec.node_id(hit["id"]) for hit, _ in chosen],
+            ids=[collection.codec.node_id(key) for key, _ in rows],
         )
 
 
