@@ -18,17 +18,10 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from llama_index_raganything.graph.mirror import GraphMirror
 from llama_index_raganything.graph.walk import LINK_NAMES, LinkBeam, LinkWeights, Walk
 from llama_index_raganything.questions.question import understand
+from llama_index_raganything.ranking import set_coverage
 from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
 from llama_index_raganything.ranking.passage_features import PassageFeatures, passage_features, states_measure
 from llama_index_raganything.ranking.scoring import pointed_signals
-from llama_index_raganything.ranking.set_coverage import (
-    DEFAULT_TAU,
-    SetScores,
-    score_sets,
-    single_sets,
-    stack_sets,
-    tied_pairs,
-)
 from llama_index_raganything.retrievers.evidence.candidates import ELEMENT_KEYS, NodeMemory, Profile, Session
 from llama_index_raganything.retrievers.evidence.graph_gate import follows_names
 from llama_index_raganything.retrievers.evidence.graph_paths import STRUCTURE, Step
@@ -217,7 +210,7 @@ def _pairs_of_sections(profiles: Sequence[Profile], singles: Floats) -> npt.NDAr
     _, groups = np.unique(sections, return_inverse=True)
     around = np.argsort(-singles, kind="stable")[:AROUND]
     places = [profile.candidate.page or 0 for profile in profiles]
-    return tied_pairs(around, groups, _are_tables(profiles), places, reach=1)[0]
+    return set_coverage.tied_pairs(around, groups, _are_tables(profiles), places, reach=1)[0]
 
 
 def _tied_pairs(mirror: GraphMirror, node_ids: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -244,8 +237,8 @@ def _by_sets(
 ) -> Ranked:
     """Rank by sets of one and two."""
     count = len(profiles)
-    sets = stack_sets(single_sets(count), pairs)
-    scores = score_sets(features.coverage, extras, sets, np.concatenate([np.zeros(count), links]))
+    sets = set_coverage.stack_sets(set_coverage.single_sets(count), pairs)
+    scores = set_coverage.score_sets(features.coverage, extras, sets, np.concatenate([np.zeros(count), links]))
     singles = features.coverage.sum(axis=1) + extras
     value = scores.membership + _FAR_BEHIND * (singles - singles.min() + _FAR_BEHIND)
     order = np.argsort(-value, kind="stable")
@@ -295,7 +288,7 @@ def _by_walk(
 def _alone(walk: Walk, singles: Floats) -> Floats:
     """Return the scores of nodes that the graph does not know: each is a set of its own beside those of the walk."""
     best = float(walk.sets.totals.max()) if len(walk.sets.totals) else float(singles.max())
-    membership: Floats = np.exp(np.minimum(0.0, singles - best) / DEFAULT_TAU)
+    membership: Floats = np.exp(np.minimum(0.0, singles - best) / set_coverage.DEFAULT_TAU)
     return membership + _BY_ITSELF * singles
 
 
@@ -309,7 +302,7 @@ def _links(walk: Walk, members: Sequence[int], names: dict[int, str]) -> list[St
     return steps
 
 
-def _best_members(scores: SetScores, place: int) -> list[int]:
+def _best_members(scores: set_coverage.SetScores, place: int) -> list[int]:
     best = scores.best_sets(place)
     return scores.members(best[0]) if best else []
 

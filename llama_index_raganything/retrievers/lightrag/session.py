@@ -13,23 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_raganything._arguments import argument_names, refuse_unknown
 from llama_index_raganything.errors import StoreError
-from llama_index_raganything.retrievers.lightrag.opening import (
-    STORAGES,
-    Failures,
-    close_storage,
-    connect_milvus,
-    lightrag_imports,
-    open_lightrag,
-    translated,
-)
+from llama_index_raganything.retrievers.lightrag import opening, workspace
 from llama_index_raganything.retrievers.lightrag.results import ChunkHit, read_hits
-from llama_index_raganything.retrievers.lightrag.workspace import (
-    ChunkTable,
-    Entry,
-    SessionSettings,
-    document_id,
-    text_key,
-)
 
 if TYPE_CHECKING:
     from llama_index_raganything.stores.milvus.connection import Connection
@@ -54,7 +39,7 @@ class BuildReport:
 class _Folder:
     """What all sessions of one folder share; used on LightRAG's loop only."""
 
-    table: ChunkTable
+    table: workspace.ChunkTable
     key: str
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
@@ -71,13 +56,13 @@ class Session:
         settings: What to open.
     """
 
-    def __init__(self, settings: SessionSettings) -> None:
+    def __init__(self, settings: workspace.SessionSettings) -> None:
         self.settings = settings
         self._opening = asyncio.Lock()
         self._place = os.path.realpath(settings.folder)
         self._folder: _Folder | None = None
         self._rag: Any = None
-        self._failures = Failures()
+        self._failures = opening.Failures()
         self._connection: Connection | None = None
 
     async def open(self) -> Any:
@@ -92,8 +77,8 @@ class Session:
             if self._rag is None:
                 self._folder = _enter(self._place, self.settings.folder)
                 try:
-                    self._connection = connect_milvus(self.settings.address)
-                    self._rag = await open_lightrag(self.settings, self._folder.key, self._failures)
+                    self._connection = opening.connect_milvus(self.settings.address)
+                    self._rag = await opening.open_lightrag(self.settings, self._folder.key, self._failures)
                 except BaseException:
                     _leave(self._place)
                     self._folder = None
@@ -115,8 +100,8 @@ class Session:
                     if shutdown is not None:
                         await shutdown()
             finally:
-                for name in STORAGES:
-                    close_storage(getattr(rag, name, None), forget=last)
+                for name in opening.STORAGES:
+                    opening.close_storage(getattr(rag, name, None), forget=last)
                 self._disconnect()
 
     async def query(self, text: str, arguments: Mapping[str, Any]) -> list[ChunkHit]:
@@ -132,12 +117,12 @@ class Session:
             UnknownArgumentError: LightRAG does not have one of the arguments.
             StoreError: LightRAG failed.
         """
-        with lightrag_imports():
+        with opening.lightrag_imports():
             from lightrag import QueryParam
         refuse_unknown("query_options", arguments, argument_names(QueryParam))
         rag = await self.open()
         before = self._failures.count
-        with translated("query", self.settings):
+        with opening.translated("query", self.settings):
             answer = await rag.aquery_data(text, QueryParam(**arguments))
             if self._failures.last is not None and self._failures.count > before:
                 raise self._failures.last
@@ -201,7 +186,7 @@ class Session:
             nonlocal last, cost
             started = time.monotonic()
             if now or started - last >= 20 * cost:
-                with translated("writing", self.settings):
+                with opening.translated("writing", self.settings):
                     await write()
                 self._shared().table.save()
                 last = time.monotonic()
@@ -221,7 +206,7 @@ class Session:
     async def _drop(self, rag: Any, node_ids: Sequence[str], save: Callable[[], Awaitable[None]]) -> None:
         table = self._shared().table
         for name in table.drop_nodes(node_ids):
-            with translated("deletion", self.settings):
+            with opening.translated("deletion", self.settings):
                 result = await rag.adelete_by_doc_id(name)
             if result.status not in ("success", "not_found"):
                 message = f"LightRAG did not delete {name}: {result.message}"
@@ -233,18 +218,20 @@ class Session:
         self, rag: Any, texts: Mapping[str, str], report: BuildReport, save: Callable[[], Awaitable[None]]
     ) -> dict[str, tuple[str, list[str]]]:
         """Return the documents to insert, as text and node ids, and settle the nodes that need no insertion."""
-        with lightrag_imports():
+        with opening.lightrag_imports():
             from lightrag.utils import sanitize_text_for_encoding
         table = self._shared().table
         cleaned = {node_id: sanitize_text_for_encoding(text) for node_id, text in texts.items()}
         owners = table.by_node()
-        changed = [i for i, text in cleaned.items() if i in owners and table.entries[owners[i]].key != text_key(text)]
+        changed = [
+            i for i, text in cleaned.items() if i in owners and table.entries[owners[i]].key != workspace.text_key(text)
+        ]
         await self._drop(rag, changed, save)
         owners, keys = table.by_node(), table.by_key()
         taken = set(table.entries)
         waiting: dict[str, tuple[str, list[str]]] = {}
         for node_id, text in cleaned.items():
-            name = keys.get(text_key(text))
+            name = keys.get(workspace.text_key(text))
             if node_id in owners:
                 report.unchanged.append(node_id)
             elif not text:
@@ -257,13 +244,13 @@ class Session:
             else:
                 name = _free_name(node_id, taken)
                 taken.add(name)
-                keys[text_key(text)] = name
+                keys[workspace.text_key(text)] = name
                 waiting[name] = (text, [node_id])
         return waiting
 
     async def _insert(self, rag: Any, batch: Mapping[str, tuple[str, list[str]]], report: BuildReport) -> None:
         table, names = self._shared().table, list(batch)
-        with translated("insertion", self.settings):
+        with opening.translated("insertion", self.settings):
             # What an interrupted build left behind would make LightRAG take these for duplicates.
             for name in {*names} - await rag.doc_status.filter_keys({*names}):
                 await rag.adelete_by_doc_id(name)
@@ -273,7 +260,7 @@ class Session:
                 status = statuses.get(name)
                 if _status(status, "status") == "processed":
                     chunks = [str(chunk) for chunk in _status(status, "chunks_list") or ()]
-                    table.entries[name] = Entry(text_key(text), nodes, chunks)
+                    table.entries[name] = workspace.Entry(workspace.text_key(text), nodes, chunks)
                     report.added.extend(nodes)
                     continue
                 reason = str(_status(status, "error_msg") or "LightRAG did not process the document.")
@@ -298,7 +285,7 @@ def _enter(place: str, folder: Path) -> _Folder:
     global _generation  # noqa: PLW0603  # A number that is used once per process.
     if place not in _folders:
         _generation += 1
-        _folders[place] = _Folder(ChunkTable.load(folder), f"{place}#{_generation}")
+        _folders[place] = _Folder(workspace.ChunkTable.load(folder), f"{place}#{_generation}")
     _folders[place].users += 1
     return _folders[place]
 
@@ -314,10 +301,10 @@ def _leave(place: str) -> bool:
 
 def _free_name(node_id: str, taken: set[str]) -> str:
     """Return a document id for a node; another one where a node with another text has taken it before."""
-    name, number = document_id(node_id), 1
+    name, number = workspace.document_id(node_id), 1
     while name in taken:
         number += 1
-        name = f"{document_id(node_id)}-{number}"
+        name = f"{workspace.document_id(node_id)}-{number}"
     return name
 
 
