@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 from wrapt import FunctionWrapper
 
-from llama_index_raganything.errors import UnknownArgumentError
+from llama_index_raganything.errors import ConfigurationError, UnknownArgumentError
 
 _LISTED: Final = 15
 """Maximum number of known names in a message."""
@@ -34,6 +34,18 @@ _SERIALIZED_KEY: Final = "class_name"
 
 _Target = TypeVar("_Target", bound=Callable[..., Any])
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def check_positive(owner: object, *names: str) -> None:
+    """Refuse arguments, kept as attributes, that are below 1.
+
+    Raises:
+        ConfigurationError: One of them is.
+    """
+    for name in names:
+        if getattr(owner, name) < 1:
+            message = f"{name} must be 1 or more, not {getattr(owner, name)}."
+            raise ConfigurationError(message)
 
 
 def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> None:

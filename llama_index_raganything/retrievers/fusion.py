@@ -12,10 +12,9 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # re-exported, not in its __all__
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import check_positive, strict_arguments
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.ranking.evidence_ranker import annotated_copy
-from llama_index_raganything.retrievers.steps import check_positive
 from llama_index_raganything.workers import map_in_threads
 
 dispatcher = get_dispatcher(__name__)

@@ -121,18 +121,6 @@ async def arun(steps: Steps[Result], perform: Callable[[Any], Awaitable[Any]], w
     return step.result
 
 
-def check_positive(owner: object, *names: str) -> None:
-    """Refuse arguments of a retriever that are below 1.
-
-    Raises:
-        ConfigurationError: One of them is.
-    """
-    for name in names:
-        if getattr(owner, name) < 1:
-            message = f"{name} must be 1 or more, not {getattr(owner, name)}."
-            raise ConfigurationError(message)
-
-
 class StepRetriever(BaseRetriever):
     """A retriever over a vector store whose subclass says in steps what it needs.
 

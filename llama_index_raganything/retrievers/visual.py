@@ -20,23 +20,14 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import check_positive, strict_arguments
 from llama_index_raganything.enrich.image_embedder import model_name, vector_problem
 from llama_index_raganything.errors import ConfigurationError, NodeValueError, SchemaMismatchError
 from llama_index_raganything.images import Fetch, ImageSource, model_input, source_of_value
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.questions.question import understand
 from llama_index_raganything.retrievers.fusion import RRF_K, fuse_by_rank
-from llama_index_raganything.retrievers.steps import (
-    EmbedQuestion,
-    Request,
-    Search,
-    StepRetriever,
-    Steps,
-    ask,
-    ask_all,
-    check_positive,
-)
+from llama_index_raganything.retrievers.steps import EmbedQuestion, Request, Search, StepRetriever, Steps, ask, ask_all
 
 MIN_BACKGROUND: Final = 12
 """Fewer different similarities do not show what is usual."""

@@ -23,7 +23,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import check_positive, strict_arguments
 from llama_index_raganything.elements import EVIDENCE_KEY, label_of
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.nodes import NodeView
@@ -31,16 +31,7 @@ from llama_index_raganything.questions.question import Question, understand
 from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker, annotated_copy
 from llama_index_raganything.ranking.passage_features import PassageWords
 from llama_index_raganything.ranking.scoring import Candidate
-from llama_index_raganything.retrievers.steps import (
-    EmbedQuestion,
-    Fetch,
-    Search,
-    StepRetriever,
-    Steps,
-    ask,
-    ask_all,
-    check_positive,
-)
+from llama_index_raganything.retrievers.steps import EmbedQuestion, Fetch, Search, StepRetriever, Steps, ask, ask_all
 from llama_index_raganything.stores.metadata_filters import all_of, any_of, equal_to, of_documents, one_of
 
 DEFAULT_TOP_K: Final = 10

@@ -16,7 +16,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import BaseNode, NodeWithScore, TextNode
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import check_positive, strict_arguments
 from llama_index_raganything.elements import ELEMENTS_KEY, EVIDENCE_KEY, GRAPH_PATH_KEY
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.nodes import in_reading_order
@@ -31,7 +31,7 @@ from llama_index_raganything.retrievers.evidence.candidates import (
     by_id,
     result_of,
 )
-from llama_index_raganything.retrievers.steps import Fetch, Steps, ask, check_positive
+from llama_index_raganything.retrievers.steps import Fetch, Steps, ask
 from llama_index_raganything.stores.metadata_filters import all_of, equal_to, mentions, of_documents, one_of
 from llama_index_raganything.tables.pipe_tables import join_table_parts
 from llama_index_raganything.text.sentences import split_sentences
@@ -173,9 +173,8 @@ def check_returns(value: str) -> Returns:
     Raises:
         ConfigurationError: It is none of the known words.
     """
-    for known in get_args(Returns):
-        if value == known:
-            return value  # type: ignore[return-value] # One of the words, as just seen.
+    if value in get_args(Returns):
+        return value  # type: ignore[return-value] # One of the words, as just seen.
     message = f"returns={value!r} is not known; say one of {', '.join(get_args(Returns))}."
     raise ConfigurationError(message)
 

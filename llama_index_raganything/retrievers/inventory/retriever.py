@@ -18,7 +18,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import check_positive, strict_arguments
 from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, content_id
 from llama_index_raganything.nodes import NodeView, last_heading
 from llama_index_raganything.questions.whole_document import (
@@ -31,7 +31,6 @@ from llama_index_raganything.questions.whole_document import (
 from llama_index_raganything.ranking.evidence_ranker import EvidenceRanker
 from llama_index_raganything.retrievers.inventory.items import Item
 from llama_index_raganything.retrievers.inventory.lookup import InventoryLookup
-from llama_index_raganything.retrievers.steps import check_positive
 
 if TYPE_CHECKING:
     from llama_index_raganything.stores.ledger import Ledger

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -20,7 +20,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from pydantic import SecretStr
 from tqdm import tqdm
 
-from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
+from llama_index_raganything._arguments import argument_names, check_positive, refuse_unknown, strict_arguments
 from llama_index_raganything._async import in_thread
 from llama_index_raganything.errors import ConfigurationError, IngestionError
 from llama_index_raganything.models.defaults import resolve_embed_model, resolve_llm
@@ -34,7 +34,6 @@ from llama_index_raganything.retrievers.lightrag.workspace import (
     parse_address,
     prepare_folder,
 )
-from llama_index_raganything.retrievers.steps import check_positive
 
 dispatcher = get_dispatcher(__name__)
 logger = logging.getLogger(__name__)
@@ -202,7 +201,7 @@ class LightRAGRetriever(BaseRetriever):
             IngestionError: A node failed, with ``strict``.
         """
         texts = self._texts(nodes)
-        report = self._run(self._add(self._session(), nodes, texts, show_progress=show_progress))
+        report = shared_loop_thread().run(self._add(self._session(), nodes, texts, show_progress=show_progress))
         return _checked(report, strict=strict)
 
     async def aadd_nodes(
@@ -218,7 +217,7 @@ class LightRAGRetriever(BaseRetriever):
             What became of them.
         """
         texts = self._texts(nodes)
-        report = await self._arun(self._add(self._session(), nodes, texts, show_progress=show_progress))
+        report = await shared_loop_thread().arun(self._add(self._session(), nodes, texts, show_progress=show_progress))
         return _checked(report, strict=strict)
 
     def delete_nodes(self, node_ids: Sequence[str]) -> None:
@@ -230,11 +229,11 @@ class LightRAGRetriever(BaseRetriever):
         Args:
             node_ids: Ids; unknown ones are passed over.
         """
-        self._run(self._delete(self._session(), list(node_ids)))
+        shared_loop_thread().run(self._delete(self._session(), list(node_ids)))
 
     async def adelete_nodes(self, node_ids: Sequence[str]) -> None:
         """Take nodes out without blocking the event loop; see :meth:`delete_nodes`."""
-        await self._arun(self._delete(self._session(), list(node_ids)))
+        await shared_loop_thread().arun(self._delete(self._session(), list(node_ids)))
 
     def close(self) -> None:
         """Close LightRAG and end its thread, if this is the last user; asking again opens it again."""
@@ -272,12 +271,12 @@ class LightRAGRetriever(BaseRetriever):
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         rounds = self._rounds(query_bundle.query_str)
-        return self._run(self._find(self._session(), rounds)) if rounds else []
+        return shared_loop_thread().run(self._find(self._session(), rounds)) if rounds else []
 
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         rounds = self._rounds(query_bundle.query_str)
-        return await self._arun(self._find(self._session(), rounds)) if rounds else []
+        return await shared_loop_thread().arun(self._find(self._session(), rounds)) if rounds else []
 
     async def _find(self, session: Session, rounds: Sequence[dict[str, Any]]) -> list[NodeWithScore]:
         result: list[NodeWithScore] = []
@@ -376,12 +375,6 @@ class LightRAGRetriever(BaseRetriever):
             if self._finalizer is not None:
                 self._finalizer.detach()
             return session, shared_loop_thread()
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return shared_loop_thread().run(work)
-
-    async def _arun(self, work: Coroutine[Any, Any, T]) -> T:
-        return await shared_loop_thread().arun(work)
 
 
 def _abandon(runner: LoopThread, session: Session) -> None:

@@ -215,12 +215,11 @@ class MilvusPropertyGraphStore(PropertyGraphStore):
             self._delete_triples(
                 entities=entity_names or None, labels=relation_names, properties=properties or None, ids=ids or None
             )
+        elif properties:
+            self._delete_properties(properties, [*(entity_names or ()), *(ids or ())] or None)
         else:
-            if properties:
-                self._delete_properties(properties, [*(entity_names or ()), *(ids or ())] or None)
-            else:
-                self._delete_entities([shortened(str(entity)) for entity in (*(entity_names or ()), *(ids or ()))])
-                self._delete_sources(ids or ())
+            self._delete_entities([shortened(str(entity)) for entity in (*(entity_names or ()), *(ids or ()))])
+            self._delete_sources(ids or ())
         self._collections.changed("delete")
 
     def delete_llama_nodes(self, node_ids: list[str] | None = None, ref_doc_ids: list[str] | None = None) -> None:

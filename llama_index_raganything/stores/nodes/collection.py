@@ -36,17 +36,7 @@ from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import NodeValueError, SchemaMismatchError
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.stores.milvus import connection as milvus
-from llama_index_raganything.stores.milvus.filters import (
-    COLUMNS,
-    EVERYTHING,
-    all_of,
-    any_of,
-    check_expression,
-    compile_filters,
-    is_filterable,
-    overflow_name,
-    shadows,
-)
+from llama_index_raganything.stores.milvus import filters as expressions
 from llama_index_raganything.text.terms import keyword_terms
 
 with guarded_import():
@@ -166,7 +156,7 @@ class NodeCollection:
             expression: Which rows of this tenant; all when empty.
         """
         if self.exists:
-            self.connection.delete(self.name, self.scoped(expression) or EVERYTHING)
+            self.connection.delete(self.name, self.scoped(expression) or expressions.EVERYTHING)
 
     def clear(self) -> None:
         """Delete everything of this tenant; without tenants make the collection anew, which is faster."""
@@ -215,7 +205,7 @@ class NodeCollection:
         """
         codec = self.codec
         overflowed = [key for key, columns in rows if columns[NODE] == _OVERFLOWED]
-        found = self.rows(any_of(ID, overflowed), [ID, OVERFLOW]) if overflowed else ()
+        found = self.rows(expressions.any_of(ID, overflowed), [ID, OVERFLOW]) if overflowed else ()
         pieces = {row[ID]: list(row[OVERFLOW]) for row in found}
         return [codec.decode(columns, pieces.get(key)) for key, columns in rows]
 
@@ -229,7 +219,7 @@ class NodeCollection:
         Returns:
             Dictionaries with ``node_id`` and the keys that have a value.
         """
-        columns = {key: COLUMNS.get(key, key) for key in keys if is_filterable(key)}
+        columns = {key: expressions.COLUMNS.get(key, key) for key in keys if expressions.is_filterable(key)}
         found = []
         for entity in self.rows(expression, [ID, *dict.fromkeys(columns.values())]):
             values: dict[str, Any] = {"node_id": self.codec.node_id(entity[ID])}
@@ -272,12 +262,12 @@ class NodeCollection:
             FilterError: A filter cannot be expressed safely.
         """
         codec = self.codec
-        parts = [compile_filters(filters, codec.key), check_expression(extra)]
+        parts = [expressions.compile_filters(filters, codec.key), expressions.check_expression(extra)]
         if node_ids is not None:
-            parts.append(any_of(ID, [codec.key(node_id) for node_id in node_ids]))
+            parts.append(expressions.any_of(ID, [codec.key(node_id) for node_id in node_ids]))
         if doc_ids is not None:
-            parts.append(any_of(DOC_ID, doc_ids))
-        return all_of(*parts)
+            parts.append(expressions.any_of(DOC_ID, doc_ids))
+        return expressions.all_of(*parts)
 
     def scoped(self, expression: str) -> str:
         """Return an expression that holds for this tenant's rows only.
@@ -288,7 +278,9 @@ class NodeCollection:
         Returns:
             The expression.
         """
-        return expression if self.tenant is None else all_of(any_of(TENANT, [self.tenant]), expression)
+        if self.tenant is None:
+            return expression
+        return expressions.all_of(expressions.any_of(TENANT, [self.tenant]), expression)
 
     def _adopt(self, dim: int | None) -> None:
         """Check a stored collection and load it, which the official store forgets."""
@@ -511,19 +503,19 @@ def _metadata_fields(node: BaseNode) -> dict[str, Any]:
     dynamic = {
         key: value
         for key, value in metadata.items()
-        if is_filterable(key) and key not in COLUMNS and value is not None and value != []
+        if expressions.is_filterable(key) and key not in expressions.COLUMNS and value is not None and value != []
     }
     row: dict[str, Any] = {CONTENT_TYPE: "", PAGE: NO_PAGE}
     if isinstance(content_type, str) and milvus.byte_length(content_type) <= milvus.MAX_VARCHAR_BYTES:
         row[CONTENT_TYPE] = content_type
     elif content_type is not None:
-        dynamic[overflow_name(CONTENT_TYPE)] = content_type
+        dynamic[expressions.overflow_name(CONTENT_TYPE)] = content_type
     if isinstance(page, int) and not isinstance(page, bool) and 0 <= page < 2**63:
         row[PAGE] = page
     elif page is not None:
-        dynamic[overflow_name(PAGE)] = page
+        dynamic[expressions.overflow_name(PAGE)] = page
     doc_id = node.ref_doc_id or node.metadata.get("doc_id") or ""
-    dynamic |= shadows({**dynamic, DOC_ID: str(doc_id), CONTENT_TYPE: row[CONTENT_TYPE]})
+    dynamic |= expressions.shadows({**dynamic, DOC_ID: str(doc_id), CONTENT_TYPE: row[CONTENT_TYPE]})
     packed = json.dumps(dynamic, ensure_ascii=False)
     size = milvus.byte_length(packed)
     if size > MAX_DYNAMIC_BYTES:
