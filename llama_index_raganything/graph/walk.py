@@ -200,10 +200,8 @@ class LinkBeam:
             Rows by terms.
         """
         relative = self.mirror.columns.length.values[rows] / (self._mean_length or 1.0)
-        columns = []
-        for term, factor in zip(self.terms, self._factor.tolist(), strict=True):
-            count = self.mirror.frequencies(term, rows)
-            columns.append(factor * saturate(count, relative))
+        terms = zip(self.terms, self._factor.tolist(), strict=True)
+        columns = [factor * saturate(self.mirror.frequencies(term, rows), relative) for term, factor in terms]
         return np.stack(columns, axis=1) / self._scale if columns else np.zeros((len(rows), 0))
 
     def title_holders(self) -> tuple[Rows, Floats]:

@@ -59,9 +59,7 @@ Steps = Generator[Sequence[Request[Any]], Any, Result]
 
 def ask(request: Request[Answer]) -> Steps[Answer]:
     """Return the answer to one request."""
-    (answer,) = yield [request]
-    found: Answer = answer
-    return found
+    return (yield from ask_all([request]))[0]
 
 
 def ask_all(requests: Sequence[Request[Answer]]) -> Steps[list[Answer]]:

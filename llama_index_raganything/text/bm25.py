@@ -149,11 +149,8 @@ class TextCollection:
         Returns:
             Frequencies, texts by terms.
         """
-        columns = []
-        for value in hash_tokens(terms).tolist():
-            owners = self._head_owner[np.flatnonzero(self._head == value)]
-            columns.append(np.bincount(owners, minlength=self.size).astype(np.float64))
-        return self._columns(columns)
+        owners = [self._head_owner[np.flatnonzero(self._head == value)] for value in hash_tokens(terms).tolist()]
+        return self._columns([np.bincount(own, minlength=self.size).astype(np.float64) for own in owners])
 
     def bigrams(self, pairs: Sequence[tuple[str, str]]) -> Floats:
         """Return how often the first of two terms is directly followed by the second.

@@ -103,11 +103,8 @@ def _name(wanted: int, *nodes: BaseNode) -> str:
 
 def _given_names(node: BaseNode) -> Iterator[str]:
     """Yield the forms of a node's title, and its heading."""
-    for form, _ in title_forms(str(node.metadata.get("title") or "")):
-        yield form
-    heading = NodeView(node).heading
-    for form, _ in title_forms(heading_name(heading)):
-        yield form
+    for title in (str(node.metadata.get("title") or ""), heading_name(NodeView(node).heading)):
+        yield from (form for form, _ in title_forms(title))
 
 
 def _found_names(node: BaseNode) -> Iterator[str]:

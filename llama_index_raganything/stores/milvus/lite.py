@@ -33,7 +33,7 @@ def open_lite(path: str, arguments: dict[str, Any]) -> MilvusClient:
     """
     _check_directory(path)
     for name in _LITE_LOGGERS:
-        logging.getLogger(name).addFilter(_HARMLESS)  # A logger takes a filter once.
+        logging.getLogger(name).addFilter(_is_wanted)  # A logger takes a filter once.
     with _recorded("milvus_lite.server_manager") as causes:
         try:
             return MilvusClient(**arguments, dedicated=True)
@@ -101,13 +101,8 @@ def _recorded(name: str) -> Iterator[list[BaseException]]:
         logger.propagate = propagate
 
 
-class _HarmlessFilter(logging.Filter):
-    """Drops what is logged about calls and timestamps that Milvus Lite does not offer, and does not need."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        message = record.getMessage().lower()
-        return not (isinstance(error, NotImplementedError) or "not implemented" in message or "mvccts" in message)
-
-
-_HARMLESS: Final = _HarmlessFilter()
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Drop what is logged about calls and timestamps that Milvus Lite does not offer, and does not need."""
+    error = record.exc_info[1] if record.exc_info else None
+    message = record.getMessage().lower()
+    return not (isinstance(error, NotImplementedError) or "not implemented" in message or "mvccts" in message)
