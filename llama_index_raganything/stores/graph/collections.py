@@ -540,24 +540,6 @@ def unpacked(row: Mapping[str, Any]) -> str:
     return str(row["payload"]) or "".join(row["overflow"])
 
 
-def check_id(text: str, what: str) -> str:
-    """Return an id of a node or document after checking that Milvus takes it.
-
-    Raises:
-        NodeValueError: It is too long or not valid Unicode.
-    """
-    if milvus.storable(text) != text:
-        message = f"The {what} id {text!r} is not valid Unicode; remove its lone surrogates."
-        raise NodeValueError(message)
-    if milvus.byte_length(text) > milvus.MAX_VARCHAR_BYTES:
-        message = (
-            f"The {what} id {text[:80]!r}... has {milvus.byte_length(text)} bytes, "
-            f"Milvus takes {milvus.MAX_VARCHAR_BYTES}."
-        )
-        raise NodeValueError(message)
-    return text
-
-
 def entity_key(tenant: str, entity: str, source: str, kind: str = "entity") -> str:
     """Return the primary key of an entity's row.
 

@@ -18,12 +18,12 @@ from llama_index_raganything.stores.graph.collections import (
     VALUES_PER_QUERY,
     GraphCollections,
     Row,
-    check_id,
     entity_key,
     packed,
     shortened,
     unpacked,
 )
+from llama_index_raganything.stores.milvus.connection import check_id
 from llama_index_raganything.stores.milvus.filters import all_of, any_of
 
 EntityKind = Literal["entity", "chunk", "implied", "name"]
@@ -286,7 +286,7 @@ class Provenance:
         """
         doc_id = _document(item.properties)
         source = item.id if isinstance(item, ChunkNode) else str(item.properties.get(TRIPLET_SOURCE_KEY) or doc_id)
-        return cls(check_id(source, "source"), check_id(doc_id, "document"))
+        return cls(check_id(source, "source id"), check_id(doc_id, "document id"))
 
 
 def entity_row(tenant: str, node: LabelledNode, kind: EntityKind, origin: Provenance, now: int) -> Row:

@@ -17,12 +17,12 @@ from llama_index_raganything.stores.graph.collections import (
     VALUES_PER_QUERY,
     GraphCollections,
     Row,
-    check_id,
     entity_key,
     packed,
     shortened,
     unpacked,
 )
+from llama_index_raganything.stores.milvus.connection import check_id
 from llama_index_raganything.stores.milvus.filters import all_of
 
 IS_NODE: Final = 'kind == "node"'
@@ -192,8 +192,8 @@ class FactRows:
             "label": "",
             "object": "",
             "names": _hashes(key for _, key, _ in facts.entity_names()),
-            "source": check_id(facts.node_id, "node"),
-            "doc_id": check_id(facts.doc_id, "document"),
+            "source": check_id(facts.node_id, "node id"),
+            "doc_id": check_id(facts.doc_id, "document id"),
             "updated_at": self._collections.now(),
             **packed(facts.to_payload(), f"The facts of node {facts.node_id!r}"),
         }

@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from pydantic import SecretStr
 
 from llama_index_raganything._imports import guarded_import
-from llama_index_raganything.errors import ConfigurationError, StoreError, StoreUnavailableError
+from llama_index_raganything.errors import ConfigurationError, NodeValueError, StoreError, StoreUnavailableError
 from llama_index_raganything.stores.milvus.filters import PRIMARY_KEY, any_of
 from llama_index_raganything.stores.milvus.lite import open_lite, release_lite
 
@@ -455,6 +455,24 @@ def storable(text: str) -> str:
 def byte_length(text: str) -> int:
     """Return how many bytes a text takes in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def check_id(text: str, what: str) -> str:
+    """Return an id that can be stored.
+
+    Args:
+        what: What it is, for messages.
+
+    Raises:
+        NodeValueError: It is not valid Unicode, or too long.
+    """
+    if storable(text) != text:
+        message = f"The {what} {text!r} is not valid Unicode; remove its lone surrogates."
+        raise NodeValueError(message)
+    if byte_length(text) > MAX_VARCHAR_BYTES:
+        message = f"The {what} {text[:80]!r}... has {byte_length(text)} bytes, Milvus takes {MAX_VARCHAR_BYTES}."
+        raise NodeValueError(message)
+    return text
 
 
 def pieces_of(text: str, size: int) -> list[str]:

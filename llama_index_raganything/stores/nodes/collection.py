@@ -415,20 +415,10 @@ class RowCodec:
         return row
 
     def _identity(self, node: BaseNode) -> dict[str, Any]:
-        doc_id = node.ref_doc_id or node.metadata.get("doc_id") or ""
-        identity = {ID: self.key(node.node_id), DOC_ID: str(doc_id)}
-        for name, value in identity.items():
-            if name == ID and not node.node_id:
-                raise NodeValueError("A node has an empty id; give it one.")
-            try:
-                size = len(value.encode("utf-8"))
-            except UnicodeEncodeError as error:
-                message = f"The {name} {value!r} is not valid Unicode; remove its lone surrogates."
-                raise NodeValueError(message) from error
-            if size > milvus.MAX_VARCHAR_BYTES:
-                message = f"The {name} {value[:80]!r}... has {size} bytes, Milvus takes {milvus.MAX_VARCHAR_BYTES}."
-                raise NodeValueError(message)
-        return identity
+        if not node.node_id:
+            raise NodeValueError("A node has an empty id; give it one.")
+        doc_id = str(node.ref_doc_id or node.metadata.get("doc_id") or "")
+        return {ID: milvus.check_id(self.key(node.node_id), "id"), DOC_ID: milvus.check_id(doc_id, "doc_id")}
 
     def decode(self, entity: Mapping[str, Any], overflow: Sequence[str] | None = None) -> BaseNode:
         """Return the node of a row.
