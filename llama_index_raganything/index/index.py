@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Final, Self
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -21,16 +21,16 @@ from llama_index.core.llms import LLM
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import Document, TransformComponent
-from llama_index.core.tools import BaseTool
+from llama_index.core.tools import BaseTool, QueryEngineTool, RetrieverTool
 from llama_index.core.vector_stores import MetadataFilters
 from pydantic import SecretStr
 
 from llama_index_raganything._arguments import argument_names, options_of, refuse_unknown, strict_arguments
+from llama_index_raganything._async import in_thread
 from llama_index_raganything._pickling import PickledWithoutSecrets
 from llama_index_raganything.config import Models, RAGAnythingSettings, names_provider
 from llama_index_raganything.enrich.registry import reader_options_from_config
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.index.engines import OWN_ARGUMENTS, RETRIEVER_ARGUMENTS, EngineBuilder
 from llama_index_raganything.index.knowledge_base import KnowledgeBase
 from llama_index_raganything.index.models import IndexModels
 from llama_index_raganything.index.options import (
@@ -48,7 +48,14 @@ from llama_index_raganything.index.options import (
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.pipeline import Ingestion, Patterns, refuse_pages
 from llama_index_raganything.ingestion.report import IngestionReport
-from llama_index_raganything.query_engine.chat.engine import ALIASES, RAGAnythingChatEngine
+from llama_index_raganything.models.defaults import resolve_llm
+from llama_index_raganything.query_engine.chat.engine import ALIASES, RAGAnythingChatEngine, simple_chat_engine
+from llama_index_raganything.query_engine.context.page_context import (
+    DEFAULT_CONTEXT_TOKENS,
+    PageContextPostprocessor,
+    default_context_tokens,
+    results_to_read,
+)
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.tables.engine import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
@@ -57,6 +64,8 @@ from llama_index_raganything.readers.sources.sources import SourceInput, named_b
 from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever
 from llama_index_raganything.retrievers.evidence.pages import Returns
+from llama_index_raganything.retrievers.inventory.retriever import InventoryRetriever
+from llama_index_raganything.retrievers.router import QuestionRouter
 from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.retrievers.visual import VisualRetriever
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
@@ -65,6 +74,18 @@ from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 from llama_index_raganything.stores.nodes.visual import MilvusVisualStore
 from llama_index_raganything.stores.tables.sql import SQLResult
 from llama_index_raganything.stores.tables.store import TableStore
+
+OWN_ARGUMENTS: Final = frozenset({"embed_model", "graph", "retriever", "store", "table_store"})
+"""Arguments of retrievers and engines that only the index gives them."""
+
+RETRIEVER_ARGUMENTS: Final = (argument_names(EvidenceRetriever) | {"inventory", "visual"}) - OWN_ARGUMENTS
+"""Arguments of engines and tools that are passed on to their retriever."""
+
+_SHARED: Final = frozenset({"callback_manager", "verbose"})
+"""Those of them that the engine takes too."""
+
+_QUOTED_FROM: Final = 5
+"""Results to quote from without an LLM: of ten, wrong lines are quoted more often and right ones not."""
 
 
 @strict_arguments
@@ -205,7 +226,6 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         self.workers = 1
         self.last_report = IngestionReport()
         self._models = chosen
-        self._engines = EngineBuilder(base, chosen, str(reader.assets.root))
 
     @property
     def store(self) -> MilvusNodeStore:
@@ -491,27 +511,14 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         """
         return self.ingestion.delete(document)
 
-    async def aadd(self, paths: SourceInput, **options: Any) -> IngestionReport:
-        """Async twin of :meth:`add`; the work runs in a thread."""
-        return await asyncio.to_thread(self.add, paths, **options)
-
-    async def aadd_bytes(
-        self, data: bytes | bytearray | memoryview | BinaryIO, name: str, *, strict: bool = False
-    ) -> IngestionReport:
-        """Async twin of :meth:`add_bytes`; the work runs in a thread."""
-        return await asyncio.to_thread(self.add_bytes, data, name, strict=strict)
-
-    async def aadd_documents(self, documents: Iterable[Document], **options: Any) -> IngestionReport:
-        """Async twin of :meth:`add_documents`; the work runs in a thread."""
-        return await asyncio.to_thread(self.add_documents, documents, **options)
+    aadd = in_thread(add)
+    aadd_bytes = in_thread(add_bytes)
+    aadd_documents = in_thread(add_documents)
+    adelete = in_thread(delete)
 
     async def async_sync(self, folder: str | Path, **options: Any) -> IngestionReport:
         """Async twin of :meth:`sync`; the work runs in a thread."""
         return await asyncio.to_thread(self.sync, folder, **options)
-
-    async def adelete(self, document: str | Path) -> bool:
-        """Async twin of :meth:`delete`; the work runs in a thread."""
-        return await asyncio.to_thread(self.delete, document)
 
     @options_of(EvidenceRetriever, without=OWN_ARGUMENTS)
     def as_retriever(
@@ -539,14 +546,25 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Returns:
             A :class:`QuestionRouter` over an :class:`EvidenceRetriever`, or the latter itself where it is alone.
         """
-        return self._engines.retriever(
+        base = self.knowledge_base
+        evidence = EvidenceRetriever(
+            base.store,
+            base.graph,
+            embed_model=self.embed_model,
             similarity_top_k=similarity_top_k,
             filters=filters,
-            inventory=inventory,
-            visual=visual,
             returns=returns,
             **options,
         )
+        specialists = [InventoryRetriever(base.store, base.ledger, similarity_top_k, filters)] if inventory else []
+        routes = []
+        if visual and base.visual_store is not None:
+            routes.append(
+                self.as_visual_retriever(similarity_top_k=similarity_top_k, filters=filters, outstanding_only=True)
+            )
+        if not specialists and not routes:
+            return evidence
+        return QuestionRouter(evidence, specialists, routes, similarity_top_k=similarity_top_k)
 
     @options_of(VisualRetriever, without=OWN_ARGUMENTS)
     def as_visual_retriever(
@@ -561,7 +579,14 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Raises:
             ConfigurationError: There is no model that embeds images.
         """
-        return self._engines.visual_retriever(similarity_top_k, filters, **options)
+        store, model = self.knowledge_base.visual_store, self.image_embed_model
+        if store is None or model is None:
+            message = (
+                "Images are not embedded in this index: pass image_embed_model=... (a MultiModalEmbedding) when "
+                "opening it, and add the documents again."
+            )
+            raise ConfigurationError(message)
+        return VisualRetriever(store, model, similarity_top_k, filters, **options)
 
     @options_of(TableRetriever, without=OWN_ARGUMENTS)
     def as_table_retriever(
@@ -573,7 +598,15 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             filters: Only nodes that match take part.
             **options: Further arguments of :class:`TableRetriever`.
         """
-        return self._engines.table_retriever(similarity_top_k, filters, **options)
+        return TableRetriever(
+            self.store,
+            self.knowledge_base.graph,
+            embed_model=self.embed_model,
+            similarity_top_k=similarity_top_k,
+            filters=filters,
+            table_store=self.knowledge_base.table_store,
+            **options,
+        )
 
     @options_of(TableQueryEngine, without=OWN_ARGUMENTS)
     def as_table_query_engine(
@@ -592,7 +625,13 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             filters: Only nodes that match take part.
             **options: Further arguments of :class:`TableQueryEngine`.
         """
-        return self._engines.table_query_engine(llm, similarity_top_k, filters, **options)
+        return TableQueryEngine(
+            self.as_table_retriever(similarity_top_k=similarity_top_k, filters=filters),
+            llm or self.llm,
+            self.knowledge_base.table_store,
+            settings=self._models.settings,
+            **options,
+        )
 
     @options_of(TableStore.query_sql)
     def query_sql(self, sql: str, **options: Any) -> SQLResult:
@@ -641,7 +680,16 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             **options: Further arguments of :meth:`RAGAnythingQueryEngine.from_args`, such as ``streaming=True`` and
                 ``context_tokens=``, and of :meth:`as_retriever`.
         """
-        return self._engines.query_engine(llm, similarity_top_k, filters, node_postprocessors, vision_llm, **options)
+        chosen = self.llm if llm is None else resolve_llm(llm)
+        retriever = self._retriever_of_engine(chosen, similarity_top_k, filters, options)
+        return RAGAnythingQueryEngine.from_args(
+            retriever,
+            llm=chosen,
+            vision_llm=vision_llm or self._models.vision_llm,
+            node_postprocessors=list(node_postprocessors),
+            filters=filters,
+            **(self._sources | {"settings": self._models.settings} | options),
+        )
 
     @options_of(
         RAGAnythingChatEngine.from_defaults,
@@ -679,7 +727,21 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Raises:
             ConfigurationError: There is no LLM, the mode is unknown, or an argument is unknown or has no effect.
         """
-        return self._engines.chat_engine(chat_mode, llm, similarity_top_k, filters, chat_history, vision_llm, **options)
+        chosen = self.llm if llm is None else resolve_llm(llm)
+        if chosen is None:
+            message = "A chat engine needs an LLM: pass llm=... or set Settings.llm; as_query_engine() works without."
+            raise ConfigurationError(message)
+        if chat_mode == ChatMode.SIMPLE:
+            return simple_chat_engine(chosen, chat_history, options | ({"filters": filters} if filters else {}))
+        retriever = self._retriever_of_engine(chosen, similarity_top_k, filters, options)
+        return RAGAnythingChatEngine.from_defaults(
+            retriever,
+            chosen,
+            chat_history,
+            chat_mode=chat_mode,
+            vision_llm=vision_llm or self._models.vision_llm,
+            **(self._sources | options),
+        )
 
     @options_of(as_query_engine)
     def as_tools(
@@ -696,7 +758,40 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Returns:
             The two tools; both return text, and their ``raw_output`` holds the response or the nodes.
         """
-        return self._engines.tools(similarity_top_k, filters, **options)
+        tokens = options.get("context_tokens") or DEFAULT_CONTEXT_TOKENS
+        top_k = results_to_read(tokens) if similarity_top_k is None else similarity_top_k
+        postprocessors = options.get("node_postprocessors", ())
+        of_retriever = {name: value for name, value in options.items() if name in RETRIEVER_ARGUMENTS}
+        ask = QueryEngineTool.from_defaults(
+            self.as_query_engine(similarity_top_k=similarity_top_k, filters=filters, **options),
+            name="ask",
+            description="Answer a question from the documents, with citations [n].",
+        )
+        search = RetrieverTool.from_defaults(
+            self.as_retriever(similarity_top_k=top_k, filters=filters, **of_retriever),
+            node_postprocessors=[*postprocessors, PageContextPostprocessor(store=self.store, max_tokens=tokens)],
+            name="search",
+            description="Find the passages, tables and figures that fit a query, with file name, page and section.",
+        )
+        return [ask, search]
+
+    @property
+    def _sources(self) -> dict[str, Any]:
+        """Where engines find pages and images of retrieved nodes."""
+        return {"asset_root": str(self.reader.assets.root), "store": self.store}
+
+    def _retriever_of_engine(
+        self, llm: LLM | None, similarity_top_k: int | None, filters: MetadataFilters | None, options: dict[str, Any]
+    ) -> BaseRetriever:
+        """Return the retriever of an engine, and take its arguments out of those of the engine."""
+        arguments = {name: options[name] for name in options if name in RETRIEVER_ARGUMENTS}
+        for name in arguments.keys() - _SHARED:
+            del options[name]
+        if similarity_top_k is None and llm is not None:
+            similarity_top_k = results_to_read(options.get("context_tokens") or default_context_tokens(llm))
+        elif similarity_top_k is None:
+            similarity_top_k = _QUOTED_FROM
+        return self.as_retriever(similarity_top_k=similarity_top_k, filters=filters, **arguments)
 
     def documents(self) -> list[LedgerEntry]:
         """Return the ledger's row of every document, sorted by source."""
