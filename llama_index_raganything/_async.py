@@ -1,10 +1,10 @@
-"""Async twins of blocking methods."""
+"""Async twins of blocking methods, and what they share."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 _Arguments = ParamSpec("_Arguments")
@@ -37,3 +37,13 @@ def in_thread(
     twin.__qualname__ = f"{method.__qualname__.removesuffix(name)}a{name}"
     twin.__doc__ = f"Do what :meth:`{name}` does without blocking the event loop."
     return twin
+
+
+async def gather(work: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
+    """Await all and return the results in order; the first failure cancels the others, which asyncio leaves running."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -68,7 +68,9 @@ def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: P
         if not arguments.json:
             print(f"\n{report}\n")
         if report.failures:
-            return _failed(report.to_dict(), as_json=arguments.json)
+            if arguments.json:
+                print_json({"report": report.to_dict(), "answers": []})
+            return 1
         online = names_provider(arguments.models)
         ask = partial(_stream, reranker=provider_models(settings).reranker) if online else _ask
         answers = [(question, ask(index, question, as_json=arguments.json)) for question in DEMO_QUESTIONS]
@@ -90,12 +92,6 @@ def _models_used(models: str, settings: RAGAnythingSettings) -> str:
 
     provider = provider_in_use(models, settings)
     return f"with {provider}'s models" if provider else "no key, no download"
-
-
-def _failed(report: dict[str, Any], *, as_json: bool) -> int:
-    if as_json:
-        print_json({"report": report, "answers": []})
-    return 1
 
 
 def _ask(index: RAGAnythingIndex, question: str, *, as_json: bool) -> RESPONSE_TYPE:

@@ -185,9 +185,9 @@ def _tidy(words: str) -> str:
 
 
 def _read(element: Any) -> str:
-    reader = _READERS.get(element.tag)
-    if reader is not None:
-        return reader(element)
+    reader, parts = _READERS.get(element.tag, (None, 0))
+    if reader is not None and parts in {0, len(element)}:
+        return reader(element, *element) if parts else reader(element)
     if len(element):
         return " ".join(_read(child) for child in element)
     # The parser passes on commands that it does not know.
@@ -222,17 +222,9 @@ def _group(element: Any) -> str:
     return f"({words})" if len(leaves) > 1 and not words.startswith("(") else words
 
 
-def _row(children: Sequence[Any]) -> str:
-    return " ".join(_read(child) for child in children)
-
-
-def _fraction(element: Any) -> str:
-    parts = list(element)
-    if len(parts) != 2:
-        return _row(parts)
-    if element.get("linethickness") in {"0", "0px", "0pt"}:
-        return f"{_group(parts[0])} choose {_group(parts[1])}"
-    return f"{_group(parts[0])} over {_group(parts[1])}"
+def _fraction(element: Any, above: Any, below: Any) -> str:
+    word = "choose" if element.get("linethickness") in {"0", "0px", "0pt"} else "over"
+    return f"{_group(above)} {word} {_group(below)}"
 
 
 def _power(base: str, exponent: Any) -> str:
@@ -240,61 +232,39 @@ def _power(base: str, exponent: Any) -> str:
     return f"{base} {words}" if words else f"{base} to the power of {_group(exponent)}"
 
 
-def _superscript(element: Any) -> str:
-    parts = list(element)
-    if len(parts) != 2:
-        return _row(parts)
-    if _is_large(parts[0]):
-        return f"{_read(parts[0])} to {_read(parts[1])} of"
-    return _power(_group(parts[0]), parts[1])
+def _superscript(_: Any, base: Any, above: Any) -> str:
+    return f"{_read(base)} to {_read(above)} of" if _is_large(base) else _power(_group(base), above)
 
 
-def _subscript(element: Any) -> str:
-    parts = list(element)
-    if len(parts) != 2:
-        return _row(parts)
-    if _is_large(parts[0]):
-        return f"{_read(parts[0])} over {_read(parts[1])} of"
-    name = "".join(_text(leaf) for leaf in parts[0].iter() if not len(leaf))
-    if name in _LIMITS:
-        return f"{_read(parts[0])} {'as' if name == 'lim' else 'over'} {_read(parts[1])} of"
-    return f"{_read(parts[0])} sub {_group(parts[1])}"
+def _subscript(_: Any, base: Any, below: Any) -> str:
+    name = "".join(_text(leaf) for leaf in base.iter() if not len(leaf))
+    if _is_large(base) or name in _LIMITS:
+        return f"{_read(base)} {'as' if name == 'lim' else 'over'} {_read(below)} of"
+    return f"{_read(base)} sub {_group(below)}"
 
 
-def _both_scripts(element: Any) -> str:
-    parts = list(element)
-    if len(parts) != 3:
-        return _row(parts)
-    if _is_large(parts[0]):
-        return f"{_read(parts[0])} from {_read(parts[1])} to {_read(parts[2])} of"
-    return _power(f"{_read(parts[0])} sub {_group(parts[1])}", parts[2])
+def _both_scripts(_: Any, base: Any, below: Any, above: Any) -> str:
+    if _is_large(base):
+        return f"{_read(base)} from {_read(below)} to {_read(above)} of"
+    return _power(f"{_read(base)} sub {_group(below)}", above)
 
 
 def _is_large(element: Any) -> bool:
     return _text(element) in _LARGE
 
 
-def _accent(element: Any) -> str:
-    parts = list(element)
-    if len(parts) != 2:
-        return _row(parts)
-    accent = html.unescape(parts[1].text or "").strip()
-    if accent in _ACCENTS:
-        return f"{_read(parts[0])} {_ACCENTS[accent]}"
-    return _superscript(element)
+def _accent(element: Any, base: Any, above: Any) -> str:
+    accent = html.unescape(above.text or "").strip()
+    return f"{_read(base)} {_ACCENTS[accent]}" if accent in _ACCENTS else _superscript(element, base, above)
 
 
 def _square_root(element: Any) -> str:
-    inner = list(element)
-    return f"square root of {_group(inner[0]) if len(inner) == 1 else _row(inner)}"
+    return f"square root of {_group(element[0]) if len(element) == 1 else ' '.join(map(_read, element))}"
 
 
-def _root(element: Any) -> str:
-    parts = list(element)
-    if len(parts) != 2:
-        return _row(parts)
-    degree = _read(parts[1])
-    return f"{'cube' if degree == '3' else f'{degree}-th'} root of {_group(parts[0])}"
+def _root(_: Any, inner: Any, index: Any) -> str:
+    degree = _read(index)
+    return f"{'cube' if degree == '3' else f'{degree}-th'} root of {_group(inner)}"
 
 
 def _table(element: Any) -> str:
@@ -311,25 +281,18 @@ def _cells(row: Any) -> str:
     return words
 
 
-def _space(_element: Any) -> str:
-    return " "
-
-
-def _plain_text(element: Any) -> str:
-    return html.unescape(element.text or "").replace("\u00a0", " ")
-
-
-_READERS: Final[dict[str, Callable[[Any], str]]] = {
-    "mfrac": _fraction,
-    "msup": _superscript,
-    "msub": _subscript,
-    "msubsup": _both_scripts,
-    "munderover": _both_scripts,
-    "munder": _subscript,
-    "mover": _accent,
-    "msqrt": _square_root,
-    "mroot": _root,
-    "mtable": _table,
-    "mspace": _space,
-    "mtext": _plain_text,
+_READERS: Final[dict[str, tuple[Callable[..., str], int]]] = {
+    "mfrac": (_fraction, 2),
+    "msup": (_superscript, 2),
+    "msub": (_subscript, 2),
+    "msubsup": (_both_scripts, 3),
+    "munderover": (_both_scripts, 3),
+    "munder": (_subscript, 2),
+    "mover": (_accent, 2),
+    "msqrt": (_square_root, 0),
+    "mroot": (_root, 2),
+    "mtable": (_table, 0),
+    "mspace": (lambda _: " ", 0),
+    "mtext": (lambda element: html.unescape(element.text or "").replace("\u00a0", " "), 0),
 }
+"""What reads each tag, and of how many parts; 0 for any number."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from llama_index.core.llms import LLM
@@ -166,6 +166,15 @@ def supports_images(llm: LLM) -> bool:
         return True
     is_integration = type(llm).__module__.split(".", 1)[0] == "llama_index"
     return not is_integration and not _TEXT_ONLY.search(name)
+
+
+def refuse_blind(llm: LLM, sender: str, remedy: str) -> NoReturn:
+    """Raise a ``ConfigurationError`` for an LLM that does not see the images it would be sent."""
+    message = (
+        f"{llm.class_name()} ({llm.metadata.model_name}) is not known to see images, which {sender} sends it. Pass a "
+        f"multimodal LLM, {remedy}."
+    )
+    raise ConfigurationError(message)
 
 
 def is_vision_name(name: str) -> bool:

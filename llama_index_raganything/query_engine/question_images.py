@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
+from cachetools import LRUCache
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.llms import LLM
 from llama_index.core.schema import BaseNode, NodeWithScore
@@ -54,17 +55,12 @@ class AttachmentReader:
     def __init__(self, llm: LLM | None = None, *, max_pixels: int = 2_000_000) -> None:
         self._llm = llm
         self._max_pixels = max_pixels
-        self._known: OrderedDict[str, str] = OrderedDict()
+        self._known: LRUCache[str, str] = LRUCache(_REMEMBERED)
         self._lock = threading.Lock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Neither the lock nor the cache of readings.
-        return {name: value for name, value in self.__dict__.items() if name not in {"_known", "_lock"}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._known = OrderedDict()
-        self._lock = threading.Lock()
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the lock and what was read.
+        return partial(type(self), max_pixels=self._max_pixels), (self._llm,)
 
     def read(self, query: AttachedQuery) -> AttachedQuery:
         """Return the question with what its images say, or the same object when there is nothing to read.
@@ -127,8 +123,6 @@ class AttachmentReader:
     def _remember(self, digest: str, words: str) -> str:
         with self._lock:
             self._known[digest] = words
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
         return words
 
 

@@ -29,7 +29,7 @@ from pydantic import BaseModel
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError
-from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.nodes import NodeView, elements_on_pages
 from llama_index_raganything.query_engine.citations import (
     MARKER,
     Citation,
@@ -38,7 +38,6 @@ from llama_index_raganything.query_engine.citations import (
     citation,
     cited_numbers,
 )
-from llama_index_raganything.query_engine.context.page_elements import elements_on_pages
 
 _NUMBERED_SOURCE = re.compile(r"Source (\d+):\n?")
 

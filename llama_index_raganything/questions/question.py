@@ -8,6 +8,7 @@ date), at kinds of elements ("which chart") or at kinds of answers (an e-mail ad
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +34,7 @@ _NUMBERS: Final = (
     | {"二十": 20, "两": 2, "a": 1}
 )
 _MAX_RANGE: Final = 50
+_DIGIT_OR_CAPITALS = re.compile(r"\d|[A-Z]\.?[A-Z]")
 
 _CARDINAL = rf"(?:\d{{1,4}}|{'|'.join(sorted(_WORDS.split(), key=len, reverse=True))})"
 _ORDINAL = rf"(?:\d{{1,4}}(?:st|nd|rd|th)|{'|'.join(sorted(_ORDINALS.split(), key=len, reverse=True))})"
@@ -247,6 +249,11 @@ def without_places(text: str) -> str:
     for pattern in _PLACES:
         text = pattern.sub(" ", text)
     return text
+
+
+def may_name_facts(question: str) -> bool:
+    """Return whether a question may name a number, a year, a code or an acronym."""
+    return _DIGIT_OR_CAPITALS.search(unicodedata.normalize("NFKC", question)) is not None
 
 
 def superlatives_in(question: str) -> list[str]:

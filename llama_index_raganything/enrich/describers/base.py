@@ -8,7 +8,7 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal
@@ -261,15 +261,9 @@ class Describer(ElementProcessor):
     def _document_context(self, element: ElementNodes) -> DocumentContext:
         key = "enrich.context"
         if key not in element.shared:
-            options = ContextOptions(
-                context_window=self.context_window,
-                context_mode=self.context_mode,
-                max_context_tokens=self.max_context_tokens,
-                include_headers=self.include_headers,
-                include_captions=self.include_captions,
-                filter_content_types=self.context_filter_content_types,
-            )
-            element.shared[key] = DocumentContext(element.document, options, self._tokenizer)
+            options: dict[str, Any] = {each.name: getattr(self, each.name, None) for each in fields(ContextOptions)}
+            options["filter_content_types"] = self.context_filter_content_types
+            element.shared[key] = DocumentContext(element.document, ContextOptions(**options), self._tokenizer)
         context: DocumentContext = element.shared[key]
         return context
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -16,15 +16,10 @@ from pydantic import Field
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes
 from llama_index_raganything.enrich.describers.base import Describer, Picture, Subject, body_paragraphs
-from llama_index_raganything.errors import (
-    ConfigurationError,
-    EnrichmentError,
-    SourceError,
-    UnsupportedFormatError,
-)
+from llama_index_raganything.errors import EnrichmentError, SourceError, UnsupportedFormatError
 from llama_index_raganything.images import MAX_PIXELS, fit_image, image_digest, source_of_node
 from llama_index_raganything.models.defaults import resolve_vision_llm
-from llama_index_raganything.models.model_names import supports_images
+from llama_index_raganything.models.model_names import refuse_blind, supports_images
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.tables.pipe_tables import pipe_tables
 
@@ -79,13 +74,8 @@ class ImageDescriber(Describer):
         return llm
 
     def _check_sight(self, llm: LLM) -> None:
-        sees = supports_images(llm) if self.multimodal is None else self.multimodal
-        if not sees:
-            message = (
-                f"{llm.class_name()} ({llm.metadata.model_name}) is not known to see images, "
-                "which ImageDescriber sends it. Pass a multimodal LLM, or multimodal=True if it is one."
-            )
-            raise ConfigurationError(message)
+        if not (supports_images(llm) if self.multimodal is None else self.multimodal):
+            refuse_blind(llm, "ImageDescriber", "or multimodal=True if it is one")
 
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
         return joined_repeats(super()._elements(nodes))
@@ -163,22 +153,13 @@ def joined_repeats(elements: Sequence[ElementNodes]) -> list[ElementNodes]:
         One element per image and document, in the order of their first nodes.
     """
     groups: dict[tuple[str, str], list[ElementNodes]] = defaultdict(list)
-    sizes: dict[int, list[ElementNodes]] = defaultdict(list)
-    for element in elements:
-        sizes[_size_of(element.first)].append(element)
-    for same_size in sizes.values():
-        for element in same_size:
-            # Only files of equal size can be equal, so most need not be read.
-            alone = len(same_size) == 1
-            key = element.first.node_id if alone else _content_key(element.first)
-            groups[(NodeView(element.first).document_id, key)].append(element)
-    order = {id(element): place for place, element in enumerate(elements)}
-    joined = [_joined(group) for group in groups.values()]
-    first = {
-        id(one): min(order[id(element)] for element in group)
-        for one, group in zip(joined, groups.values(), strict=True)
-    }
-    return sorted(joined, key=lambda one: first[id(one)])
+    sizes = [_size_of(element.first) for element in elements]
+    often = Counter(sizes)
+    for element, size in zip(elements, sizes, strict=True):
+        # Only files of equal size can be equal, so most need not be read.
+        key = element.first.node_id if often[size] == 1 else _content_key(element.first)
+        groups[(NodeView(element.first).document_id, key)].append(element)
+    return [_joined(group) for group in groups.values()]
 
 
 def _joined(group: Sequence[ElementNodes]) -> ElementNodes:

@@ -28,7 +28,7 @@ from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
 from llama_index_raganything.enrich.describers.base import model_name_of
 from llama_index_raganything.enrich.describers.upstream import lightrag_stub, load
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError, MissingDependencyError, SourceError
-from llama_index_raganything.models.model_names import supports_images
+from llama_index_raganything.models.model_names import refuse_blind, supports_images
 from llama_index_raganything.node_parser.chunking import split_bytes
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.common.base import AssetStore
@@ -201,11 +201,7 @@ class MediaDescriber(ElementProcessor):
             values["asset_root"] = str(values["asset_root"])
         super().__init__(**values)
         if llm is not None and not supports_images(llm):
-            message = (
-                f"{llm.class_name()} ({llm.metadata.model_name}) is not known to see images, "
-                "which MediaDescriber sends it. Pass a multimodal LLM, or none."
-            )
-            raise ConfigurationError(message)
+            refuse_blind(llm, "MediaDescriber", "or none")
         self._transcriber, self._llm = transcriber, llm
 
     def __eq__(self, other: object) -> bool:

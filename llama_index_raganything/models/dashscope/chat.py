@@ -423,10 +423,7 @@ def _tool_choice(choice: Any, tools: Sequence[dict[str, Any]], thinking: bool) -
         return "auto"
     if isinstance(choice, dict):
         return choice
-    return _named(tools[0]["function"]["name"] if choice == "required" else choice)
-
-
-def _named(name: str) -> dict[str, Any]:
+    name = tools[0]["function"]["name"] if choice == "required" else choice
     return {"type": "function", "function": {"name": name}}
 
 

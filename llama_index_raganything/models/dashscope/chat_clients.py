@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, closing
 from typing import Any, Final
 
 import httpx
@@ -29,6 +28,7 @@ from llama_index_raganything.models.dashscope.failures import (
     error_from_response,
     protocol_error,
     redirect_error,
+    request_id_in,
 )
 
 CALL_ERRORS: Final = (
@@ -70,7 +70,7 @@ def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = 
     if isinstance(error, openai.APIConnectionError):
         return error_from_exception(_cause(error) or error, url)
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | openai.APIResponseValidationError):
-        return protocol_error(f"{url} answered what cannot be read as JSON", _request_id(headers))
+        return protocol_error(f"{url} answered what cannot be read as JSON", request_id_in(headers))
     if isinstance(error, openai.APIError) and error.body is not None:
         # An event in a stream with a good status.
         body = json.dumps({"error": error.body}).encode()
@@ -98,8 +98,11 @@ def checked_completion(completion: Any, url: str) -> ChatCompletion:
     choice = completion.choices[0]
     if not isinstance(getattr(choice, "message", None), BaseModel):
         raise protocol_error("the first choice of the chat completion has no message", request_id)
-    _complete(choice.message, request_id)
-    if not choice.message.content and choice.finish_reason == _FILTERED:
+    # LlamaIndex requires a role, and content that is text.
+    message: Any = choice.message
+    message.role = message.role or "assistant"
+    message.content = _text_of(message.content, request_id)
+    if not message.content and choice.finish_reason == _FILTERED:
         raise _filtered_error(request_id)
     return completion
 
@@ -116,7 +119,7 @@ def unstreamed_error(status: int, body: bytes, headers: Mapping[str, str]) -> Da
     kind = headers.get("content-type", "")
     if "json" in kind.lower() and (b'"code"' in body or b'"error"' in body):
         return error_from_response(status, body, headers)
-    return protocol_error(f"a stream was asked for, and an answer of type {kind!r} came", _request_id(headers))
+    return protocol_error(f"a stream was asked for, and an answer of type {kind!r} came", request_id_in(headers))
 
 
 def is_stream(headers: Mapping[str, str]) -> bool:
@@ -139,10 +142,10 @@ class ChunkReader:
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self._url = url
         self._headers = headers
-        self._request_id = _request_id(headers)
+        self._request_id = request_id_in(headers)
         self._finished = False
         self._has_answer = False
-        self._calls: set[tuple[int, str]] = set()
+        self._calls: set[tuple[int, str, str | None]] = set()
 
     def read(self, chunk: Any) -> Iterator[ChatCompletionChunk]:
         """Yield a chunk as one or several.
@@ -217,25 +220,13 @@ class ChunkReader:
         if call.function is None:
             call.function = ChoiceDeltaToolCallFunction()
         # LlamaIndex joins the ids and the names of a call's chunks; some models repeat them in every chunk.
-        for key in ("id", call.id or ""), ("name", call.function.name or ""):
-            known = (call.index, "=".join(key))
-            if key[1] and known in self._calls:
-                _forget(call, key[0])
+        parts: tuple[tuple[BaseModel, str], ...] = ((call, "id"), (call.function, "name"))
+        for part, field in parts:
+            known = (call.index, field, getattr(part, field))
+            if known in self._calls:
+                setattr(part, field, "")
             self._calls.add(known)
         delta.tool_calls = [call]
-
-
-def _forget(call: ChoiceDeltaToolCall, field: str) -> None:
-    if field == "id":
-        call.id = ""
-    elif call.function is not None:
-        call.function.name = ""
-
-
-def _complete(message: Any, request_id: str) -> None:
-    """Give a message what LlamaIndex requires: a role, and content that is text."""
-    message.role = message.role or "assistant"
-    message.content = _text_of(message.content, request_id)
 
 
 def _text_of(content: Any, request_id: str) -> str | None:
@@ -260,11 +251,6 @@ def _filtered_error(request_id: str) -> DashScopeContentError:
 
 def _cause(error: Exception) -> Exception | None:
     return error.__cause__ if isinstance(error.__cause__, Exception) else None
-
-
-def _request_id(headers: Mapping[str, str] | None) -> str:
-    given = headers or {}
-    return given.get("x-request-id") or given.get("x-dashscope-request-id") or ""
 
 
 def _request_id_of(answer: ChatCompletion | ChatCompletionChunk) -> str:
@@ -374,7 +360,7 @@ class AsyncChatClient(_Shared, openai.AsyncOpenAI):
 def _chunks(stream: Stream[ChatCompletionChunk], url: str) -> Iterator[ChatCompletionChunk]:
     """Yield the chunks of a stream, freeing the connection when the caller stops."""
     reader = ChunkReader(url, stream.response.headers)
-    with closing(stream):
+    with stream:
         while True:
             failure = None
             try:
@@ -391,7 +377,7 @@ def _chunks(stream: Stream[ChatCompletionChunk], url: str) -> Iterator[ChatCompl
 
 async def _achunks(stream: AsyncStream[ChatCompletionChunk], url: str) -> AsyncIterator[ChatCompletionChunk]:
     reader = ChunkReader(url, stream.response.headers)
-    async with aclosing(_Closable(stream)):
+    async with stream:
         while True:
             failure = None
             try:
@@ -426,16 +412,6 @@ class _EventsWithData:
         async for event in self._decoder.aiter_bytes(iterator):
             if event.data:
                 yield event
-
-
-class _Closable:
-    """An async stream with the closing method that ``aclosing`` expects."""
-
-    def __init__(self, stream: AsyncStream[Any]) -> None:
-        self._stream = stream
-
-    async def aclose(self) -> None:
-        await self._stream.close()
 
 
 def _documented(body: Any) -> Any:

@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -159,6 +159,19 @@ def _log(request: httpx.Request, response: httpx.Response, attempt: int, max_ret
     logger.info("%s answered %d; retry %d of %d in %.1f s", place, response.status_code, attempt, max_retries, wait)
 
 
+_Shared = TypeVar("_Shared")
+
+
+class _PerLoop(WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared]):
+    """What the tasks of each event loop share."""
+
+    def of_running_loop(self) -> _Shared | None:
+        """Return what the running loop has, after forgetting closed loops: what refers to them keeps them alive."""
+        for ended in [known for known in self if known.is_closed()]:
+            del self[ended]
+        return self.get(asyncio.get_running_loop())
+
+
 class ConcurrencyLimit:
     """Limits concurrent requests; an unpickled copy counts anew.
 
@@ -166,38 +179,22 @@ class ConcurrencyLimit:
         workers: Concurrent requests of all threads, and of all tasks of one event loop.
     """
 
-    _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
-
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._open()
-
-    @property
-    def threads(self) -> threading.BoundedSemaphore:
+        self.threads = threading.BoundedSemaphore(workers)
         """The semaphore that a thread holds during its request."""
-        return self._threads
+        self._tasks: _PerLoop[asyncio.Semaphore] = _PerLoop()
+        self._lock = threading.Lock()
 
     @property
     def tasks(self) -> asyncio.Semaphore:
         """The semaphore that a task of the running event loop holds during its request."""
-        loop = asyncio.get_running_loop()
         with self._lock:
-            # Semaphores refer to their loop and would keep a closed one alive.
-            for ended in [known for known in self._asynchronous if known.is_closed()]:
-                del self._asynchronous[ended]
-            return self._asynchronous.setdefault(loop, asyncio.Semaphore(self.workers))
+            known = self._tasks.of_running_loop()
+            return known or self._tasks.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.workers))
 
-    def _open(self) -> None:
-        self._lock = threading.Lock()
-        self._threads = threading.BoundedSemaphore(self.workers)
-        self._asynchronous = WeakKeyDictionary()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"workers": self.workers}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.workers,)
 
 
 _CONNECT_SECONDS = 10.0
@@ -212,14 +209,13 @@ class HTTPClients:
         workers: Connections kept open between calls.
     """
 
-    _sync: RetryingClient | None
-    _asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncRetryingClient]
-
     def __init__(self, timeout_s: float = 60.0, max_retries: int = 2, workers: int = 8) -> None:
         self.timeout_s = timeout_s
         self.max_retries = max_retries
         self.workers = workers
-        self._forget()
+        self._lock = threading.Lock()
+        self._sync: RetryingClient | None = None
+        self._asynchronous: _PerLoop[AsyncRetryingClient] = _PerLoop()
 
     def sync(self) -> RetryingClient:
         """Return the client for blocking calls, shared by all threads."""
@@ -230,14 +226,10 @@ class HTTPClients:
 
     def asynchronous(self) -> AsyncRetryingClient:
         """Return the client of the running event loop: connections belong to the loop that opened them."""
-        loop = asyncio.get_running_loop()
         with self._lock:
-            # Connections refer to their loop and would keep a closed one alive.
-            for ended in [known for known in self._asynchronous if known.is_closed()]:
-                del self._asynchronous[ended]
-            client = self._asynchronous.get(loop)
+            client = self._asynchronous.of_running_loop()
             if client is None or client.is_closed:
-                client = self._asynchronous[loop] = AsyncRetryingClient(**self._options())
+                client = self._asynchronous[asyncio.get_running_loop()] = AsyncRetryingClient(**self._options())
             return client
 
     def close(self) -> None:
@@ -254,21 +246,8 @@ class HTTPClients:
         if client is not None:
             await client.aclose()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {
-            "timeout_s": self.timeout_s,
-            "max_retries": self.max_retries,
-            "workers": self.workers,
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
-        self._sync = None
-        self._asynchronous = WeakKeyDictionary()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.timeout_s, self.max_retries, self.workers)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -315,12 +294,7 @@ class DashScopeClient:
         self._clients = HTTPClients(timeout_s, max_retries, workers)
 
     def url(self, path: str, base: str = "") -> str:
-        """Return the URL of a route.
-
-        Args:
-            path: Route below the base, with a leading slash.
-            base: Path of another base than the native one.
-        """
+        """Return the URL of a route below the native base, or below the path of another one."""
         return (self.endpoints.beside(base) if base else self.endpoints.native) + path
 
     def post(self, path: str, body: Mapping[str, Any], *, base: str = "") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from llama_index.core.base.embeddings.base import Embedding
 
+from llama_index_raganything._async import gather
 from llama_index_raganything.errors import (
     DashScopeBadRequestError,
     DashScopeContentError,
@@ -368,13 +369,7 @@ class EmbeddingSender:
     async def arun(self, call: EmbeddingCall) -> list[Embedding]:
         """Async twin of :meth:`run`."""
         batch = EmbeddingBatch(call)
-        tasks = [asyncio.create_task(self._awork(batch)) for _ in range(self._workers(call))]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            # gather() leaves the others running if one raises an unexpected error.
-            for task in tasks:
-                task.cancel()
+        await gather(self._awork(batch) for _ in range(self._workers(call)))
         return batch.result()
 
     def _work(self, batch: EmbeddingBatch) -> None:
@@ -390,7 +385,8 @@ class EmbeddingSender:
             batch.succeed(request, answer)
 
     async def _awork(self, batch: EmbeddingBatch) -> None:
-        while request := await self._next_request(batch):
+        reads_files = batch.call.reads_files
+        while request := await asyncio.to_thread(batch.next_request) if reads_files else batch.next_request():
             async with self.client.limit.tasks:
                 if batch.ended:
                     return
@@ -400,11 +396,6 @@ class EmbeddingSender:
                     batch.fail(request, error)
                     continue
             batch.succeed(request, answer)
-
-    async def _next_request(self, batch: EmbeddingBatch) -> EmbeddingRequest | None:
-        if batch.call.reads_files:
-            return await asyncio.to_thread(batch.next_request)
-        return batch.next_request()
 
     def _workers(self, call: EmbeddingCall) -> int:
         ahead = _READ_AHEAD if call.reads_files else 0

@@ -213,8 +213,14 @@ def _kind_by_status(status: int) -> type[DashScopeError]:
     return DashScopeServerError if status >= 500 or status < 400 else DashScopeBadRequestError
 
 
+def request_id_in(headers: Mapping[str, str] | None) -> str:
+    """Return the request id that the service sent; empty where there is none."""
+    given = headers or {}
+    return given.get("x-request-id") or given.get("x-dashscope-request-id") or ""
+
+
 def _read(body: bytes, headers: Mapping[str, str]) -> _Reply:
-    request_id = headers.get("x-request-id") or headers.get("x-dashscope-request-id") or ""
+    request_id = request_id_in(headers)
     text = body.decode("utf-8", "replace")
     try:
         value = json.loads(text)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +17,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, PrivateAttr, SecretStr
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._async import gather
 from llama_index_raganything.errors import (
     ConfigurationError,
     DashScopeBadRequestError,
@@ -103,7 +103,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
             return []
         with self._events(query, nodes) as made:
             requests = _Request.about(self, query, nodes).parted()
-            scores = await _gathered(map(self._ascores, requests))
+            scores = await gather(map(self._ascores, requests))
             made.extend(self._ordered(nodes, scores))
         return made
 
@@ -128,28 +128,24 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
         return {place: score for half in halves for place, score in (await self._ascores(half)).items()}
 
     def _post(self, request: _Request) -> dict[str, Any]:
-        with self._connected().limit.threads:
-            return self._answer(request)
+        client = self._connected()
+        with client.limit.threads:
+            if not self._is_flat:
+                try:
+                    return client.post(RERANK_PATH, request.body())
+                except (DashScopeBadRequestError, DashScopePermissionError) as error:
+                    self._choose_flat_route(error)
+            return client.post(FLAT_RERANK_PATH, request.flat_body(), base=COMPATIBLE_API)
 
     async def _apost(self, request: _Request) -> dict[str, Any]:
-        async with self._connected().limit.tasks:
-            return await self._aanswer(request)
-
-    def _answer(self, request: _Request) -> dict[str, Any]:
-        if not self._is_flat:
-            try:
-                return self._connected().post(RERANK_PATH, request.body())
-            except (DashScopeBadRequestError, DashScopePermissionError) as error:
-                self._choose_flat_route(error)
-        return self._connected().post(FLAT_RERANK_PATH, request.flat_body(), base=COMPATIBLE_API)
-
-    async def _aanswer(self, request: _Request) -> dict[str, Any]:
-        if not self._is_flat:
-            try:
-                return await self._connected().apost(RERANK_PATH, request.body())
-            except (DashScopeBadRequestError, DashScopePermissionError) as error:
-                self._choose_flat_route(error)
-        return await self._connected().apost(FLAT_RERANK_PATH, request.flat_body(), base=COMPATIBLE_API)
+        client = self._connected()
+        async with client.limit.tasks:
+            if not self._is_flat:
+                try:
+                    return await client.apost(RERANK_PATH, request.body())
+                except (DashScopeBadRequestError, DashScopePermissionError) as error:
+                    self._choose_flat_route(error)
+            return await client.apost(FLAT_RERANK_PATH, request.flat_body(), base=COMPATIBLE_API)
 
     def _choose_flat_route(self, error: DashScopeError) -> None:
         """Switch to qwen3-rerank's other route if the native one does not serve it; else raise the error.
@@ -308,16 +304,6 @@ class _Request:
 
     def _wanted(self) -> int:
         return min(self.reranker.top_n, len(self.places))
-
-
-async def _gathered(scores: Iterable[Coroutine[Any, Any, _Scores]]) -> list[_Scores]:
-    """Await all scores; the first failure cancels the others."""
-    tasks = [asyncio.create_task(each) for each in scores]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def _query_of(query_bundle: QueryBundle | None) -> str:

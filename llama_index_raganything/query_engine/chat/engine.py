@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +31,7 @@ from llama_index.core.settings import Settings
 from llama_index.core.tools import ToolOutput
 from llama_index.core.types import Thread
 
-from llama_index_raganything._arguments import refuse_unknown, strict_arguments
+from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.images import MAX_PIXELS
@@ -518,9 +517,5 @@ def _memory(llm: LLM, chat_history: list[ChatMessage] | None) -> BaseMemory:
     return Memory.from_defaults(chat_history=chat_history or [], token_limit=limit)
 
 
-CHAT_OPTIONS: Final = tuple(
-    name
-    for name in inspect.signature(RAGAnythingChatEngine.from_defaults).parameters
-    if name not in {"retriever", "options"}
-)
+CHAT_OPTIONS: Final = argument_names(RAGAnythingChatEngine.from_defaults) - {"retriever"}
 """Arguments of :meth:`RAGAnythingChatEngine.from_defaults`, the retriever aside."""

@@ -13,7 +13,7 @@ shares for whole texts and static vectors made no difference beyond noise.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -144,28 +144,26 @@ def split_passages(text: str, size: int, source: int = 0) -> list[Passage]:
 def _of_table(lines: Sequence[str], caption: str, size: int, source: int, place: int) -> list[Passage]:
     header = "\n".join(lines[:2])
     head = f"{caption}\n{header}" if caption else header
-    made: list[Passage] = []
-    rows: list[str] = []
-    for row in [*lines[2:], None]:
-        if rows and (row is None or sum(map(len, rows)) + len(row) > size):
-            made.append(Passage(source, place + len(made), "\n".join(rows), head, len(rows)))
-            rows = []
-        if row is not None:
-            rows.append(row)
+    packed = enumerate(_packed(lines[2:], size), place)
+    made = [Passage(source, place, "\n".join(rows), head, len(rows)) for place, rows in packed]
     return made or [Passage(source, place, header)]
 
 
 def _of_lines(lines: Sequence[str], size: int, source: int, place: int) -> list[Passage]:
     parts = [part for line in lines for part in ([line] if len(line) <= size else _sentences(line, size))]
-    made: list[Passage] = []
+    return [Passage(source, place, "\n".join(held)) for place, held in enumerate(_packed(parts, size), place)]
+
+
+def _packed(parts: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Yield parts in lists of about a size in characters."""
     held: list[str] = []
-    for part in [*parts, None]:
-        if held and (part is None or sum(map(len, held)) + len(part) > size):
-            made.append(Passage(source, place + len(made), "\n".join(held)))
+    for part in parts:
+        if held and sum(map(len, held)) + len(part) > size:
+            yield held
             held = []
-        if part is not None:
-            held.append(part)
-    return made
+        held.append(part)
+    if held:
+        yield held
 
 
 def _sentences(line: str, size: int) -> list[str]:

@@ -59,8 +59,9 @@ class ImageFiles:
 
     def path_of(self, node: BaseNode) -> Path | None:
         """Return the existing file with a node's image: the one it names, or its asset, never outside the folder."""
-        for path in (_named_path(node), self._asset_path(node)):
+        for find in (_named_path, self._asset_path):
             try:
+                path = find(node)
                 if path is not None and path.is_file():
                     return path
             except (OSError, ValueError):  # A path with a null byte or of 5,000 characters.

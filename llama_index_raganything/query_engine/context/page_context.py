@@ -14,10 +14,9 @@ from pydantic import BeforeValidator, Field
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.elements import SECTION_SEPARATOR
-from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.nodes import NodeView, fetch_nodes, fetch_pages, own_page_id
 from llama_index_raganything.query_engine.citations import SOURCE_FRAME
 from llama_index_raganything.query_engine.context.excerpts import GAP, excerpts
-from llama_index_raganything.query_engine.context.page_elements import fetch_nodes, fetch_pages, own_page_id
 from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
 from llama_index_raganything.tables.pipe_tables import join_table_parts, table_spans
 from llama_index_raganything.text.terms import content_tokens, tokenize

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -17,7 +18,7 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments import AttachedQuery
-from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.nodes import NodeView, elements_beside, fetch_nodes
 from llama_index_raganything.query_engine.citations import (
     attach_citations,
     citable_copies,
@@ -26,8 +27,6 @@ from llama_index_raganything.query_engine.citations import (
     without_markers,
 )
 from llama_index_raganything.query_engine.context.images import ImageFiles, evidence_images
-from llama_index_raganything.query_engine.context.page_elements import elements_beside, fetch_nodes
-from llama_index_raganything.query_engine.extractive.inventory_answers import inventory_answer
 from llama_index_raganything.query_engine.extractive.missing_facts import missing_facts
 from llama_index_raganything.query_engine.extractive.quotes import Quote, find_quotes
 from llama_index_raganything.query_engine.prompts import not_found_answer
@@ -37,10 +36,13 @@ from llama_index_raganything.query_engine.synthesis.base import (
     awhole_response,
     whole_response,
 )
+from llama_index_raganything.questions.question import may_name_facts
 from llama_index_raganything.ranking.evidence_ranker import read_evidence
-from llama_index_raganything.retrievers.inventory.retriever import INVENTORY_TYPE
+from llama_index_raganything.retrievers.inventory.retriever import INVENTORY_TYPE, entry_line, read_entries
+from llama_index_raganything.text.characters import HAN
 from llama_index_raganything.text.terms import simple_tokens
 
+_CJK: Final = re.compile(rf"[{HAN}]")
 _NAMING_KEYS: Final = ("file_name", "title", "section", "label", "caption")
 
 
@@ -193,9 +195,10 @@ def _quotes_for(
     if isinstance(query, AttachedQuery):
         # Its attachments may hold the numbers that it names.
         return find_quotes(query.query_str, known, ranks) or find_quotes(query.question, known, ranks)
-    if missing_facts(query.query_str, [_all_text(source) for source in (*known, *pages)]):
+    asked = query.query_str
+    if may_name_facts(asked) and missing_facts(asked, [_all_text(source) for source in (*known, *pages)]):
         return []
-    return find_quotes(query.query_str, known, ranks)
+    return find_quotes(asked, known, ranks)
 
 
 def _all_text(source: NodeWithScore) -> str:
@@ -224,3 +227,34 @@ def _pieces(question: str, quotes: Sequence[Quote]) -> list[str]:
         gap = "" if index == 0 else " " if plain else "\n"
         pieces.append(f"{gap}{without_markers(quote.text)} {marker(quote.number)}")
     return pieces
+
+
+def inventory_answer(sources: Sequence[NodeWithScore]) -> tuple[list[str], list[dict[str, Any]]] | None:
+    """Return the answer that an inventory's summary among the sources gives.
+
+    Args:
+        sources: Source nodes; the first is ``[1]``.
+
+    Returns:
+        The answer in pieces, each item followed by the number of its source, and the citations; None when there is
+        no summary among the sources.
+    """
+    found = ((number, source, read_entries(source.node)) for number, source in enumerate(sources, 1))
+    place, summary, entries = next((each for each in found if each[2] is not None), (0, None, None))
+    if summary is None or entries is None:
+        return None
+    numbers = {source.node.node_id: number for number, source in enumerate(sources, 1)}
+    cited = {place: NodeView(summary.node).text}
+    lines = []
+    chinese = bool(_CJK.search("".join(entry.heading for entry in entries)))
+    for entry in entries:
+        items = []
+        for node_id, text in entry.items:
+            number = numbers.get(node_id)
+            items.append(without_markers(text) + (f" {marker(number)}" if number else ""))
+            if number:
+                cited.setdefault(number, text)
+        heading = f"{without_markers(entry.heading)} {marker(place)}"
+        lines.append(entry_line(heading, items, entry.more, chinese=chinese))
+    pieces = [line if index == 0 else f"\n{line}" for index, line in enumerate(lines)]
+    return pieces, [citation(number, sources[number - 1], quote) for number, quote in cited.items()]

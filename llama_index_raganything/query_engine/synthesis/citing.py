@@ -26,7 +26,7 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 
 from llama_index_raganything.attachments import MAX_PROMPT_CHARS, AttachedQuery
 from llama_index_raganything.images import MAX_BYTES, MAX_PIXELS
-from llama_index_raganything.nodes import NodeView
+from llama_index_raganything.nodes import NodeView, elements_on_pages
 from llama_index_raganything.query_engine.citations import (
     SOURCE_NUMBER_KEY,
     MarkerFilter,
@@ -48,7 +48,6 @@ from llama_index_raganything.query_engine.context.images import (
     evidence_images,
     reading_order,
 )
-from llama_index_raganything.query_engine.context.page_elements import elements_on_pages
 from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, inert, not_found_answer, says_not_found
 from llama_index_raganything.query_engine.synthesis.base import (
     SynthesizerBase,

@@ -84,8 +84,7 @@ class TableSQLDatabase(SQLDatabase):
         # The base class would connect to a database with SQLAlchemy and read its schema.
         self._table_store = table_store
         self._records = {record.name: record for record in (table_store.tables() if tables is None else tables)}
-        self._max_rows = max_rows
-        self._timeout = timeout_s
+        self._limits: dict[str, Any] = {"max_rows": max_rows, "timeout_s": timeout_s}
 
     @property
     def engine(self) -> NoReturn:
@@ -152,18 +151,14 @@ class TableSQLDatabase(SQLDatabase):
     def query(self, sql: str) -> SQLResult | SQLError:
         """Run one SELECT; return its result, or what is wrong with it."""
         try:
-            return self._table_store.query_sql(
-                sql, tables=self.table_ids, max_rows=self._max_rows, timeout_s=self._timeout
-            )
+            return self._table_store.query_sql(sql, tables=self.table_ids, **self._limits)
         except SQLError as error:
             return error
 
     async def aquery(self, sql: str) -> SQLResult | SQLError:
         """Run one SELECT; see :meth:`query`."""
         try:
-            return await self._table_store.aquery_sql(
-                sql, tables=self.table_ids, max_rows=self._max_rows, timeout_s=self._timeout
-            )
+            return await self._table_store.aquery_sql(sql, tables=self.table_ids, **self._limits)
         except SQLError as error:
             return error
 

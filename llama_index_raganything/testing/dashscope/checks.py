@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from llama_index_raganything.testing.dashscope.errors import DOCUMENTED_ERRORS, Refusal, algorithm_refusal, wrong_route
+from llama_index_raganything.testing.dashscope.errors import Refusal, algorithm_refusal, wrong_route
+from llama_index_raganything.testing.dashscope.replies import texts_of
 from llama_index_raganything.testing.dashscope.vectors import image_bytes, open_image
 
 _MEGABYTE: Final = 1_000_000
@@ -200,11 +201,10 @@ def check_image(
     Raises:
         Refusal: It is neither a URL nor a data URI, or its data is unreadable or too large.
     """
-    stored = isinstance(reference, str) and reference.startswith("oss://")
-    if stored and headers.get("x-dashscope-ossresourceresolve") != "enable":
-        raise Refusal(DOCUMENTED_ERRORS["InvalidURL"].message, "InvalidURL")
     if not isinstance(reference, str) or not _IMAGE_REFERENCE.match(reference):
-        raise Refusal(DOCUMENTED_ERRORS["InvalidURL"].message, "InvalidURL")
+        raise Refusal(code="InvalidURL")
+    if reference.startswith("oss://") and headers.get("x-dashscope-ossresourceresolve") != "enable":
+        raise Refusal(code="InvalidURL")
     try:
         content = image_bytes(reference)
         image = None if content is None else open_image(content)
@@ -232,10 +232,7 @@ def model_of(body: Mapping[str, Any]) -> str:
     """
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        raise Refusal(
-            'Required parameter "model" missing or invalid, please check the request parameters.',
-            "BadRequest.EmptyModel",
-        )
+        raise Refusal(code="BadRequest.EmptyModel")
     return model
 
 
@@ -247,7 +244,7 @@ def input_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     given = body.get("input")
     if not isinstance(given, Mapping) or not given:
-        raise Refusal("Required input parameter missing from request.", "BadRequest.EmptyInput")
+        raise Refusal(code="BadRequest.EmptyInput")
     return given
 
 
@@ -261,10 +258,7 @@ def parameters_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     if parameters is None:
         return {}
     if not isinstance(parameters, Mapping):
-        raise Refusal(
-            'Required parameter "parameters" missing or invalid, please check the request parameters.',
-            "BadRequest.EmptyParameters",
-        )
+        raise Refusal(code="BadRequest.EmptyParameters")
     return parameters
 
 
@@ -321,7 +315,7 @@ def _check_content(content: Any, limits: _MediaLimits) -> list[Any]:
     several = content.get("multi_images", [])
     if not isinstance(several, Sequence) or isinstance(several, str):
         raise algorithm_refusal("Value error, multi_images should be a list: input.contents")
-    return [content[kind] for kind in ("image",) if kind in content] + list(several)
+    return [*([content["image"]] if "image" in content else []), *several]
 
 
 def _check_each_type_once(contents: Sequence[Mapping[str, Any]]) -> None:
@@ -402,12 +396,9 @@ def check_compatible_chat(body: Mapping[str, Any], headers: Headers) -> tuple[Me
     _check_messages(messages)
     for place, message in enumerate(messages):
         _check_compatible_parts(message, place, model, headers)
-    _check_numbers(body, model)
-    _check_formats(body, messages, model)
     if body.get("stream_options") and not body.get("stream"):
         raise algorithm_refusal('The "stream_options" parameter is only allowed when "stream" is enabled')
-    _check_length(messages, model)
-    return messages, _checked_tools(body, model)
+    return messages, _checked_parameters(body, messages, model)
 
 
 def check_native_chat(route: str, body: Mapping[str, Any], headers: Headers) -> tuple[Messages, Messages]:
@@ -436,12 +427,8 @@ def check_native_chat(route: str, body: Mapping[str, Any], headers: Headers) -> 
     _check_messages(messages)
     for message in messages:
         _check_native_parts(message, multimodal, headers)
-    _check_numbers(parameters, model)
-    _check_formats(parameters, messages, model)
-    _check_length(messages, model)
-    if parameters.get("result_format") not in {None, "text", "message"}:
-        raise algorithm_refusal("result_format should be one of ['text', 'message']")
-    return messages, _checked_tools(parameters, model)
+    _one_of(parameters, "result_format", ("text", "message"))
+    return messages, _checked_parameters(parameters, messages, model)
 
 
 def _is_chat_model(model: str) -> bool:
@@ -521,10 +508,8 @@ def _check_seen(given: Any, model: str, headers: Headers) -> None:
 
 def _check_native_parts(message: Mapping[str, Any], multimodal: bool, headers: Headers) -> None:
     content = message.get("content")
-    if content is None or (isinstance(content, str) and not multimodal):
-        return
-    if isinstance(content, str):
-        # The route takes plain text for a system message and, as its newer models do, for others.
+    if content is None or isinstance(content, str):
+        # The multimodal route takes plain text for a system message and, as its newer models do, for others.
         return
     if not multimodal or not isinstance(content, Sequence) or not content:
         raise algorithm_refusal("Input should be a valid string: input.messages.content")
@@ -575,17 +560,15 @@ def _check_formats(parameters: Mapping[str, Any], messages: Messages, model: str
 
 def _check_length(messages: Messages, model: str) -> None:
     most = next((limit for name, (limit, _) in _LIMITS.items() if model.startswith(name)), 1_000_000)
-    count = 0
-    for message in messages:
-        content = message.get("content") or ""
-        parts = [{"text": content}] if isinstance(content, str) else content
-        count += sum(fewest_tokens(part["text"]) for part in parts if isinstance(part.get("text"), str))
-    if count > most:
+    if sum(fewest_tokens(text) for message in messages for text in texts_of(message)) > most:
         _refuse(f"Range of input length should be [1, {most}]")
 
 
-def _checked_tools(parameters: Mapping[str, Any], model: str) -> Messages:
-    """Return the tools that the model may call."""
+def _checked_parameters(parameters: Mapping[str, Any], messages: Messages, model: str) -> Messages:
+    """Check what both protocols share, and return the tools that the model may call."""
+    _check_numbers(parameters, model)
+    _check_formats(parameters, messages, model)
+    _check_length(messages, model)
     tools, choice = parameters.get("tools"), parameters.get("tool_choice")
     if tools is None:
         if choice not in {None, "none", "auto"} if not isinstance(choice, Mapping) else True:

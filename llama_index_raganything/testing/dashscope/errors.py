@@ -117,26 +117,17 @@ class Refusal(Exception):  # noqa: N818  # not a failure of the program: the ser
     """The service's answer to a request that it rejects.
 
     Args:
-        message: What is wrong.
+        message: What is wrong; by default the documented message.
         code: Native code, one of ``DOCUMENTED_ERRORS``.
-        status: HTTP status; by default that of the code.
-        compatible_code: Code in the compatible protocol; by default that of the code.
+        **changes: Fields of the fault that differ from the documented ones.
+
+    Attributes:
+        fault: The answer.
     """
 
-    def __init__(
-        self,
-        message: str,
-        code: str = "InvalidParameter",
-        status: int | None = None,
-        compatible_code: str | None = None,
-    ) -> None:
+    def __init__(self, message: str = "", code: str = "InvalidParameter", **changes: Any) -> None:
         super().__init__(message)
-        known = DOCUMENTED_ERRORS[code]
-        self.message = message
-        self.code = code
-        self.status = status or known.status
-        self.compatible_code = compatible_code or known.compatible_code
-        self.compatible_type = known.compatible_type
+        self.fault = Fault.documented(code, **({"message": message} if message else {}), **changes)
 
 
 def algorithm_refusal(message: str) -> Refusal:
@@ -148,17 +139,6 @@ def wrong_route() -> Refusal:
     """Return the rejection of a model or path that the native route does not know."""
     page = "https://help.aliyun.com/zh/model-studio/error-code"
     return Refusal(f"url error, please check url！ For details, see: {page}#error-url")
-
-
-def native_error(code: str, message: str, request_id: str) -> dict[str, Any]:
-    """Return the body of an error in the native protocol."""
-    return {"code": code, "message": message, "request_id": request_id}
-
-
-def compatible_error(code: str, kind: str, message: str, request_id: str) -> dict[str, Any]:
-    """Return the body of an error in the OpenAI-compatible protocol."""
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return {"error": error, "id": f"chatcmpl-{request_id}", "request_id": request_id}
 
 
 _TYPES: Final = {error.compatible_code: error.compatible_type for error in DOCUMENTED_ERRORS.values()}
@@ -212,13 +192,8 @@ class Fault:
             KeyError: No such error is documented.
         """
         known = DOCUMENTED_ERRORS[code]
-        fields: dict[str, Any] = {
-            "status": known.status,
-            "code": known.code,
-            "compatible_code": known.compatible_code,
-            "message": known.message,
-        }
-        return cls(**(fields | changes))
+        names = ("status", "code", "compatible_code", "message")
+        return cls(**({name: getattr(known, name) for name in names} | changes))
 
     @property
     def is_error(self) -> bool:
@@ -228,9 +203,10 @@ class Fault:
     def error_body(self, compatible: bool, request_id: str) -> Reply:
         """Return the body of the error in one of the protocols."""
         if not compatible:
-            return native_error(self.code, self.message, request_id)
+            return {"code": self.code, "message": self.message, "request_id": request_id}
         code = self.compatible_code or self.code
-        return compatible_error(code, _TYPES.get(code, "invalid_request_error"), self.message, request_id)
+        error = {"message": self.message, "type": _TYPES.get(code, _INVALID), "param": None, "code": code}
+        return {"error": error, "id": f"chatcmpl-{request_id}", "request_id": request_id}
 
 
 @dataclass(slots=True)

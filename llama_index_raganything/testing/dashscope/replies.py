@@ -417,13 +417,19 @@ def _native_usage(body: Body, answer: Answer) -> Reply:
     return usage | ({"image_tokens": images} if images else {})
 
 
+def texts_of(message: Mapping[str, Any]) -> list[str]:
+    """Return the texts in a message of either protocol."""
+    content = message.get("content") or ""
+    parts = [{"text": content}] if isinstance(content, str) else content
+    return [part["text"] for part in parts if isinstance(part.get("text"), str)]
+
+
 def _counts(messages: Sequence[Mapping[str, Any]], answer: Answer) -> tuple[int, int, int]:
     """Return about how many tokens the texts, the answer and the images have."""
     texts, images = [], 0
     for message in messages:
         content = message.get("content") or ""
-        parts = [{"text": content}] if isinstance(content, str) else content
-        texts += [part["text"] for part in parts if isinstance(part.get("text"), str)]
-        images += sum(1 for part in parts if "image" in part or "image_url" in part)
+        texts += texts_of(message)
+        images += 0 if isinstance(content, str) else sum("image" in part or "image_url" in part for part in content)
     said = [answer.text, *(call["function"].get("arguments", "") for call in answer.tool_calls)]
     return tokens_of(*texts), tokens_of(*said), images * _IMAGE_TOKENS

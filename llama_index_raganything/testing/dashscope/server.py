@@ -33,8 +33,6 @@ from llama_index_raganything.testing.dashscope.errors import (
     LoggedRequest,
     Refusal,
     ScriptedFault,
-    compatible_error,
-    native_error,
     wrong_route,
 )
 from llama_index_raganything.testing.dashscope.replies import Reply
@@ -153,12 +151,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             reply = self._reply(readable)
         except Refusal as refusal:
-            self._send_refusal(refusal)
+            self._send_fault(refusal.fault)
             return
         if isinstance(reply, dict):
             # A function of the test gets plain lists.
             reply = fault.reply(json.loads(encode(reply))) if fault.reply else reply
-            self._send_json(200, reply, fault)
+            self._send(200, encode(reply), _JSON, fault)
         else:
             events = (fault.reply(event) for event in reply) if fault.reply else reply
             self._send_events(events, fault)
@@ -179,35 +177,20 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refusal(message.strip(), "InvalidApiKey")
         if not readable or _JSON not in request.headers.get("content-type", ""):
             raise Refusal("Required body invalid, please check the request body format.")
-        return dashscope.respond(request)
-
-    def _send_refusal(self, refusal: Refusal) -> None:
-        request_id = self._request.request_id
-        if self._request.compatible:
-            code, kind = refusal.compatible_code, refusal.compatible_type
-            self._send_error_body(refusal.status, compatible_error(code, kind, refusal.message, request_id), Fault())
-        else:
-            body = native_error(refusal.code, refusal.message, request_id)
-            self._send_error_body(refusal.status, body, Fault())
+        return respond(request, dashscope.script)
 
     def _send_fault(self, fault: Fault) -> None:
+        """Send an error, as an event if a native request asks for a stream."""
+        status = fault.status
         if fault.body is not None:
-            self._send(fault.status, fault.body, fault.content_type, fault)
+            self._send(status, fault.body, fault.content_type, fault)
+        elif self._request.streams and not self._request.compatible:
+            self._send(status, _native_event(1, self._error_body(fault), status, "error"), _SSE, fault)
         else:
-            self._send_error_body(fault.status, self._error_body(fault), fault)
+            self._send(status, encode(self._error_body(fault)), _JSON, fault)
 
     def _error_body(self, fault: Fault) -> Reply:
         return fault.error_body(self._request.compatible, self._request.request_id)
-
-    def _send_error_body(self, status: int, body: Reply, fault: Fault) -> None:
-        """Send an error, as an event if a native request asks for a stream."""
-        if self._request.streams and not self._request.compatible:
-            self._send(status, _native_event(1, body, status, "error"), _SSE, fault)
-        else:
-            self._send_json(status, body, fault)
-
-    def _send_json(self, status: int, body: Any, fault: Fault) -> None:
-        self._send(status, encode(body), _JSON, fault)
 
     def _send(self, status: int, content: bytes, content_type: str, fault: Fault) -> None:
         self._wait_for_latency()
@@ -312,7 +295,7 @@ class DashScopeServer:
         self.api_key = api_key
         self._requests: list[LoggedRequest] = []
         self._faults: list[ScriptedFault] = []
-        self._script = Script()
+        self.script = Script()
         self._lock = threading.Lock()
         self._http = LoopbackHTTPServer(self)
         self._thread: threading.Thread | None = None
@@ -335,11 +318,11 @@ class DashScopeServer:
     @property
     def replies(self) -> Sequence[ScriptedReply]:
         """Scripted replies of the chat models in order, the last repeated; empty for the server's own."""
-        return self._script.replies
+        return self.script.replies
 
     @replies.setter
     def replies(self, replies: Sequence[ScriptedReply]) -> None:
-        self._script = Script(tuple(replies))
+        self.script = Script(tuple(replies))
 
     @property
     def requests(self) -> list[LoggedRequest]:
@@ -434,10 +417,6 @@ class DashScopeServer:
                     scripted.left = None if scripted.left is None else scripted.left - 1
                     return scripted.fault
         return None
-
-    def respond(self, request: Request) -> Reply | Iterator[Reply]:
-        """Return the answer to a request; called by the handlers."""
-        return respond(request, self._script)
 
 
 def _routes(route: str) -> frozenset[str]:

@@ -5,7 +5,7 @@ import json
 import pytest
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from llama_index_raganything.query_engine.extractive.inventory_answers import inventory_answer
+from llama_index_raganything.query_engine.extractive.synthesizer import inventory_answer
 from llama_index_raganything.retrievers.inventory.retriever import ENTRIES_KEY, INVENTORY_TYPE
 
 ENTRY = {"heading": "There is 1 table", "items": [["t1", "Table 1 (page 2)"]], "more": 0}

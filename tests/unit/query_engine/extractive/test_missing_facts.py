@@ -6,6 +6,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index_raganything.query_engine.extractive.missing_facts import missing_facts
 from llama_index_raganything.query_engine.extractive.synthesizer import ExtractiveSynthesizer
 from llama_index_raganything.query_engine.prompts import NOT_FOUND
+from llama_index_raganything.questions.question import may_name_facts
 
 TEXT = "Revenue of the unit was 1,250 million euros in 2021. Staff: twelve people."
 
@@ -29,6 +30,7 @@ TEXT = "Revenue of the unit was 1,250 million euros in 2021. Staff: twelve peopl
 )
 def test_what_stands_nowhere(question, missing):
     assert missing_facts(question, [TEXT]) == missing
+    assert may_name_facts(question)
 
 
 @pytest.mark.parametrize(

@@ -448,7 +448,7 @@ async def test_answers_in_chinese_and_streamed(store):
 
 
 def test_a_broken_summary_still_answers(store):
-    from llama_index_raganything.query_engine.extractive.inventory_answers import inventory_answer
+    from llama_index_raganything.query_engine.extractive.synthesizer import inventory_answer
 
     items = router(store).retrieve("How many tables are there?")
     items[0].node.metadata["inventory"] = "{"

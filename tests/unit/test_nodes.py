@@ -5,8 +5,7 @@ from llama_index.core.storage.docstore import SimpleDocumentStore
 
 from llama_index_raganything import RAGAnythingNodeParser, elements_to_document
 from llama_index_raganything.elements import Element
-from llama_index_raganything.nodes import NodeView
-from llama_index_raganything.query_engine.context.page_elements import elements_beside, elements_on_pages
+from llama_index_raganything.nodes import NodeView, elements_beside, elements_on_pages
 
 TABLE = [["Pump", "Litres"], ["A", "4.2"]]
 
