@@ -1,4 +1,4 @@
-"""Pickles without secrets, for objects that hold models of any kind."""
+"""What LlamaIndex's components and what holds them need: a serialised name, and pickles without secrets."""
 
 from __future__ import annotations
 
@@ -39,13 +39,17 @@ class PickledWithoutSecrets:
         return twin
 
 
-class PickledWithoutKey:
-    """Mixin for LlamaIndex models whose constructor takes the key from the environment; goes first among the bases."""
+class Named:
+    """Mixin for LlamaIndex components that are serialised under the name of their class; goes first among the bases."""
 
     @classmethod
     def class_name(cls) -> str:
         """Return the name used for serialisation."""
         return cls.__name__
+
+
+class PickledWithoutKey(Named):
+    """Mixin for LlamaIndex models whose constructor takes the key from the environment; goes first among the bases."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the key, which comes from the environment, and without connections."""

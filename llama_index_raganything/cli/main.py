@@ -231,15 +231,14 @@ def _ingest(arguments: argparse.Namespace) -> int:
             reports = [index.sync(path, **common) for path in arguments.paths]
         else:
             reports = [index.add(arguments.paths, **common)]
+    failures = [failure for report in reports for failure in report.failures]
+    nothing = not any(report.succeeded or report.deleted for report in reports)
     if arguments.json:
         merged = [report.to_dict() for report in reports]
         print_json(merged[0] if len(merged) == 1 else merged)
     else:
         for report in reports:
             print(report)
-    failures = [failure for report in reports for failure in report.failures]
-    nothing = not any(report.succeeded or report.deleted for report in reports)
-    if not arguments.json:
         if nothing:
             print("Nothing came in.", file=sys.stderr)
         elif failures and arguments.strict:

@@ -34,19 +34,8 @@ def _tables(arguments: argparse.Namespace) -> int:
             return _profile(index.table_store, arguments)
         entries = index.table_store.entries()
     if arguments.json:
-        print_json(
-            [
-                {
-                    "name": entry.name,
-                    "caption": entry.caption,
-                    "file_name": entry.file_name,
-                    "page": entry.page,
-                    "rows": entry.rows,
-                    "columns": entry.columns,
-                }
-                for entry in entries
-            ]
-        )
+        names = ("name", "caption", "file_name", "page", "rows", "columns")
+        print_json([{name: getattr(entry, name) for name in names} for entry in entries])
         return 0
     for entry in entries:
         place = place_of({"file_name": entry.file_name, "page": entry.page, "label": entry.label})

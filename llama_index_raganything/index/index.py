@@ -32,7 +32,7 @@ from llama_index_raganything.config import Models, RAGAnythingSettings, names_pr
 from llama_index_raganything.enrich.registry import reader_options_from_config
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.index.knowledge_base import KnowledgeBase
-from llama_index_raganything.index.models import IndexModels
+from llama_index_raganything.index.models import IndexModels, dimension
 from llama_index_raganything.index.options import (
     Enrichment,
     GraphOptions,
@@ -188,21 +188,26 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         )
         settings = chosen.settings
         working_dir = working_dir or settings.working_dir
-        kept: dict[str, Any] = {"graph": bool(graph), "tables": tables, "image_embed_model": chosen.image_embed_model}
-        if store is not None:
-            base = KnowledgeBase.beside(store, working_dir, **kept)
-        else:
-            base = KnowledgeBase.open(
-                uri or settings.milvus_uri,
-                collection or settings.milvus_collection,
-                working_dir,
+        owned = store is None
+        if store is None:
+            store = MilvusNodeStore(
+                uri=uri or settings.milvus_uri,
+                collection_name=collection or settings.milvus_collection,
                 token=token or settings.milvus_token,
                 db_name=db_name if db_name is not None else settings.milvus_db_name,
                 tenant=tenant,
-                embed_model=chosen.embed_model,
+                dim=dimension(chosen.embed_model),
                 overwrite=overwrite,
-                **kept,
             )
+        base = KnowledgeBase.open(
+            store,
+            working_dir,
+            graph=bool(graph),
+            tables=tables,
+            image_embed_model=chosen.image_embed_model,
+            overwrite=overwrite,
+            owned=owned,
+        )
         base.warn_of_other_vectors(chosen.embed_model)
         if "working_dir" not in reader.model_fields_set:
             reader = reader.model_copy(update={"working_dir": str(base.folder)})

@@ -9,7 +9,6 @@ from typing import Final, Self, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MultiModalEmbedding
-from pydantic import SecretStr
 
 from llama_index_raganything._files import tenant_folder
 from llama_index_raganything.index.models import dimension
@@ -54,50 +53,14 @@ class KnowledgeBase:
     @classmethod
     def open(
         cls,
-        uri: str,
-        collection: str,
-        working_dir: str | Path,
-        *,
-        token: str | SecretStr | None,
-        db_name: str,
-        tenant: str | None,
-        embed_model: BaseEmbedding,
-        overwrite: bool,
-        graph: bool,
-        tables: bool,
-        image_embed_model: MultiModalEmbedding | None,
-    ) -> Self:
-        """Open all stores of a knowledge base; the arguments are those of the index.
-
-        Raises:
-            StoreError: A collection cannot be opened; the subclass says why.
-        """
-        store = MilvusNodeStore(
-            uri=uri,
-            collection_name=collection,
-            token=token,
-            db_name=db_name,
-            tenant=tenant,
-            dim=dimension(embed_model),
-            overwrite=overwrite,
-        )
-        others = {"graph": graph, "tables": tables, "overwrite": overwrite}
-        try:
-            return cls.beside(store, working_dir, image_embed_model=image_embed_model, **others)
-        except BaseException:
-            store.close()
-            raise
-
-    @classmethod
-    def beside(
-        cls,
         store: MilvusNodeStore,
         working_dir: str | Path,
         *,
         graph: bool,
         tables: bool,
         image_embed_model: MultiModalEmbedding | None,
-        overwrite: bool = False,
+        overwrite: bool,
+        owned: bool,
     ) -> Self:
         """Open the other stores of a knowledge base beside its nodes.
 
@@ -108,15 +71,13 @@ class KnowledgeBase:
             tables: Keep tables for SQL.
             image_embed_model: Embeds images; None keeps no image vectors.
             overwrite: Drop what the other stores hold.
-
-        Returns:
-            The knowledge base. If a store cannot be opened, those opened here are closed again.
+            owned: Close the store of the nodes too, where another cannot be opened.
 
         Raises:
             StoreError: A collection cannot be opened; the subclass says why.
         """
         folder = _folder_of(store, Path(working_dir))
-        opened: list[Ledger | KnowledgeGraph | MilvusNodeStore] = []
+        opened: list[Ledger | KnowledgeGraph | MilvusNodeStore] = [store] if owned else []
         try:
             ledger = _beside(Ledger, store, overwrite=overwrite)
             opened.append(ledger)

@@ -20,10 +20,6 @@ from llama_index_raganything.models.dashscope.endpoints import is_placeholder
 from llama_index_raganything.models.model_names import ModelName, address_of, api_key_of, is_vision_name
 
 if TYPE_CHECKING:
-    from llama_index.core.base.embeddings.base import BaseEmbedding
-    from llama_index.core.llms import LLM
-
-if TYPE_CHECKING:
     from llama_index_raganything.models.dashscope.models import DashScopeModels
 
 logger = logging.getLogger(__name__)

@@ -168,12 +168,7 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
         if describe_attachments:
             reader = _describing_reader(llms[-1][0] if llms else None, multimodal, max_pixels)
         if response_synthesizer is None and chosen is None:
-            response_synthesizer = ExtractiveSynthesizer(
-                streaming=streaming,
-                callback_manager=callback_manager,
-                store=store,
-                asset_root=asset_root,
-            )
+            response_synthesizer = ExtractiveSynthesizer(streaming, callback_manager, store, asset_root)
         elif response_synthesizer is None:
             of_inner = {
                 "text_qa_template": text_qa_template or prompts.CITATION_QA_PROMPT,
@@ -190,12 +185,8 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
                 "streaming": streaming,
                 "verbose": verbose,
             }
-            of_citing = {
-                "store": store,
-                "max_images": max_images,
-                "max_pixels": max_pixels,
-                "asset_root": asset_root,
-            }
+            shown = {"max_images": max_images, "max_pixels": max_pixels}
+            of_citing: dict[str, Any] = {"store": store, "asset_root": asset_root} | shown
             of_context = of_citing | {"context_tokens": context_tokens}
             answering = [AnsweringLLM(each, sees, tuple(context_for(each, sees, **of_context))) for each, sees in llms]
             response_synthesizer = answering_synthesizer(answering, of_inner, of_citing)

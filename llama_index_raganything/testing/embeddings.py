@@ -12,6 +12,8 @@ from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import ImageType
 from pydantic import Field, PrivateAttr
 
+from llama_index_raganything._pickling import Named
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -86,15 +88,10 @@ def unit(vector: Sequence[float]) -> list[float]:
     return [value / length for value in vector]
 
 
-class HashEmbedding(BaseEmbedding):
+class HashEmbedding(Named, BaseEmbedding):
     """Embed a text by counting the hashes of its words, equally in every process."""
 
     dimension: int = Field(default=64, gt=0, description="Number of dimensions.")
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "HashEmbedding"
 
     def _get_query_embedding(self, query: str) -> Embedding:
         return self._get_text_embedding(query)
@@ -106,7 +103,7 @@ class HashEmbedding(BaseEmbedding):
         return unit(word_vector(text, self.dimension))
 
 
-class ColorEmbedding(MultiModalEmbedding):
+class ColorEmbedding(Named, MultiModalEmbedding):
     """Embed images by their dominant colours and texts by their colour words, in one space.
 
     A real, if tiny, space of meaning: "the red chart" (红色的图) is near images with much red. Paper and ink count
@@ -115,11 +112,6 @@ class ColorEmbedding(MultiModalEmbedding):
 
     _texts: list[str] = PrivateAttr(default_factory=list)
     _images: list[str] = PrivateAttr(default_factory=list)
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "ColorEmbedding"
 
     @property
     def dimension(self) -> int:

@@ -17,20 +17,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Literal, TypeVar
 
 Fusion = Literal["never", "parameter", "content", "always"]
 """How to get one vector of several inputs: never, by ``enable_fusion``, by one content object, or always."""
 
 _MEGABYTE: Final = 1_000_000
-
-
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-
-
-_Model = TypeVar("_Model", bound=_Named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +83,14 @@ class RerankModel:
     max_request_tokens: int
 
 
-_CHAT_MODELS: Final = (
+_Model = TypeVar("_Model", ChatModel, EmbeddingModel, RerankModel)
+
+
+def _by_name(*models: _Model) -> dict[str, _Model]:
+    return {model.name: model for model in models}
+
+
+_CHAT_MODELS: Final = _by_name(
     ChatModel("qwen-max", 32_768, 8_192),
     ChatModel("qwen-plus", 131_072, 16_384),
     ChatModel("qwen-turbo", 131_072, 16_384),
@@ -115,7 +114,7 @@ _UNKNOWN_CHAT_MODEL: Final = ChatModel("", 32_768, 8_192)
 _TONGYI_PLUS: Final = (1152, 1024, 512, 256, 128, 64)
 _TONGYI_FLASH: Final = (768, 512, 256, 128, 64)
 # The tongyi models document only a sum of tokens, not a number of contents; 20 is that of qwen3-vl-embedding.
-_EMBEDDING_MODELS: Final = (
+_EMBEDDING_MODELS: Final = _by_name(
     EmbeddingModel("text-embedding-v4", (1024, 2048, 1536, 768, 512, 256, 128, 64)),
     EmbeddingModel("text-embedding-v3", (1024, 768, 512, 256, 128, 64)),
     EmbeddingModel("text-embedding-v2", (1536,), max_contents=25, max_text_tokens=2048),
@@ -137,7 +136,7 @@ _EMBEDDING_MODELS: Final = (
 _UNKNOWN_TEXT_MODEL: Final = EmbeddingModel("", ())
 _UNKNOWN_MULTIMODAL_MODEL: Final = EmbeddingModel("", (), True, 1, 1, 512, 3 * _MEGABYTE)
 
-_RERANK_MODELS: Final = (
+_RERANK_MODELS: Final = _by_name(
     RerankModel("qwen3-rerank", 500, 4_000, 120_000),
     RerankModel("gte-rerank-v2", 500, 4_000, 30_000),
     RerankModel("gte-rerank", 500, 4_000, 30_000),
@@ -148,17 +147,17 @@ _UNKNOWN_RERANK_MODEL: Final = RerankModel("", 100, 4_000, 30_000)
 
 def chat_model(name: str) -> ChatModel:
     """Return what is known about a chat model."""
-    return _found(name, _CHATS) or replace(_UNKNOWN_CHAT_MODEL, name=name)
+    return _found(name, _CHAT_MODELS) or replace(_UNKNOWN_CHAT_MODEL, name=name)
 
 
 def is_known_chat_model(name: str) -> bool:
     """Return whether the limits of a chat model are documented rather than assumed."""
-    return _found(name, _CHATS) is not None
+    return _found(name, _CHAT_MODELS) is not None
 
 
 def embedding_model(name: str) -> EmbeddingModel:
     """Return what is known about an embedding model."""
-    known = _found(name, _EMBEDDINGS)
+    known = _found(name, _EMBEDDING_MODELS)
     if known is not None:
         return known
     unknown = _UNKNOWN_TEXT_MODEL if "text-embedding" in name else _UNKNOWN_MULTIMODAL_MODEL
@@ -167,11 +166,7 @@ def embedding_model(name: str) -> EmbeddingModel:
 
 def rerank_model(name: str) -> RerankModel:
     """Return what is known about a rerank model."""
-    return _found(name, _RERANKS) or replace(_UNKNOWN_RERANK_MODEL, name=name)
-
-
-def _by_name(models: tuple[_Model, ...]) -> dict[str, _Model]:
-    return {model.name: model for model in models}
+    return _found(name, _RERANK_MODELS) or replace(_UNKNOWN_RERANK_MODEL, name=name)
 
 
 def _found(name: str, models: Mapping[str, _Model]) -> _Model | None:
@@ -179,10 +174,6 @@ def _found(name: str, models: Mapping[str, _Model]) -> _Model | None:
     begins = [known for known in models if name == known or name.startswith((f"{known}-", f"{known}."))]
     return models[max(begins, key=len)] if begins else None
 
-
-_CHATS: Final = _by_name(_CHAT_MODELS)
-_EMBEDDINGS: Final = _by_name(_EMBEDDING_MODELS)
-_RERANKS: Final = _by_name(_RERANK_MODELS)
 
 _PIECE: Final = re.compile(r"[A-Za-z]{1,20}|\s+|.", re.DOTALL)
 _LETTERS_PER_TOKEN: Final = 4

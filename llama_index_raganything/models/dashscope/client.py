@@ -32,6 +32,7 @@ from pydantic import BaseModel, Field, PrivateAttr, SecretStr
 from pydantic_core import from_json
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._pickling import Named
 from llama_index_raganything.models.dashscope.endpoints import Endpoints, resolve_api_key
 from llama_index_raganything.models.dashscope.failures import (
     error_from_exception,
@@ -369,7 +370,7 @@ _connecting = threading.Lock()
 
 
 @strict_arguments
-class DashScopeConnection(BaseModel):
+class DashScopeConnection(Named, BaseModel):
     """Mixin with the fields and the connection of a model, for LlamaIndex's components.
 
     Args:
@@ -391,11 +392,6 @@ class DashScopeConnection(BaseModel):
     workers: int = Field(default=4, ge=1, description="Requests at the same time.")
 
     _client: DashScopeClient | None = PrivateAttr(default=None)
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return cls.__name__
 
     def close(self) -> None:
         """Close the connections of blocking calls; the next call opens new ones."""

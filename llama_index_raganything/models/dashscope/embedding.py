@@ -121,9 +121,6 @@ class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
             )
         return fitted if fitted.strip() else BLANK_TEXT
 
-    def _read(self, answer: dict[str, Any], count: int, index_name: str) -> list[Embedding]:
-        return read_embeddings(answer, count, self.dimension, index_name)
-
     # -- LlamaIndex's forms ----------------------------------------------------------------------------------------
 
     def _get_query_embedding(self, query: str) -> Embedding:
@@ -235,19 +232,13 @@ class DashScopeTextEmbedding(DashScopeEmbeddingModel):
         if query and self.instruct:
             parameters["instruct"] = self.instruct
 
-        def body(contents: list[str]) -> dict[str, Any]:
-            return {"model": self.model_name, "input": {"texts": contents}, "parameters": parameters}
-
-        def read(answer: dict[str, Any], count: int) -> list[Embedding]:
-            return self._read(answer, count, "text_index")
-
         return EmbeddingCall(
             TEXT_EMBEDDING_PATH,
             len(texts),
             self.max_contents,
             lambda place: self._fitted_text(texts[place]),
-            body,
-            read,
+            lambda contents: {"model": self.model_name, "input": {"texts": contents}, "parameters": parameters},
+            lambda answer, count: read_embeddings(answer, count, self.dimension, "text_index"),
         )
 
 
@@ -440,7 +431,7 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
         return {**body, "parameters": parameters} if parameters else body
 
     def _read_vectors(self, answer: dict[str, Any], count: int) -> list[Embedding]:
-        return self._read(answer, count, "index")
+        return read_embeddings(answer, count, self.dimension, "index")
 
     def _data_uri(self, image: Any, shared_by: int = 1) -> str:
         """Return an image as sent, small enough that several fit into one request."""

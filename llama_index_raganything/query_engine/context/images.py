@@ -23,8 +23,9 @@ from llama_index.core.schema import (
 from pydantic import Field
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._pickling import Named
 from llama_index_raganything.errors import BlockedSourceError, RAGAnythingError
-from llama_index_raganything.images import MAX_PIXELS, FittedImage, decoded_image, fit_image
+from llama_index_raganything.images import MAX_PIXELS, FittedImage, fit_image, source_of_node
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.cache import ParseCache
 from llama_index_raganything.readers.common.base import AssetStore
@@ -74,11 +75,8 @@ class ImageFiles:
         Raises:
             CorruptFileError: The bytes are no base64.
         """
-        if isinstance(node, ImageNode) and node.image:
-            return decoded_image(node.image)
-        if isinstance(node, Node) and node.image_resource is not None and node.image_resource.data:
-            return decoded_image(node.image_resource.data)
-        return self.path_of(node)
+        source = source_of_node(node)
+        return source if isinstance(source, bytes) else self.path_of(node)
 
     def fitted(self, node: BaseNode, max_pixels: int) -> FittedImage | None:
         """Return a node's image as a model takes it, or None; one that cannot be read is only warned of."""
@@ -137,7 +135,7 @@ def _named_path(node: BaseNode) -> Path | None:
 
 
 @strict_arguments
-class MultimodalContextPostprocessor(BaseNodePostprocessor):
+class MultimodalContextPostprocessor(Named, BaseNodePostprocessor):
     """Show the images of results to a multimodal LLM, each with its caption and text.
 
     A page is shown whole, rendered from its PDF file if that has not changed, else by its best element with an image.
@@ -162,11 +160,6 @@ class MultimodalContextPostprocessor(BaseNodePostprocessor):
     max_pixels: int = Field(default=MAX_PIXELS, gt=0, description="Pixels of an image.")
     max_bytes: int = Field(default=_MAX_FILE_BYTES, gt=0, description="Bytes of an image file.")
     max_total_bytes: int = Field(default=MAX_SENT_BYTES, gt=0, description="Bytes of all images of one question.")
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "MultimodalContextPostprocessor"
 
     def _postprocess_nodes(
         self,

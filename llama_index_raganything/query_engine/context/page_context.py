@@ -13,6 +13,7 @@ from llama_index.core.utils import get_tokenizer
 from pydantic import BeforeValidator, Field
 
 from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._pickling import Named
 from llama_index_raganything.elements import SECTION_SEPARATOR
 from llama_index_raganything.nodes import NodeView, fetch_nodes, fetch_pages, own_page_id
 from llama_index_raganything.query_engine.citations import SOURCE_FRAME
@@ -63,7 +64,7 @@ def _callable_or_none(value: Any) -> Any:
 
 
 @strict_arguments
-class PageContextPostprocessor(BaseNodePostprocessor):
+class PageContextPostprocessor(Named, BaseNodePostprocessor):
     """Give an LLM whole pages while they fit, then the passages that matter, within a budget of tokens.
 
     A retrieved page or element becomes the text of its page. What only the page's elements say (recognised text,
@@ -88,11 +89,6 @@ class PageContextPostprocessor(BaseNodePostprocessor):
     tokenizer: Annotated[Callable[[str], Sequence[Any]] | None, BeforeValidator(_callable_or_none)] = Field(
         default=None, exclude=True, description="Turns a text into tokens."
     )
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name used for serialisation."""
-        return "PageContextPostprocessor"
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None

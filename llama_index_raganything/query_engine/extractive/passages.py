@@ -85,14 +85,15 @@ def passages_of(number: int, source: NodeWithScore) -> list[Passage]:
     view = NodeView(source.node)
     text, content_type = view.text, str(source.node.metadata.get("content_type", "text"))
     context = dict.fromkeys(content_tokens(text), _ELSEWHERE)
-    for token, weight in _metadata_context(source.node.metadata).items():
-        context[token] = max(context.get(token, 0.0), weight)
+    for words, weight in _names_around(source.node.metadata):
+        _weigh(context, content_tokens(words), weight)
     if content_type in _MEDIA_TYPES:
         words = _image_words(text, view.caption, view.label)
         # The sentences that cite an image help to find it, but are quoted from their own place.
         return [Passage(number, "image", words, content_tokens(text), shared=context)]
     if content_type in _BLOCK_TYPES:
-        return [_whole(number, "block", text.strip()[:_BLOCK_CHARS], context)]
+        block = text.strip()[:_BLOCK_CHARS]
+        return [Passage(number, "block", block, content_tokens(block), shared=context)]
     splitter = _Splitter(number, context)
     for paragraph in re.split(r"\n\s*\n", text):
         splitter.take(paragraph)
@@ -213,8 +214,7 @@ class _Splitter:
         context: dict[str, float] = {}
         weight = _ABOVE if self._distance == 0 else _ABOVE_FAR
         for tokens, value in ((self._before, _BEFORE), (self._above, weight), (extra, _ABOVE)):
-            for token in tokens:
-                context[token] = max(context.get(token, 0.0), value)
+            _weigh(context, tokens, value)
         tokens = content_tokens(text)
         passage = Passage(self._number, kind, text, tokens, context, self._context)
         self.passages.append(passage)
@@ -331,16 +331,15 @@ def _image_words(text: str, caption: str, label: str) -> str:
     return "; ".join(dict.fromkeys(own or words or parts)).strip("; ")[:_BLOCK_CHARS]
 
 
-def _whole(number: int, kind: Kind, text: str, context: dict[str, float]) -> Passage:
-    return Passage(number, kind, text, content_tokens(text), shared=context)
-
-
-def _metadata_context(metadata: dict[str, Any]) -> dict[str, float]:
-    context: dict[str, float] = {}
+def _names_around(metadata: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield file name, title, section and caption, each with the weight of its words."""
     # No question means the hexadecimal digits of a hashed file name.
-    names = " ".join(_WORD.findall(str(metadata.get("file_name") or "").replace("_", " ")))
-    texts = ((names, _TITLE), *((str(metadata.get(key) or ""), weight) for key, weight in _CONTEXT_KEYS))
-    for text, weight in texts:
-        for token in content_tokens(text):
-            context[token] = max(context.get(token, 0.0), weight)
-    return context
+    yield " ".join(_WORD.findall(str(metadata.get("file_name") or "").replace("_", " "))), _TITLE
+    for key, weight in _CONTEXT_KEYS:
+        yield str(metadata.get(key) or ""), weight
+
+
+def _weigh(context: dict[str, float], tokens: Sequence[str], weight: float) -> None:
+    """Give words at least a weight."""
+    for token in tokens:
+        context[token] = max(context.get(token, 0.0), weight)

@@ -135,7 +135,8 @@ def _plain_answers(asked: QuestionWords, labels: Labels) -> Iterator[CellAnswer]
 def _by_label(asked: QuestionWords, labels: Labels) -> CellAnswer | None:
     _, match = labels.best_row()
     if match.share < MOSTLY:
-        return _only_row(asked, labels) if len(labels.rows) == 1 else None
+        columns = labels.named_columns(asked, frozenset()) if len(labels.rows) == 1 else []
+        return _answer(asked, labels, [0], NO_MATCH, columns) if columns else None
     rows = [n for n, other in enumerate(labels.rows) if other.score >= WHOLLY * match.score][:_MAX_ROWS]
     used = match.terms
     for n, other in enumerate(labels.rows):
@@ -143,11 +144,6 @@ def _by_label(asked: QuestionWords, labels: Labels) -> CellAnswer | None:
             rows.append(n)
             used |= other.terms
     return _answer(asked, labels, rows, match, labels.named_columns(asked, used) or labels.value_columns(asked))
-
-
-def _only_row(asked: QuestionWords, labels: Labels) -> CellAnswer | None:
-    columns = labels.named_columns(asked, frozenset())
-    return _answer(asked, labels, [0], NO_MATCH, columns) if columns else None
 
 
 def _by_column(asked: QuestionWords, labels: Labels) -> CellAnswer | None:
