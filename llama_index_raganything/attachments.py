@@ -26,23 +26,16 @@ from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.schema import BaseNode, ImageNode, QueryBundle
 from lxml import html as lxml_html
 
+from llama_index_raganything import images
 from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
 from llama_index_raganything.errors import ConfigurationError, FileTooLargeError
-from llama_index_raganything.images import (
-    IMAGE_SUFFIXES,
-    FittedImage,
-    decoded_image,
-    fit_image,
-    image_bytes,
-    image_digest,
-)
 from llama_index_raganything.tables.pipe_tables import pipe_row, pipe_rule, pipe_tables
 from llama_index_raganything.text.terms import content_tokens
 
 MAX_ATTACHMENTS: Final = 16
 """Maximum attachments of one question."""
 
-_IMAGE_SUFFIXES: Final = frozenset({*IMAGE_SUFFIXES, ".jp2", ".svg", ".emf", ".wmf", ".ico"})
+_IMAGE_SUFFIXES: Final = frozenset({*images.IMAGE_SUFFIXES, ".jp2", ".svg", ".emf", ".wmf", ".ico"})
 _TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".md", ".html", ".htm"})
 _FORMULA_SUFFIXES: Final = frozenset({".tex", ".latex"})
 
@@ -106,7 +99,7 @@ class ImageAttachment:
         if self.path is not None:
             object.__setattr__(self, "path", local_path(os.fsdecode(self.path)))
         if isinstance(self.data, str):
-            object.__setattr__(self, "data", decoded_image(self.data, "The data of an attached image"))
+            object.__setattr__(self, "data", images.decoded_image(self.data, "The data of an attached image"))
 
     @property
     def source(self) -> str | bytes:
@@ -122,17 +115,17 @@ class ImageAttachment:
             SourceError: The file cannot be read.
             ParseError: It is empty or too large.
         """
-        return image_bytes(self.source)
+        return images.image_bytes(self.source)
 
-    def fit(self, **limits: Any) -> FittedImage:
+    def fit(self, **limits: Any) -> images.FittedImage:
         """Return the image as a model takes it; see :func:`~llama_index_raganything.images.fit_image`."""
-        refuse_unknown("ImageAttachment.fit()", limits, argument_names(fit_image) - {"source"})
-        return fit_image(self.source, **limits)
+        refuse_unknown("ImageAttachment.fit()", limits, argument_names(images.fit_image) - {"source"})
+        return images.fit_image(self.source, **limits)
 
     @property
     def digest(self) -> str:
         """The digest that names the image in the reader's folder of assets."""
-        return image_digest(self.read())
+        return images.image_digest(self.read())
 
     @property
     def words(self) -> str:
@@ -483,7 +476,7 @@ def _of_path(value: str | os.PathLike[str]) -> Attachment:
     if suffix in _IMAGE_SUFFIXES:
         return ImageAttachment(path)
     if suffix in _TABLE_SUFFIXES | _FORMULA_SUFFIXES:
-        text = image_bytes(path).decode("utf-8-sig", "replace")
+        text = images.image_bytes(path).decode("utf-8-sig", "replace")
         return EquationAttachment(text) if suffix in _FORMULA_SUFFIXES else TableAttachment(text)
     message = (
         f"{path[:200]!r} names no file that can be attached; pass a path to an image, .csv, .tsv, .md, .html or .tex, "

@@ -24,14 +24,7 @@ from urllib.parse import unquote_to_bytes
 
 from llama_index.core.schema import BaseNode, ImageNode, ImageType
 
-from llama_index_raganything.errors import (
-    BlockedSourceError,
-    CorruptFileError,
-    FileTooLargeError,
-    ParseError,
-    SourceError,
-    UnsupportedFormatError,
-)
+from llama_index_raganything import errors
 
 IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 """Extensions of the raster images that are read."""
@@ -179,17 +172,17 @@ def image_bytes(source: bytes | str | Path, *, max_bytes: int = MAX_SOURCE_BYTES
         size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
         if size > max_bytes:
             message = f"{name} has {size:,} bytes, more than {max_bytes:,}; scale it down."
-            raise FileTooLargeError(message, name)
+            raise errors.FileTooLargeError(message, name)
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except (OSError, ValueError) as error:
-        if isinstance(error, ParseError):
+        if isinstance(error, errors.ParseError):
             raise
         # A path with a null byte is a ValueError.
         message = f"{name} cannot be read: {error}; check the path and its permissions."
-        raise SourceError(message) from error
+        raise errors.SourceError(message) from error
     if not data:
         message = f"{name} is empty (0 bytes); fetch the file again."
-        raise CorruptFileError(message, name)
+        raise errors.CorruptFileError(message, name)
     return data
 
 
@@ -221,10 +214,10 @@ def decoded_image(text: str | bytes, name: str = "The image") -> bytes:
         data = base64.b64decode("".join(payload.split()), validate=True)
     except ValueError as error:  # Also for non-ASCII characters, which raise no binascii.Error.
         message = f"{name} is not valid base64 ({error}); pass bytes, base64 text or a data URI."
-        raise CorruptFileError(message) from error
+        raise errors.CorruptFileError(message) from error
     if not data:
         message = f"{name} is empty; pass bytes, base64 text or a data URI."
-        raise CorruptFileError(message)
+        raise errors.CorruptFileError(message)
     return data
 
 
@@ -256,20 +249,20 @@ def _opened(data: bytes, name: str) -> Iterator[Any]:
             width, height = image.size
             if width * height > MAX_SOURCE_PIXELS:
                 message = f"{name} has {width} x {height} pixels, more than {MAX_SOURCE_PIXELS:,}; scale it down."
-                raise FileTooLargeError(message, name)
+                raise errors.FileTooLargeError(message, name)
             yield image
-    except ParseError:
+    except errors.ParseError:
         raise
     except UnidentifiedImageError as error:
         message = f"{name} is no image that can be read; convert it to PNG or JPEG."
-        raise UnsupportedFormatError(message, name) from error
+        raise errors.UnsupportedFormatError(message, name) from error
     except Image.DecompressionBombError as error:
         message = f"{name} declares too many pixels ({error}); scale it down."
-        raise FileTooLargeError(message, name) from error
+        raise errors.FileTooLargeError(message, name) from error
     except _DAMAGED as error:
         detail = f"{type(error).__name__}: {error}"
         message = f"{name} is a damaged or truncated image ({detail}); fetch the file again."
-        raise CorruptFileError(message, name) from error
+        raise errors.CorruptFileError(message, name) from error
 
 
 def _refuse_drawings(data: bytes, name: str) -> None:
@@ -286,7 +279,7 @@ def _refuse_drawings(data: bytes, name: str) -> None:
         kind = "SVG"
     if kind:
         message = f"{name} is a drawing in {kind}, which is not rendered; convert it to PNG or JPEG."
-        raise UnsupportedFormatError(message, name)
+        raise errors.UnsupportedFormatError(message, name)
 
 
 def _fits(image: Any, max_pixels: int, formats: Collection[str]) -> bool:
@@ -423,7 +416,7 @@ def source_of_value(value: Any) -> ImageSource:
         found = _first_of(data, path, str(url) if url else None, "The image of the question")
     if found is None:
         message = f"A {type(value).__name__} without image was given; give bytes, a path or an ImageBlock."
-        raise CorruptFileError(message)
+        raise errors.CorruptFileError(message)
     return found
 
 
@@ -482,7 +475,7 @@ def model_input(
             message = (
                 f"The image is at the URL {source[:200]!r}, and remote images are not fetched unless fetch is given."
             )
-            raise BlockedSourceError(message)
+            raise errors.BlockedSourceError(message)
         fitted = fit_image(fetch(source), max_pixels=max_pixels, max_bytes=max_bytes, name=repr(source[:200]))
         return io.BytesIO(fitted.data)
     fitted = fit_image(source, max_pixels=max_pixels, max_bytes=max_bytes)

@@ -15,29 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import shtab
 
 from llama_index_raganything import __version__
+from llama_index_raganything.cli import options, output
 from llama_index_raganything.cli.demo import add_demo_command
 from llama_index_raganything.cli.graph import add_graph_commands
-from llama_index_raganything.cli.options import (
-    HintingParser,
-    add_command,
-    add_filter_option,
-    add_query_options,
-    open_index,
-    parse_filters,
-    question,
-)
-from llama_index_raganything.cli.output import (
-    answer_fields,
-    hint_if_empty,
-    is_answered,
-    links_of,
-    place_of,
-    print_answer,
-    print_citations,
-    print_json,
-    result_fields,
-    shorten,
-)
 from llama_index_raganything.cli.tables import add_table_commands
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
 
@@ -83,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _print_error(error: Exception, message: str, arguments: argparse.Namespace) -> None:
     kind = type(error).__name__
     if arguments.json:
-        print_json({"error": kind, "message": message})
+        output.print_json({"error": kind, "message": message})
     else:
         print(f"{kind}: {message}", file=sys.stderr)
 
@@ -124,7 +104,7 @@ def _warnings_of_models() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = HintingParser(
+    parser = options.HintingParser(
         prog="llama-index-raganything",
         description="Multimodal RAG on Milvus: ingest documents, search them, get answers that cite a box on a page.",
         epilog=EXIT_CODES,
@@ -134,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     add_demo_command(commands)
     _add_ingest_command(commands)
 
-    ask = add_command(
+    ask = options.add_command(
         commands,
         "ask",
         _ask,
@@ -142,32 +122,32 @@ def _parser() -> argparse.ArgumentParser:
         "ask 'What was the revenue of Sweden in 2024?'",
         "ask 'Is this image known?' --attach curve.png",
     )
-    ask.add_argument("question", type=question)
+    ask.add_argument("question", type=options.question)
     ask.add_argument("--attach", action="append", default=[], metavar="FILE", help="image that the question is about")
-    add_query_options(ask)
+    options.add_query_options(ask)
 
     text = "find the best passages, tables and images"
-    search = add_command(commands, "search", _search, text, "search 'site layout' --filter content_type=image")
-    search.add_argument("query", type=question)
-    add_query_options(search)
+    search = options.add_command(commands, "search", _search, text, "search 'site layout' --filter content_type=image")
+    search.add_argument("query", type=options.question)
+    options.add_query_options(search)
 
     text = "talk about the documents, one message per line, until exit or the end of the input; needs a model (--llm)"
-    add_query_options(add_command(commands, "chat", _chat, text, "chat --llm ollama:qwen3"))
+    options.add_query_options(options.add_command(commands, "chat", _chat, text, "chat --llm ollama:qwen3"))
 
-    status = add_command(commands, "status", _status, "count documents and nodes", "status --documents")
+    status = options.add_command(commands, "status", _status, "count documents and nodes", "status --documents")
     status.add_argument("--documents", action="store_true", help="list every document")
 
     text = "delete documents with every trace"
-    delete = add_command(commands, "delete", _delete, text, "delete reports/old.pdf")
+    delete = options.add_command(commands, "delete", _delete, text, "delete reports/old.pdf")
     delete.add_argument("documents", nargs="+", help="ids, paths, URLs or unique file names, as `status` lists them")
 
     add_table_commands(commands)
     add_graph_commands(commands)
 
     text = "write the nodes as JSON lines: id, text and metadata of each"
-    export = add_command(commands, "export", _export, text, "export nodes.jsonl --filter content_type=table")
+    export = options.add_command(commands, "export", _export, text, "export nodes.jsonl --filter content_type=table")
     export.add_argument("file", nargs="?", help="where to (default: standard output)")
-    add_filter_option(export)
+    options.add_filter_option(export)
 
     completion = commands.add_parser("completion", help="print a script that lets a shell complete commands")
     completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
@@ -176,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_ingest_command(commands: Any) -> None:
-    ingest = add_command(
+    ingest = options.add_command(
         commands,
         "ingest",
         _ingest,
@@ -221,7 +201,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
         parser=arguments.parser, profile=arguments.profile, ocr=arguments.ocr, allow_urls=arguments.allow_urls
     )
     sizes = {"chunk_size": arguments.chunk_size, "chunk_overlap": arguments.chunk_overlap}
-    with open_index(arguments, reader=reader, **sizes) as index:
+    with options.open_index(arguments, reader=reader, **sizes) as index:
         common = {
             "exclude": arguments.exclude,
             "show_progress": not (arguments.json or arguments.no_progress),
@@ -235,7 +215,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     nothing = not any(report.succeeded or report.deleted for report in reports)
     if arguments.json:
         merged = [report.to_dict() for report in reports]
-        print_json(merged[0] if len(merged) == 1 else merged)
+        output.print_json(merged[0] if len(merged) == 1 else merged)
     else:
         for report in reports:
             print(report)
@@ -248,32 +228,34 @@ def _ingest(arguments: argparse.Namespace) -> int:
 
 
 def _ask(arguments: argparse.Namespace) -> int:
-    with open_index(arguments) as index:
-        hint_if_empty(index, arguments)
-        engine = index.as_query_engine(similarity_top_k=arguments.top_k, filters=parse_filters(arguments.filter))
+    with options.open_index(arguments) as index:
+        output.hint_if_empty(index, arguments)
+        engine = index.as_query_engine(
+            similarity_top_k=arguments.top_k, filters=options.parse_filters(arguments.filter)
+        )
         response = engine.query(arguments.question, attachments=arguments.attach)
     if arguments.json:
-        print_json(answer_fields(arguments.question, response))
+        output.print_json(output.answer_fields(arguments.question, response))
     else:
-        print_answer(response)
-    return 0 if is_answered(response) else 1
+        output.print_answer(response)
+    return 0 if output.is_answered(response) else 1
 
 
 def _search(arguments: argparse.Namespace) -> int:
     from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
 
-    with open_index(arguments) as index:
-        hint_if_empty(index, arguments)
+    with options.open_index(arguments) as index:
+        output.hint_if_empty(index, arguments)
         top_k = DEFAULT_TOP_K if arguments.top_k is None else arguments.top_k
-        retriever = index.as_retriever(similarity_top_k=top_k, filters=parse_filters(arguments.filter))
+        retriever = index.as_retriever(similarity_top_k=top_k, filters=options.parse_filters(arguments.filter))
         results = retriever.retrieve(arguments.query)
     if arguments.json:
-        print_json([result_fields(result) for result in results])
+        output.print_json([output.result_fields(result) for result in results])
         return 0 if results else 1
     for rank, result in enumerate(results, start=1):
-        print(f"{rank}. {place_of(result.node.metadata)}  score {result.get_score():.3f}")
-        print(f"   {shorten(result.node.get_content())}")
-        for link in links_of(result.node):
+        print(f"{rank}. {output.place_of(result.node.metadata)}  score {result.get_score():.3f}")
+        print(f"   {output.shorten(result.node.get_content())}")
+        for link in output.links_of(result.node):
             print(f"   {link}")
     if not results:
         print("Nothing found.")
@@ -281,15 +263,15 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _chat(arguments: argparse.Namespace) -> int:
-    with open_index(arguments) as index:
-        hint_if_empty(index, arguments)
-        engine = index.as_chat_engine(similarity_top_k=arguments.top_k, filters=parse_filters(arguments.filter))
+    with options.open_index(arguments) as index:
+        output.hint_if_empty(index, arguments)
+        engine = index.as_chat_engine(similarity_top_k=arguments.top_k, filters=options.parse_filters(arguments.filter))
         said = 0
         for message in _typed(prompts=not arguments.json and sys.stdin.isatty()):
             said += 1
             if arguments.json:
                 response: Any = engine.chat(message)
-                print_json(answer_fields(message, response))
+                output.print_json(output.answer_fields(message, response))
             else:
                 _stream_answer(engine, message)
     return 0 if said else 1
@@ -313,15 +295,15 @@ def _stream_answer(engine: BaseChatEngine, message: str) -> None:
     for piece in stream.response_gen:
         print(piece, end="", flush=True)
     print()
-    print_citations(stream)
+    output.print_citations(stream)
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    with open_index(arguments) as index:
+    with options.open_index(arguments) as index:
         status = index.status()
         documents = index.documents() if arguments.documents or arguments.json else []
     if arguments.json:
-        print_json(status | {"documents": [entry.model_dump(mode="json") for entry in documents]})
+        output.print_json(status | {"documents": [entry.model_dump(mode="json") for entry in documents]})
         return 0
     for key, value in status.items():
         shown = ", ".join(f"{count} {name}" for name, count in value.items()) if isinstance(value, dict) else value
@@ -335,14 +317,14 @@ def _status(arguments: argparse.Namespace) -> int:
 def _delete(arguments: argparse.Namespace) -> int:
     deleted: dict[str, bool] = {}
     errors: dict[str, str] = {}
-    with open_index(arguments) as index:
+    with options.open_index(arguments) as index:
         for document in arguments.documents:
             try:
                 deleted[document] = index.delete(document)
             except ConfigurationError as error:  # Its file name is that of several; the others are still deleted.
                 deleted[document], errors[document] = False, str(error)
     if arguments.json:
-        print_json({"deleted": deleted, "errors": errors})
+        output.print_json({"deleted": deleted, "errors": errors})
     else:
         for document, known in deleted.items():
             print(errors.get(document) or f"{'Deleted' if known else 'Not known'}: {document}")
@@ -350,9 +332,9 @@ def _delete(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    with open_index(arguments) as index:
-        hint_if_empty(index, arguments)
-        nodes = index.store.get_nodes(filters=parse_filters(arguments.filter))
+    with options.open_index(arguments) as index:
+        output.hint_if_empty(index, arguments)
+        nodes = index.store.get_nodes(filters=options.parse_filters(arguments.filter))
     ordered = sorted(nodes, key=lambda node: (str(node.metadata.get("source")), node.metadata.get("page") or 0))
     if not ordered:
         print("There is nothing to export.", file=sys.stderr)

@@ -17,26 +17,9 @@ from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import BaseNode, ImageType
 from pydantic import Field
 
+from llama_index_raganything import errors, images
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor, Outcome, Processed
-from llama_index_raganything.errors import (
-    ConfigurationError,
-    ErrorKind,
-    Failure,
-    NodeValueError,
-    PartialEmbeddingError,
-    RAGAnythingError,
-    failure_kind,
-)
-from llama_index_raganything.images import (
-    MAX_EMBED_BYTES,
-    MAX_EMBED_PIXELS,
-    Fetch,
-    ImageSource,
-    identity_of,
-    model_input,
-    source_of_node,
-)
 
 _FATAL = "image_embedder.fatal"
 """Key of the error that ended a run among what its elements share."""
@@ -66,25 +49,25 @@ class ImageEmbedder(ElementProcessor):
     content_types: tuple[str, ...] | None = Field(  # type: ignore[assignment]  # None means all, also of nodes without
         default=None, description="Content types that are embedded."
     )
-    max_pixels: int = Field(default=MAX_EMBED_PIXELS, ge=1024, description="Pixels of an image.")
-    max_bytes: int = Field(default=MAX_EMBED_BYTES, ge=10_000, description="Bytes of an image.")
+    max_pixels: int = Field(default=images.MAX_EMBED_PIXELS, ge=1024, description="Pixels of an image.")
+    max_bytes: int = Field(default=images.MAX_EMBED_BYTES, ge=10_000, description="Bytes of an image.")
     workers: int = Field(default=4, ge=1, description="Batches embedded at the same time.")
-    fetch: Fetch | None = Field(default=None, exclude=True, description="Gets images that are at a URL.")
+    fetch: images.Fetch | None = Field(default=None, exclude=True, description="Gets images that are at a URL.")
 
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
         """Return one element per distinct image, across documents."""
         groups: dict[str, list[BaseNode]] = defaultdict(list)
-        identities: dict[ImageSource, str] = {}
+        identities: dict[images.ImageSource, str] = {}
         for node in nodes:
             if not self._wants(node):
                 continue
             try:
-                source = source_of_node(node)
-            except RAGAnythingError:
+                source = images.source_of_node(node)
+            except errors.RAGAnythingError:
                 groups[f"node {node.node_id}"].append(node)  # Reported when it is its turn.
                 continue
             if source is not None:
-                identity = identities.get(source) or identities.setdefault(source, identity_of(source))
+                identity = identities.get(source) or identities.setdefault(source, images.identity_of(source))
                 groups[identity].append(node)
         run: dict[str, Any] = {}
         return [ElementNodes(tuple(parts), nodes, tuple(range(len(parts))), run) for parts in groups.values()]
@@ -107,7 +90,7 @@ class ImageEmbedder(ElementProcessor):
 
     def _process_batch(self, batch: Sequence[ElementNodes]) -> list[Outcome]:
         inputs = self._inputs(batch)
-        good = [value for value in inputs if not isinstance(value, Failure)]
+        good = [value for value in inputs if not isinstance(value, errors.Failure)]
         answer: Sequence[Embedding] | Exception
         try:
             answer = self.embed_model.get_image_embedding_batch(good) if good else []
@@ -118,7 +101,7 @@ class ImageEmbedder(ElementProcessor):
 
     async def _aprocess_batch(self, batch: Sequence[ElementNodes]) -> list[Outcome]:
         inputs = await asyncio.to_thread(self._inputs, batch)
-        good = [value for value in inputs if not isinstance(value, Failure)]
+        good = [value for value in inputs if not isinstance(value, errors.Failure)]
         answer: Sequence[Embedding] | Exception
         try:
             answer = await self.embed_model.aget_image_embedding_batch(good) if good else []
@@ -126,58 +109,58 @@ class ImageEmbedder(ElementProcessor):
             answer = error
         return self._outcomes(batch, inputs, answer) or await super()._aprocess_batch(batch)
 
-    def _inputs(self, batch: Sequence[ElementNodes]) -> list[ImageType | Failure]:
+    def _inputs(self, batch: Sequence[ElementNodes]) -> list[ImageType | errors.Failure]:
         """Return the inputs for the model; after a fatal error only failures."""
         fatal = batch[0].shared.get(_FATAL)
-        return [self._input_or_failure(element) if fatal is None else Failure.of(fatal) for element in batch]
+        return [self._input_or_failure(element) if fatal is None else errors.Failure.of(fatal) for element in batch]
 
-    def _input_or_failure(self, element: ElementNodes) -> ImageType | Failure:
+    def _input_or_failure(self, element: ElementNodes) -> ImageType | errors.Failure:
         try:
             return self._input(element)
         except Exception as error:  # noqa: BLE001  # the caller's fetch raises anything; it is reported
-            return Failure.of(error)
+            return errors.Failure.of(error)
 
     def _input(self, element: ElementNodes) -> ImageType:
-        source = source_of_node(element.first)
+        source = images.source_of_node(element.first)
         assert source is not None
-        return model_input(source, max_pixels=self.max_pixels, max_bytes=self.max_bytes, fetch=self.fetch)
+        return images.model_input(source, max_pixels=self.max_pixels, max_bytes=self.max_bytes, fetch=self.fetch)
 
     def _outcomes(
         self,
         batch: Sequence[ElementNodes],
-        inputs: Sequence[ImageType | Failure],
+        inputs: Sequence[ImageType | errors.Failure],
         answer: Sequence[Embedding] | Exception,
     ) -> list[Outcome]:
         """Return the outcome of each image of a batch; an empty list if each must be embedded alone."""
-        count = sum(not isinstance(value, Failure) for value in inputs)
-        vectors: Sequence[Embedding | Failure]
+        count = sum(not isinstance(value, errors.Failure) for value in inputs)
+        vectors: Sequence[Embedding | errors.Failure]
         if isinstance(answer, Exception):
             vectors = _vectors_beside(answer, count, batch[0].shared)
         elif len(answer) == count:
             vectors = answer
         else:
-            vectors = [] if count > 1 else [Failure(f"{len(answer)} vectors came back for one image.")]
+            vectors = [] if count > 1 else [errors.Failure(f"{len(answer)} vectors came back for one image.")]
         if len(vectors) != count:
             return []
         made = iter(vectors)
         outcomes = [
-            value if isinstance(value, Failure) else self._outcome(element, next(made))
+            value if isinstance(value, errors.Failure) else self._outcome(element, next(made))
             for element, value in zip(batch, inputs, strict=True)
         ]
         self._check_lengths(outcomes)
         return outcomes
 
-    def _outcome(self, element: ElementNodes, vector: Embedding | Failure) -> Outcome:
+    def _outcome(self, element: ElementNodes, vector: Embedding | errors.Failure) -> Outcome:
         try:
-            return vector if isinstance(vector, Failure) else self._with_vector(element, vector)
-        except NodeValueError as error:
-            return Failure.of(error)
+            return vector if isinstance(vector, errors.Failure) else self._with_vector(element, vector)
+        except errors.NodeValueError as error:
+            return errors.Failure.of(error)
 
     def _with_vector(self, element: ElementNodes, vector: Embedding) -> list[BaseNode]:
         problem = vector_problem(vector)
         if problem:
             message = f"{model_name(self.embed_model)} returned no usable vector for the image: {problem}."
-            raise NodeValueError(message)
+            raise errors.NodeValueError(message)
         return [part.model_copy(update={"embedding": list(map(float, vector))}) for part in element.parts]
 
     def _joined(
@@ -191,33 +174,33 @@ class ImageEmbedder(ElementProcessor):
     def _check_lengths(self, outcomes: Sequence[Outcome]) -> None:
         wanted = self.dimension
         for outcome in outcomes:
-            length = 0 if isinstance(outcome, Failure) else len(outcome[0].embedding or ())
+            length = 0 if isinstance(outcome, errors.Failure) else len(outcome[0].embedding or ())
             wanted = wanted or length
             if length and length != wanted:
                 message = (
                     f"{model_name(self.embed_model)} returned a vector of length {length} for an image, {wanted} "
                     "is expected. Use the model that the other vectors are from, or another collection."
                 )
-                raise ConfigurationError(message)
+                raise errors.ConfigurationError(message)
 
     def _progress_text(self) -> str:
         return self.class_name()
 
 
-def _vectors_beside(error: Exception, count: int, run: dict[str, Any]) -> list[Embedding | Failure]:
+def _vectors_beside(error: Exception, count: int, run: dict[str, Any]) -> list[Embedding | errors.Failure]:
     """Return what a failed batch means for each of its images; an empty list if they should be embedded one by one.
 
     Models of this package have already isolated the inputs at fault.
     """
-    partial = error if isinstance(error, PartialEmbeddingError) else None
+    partial = error if isinstance(error, errors.PartialEmbeddingError) else None
     reasons: Mapping[int, Exception] = partial.failures if partial else dict.fromkeys(range(count), error)
-    fatal = next((reason for reason in reasons.values() if failure_kind(reason) is ErrorKind.FATAL), None)
+    fatal = next((reason for reason in reasons.values() if errors.failure_kind(reason) is errors.ErrorKind.FATAL), None)
     if fatal is not None:
         run[_FATAL] = fatal
-    elif not isinstance(error, RAGAnythingError) and count > 1:
+    elif not isinstance(error, errors.RAGAnythingError) and count > 1:
         return []
     vectors = partial.embeddings if partial else [None] * count
-    return [Failure.of(reasons[place]) if vector is None else vector for place, vector in enumerate(vectors)]
+    return [errors.Failure.of(reasons[place]) if vector is None else vector for place, vector in enumerate(vectors)]
 
 
 def model_name(embed_model: MultiModalEmbedding) -> str:

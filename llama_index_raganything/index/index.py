@@ -31,20 +31,9 @@ from llama_index_raganything._pickling import PickledWithoutSecrets
 from llama_index_raganything.config import Models, RAGAnythingSettings, names_provider
 from llama_index_raganything.enrich.registry import reader_options_from_config
 from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.index import options as index_options
 from llama_index_raganything.index.knowledge_base import KnowledgeBase
 from llama_index_raganything.index.models import IndexModels, dimension
-from llama_index_raganything.index.options import (
-    Enrichment,
-    GraphOptions,
-    descriptions_of_config,
-    folder_rules_of_config,
-    node_parser_for,
-    processors_for,
-    processors_of_config,
-    refuse_beside,
-    refuse_equal_names,
-    refuse_node_parsers,
-)
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.ingestion.pipeline import Ingestion, Patterns, refuse_pages
 from llama_index_raganything.ingestion.report import IngestionReport
@@ -164,18 +153,18 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         chunk_overlap: int | None = None,
         node_parser: NodeParser | None = None,
         reader: RAGAnythingReader | None = None,
-        enrichment: Enrichment = None,
+        enrichment: index_options.Enrichment = None,
         transformations: Sequence[TransformComponent] = (),
-        graph: GraphOptions | bool = True,
+        graph: index_options.GraphOptions | bool = True,
         tables: bool = True,
         layers: Sequence[Layer] = (),
     ) -> None:
         if store is not None:
             address = {"uri": uri, "token": token, "db_name": db_name, "collection": collection, "tenant": tenant}
-            refuse_beside("store", address | {"overwrite": overwrite}, "an open store has its own")
-        node_parser = node_parser_for(node_parser, chunk_size, chunk_overlap)
-        refuse_node_parsers(transformations)
-        refuse_equal_names(layers)
+            index_options.refuse_beside("store", address | {"overwrite": overwrite}, "an open store has its own")
+        node_parser = index_options.node_parser_for(node_parser, chunk_size, chunk_overlap)
+        index_options.refuse_node_parsers(transformations)
+        index_options.refuse_equal_names(layers)
         reader = reader or RAGAnythingReader()
         refuse_pages(reader.split)
         chosen = IndexModels.choose(
@@ -211,8 +200,8 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         base.warn_of_other_vectors(chosen.embed_model)
         if "working_dir" not in reader.model_fields_set:
             reader = reader.model_copy(update={"working_dir": str(base.folder)})
-        processors = processors_for(enrichment, chosen.vision_llm, base.folder / "descriptions")
-        graph_options = graph if isinstance(graph, GraphOptions) else GraphOptions()
+        processors = index_options.processors_for(enrichment, chosen.vision_llm, base.folder / "descriptions")
+        graph_options = graph if isinstance(graph, index_options.GraphOptions) else index_options.GraphOptions()
         self.knowledge_base = base
         self.reader = reader
         self.ingestion = Ingestion(
@@ -374,14 +363,16 @@ class RAGAnythingIndex(PickledWithoutSecrets):
                 options["models"], llm=llm, vision_llm=vision_llm, **{name: options.get(name) for name in names}
             )
             llm, vision_llm, options["embed_model"] = chosen.llm, chosen.vision_llm, chosen.embed_model
-        descriptions = descriptions_of_config(options["working_dir"])
+        descriptions = index_options.descriptions_of_config(options["working_dir"])
         if "enrichment" not in options:
-            options["enrichment"] = processors_of_config(config, llm, vision_llm, descriptions)
+            options["enrichment"] = index_options.processors_of_config(config, llm, vision_llm, descriptions)
         index = cls(llm=llm, vision_llm=vision_llm, **options)
         index.workers = workers
         rules = index.ingestion.folder_rules
         own = rules.own | {os.path.abspath(descriptions)}
-        index.ingestion.folder_rules = replace(folder_rules_of_config(config), own=own, working_dir=rules.working_dir)
+        index.ingestion.folder_rules = replace(
+            index_options.folder_rules_of_config(config), own=own, working_dir=rules.working_dir
+        )
         return index
 
     @classmethod

@@ -13,15 +13,10 @@ from llama_index.core.schema import TransformComponent
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import DEFAULT_WORKING_DIR
+from llama_index_raganything.enrich import registry
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.equation_words import EquationWords
 from llama_index_raganything.enrich.image_ocr import ImageOCR
-from llama_index_raganything.enrich.registry import (
-    ProcessorOptions,
-    make_processors,
-    processors_from_config,
-    registered_content_types,
-)
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.extraction.triples import TripleExtractor
@@ -32,7 +27,7 @@ from llama_index_raganything.readers.sources.folders import FolderRules
 
 @strict_arguments
 @dataclass(frozen=True, kw_only=True)
-class EnrichmentOptions(ProcessorOptions):
+class EnrichmentOptions(registry.ProcessorOptions):
     """How elements are described before they are embedded.
 
     A description costs one call per element; answers are cached by content. Without models nothing is asked.
@@ -55,13 +50,13 @@ class EnrichmentOptions(ProcessorOptions):
     def processors(self) -> list[ElementProcessor]:
         """Return what processes the elements, in the order in which it runs: first what needs no model."""
         enabled = {"image": self.images, "table": self.tables, "equation": self.equations}
-        wanted = [name for name in registered_content_types() if enabled.get(name, True)]
+        wanted = [name for name in registry.registered_content_types() if enabled.get(name, True)]
         without_model: list[ElementProcessor] = []
         if self.image_ocr and "image" in wanted:
             without_model.append(ImageOCR(cache_folder=self.cache_folder))
         if "equation" in wanted:
             without_model.append(EquationWords())
-        return [*without_model, *make_processors(self, wanted)]
+        return [*without_model, *registry.make_processors(self, wanted)]
 
 
 @strict_arguments
@@ -172,7 +167,7 @@ def processors_of_config(
         cache_folder: Where answers are cached.
     """
     words = [EquationWords()] if getattr(config, "enable_equation_processing", True) else []
-    return [*words, *processors_from_config(config, llm, vision_llm, cache_folder)]
+    return [*words, *registry.processors_from_config(config, llm, vision_llm, cache_folder)]
 
 
 def descriptions_of_config(working_dir: str | Path | None) -> Path:

@@ -23,13 +23,7 @@ from openai.types.chat.chat_completion_chunk import (
 from pydantic import BaseModel, SecretStr
 
 from llama_index_raganything.errors import DashScopeConnectionError, DashScopeContentError, DashScopeError
-from llama_index_raganything.models.dashscope.failures import (
-    error_from_exception,
-    error_from_response,
-    protocol_error,
-    redirect_error,
-    request_id_in,
-)
+from llama_index_raganything.models.dashscope import failures
 
 CALL_ERRORS: Final = (
     openai.OpenAIError,
@@ -63,19 +57,19 @@ def typed_error(error: Exception, url: str, headers: Mapping[str, str] | None = 
     """
     if isinstance(error, openai.APIStatusError):
         if error.status_code < 400:
-            return redirect_error(error.status_code, error.response.headers, url)
-        return error_from_response(error.status_code, error.response.content, error.response.headers)
+            return failures.redirect_error(error.status_code, error.response.headers, url)
+        return failures.error_from_response(error.status_code, error.response.content, error.response.headers)
     if isinstance(error, openai.APITimeoutError):
-        return error_from_exception(_cause(error) or httpx.ReadTimeout(""), url)
+        return failures.error_from_exception(_cause(error) or httpx.ReadTimeout(""), url)
     if isinstance(error, openai.APIConnectionError):
-        return error_from_exception(_cause(error) or error, url)
+        return failures.error_from_exception(_cause(error) or error, url)
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | openai.APIResponseValidationError):
-        return protocol_error(f"{url} answered what cannot be read as JSON", request_id_in(headers))
+        return failures.protocol_error(f"{url} answered what cannot be read as JSON", failures.request_id_in(headers))
     if isinstance(error, openai.APIError) and error.body is not None:
         # An event in a stream with a good status.
         body = json.dumps({"error": error.body}).encode()
-        return error_from_response(_FAILED_IN_STREAM, body, headers or {})
-    return error_from_exception(error, url)
+        return failures.error_from_response(_FAILED_IN_STREAM, body, headers or {})
+    return failures.error_from_exception(error, url)
 
 
 def checked_completion(completion: Any, url: str) -> ChatCompletion:
@@ -90,14 +84,14 @@ def checked_completion(completion: Any, url: str) -> ChatCompletion:
     """
     if not isinstance(completion, ChatCompletion):
         problem = f"{url} answered without JSON, and not with a chat completion"
-        raise protocol_error(problem)
+        raise failures.protocol_error(problem)
     _raise_told_error(completion)
     request_id = _request_id_of(completion)
     if not isinstance(completion.choices, list) or not completion.choices:
-        raise protocol_error("the chat completion has no choices", request_id)
+        raise failures.protocol_error("the chat completion has no choices", request_id)
     choice = completion.choices[0]
     if not isinstance(getattr(choice, "message", None), BaseModel):
-        raise protocol_error("the first choice of the chat completion has no message", request_id)
+        raise failures.protocol_error("the first choice of the chat completion has no message", request_id)
     # LlamaIndex requires a role, and content that is text.
     message: Any = choice.message
     message.role = message.role or "assistant"
@@ -118,8 +112,10 @@ def unstreamed_error(status: int, body: bytes, headers: Mapping[str, str]) -> Da
         return None
     kind = headers.get("content-type", "")
     if "json" in kind.lower() and (b'"code"' in body or b'"error"' in body):
-        return error_from_response(status, body, headers)
-    return protocol_error(f"a stream was asked for, and an answer of type {kind!r} came", request_id_in(headers))
+        return failures.error_from_response(status, body, headers)
+    return failures.protocol_error(
+        f"a stream was asked for, and an answer of type {kind!r} came", failures.request_id_in(headers)
+    )
 
 
 def is_stream(headers: Mapping[str, str]) -> bool:
@@ -142,7 +138,7 @@ class ChunkReader:
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self._url = url
         self._headers = headers
-        self._request_id = request_id_in(headers)
+        self._request_id = failures.request_id_in(headers)
         self._finished = False
         self._has_answer = False
         self._calls: set[tuple[int, str, str | None]] = set()
@@ -158,11 +154,11 @@ class ChunkReader:
         """
         if not isinstance(chunk, ChatCompletionChunk):
             problem = f"an event of the stream is a {type(chunk).__name__} and not an object"
-            raise protocol_error(problem, self._request_id)
+            raise failures.protocol_error(problem, self._request_id)
         _raise_told_error(chunk)
         self._request_id = self._request_id or _request_id_of(chunk)
         if not isinstance(getattr(chunk, "choices", None), list):
-            raise protocol_error("an event of the stream has no choices", self._request_id)
+            raise failures.protocol_error("an event of the stream has no choices", self._request_id)
         if not chunk.choices:  # Only the usage, at the end.
             yield chunk
             return
@@ -201,7 +197,7 @@ class ChunkReader:
         choice = chunk.choices[0]
         delta: Any = getattr(choice, "delta", None)
         if not isinstance(choice, BaseModel) or not isinstance(delta, BaseModel | None):
-            raise protocol_error("an event of the stream has a choice without delta", self._request_id)
+            raise failures.protocol_error("an event of the stream has a choice without delta", self._request_id)
         if delta is None:
             choice.delta = ChoiceDelta()
         choice.delta.content = _text_of(choice.delta.content, self._request_id)
@@ -237,7 +233,7 @@ def _text_of(content: Any, request_id: str) -> str | None:
     texts = [part.get("text") if isinstance(part, dict) else None for part in parts]
     if not all(isinstance(text, str) for text in texts):
         problem = f"the content of a message is a {type(content).__name__} that holds no texts"
-        raise protocol_error(problem, request_id)
+        raise failures.protocol_error(problem, request_id)
     return "".join(text for text in texts if isinstance(text, str))
 
 
@@ -261,7 +257,7 @@ def _raise_told_error(answer: ChatCompletion | ChatCompletionChunk) -> None:
     """Raise if an answer or event with a good status reports an error, in either protocol."""
     told: dict[str, Any] = answer.model_extra or {}
     if not getattr(answer, "choices", None) and (told.get("error") or told.get("code")):
-        raise error_from_response(_FAILED_IN_STREAM, json.dumps(told, default=str).encode(), {})
+        raise failures.error_from_response(_FAILED_IN_STREAM, json.dumps(told, default=str).encode(), {})
 
 
 _USER_AGENT = "llama-index-raganything"

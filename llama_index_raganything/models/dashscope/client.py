@@ -33,15 +33,8 @@ from pydantic_core import from_json
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._pickling import Named
+from llama_index_raganything.models.dashscope import failures
 from llama_index_raganything.models.dashscope.endpoints import Endpoints, resolve_api_key
-from llama_index_raganything.models.dashscope.failures import (
-    error_from_exception,
-    error_from_response,
-    is_transient,
-    protocol_error,
-    redirect_error,
-    retry_after_seconds,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +68,11 @@ class RetryPolicy:
         """
         if response.status_code < 400 or attempt >= self.max_retries:
             return None
-        if not is_transient(error_from_response(response.status_code, response.content, response.headers)):
+        if not failures.is_transient(
+            failures.error_from_response(response.status_code, response.content, response.headers)
+        ):
             return None
-        asked = retry_after_seconds(response.headers)
+        asked = failures.retry_after_seconds(response.headers)
         if asked is not None:
             # Slightly later than asked, and spread out.
             return asked * random.uniform(1, 1.1) if asked <= self.max_s else None  # noqa: S311  # as below
@@ -312,7 +307,7 @@ class DashScopeClient:
         try:
             response = self._clients.sync().post(url, content=encoded(body), headers=self._headers())
         except httpx.HTTPError as error:
-            raise error_from_exception(error, url) from error
+            raise failures.error_from_exception(error, url) from error
         return _answer(response)
 
     async def apost(self, path: str, body: Mapping[str, Any], *, base: str = "") -> dict[str, Any]:
@@ -321,7 +316,7 @@ class DashScopeClient:
         try:
             response = await self._clients.asynchronous().post(url, content=encoded(body), headers=self._headers())
         except httpx.HTTPError as error:
-            raise error_from_exception(error, url) from error
+            raise failures.error_from_exception(error, url) from error
         return _answer(response)
 
     def close(self) -> None:
@@ -347,21 +342,21 @@ def encoded(body: Mapping[str, Any]) -> bytes:
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
     if response.status_code >= 400:
-        raise error_from_response(response.status_code, response.content, response.headers)
+        raise failures.error_from_response(response.status_code, response.content, response.headers)
     if response.status_code >= 300:
-        raise redirect_error(response.status_code, response.headers, str(response.request.url))
+        raise failures.redirect_error(response.status_code, response.headers, str(response.request.url))
     place = urlsplit(str(response.request.url)).path
     try:
         value = from_json(response.content)  # On vectors three times as fast as the standard library.
     except ValueError as error:
         kind = response.headers.get("content-type", "no content type")
         problem = f"{place} answered {response.status_code} without JSON ({kind})"
-        raise protocol_error(problem) from error
+        raise failures.protocol_error(problem) from error
     if not isinstance(value, dict):
         problem = f"{place} answered with a {type(value).__name__} and not with an object"
-        raise protocol_error(problem)
+        raise failures.protocol_error(problem)
     if value.get("code") and not value.get("output"):
-        raise error_from_response(response.status_code, response.content, response.headers)
+        raise failures.error_from_response(response.status_code, response.content, response.headers)
     return value
 
 

@@ -18,15 +18,8 @@ from typing import Any, Final
 
 from llama_index.core.base.embeddings.base import Embedding
 
+from llama_index_raganything import errors
 from llama_index_raganything._async import gather
-from llama_index_raganything.errors import (
-    DashScopeBadRequestError,
-    DashScopeContentError,
-    DashScopeError,
-    ErrorKind,
-    PartialEmbeddingError,
-    RAGAnythingError,
-)
 from llama_index_raganything.models.dashscope.client import DashScopeClient
 from llama_index_raganything.models.dashscope.failures import protocol_error
 from llama_index_raganything.workers import map_in_threads
@@ -95,8 +88,8 @@ class EmbeddingBatch:
         self._waiting = deque(range(call.count))
         self._divided: list[list[int]] = []
         self._vectors: list[Embedding | None] = [None] * call.count
-        self._failures: dict[int, RAGAnythingError] = {}
-        self._final: RAGAnythingError | None = None
+        self._failures: dict[int, errors.RAGAnythingError] = {}
+        self._final: errors.RAGAnythingError | None = None
         self._failed_in_a_row = 0
         self._lock = threading.Lock()
 
@@ -118,7 +111,7 @@ class EmbeddingBatch:
             for position, place in enumerate(places):
                 try:
                     content = self.call.encode(place)
-                except RAGAnythingError as error:
+                except errors.RAGAnythingError as error:
                     self._failures[place] = error
                     continue
                 size += content_bytes(content)
@@ -139,14 +132,14 @@ class EmbeddingBatch:
         """
         try:
             vectors = self.call.read(answer, len(request.places))
-        except DashScopeError as error:
+        except errors.DashScopeError as error:
             self.fail(request, error)
             return
         self._failed_in_a_row = 0
         for place, vector in zip(request.places, vectors, strict=True):
             self._vectors[place] = vector
 
-    def fail(self, request: EmbeddingRequest, error: RAGAnythingError) -> None:
+    def fail(self, request: EmbeddingRequest, error: errors.RAGAnythingError) -> None:
         """Record the failure of a request.
 
         If an input may be at fault, the request is halved until that input is alone. Fatal errors end the call, as do
@@ -161,7 +154,7 @@ class EmbeddingBatch:
                     return
             else:
                 self._failed_in_a_row += 1
-                if error.kind is ErrorKind.FATAL or self._failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
+                if error.kind is errors.ErrorKind.FATAL or self._failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
                     self._final = error
         self._failures |= dict.fromkeys(places, error)
 
@@ -189,8 +182,8 @@ class EmbeddingBatch:
 
 def sound_result(
     vectors: Sequence[Embedding | None],
-    failures: Mapping[int, RAGAnythingError],
-    final: RAGAnythingError | None = None,
+    failures: Mapping[int, errors.RAGAnythingError],
+    final: errors.RAGAnythingError | None = None,
 ) -> list[Embedding]:
     """Return the vectors if none is missing.
 
@@ -216,7 +209,7 @@ def sound_result(
         f"{len(vectors) - len(there)} of {len(vectors)} inputs could not be embedded; the first reason: {first} The "
         "vectors of the others are in the error's embeddings, all reasons in its failures."
     )
-    raise PartialEmbeddingError(message, list(vectors), known)
+    raise errors.PartialEmbeddingError(message, list(vectors), known)
 
 
 class JoinedBatches:
@@ -231,8 +224,8 @@ class JoinedBatches:
 
     def __init__(self, count: int, size: int) -> None:
         self._vectors: list[Embedding | None] = [None] * count
-        self._failures: dict[int, RAGAnythingError] = {}
-        self._final: RAGAnythingError | None = None
+        self._failures: dict[int, errors.RAGAnythingError] = {}
+        self._final: errors.RAGAnythingError | None = None
         self._starts = iter(range(0, count, size))
         self._size = size
 
@@ -245,26 +238,28 @@ class JoinedBatches:
         """Record the vectors of a batch."""
         self._vectors[batch] = vectors
 
-    def fail(self, batch: slice, error: PartialEmbeddingError | RAGAnythingError) -> None:
+    def fail(self, batch: slice, error: errors.PartialEmbeddingError | errors.RAGAnythingError) -> None:
         """Record the failure of a batch or a part of it."""
         places = range(batch.start, batch.stop)
-        reasons: Mapping[int, RAGAnythingError] = dict.fromkeys(range(len(places)), error)
-        if isinstance(error, PartialEmbeddingError) and len(error.embeddings) == len(places):
+        reasons: Mapping[int, errors.RAGAnythingError] = dict.fromkeys(range(len(places)), error)
+        if isinstance(error, errors.PartialEmbeddingError) and len(error.embeddings) == len(places):
             self.succeed(batch, error.embeddings)
             reasons = error.failures
         self._failures |= {batch.start + place: reason for place, reason in reasons.items()}
-        self._final = next((reason for reason in reasons.values() if reason.kind is ErrorKind.FATAL), self._final)
+        self._final = next(
+            (reason for reason in reasons.values() if reason.kind is errors.ErrorKind.FATAL), self._final
+        )
 
     def result(self) -> list[Embedding]:
         """Return the vectors in the order of the inputs, or raise like :meth:`EmbeddingBatch.result`."""
         return sound_result(self._vectors, self._failures, self._final)
 
 
-def blames_an_input(error: RAGAnythingError) -> bool:
+def blames_an_input(error: errors.RAGAnythingError) -> bool:
     """Return whether an error is about some of the inputs, so that the others may succeed without them."""
-    if isinstance(error, DashScopeContentError):
+    if isinstance(error, errors.DashScopeContentError):
         return True
-    if not isinstance(error, DashScopeBadRequestError):
+    if not isinstance(error, errors.DashScopeBadRequestError):
         return False
     return error.status == 413 or bool(_ONE_INPUT.search(f"{error.code} {error.message}"))
 
@@ -333,9 +328,9 @@ def _check_lengths(vectors: dict[int, Embedding], wanted: int, request_id: str) 
             raise protocol_error(problem, request_id)
 
 
-def _reason(error: RAGAnythingError) -> tuple[type[RAGAnythingError], str]:
+def _reason(error: errors.RAGAnythingError) -> tuple[type[errors.RAGAnythingError], str]:
     """Return what equal failures of several requests share; not the request id."""
-    return type(error), error.code or error.message if isinstance(error, DashScopeError) else str(error)
+    return type(error), error.code or error.message if isinstance(error, errors.DashScopeError) else str(error)
 
 
 _READ_AHEAD: Final = 2
@@ -379,7 +374,7 @@ class EmbeddingSender:
                     return
                 try:
                     answer = self.client.post(batch.call.path, request.body)
-                except DashScopeError as error:
+                except errors.DashScopeError as error:
                     batch.fail(request, error)
                     continue
             batch.succeed(request, answer)
@@ -392,7 +387,7 @@ class EmbeddingSender:
                     return
                 try:
                     answer = await self.client.apost(batch.call.path, request.body)
-                except DashScopeError as error:
+                except errors.DashScopeError as error:
                     batch.fail(request, error)
                     continue
             batch.succeed(request, answer)

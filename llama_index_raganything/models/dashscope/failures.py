@@ -17,19 +17,7 @@ from typing import Any, Final
 
 import httpx
 
-from llama_index_raganything.errors import (
-    DashScopeAuthenticationError,
-    DashScopeBadRequestError,
-    DashScopeConnectionError,
-    DashScopeContentError,
-    DashScopeError,
-    DashScopePermissionError,
-    DashScopeProtocolError,
-    DashScopeQuotaError,
-    DashScopeRateLimitError,
-    DashScopeServerError,
-    DashScopeTimeoutError,
-)
+from llama_index_raganything import errors
 
 _MAX_TEXT: Final = 500
 _HTML_TAG: Final = re.compile(r"<[^>]{0,1000}>")
@@ -48,19 +36,19 @@ _RATE: Final = re.compile(r"throttling|insufficient_?quota|limit_requests|rate_?
 _BAD_REQUEST: Final = re.compile(r"invalid_?(?:parameter|request|url)|bad_?request", re.IGNORECASE)
 _TIMEOUT: Final = re.compile(r"request_?time_?out|response_?time_?out", re.IGNORECASE)
 
-_REMEDIES: Final[Mapping[type[DashScopeError], str]] = {
-    DashScopeAuthenticationError: (
+_REMEDIES: Final[Mapping[type[errors.DashScopeError], str]] = {
+    errors.DashScopeAuthenticationError: (
         "check DASHSCOPE_API_KEY; a key works in its own region only, so the base URL or the region must be of the same"
     ),
-    DashScopePermissionError: (
+    errors.DashScopePermissionError: (
         "check the model's name and the base URL, and in Alibaba Cloud's console that the key may use the model"
     ),
-    DashScopeQuotaError: "top up the account, or end the free-quota-only mode in Alibaba Cloud's console",
-    DashScopeRateLimitError: "wait, lower workers, or ask Alibaba Cloud for a higher limit",
-    DashScopeBadRequestError: "check the arguments that the message names",
-    DashScopeContentError: "change or leave out the text or image",
-    DashScopeServerError: "try again later",
-    DashScopeTimeoutError: "raise timeout, or send less at once",
+    errors.DashScopeQuotaError: "top up the account, or end the free-quota-only mode in Alibaba Cloud's console",
+    errors.DashScopeRateLimitError: "wait, lower workers, or ask Alibaba Cloud for a higher limit",
+    errors.DashScopeBadRequestError: "check the arguments that the message names",
+    errors.DashScopeContentError: "change or leave out the text or image",
+    errors.DashScopeServerError: "try again later",
+    errors.DashScopeTimeoutError: "raise timeout, or send less at once",
 }
 
 
@@ -73,7 +61,7 @@ class _Reply:
     request_id: str
 
 
-def error_from_response(status: int, body: bytes, headers: Mapping[str, str]) -> DashScopeError:
+def error_from_response(status: int, body: bytes, headers: Mapping[str, str]) -> errors.DashScopeError:
     """Return the error for an answer.
 
     Args:
@@ -89,12 +77,12 @@ def error_from_response(status: int, body: bytes, headers: Mapping[str, str]) ->
     said = f": {reply.message.rstrip('.')}" if reply.message else ""
     message = f"DashScope answered {what}{said}. What to do: {_REMEDIES[kind]}."
     fields: dict[str, Any] = {"code": reply.code, "request_id": reply.request_id, "status": status}
-    if kind is DashScopeRateLimitError:
+    if kind is errors.DashScopeRateLimitError:
         fields["retry_after_s"] = retry_after_seconds(headers)
     return kind(message, **fields)
 
 
-def error_from_exception(error: Exception, what: str) -> DashScopeError:
+def error_from_exception(error: Exception, what: str) -> errors.DashScopeError:
     """Return the error for a failed connection.
 
     Args:
@@ -104,22 +92,22 @@ def error_from_exception(error: Exception, what: str) -> DashScopeError:
     Returns:
         The typed error, to be raised ``from error``.
     """
-    if isinstance(error, DashScopeError):
+    if isinstance(error, errors.DashScopeError):
         return error
     reason = shown(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     if isinstance(error, httpx.TimeoutException):
-        remedy = _REMEDIES[DashScopeTimeoutError]
-        return DashScopeTimeoutError(f"No answer from {what} in time ({reason}). What to do: {remedy}.")
+        remedy = _REMEDIES[errors.DashScopeTimeoutError]
+        return errors.DashScopeTimeoutError(f"No answer from {what} in time ({reason}). What to do: {remedy}.")
     if isinstance(error, httpx.DecodingError):
-        return DashScopeProtocolError(f"The answer of {what} cannot be decoded ({reason}); try again later.")
+        return errors.DashScopeProtocolError(f"The answer of {what} cannot be decoded ({reason}); try again later.")
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return DashScopeConnectionError(f"{what!r} is no URL that can be called ({reason}); check the base URL.")
-    return DashScopeConnectionError(
+        return errors.DashScopeConnectionError(f"{what!r} is no URL that can be called ({reason}); check the base URL.")
+    return errors.DashScopeConnectionError(
         f"The connection to {what} failed ({reason}). What to do: check the network and the base URL, then try again."
     )
 
 
-def redirect_error(status: int, headers: Mapping[str, str], what: str) -> DashScopeProtocolError:
+def redirect_error(status: int, headers: Mapping[str, str], what: str) -> errors.DashScopeProtocolError:
     """Return the error for a redirect, which is not followed: keys are not sent to other addresses.
 
     Args:
@@ -132,10 +120,10 @@ def redirect_error(status: int, headers: Mapping[str, str], what: str) -> DashSc
         f"{what} answered {status} and points to {target}, which is not followed. What to do: check the base URL; it "
         "may lack https:// or a part of its path."
     )
-    return DashScopeProtocolError(message, status=status)
+    return errors.DashScopeProtocolError(message, status=status)
 
 
-def protocol_error(what: str, request_id: str = "") -> DashScopeProtocolError:
+def protocol_error(what: str, request_id: str = "") -> errors.DashScopeProtocolError:
     """Return the error for an answer that does not follow the documentation.
 
     Args:
@@ -145,14 +133,14 @@ def protocol_error(what: str, request_id: str = "") -> DashScopeProtocolError:
         f"DashScope's answer is not as documented: {what}. What to do: try again; if it stays so, check that the model "
         "belongs to this call."
     )
-    return DashScopeProtocolError(message, request_id=request_id)
+    return errors.DashScopeProtocolError(message, request_id=request_id)
 
 
-def is_transient(error: DashScopeError) -> bool:
+def is_transient(error: errors.DashScopeError) -> bool:
     """Return whether a retry may succeed at once: after rate limits and failures of the service (5xx)."""
-    if isinstance(error, DashScopeTimeoutError):
+    if isinstance(error, errors.DashScopeTimeoutError):
         return (error.status or 0) >= 500
-    return isinstance(error, DashScopeRateLimitError | DashScopeServerError)
+    return isinstance(error, errors.DashScopeRateLimitError | errors.DashScopeServerError)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -183,34 +171,34 @@ def shown(text: str) -> str:
     return flat if len(flat) <= _MAX_TEXT else flat[: _MAX_TEXT - 1] + "…"
 
 
-def _kind(status: int, reply: _Reply) -> type[DashScopeError]:
+def _kind(status: int, reply: _Reply) -> type[errors.DashScopeError]:
     """Return the class of an error, by its code if that is known, else by the status."""
-    by_code: tuple[tuple[re.Pattern[str], type[DashScopeError]], ...] = (
-        (_CONTENT, DashScopeContentError),
-        (_QUOTA, DashScopeQuotaError),
-        (_AUTHENTICATION, DashScopeAuthenticationError),
-        (_PERMISSION, DashScopePermissionError),
-        (_TIMEOUT, DashScopeTimeoutError),
+    by_code: tuple[tuple[re.Pattern[str], type[errors.DashScopeError]], ...] = (
+        (_CONTENT, errors.DashScopeContentError),
+        (_QUOTA, errors.DashScopeQuotaError),
+        (_AUTHENTICATION, errors.DashScopeAuthenticationError),
+        (_PERMISSION, errors.DashScopePermissionError),
+        (_TIMEOUT, errors.DashScopeTimeoutError),
     )
     for pattern, kind in by_code:
         if pattern.search(reply.code):
             return kind
     if _RATE.search(reply.code) or status == 429:
-        return DashScopeQuotaError if _QUOTA_MESSAGE.search(reply.message) else DashScopeRateLimitError
+        return errors.DashScopeQuotaError if _QUOTA_MESSAGE.search(reply.message) else errors.DashScopeRateLimitError
     if status < 500 and _BAD_REQUEST.search(reply.code):
-        return DashScopeBadRequestError
+        return errors.DashScopeBadRequestError
     return _kind_by_status(status)
 
 
-def _kind_by_status(status: int) -> type[DashScopeError]:
+def _kind_by_status(status: int) -> type[errors.DashScopeError]:
     if status == 401:
-        return DashScopeAuthenticationError
+        return errors.DashScopeAuthenticationError
     if status in {403, 404}:
-        return DashScopePermissionError
+        return errors.DashScopePermissionError
     if status == 408:
-        return DashScopeTimeoutError
+        return errors.DashScopeTimeoutError
     # An error event in a stream comes with 200: the service began and then failed.
-    return DashScopeServerError if status >= 500 or status < 400 else DashScopeBadRequestError
+    return errors.DashScopeServerError if status >= 500 or status < 400 else errors.DashScopeBadRequestError
 
 
 def request_id_in(headers: Mapping[str, str] | None) -> str:

@@ -11,14 +11,9 @@ from llama_index.core.llms import LLM
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.models.dashscope import endpoints
 from llama_index_raganything.models.dashscope.catalog import chat_model, embedding_model, is_known_chat_model
 from llama_index_raganything.models.dashscope.client import MULTIMODAL_EMBEDDING_PATH, TEXT_EMBEDDING_PATH
-from llama_index_raganything.models.dashscope.endpoints import (
-    Endpoints,
-    announce_correction,
-    announce_unused_region,
-    resolve_api_key,
-)
 
 if TYPE_CHECKING:
     from llama_index.llms.openai_like import OpenAILike
@@ -130,8 +125,8 @@ def make_embed_model(settings: RAGAnythingSettings) -> BaseEmbedding:
     multimodal = embedding_model(settings.embed_model).multimodal
     if settings.aliyun_embed_url:
         path = MULTIMODAL_EMBEDDING_PATH if multimodal else TEXT_EMBEDDING_PATH
-        used = Endpoints.resolve(settings.aliyun_embed_url).native + path
-        announce_correction("ALIYUN_EMBED_URL", settings.aliyun_embed_url, used)
+        used = endpoints.Endpoints.resolve(settings.aliyun_embed_url).native + path
+        endpoints.announce_correction("ALIYUN_EMBED_URL", settings.aliyun_embed_url, used)
     made = DashScopeMultiModalEmbedding if multimodal else DashScopeTextEmbedding
     connection = _connection(settings, settings.aliyun_embed_url)
     return made(model_name=settings.embed_model, dimension=settings.embed_dim, **connection)
@@ -155,9 +150,9 @@ def _chat_connection(settings: RAGAnythingSettings, url: str | None) -> dict[str
 
 
 def _connection(settings: RAGAnythingSettings, url: str | None) -> dict[str, Any]:
-    announce_unused_region(url, settings.dashscope_region)
+    endpoints.announce_unused_region(url, settings.dashscope_region)
     return {
-        "api_key": resolve_api_key(settings.dashscope_api_key),
+        "api_key": endpoints.resolve_api_key(settings.dashscope_api_key),
         "api_base": url,
         "region": settings.dashscope_region,
         "workspace": settings.dashscope_workspace,

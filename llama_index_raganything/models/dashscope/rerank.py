@@ -16,15 +16,9 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, PrivateAttr, SecretStr
 
+from llama_index_raganything import errors
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._async import gather
-from llama_index_raganything.errors import (
-    ConfigurationError,
-    DashScopeBadRequestError,
-    DashScopeContentError,
-    DashScopeError,
-    DashScopePermissionError,
-)
 from llama_index_raganything.models.dashscope.catalog import cut_to_tokens, estimate_tokens, rerank_model
 from llama_index_raganything.models.dashscope.client import FLAT_RERANK_PATH, RERANK_PATH, DashScopeConnection
 from llama_index_raganything.models.dashscope.embedding import BLANK_TEXT
@@ -110,7 +104,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
     def _scores(self, request: _Request) -> _Scores:
         try:
             return request.read(self._post(request))
-        except DashScopeContentError as error:
+        except errors.DashScopeContentError as error:
             if not request.is_part:
                 # If the question itself is at fault, this is rejected too, and nothing can be ordered.
                 self._post(request.without_texts())
@@ -120,7 +114,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
     async def _ascores(self, request: _Request) -> _Scores:
         try:
             return request.read(await self._apost(request))
-        except DashScopeContentError as error:
+        except errors.DashScopeContentError as error:
             if not request.is_part:
                 await self._apost(request.without_texts())
             halves = request.halves(error)
@@ -133,7 +127,7 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
             if not self._is_flat:
                 try:
                     return client.post(RERANK_PATH, request.body())
-                except (DashScopeBadRequestError, DashScopePermissionError) as error:
+                except (errors.DashScopeBadRequestError, errors.DashScopePermissionError) as error:
                     self._choose_flat_route(error)
             return client.post(FLAT_RERANK_PATH, request.flat_body(), base=COMPATIBLE_API)
 
@@ -143,11 +137,11 @@ class DashScopeRerank(DashScopeConnection, BaseNodePostprocessor):
             if not self._is_flat:
                 try:
                     return await client.apost(RERANK_PATH, request.body())
-                except (DashScopeBadRequestError, DashScopePermissionError) as error:
+                except (errors.DashScopeBadRequestError, errors.DashScopePermissionError) as error:
                     self._choose_flat_route(error)
             return await client.apost(FLAT_RERANK_PATH, request.flat_body(), base=COMPATIBLE_API)
 
-    def _choose_flat_route(self, error: DashScopeError) -> None:
+    def _choose_flat_route(self, error: errors.DashScopeError) -> None:
         """Switch to qwen3-rerank's other route if the native one does not serve it; else raise the error.
 
         The official pages disagree about its route, and the SDK uses the native one.
@@ -293,7 +287,7 @@ class _Request:
             raise protocol_error(problem, request_id)
         return scores
 
-    def halves(self, error: DashScopeContentError) -> list[_Request]:
+    def halves(self, error: errors.DashScopeContentError) -> list[_Request]:
         """Return two halves of a rejected request; none if it has a single text, which is then at fault."""
         if len(self.places) == 1:
             name = self.names[self.places[0]]
@@ -308,5 +302,5 @@ class _Request:
 
 def _query_of(query_bundle: QueryBundle | None) -> str:
     if query_bundle is None:
-        raise ConfigurationError("Reranking needs the question: pass query_bundle=... or query_str=...")
+        raise errors.ConfigurationError("Reranking needs the question: pass query_bundle=... or query_str=...")
     return query_bundle.query_str if query_bundle.query_str.strip() else BLANK_TEXT

@@ -27,27 +27,8 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from llama_index_raganything.attachments import MAX_PROMPT_CHARS, AttachedQuery
 from llama_index_raganything.images import MAX_BYTES, MAX_PIXELS
 from llama_index_raganything.nodes import NodeView, elements_on_pages
-from llama_index_raganything.query_engine.citations import (
-    SOURCE_NUMBER_KEY,
-    MarkerFilter,
-    answer_citations,
-    attach_citations,
-    citable_copies,
-    citation,
-    cited_numbers,
-    marker,
-    number_messages,
-    number_texts,
-    supporting_numbers,
-)
-from llama_index_raganything.query_engine.context.images import (
-    DEFAULT_MAX_IMAGES,
-    MAX_SENT_BYTES,
-    ImageFiles,
-    attached_record,
-    evidence_images,
-    reading_order,
-)
+from llama_index_raganything.query_engine import citations
+from llama_index_raganything.query_engine.context import images as context_images
 from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, inert, not_found_answer, says_not_found
 from llama_index_raganything.query_engine.synthesis.base import (
     SynthesizerBase,
@@ -102,7 +83,7 @@ class CitingSynthesizer(SynthesizerBase):
         inner: BaseSynthesizer,
         context_postprocessors: Sequence[BaseNodePostprocessor] = (),
         store: Any = None,
-        max_images: int = DEFAULT_MAX_IMAGES,
+        max_images: int = context_images.DEFAULT_MAX_IMAGES,
         max_pixels: int = MAX_PIXELS,
         asset_root: str | None = None,
         context_query: QueryBundle | None = None,
@@ -123,7 +104,7 @@ class CitingSynthesizer(SynthesizerBase):
         self._store = store
         self._max_images = max_images
         self._max_pixels = max_pixels
-        self._files = ImageFiles(asset_root)
+        self._files = context_images.ImageFiles(asset_root)
         self._context_query = context_query
 
     @property
@@ -152,26 +133,26 @@ class CitingSynthesizer(SynthesizerBase):
 
     def get_response(self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any) -> RESPONSE_TEXT_TYPE:
         """Answer from texts, which are numbered from 1; see ``BaseSynthesizer``."""
-        return self._inner.get_response(query_str, number_texts(text_chunks), **response_kwargs)
+        return self._inner.get_response(query_str, citations.number_texts(text_chunks), **response_kwargs)
 
     async def aget_response(
         self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
     ) -> RESPONSE_TEXT_TYPE:
         """Answer from texts, which are numbered from 1; see ``BaseSynthesizer``."""
-        return await self._inner.aget_response(query_str, number_texts(text_chunks), **response_kwargs)
+        return await self._inner.aget_response(query_str, citations.number_texts(text_chunks), **response_kwargs)
 
     def get_response_from_messages(
         self, query_str: str, message_chunks: Sequence[ChatMessage], **response_kwargs: Any
     ) -> RESPONSE_TEXT_TYPE:
         """Answer from messages with text and images, which are numbered from 1; see ``BaseSynthesizer``."""
-        numbered = number_messages(message_chunks)
+        numbered = citations.number_messages(message_chunks)
         return self._inner.get_response_from_messages(query_str, numbered, **response_kwargs)
 
     async def aget_response_from_messages(
         self, query_str: str, message_chunks: Sequence[ChatMessage], **response_kwargs: Any
     ) -> RESPONSE_TEXT_TYPE:
         """Answer from messages with text and images, which are numbered from 1; see ``BaseSynthesizer``."""
-        numbered = number_messages(message_chunks)
+        numbered = citations.number_messages(message_chunks)
         return await self._inner.aget_response_from_messages(query_str, numbered, **response_kwargs)
 
     def _respond(
@@ -235,10 +216,12 @@ class CitingSynthesizer(SynthesizerBase):
         text = inert(query.prompt(room))
         images = query.image_attachments if self._multimodal else []
         most = min(self._max_images, max(1, self._llm.metadata.context_window // 2 // _IMAGE_TOKENS))
-        share = min(MAX_BYTES, MAX_SENT_BYTES // max(1, min(most, len(images))))
+        share = min(MAX_BYTES, context_images.MAX_SENT_BYTES // max(1, min(most, len(images))))
         fitted = [image.fit(max_pixels=self._max_pixels, max_bytes=share) for image in images[:most]]
         shown = [*fitted, *[None] * (len(images) - len(fitted))]
-        records = [attached_record(image.source, sent) for image, sent in zip(images, shown, strict=True)]
+        records = [
+            context_images.attached_record(image.source, sent) for image, sent in zip(images, shown, strict=True)
+        ]
         if not fitted:
             return _LLMRequest(text, options, records)
         if self._prompts_show_attachments():
@@ -246,7 +229,7 @@ class CitingSynthesizer(SynthesizerBase):
             return _LLMRequest(text, options | {ATTACHED_IMAGES: urls}, records)
         shown_images = [ImageBlock(image=image.data, image_mimetype=image.mimetype) for image in fitted]
         blocks = [TextBlock(text="Attached to the question, which is no source:"), *shown_images]
-        message = ChatMessage(blocks=blocks, additional_kwargs={SOURCE_NUMBER_KEY: 0})
+        message = ChatMessage(blocks=blocks, additional_kwargs={citations.SOURCE_NUMBER_KEY: 0})
         return _LLMRequest(text, options, records, [message])
 
     def _prompts_show_attachments(self) -> bool:
@@ -278,8 +261,8 @@ class CitingSynthesizer(SynthesizerBase):
             for index, scored in enumerate(context)
             if self._multimodal and isinstance(scored.node, Node) and scored.node.image_resource is not None
         }
-        images = [*attached, *evidence_images(read, self._files, seen)]
-        carrying = citable_copies(read)
+        images = [*attached, *context_images.evidence_images(read, self._files, seen)]
+        carrying = citations.citable_copies(read)
         sources = [*carrying, *additional]
         metadata = self._metadata([*read, *additional]) | _nothing() | {"images": images}
         if isinstance(text, Generator):
@@ -288,22 +271,24 @@ class CitingSynthesizer(SynthesizerBase):
             stream = self._astream(text, carrying, metadata)
             return AsyncStreamingResponse(stream, source_nodes=sources, metadata=metadata)
         if isinstance(text, str) and self._output_cls is None:
-            markers = MarkerFilter(len(carrying))
+            markers = citations.MarkerFilter(len(carrying))
             answer = markers.feed(text) + markers.close()
             answer += self._conclude(markers, carrying, metadata)
             return Response(answer, source_nodes=sources, metadata=metadata)
         # A structured answer has no room for markers: it rests on all its sources.
-        metadata["citations"] = [citation(n, node, NodeView(node.node).text) for n, node in enumerate(carrying, 1)]
+        metadata["citations"] = [
+            citations.citation(n, node, NodeView(node.node).text) for n, node in enumerate(carrying, 1)
+        ]
         metadata["answered"] = True
         response = self._prepare_response_output(text, sources)
-        attach_citations(carrying, metadata["citations"], str(response))
+        citations.attach_citations(carrying, metadata["citations"], str(response))
         response.metadata = metadata
         return response
 
     def _stream(
         self, tokens: Generator[str, None, None], sources: Sequence[NodeWithScore], metadata: dict[str, Any]
     ) -> Generator[str, None, None]:
-        markers = MarkerFilter(len(sources))
+        markers = citations.MarkerFilter(len(sources))
         for token in tokens:
             if ready := markers.feed(token):
                 yield ready
@@ -313,28 +298,30 @@ class CitingSynthesizer(SynthesizerBase):
     async def _astream(
         self, tokens: AsyncGenerator[str, None], sources: Sequence[NodeWithScore], metadata: dict[str, Any]
     ) -> AsyncGenerator[str, None]:
-        markers = MarkerFilter(len(sources))
+        markers = citations.MarkerFilter(len(sources))
         async for token in tokens:
             if ready := markers.feed(token):
                 yield ready
         if rest := markers.close() + await asyncio.to_thread(self._conclude, markers, sources, metadata):
             yield rest
 
-    def _conclude(self, markers: MarkerFilter, sources: Sequence[NodeWithScore], metadata: dict[str, Any]) -> str:
+    def _conclude(
+        self, markers: citations.MarkerFilter, sources: Sequence[NodeWithScore], metadata: dict[str, Any]
+    ) -> str:
         """Fill in the citations of a finished answer and return markers to append where the LLM set none."""
         metadata["dropped_markers"] = markers.dropped
         if not markers.text.strip() or says_not_found(markers.text):
             return ""
         metadata["answered"] = True
-        numbers = cited_numbers(markers.text)
+        numbers = citations.cited_numbers(markers.text)
         added = ""
         if not numbers and not isinstance(self._inner, _UNGROUNDED):
-            numbers = supporting_numbers(markers.text, sources)
-            added = "".join(f" {marker(number)}" for number in numbers)
+            numbers = citations.supporting_numbers(markers.text, sources)
+            added = "".join(f" {citations.marker(number)}" for number in numbers)
         cited = {number: sources[number - 1] for number in numbers if number <= len(sources)}
         around = elements_on_pages(self._store, cited) if self._store is not None else {}
-        metadata["citations"] = answer_citations(markers.text + added, sources, around)
-        attach_citations(sources, metadata["citations"], markers.text)
+        metadata["citations"] = citations.answer_citations(markers.text + added, sources, around)
+        citations.attach_citations(sources, metadata["citations"], markers.text)
         return added
 
 
@@ -343,9 +330,9 @@ def _messages(context: Sequence[NodeWithScore]) -> list[ChatMessage]:
     return [
         ChatMessage(
             blocks=context[index].node.get_content_blocks(metadata_mode=MetadataMode.LLM),
-            additional_kwargs={SOURCE_NUMBER_KEY: index + 1},
+            additional_kwargs={citations.SOURCE_NUMBER_KEY: index + 1},
         )
-        for index in reading_order(context)
+        for index in context_images.reading_order(context)
     ]
 
 

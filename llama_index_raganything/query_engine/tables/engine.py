@@ -30,16 +30,7 @@ from llama_index_raganything.query_engine.citations import citable_copies
 from llama_index_raganything.query_engine.prompts import CITATION_REFINE_PROMPT
 from llama_index_raganything.query_engine.synthesis.base import awhole_response, whole_response
 from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
-from llama_index_raganything.query_engine.tables.answers import (
-    CitedAnswer,
-    FoundTable,
-    Source,
-    answer_from_cells,
-    context_nodes,
-    found_tables,
-    result_metadata,
-    statement_sources,
-)
+from llama_index_raganything.query_engine.tables import answers
 from llama_index_raganything.query_engine.tables.sql import (
     SQL_RETRY_PROMPT,
     TABLE_ANSWER_PROMPT,
@@ -167,11 +158,11 @@ class TableQueryEngine(BaseQueryEngine):
             nodes: Nodes with tables, best first.
             additional_source_nodes: Nodes to list after the sources.
         """
-        found = found_tables(nodes, self._table_store)
+        found = answers.found_tables(nodes, self._table_store)
         attempts = self._ask_sql(query_bundle, found)
         if attempts.result is not None:
-            sources = statement_sources(attempts.result, found)
-            texts = context_nodes(attempts.result, sources)
+            sources = answers.statement_sources(attempts.result, found)
+            texts = answers.context_nodes(attempts.result, sources)
             response = self._synthesizer(attempts.result.sql).synthesize(query_bundle, texts)
             return self._with_result(response, attempts, sources, [*nodes, *(additional_source_nodes or [])])
         answered = self._from_cells(query_bundle, nodes, found)
@@ -186,11 +177,11 @@ class TableQueryEngine(BaseQueryEngine):
         additional_source_nodes: Sequence[NodeWithScore] | None = None,
     ) -> RESPONSE_TYPE:
         """Answer from nodes; see :meth:`synthesize`."""
-        found = await asyncio.to_thread(found_tables, nodes, self._table_store)
+        found = await asyncio.to_thread(answers.found_tables, nodes, self._table_store)
         attempts = await self._aask_sql(query_bundle, found)
         if attempts.result is not None:
-            sources = statement_sources(attempts.result, found)
-            texts = context_nodes(attempts.result, sources)
+            sources = answers.statement_sources(attempts.result, found)
+            texts = answers.context_nodes(attempts.result, sources)
             response = await self._synthesizer(attempts.result.sql).asynthesize(query_bundle, texts)
             return self._with_result(response, attempts, sources, [*nodes, *(additional_source_nodes or [])])
         answered = await asyncio.to_thread(self._from_cells, query_bundle, nodes, found)
@@ -218,7 +209,7 @@ class TableQueryEngine(BaseQueryEngine):
 
     # -- SQL -------------------------------------------------------------------------------------------------------
 
-    def _ask_sql(self, query: QueryBundle, found: Sequence[FoundTable]) -> SQLAttempts:
+    def _ask_sql(self, query: QueryBundle, found: Sequence[answers.FoundTable]) -> SQLAttempts:
         attempts = SQLAttempts(self._text_to_sql_prompt, self._sql_retry_prompt)
         database = self._database(query, found)
         asked = QueryBundle(query.query_str[:_ASKED_CHARS])
@@ -228,7 +219,7 @@ class TableQueryEngine(BaseQueryEngine):
             attempts.add(sql, database.query(sql))
         return attempts
 
-    async def _aask_sql(self, query: QueryBundle, found: Sequence[FoundTable]) -> SQLAttempts:
+    async def _aask_sql(self, query: QueryBundle, found: Sequence[answers.FoundTable]) -> SQLAttempts:
         attempts = SQLAttempts(self._text_to_sql_prompt, self._sql_retry_prompt)
         database = self._database(query, found)
         asked = QueryBundle(query.query_str[:_ASKED_CHARS])
@@ -238,7 +229,7 @@ class TableQueryEngine(BaseQueryEngine):
             attempts.add(sql, await database.aquery(sql))
         return attempts
 
-    def _database(self, query: QueryBundle, found: Sequence[FoundTable]) -> TableSQLDatabase | None:
+    def _database(self, query: QueryBundle, found: Sequence[answers.FoundTable]) -> TableSQLDatabase | None:
         """Return the retrieved tables as a database, or None where no LLM is to be asked."""
         if self._llm is None or self._table_store is None or not found or not query.query_str.strip():
             return None
@@ -269,7 +260,11 @@ class TableQueryEngine(BaseQueryEngine):
         )
 
     def _with_result(
-        self, response: RESPONSE_TYPE, attempts: SQLAttempts, sources: Sequence[Source], others: Sequence[NodeWithScore]
+        self,
+        response: RESPONSE_TYPE,
+        attempts: SQLAttempts,
+        sources: Sequence[answers.Source],
+        others: Sequence[NodeWithScore],
     ) -> RESPONSE_TYPE:
         """Add the statement, its result and its tables to a response; a stream fills in its citations when it ends."""
         assert attempts.result is not None  # Only called with one.
@@ -282,15 +277,15 @@ class TableQueryEngine(BaseQueryEngine):
         response.source_nodes = [*used, *(node for node in others if node.node.node_id not in ids)]
         # A stream holds on to this dictionary.
         metadata = response.metadata if response.metadata is not None else {}
-        metadata |= result_metadata(attempts, attempts.result, sources, self._max_rows)
+        metadata |= answers.result_metadata(attempts, attempts.result, sources, self._max_rows)
         response.metadata = metadata
         return response
 
     def _from_cells(
-        self, query: QueryBundle, nodes: Sequence[NodeWithScore], found: Sequence[FoundTable]
-    ) -> CitedAnswer:
+        self, query: QueryBundle, nodes: Sequence[NodeWithScore], found: Sequence[answers.FoundTable]
+    ) -> answers.CitedAnswer:
         question = query.question if isinstance(query, AttachedQuery) else query.query_str
         filters = getattr(self._retriever, "filters", None)
-        answered = answer_from_cells(question[:_ASKED_CHARS], nodes, found, self._store, filters)
+        answered = answers.answer_from_cells(question[:_ASKED_CHARS], nodes, found, self._store, filters)
         answered.metadata |= {node.node.node_id: node.node.metadata for node in answered.sources}
         return answered

@@ -28,24 +28,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
 
-from llama_index_raganything.testing.dashscope.errors import (
-    Fault,
-    LoggedRequest,
-    Refusal,
-    ScriptedFault,
-    wrong_route,
-)
+from llama_index_raganything.testing.dashscope import errors, service
 from llama_index_raganything.testing.dashscope.replies import Reply
-from llama_index_raganything.testing.dashscope.service import (
-    COMPATIBLE_BASE,
-    NATIVE_BASE,
-    PATHS,
-    ROUTE_GROUPS,
-    Request,
-    Script,
-    ScriptedReply,
-    respond,
-)
 from llama_index_raganything.testing.dashscope.vectors import encode
 
 _BACKLOG: Final = 256
@@ -122,14 +106,14 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = _json_object(content)
-        route = PATHS.get(path, "unknown")
-        self._logged = LoggedRequest(route, path, self.command, headers, body or {}, self._arrived)
-        self._request = Request(route, path, headers, body or {}, str(uuid.uuid4()))
+        route = service.PATHS.get(path, "unknown")
+        self._logged = errors.LoggedRequest(route, path, self.command, headers, body or {}, self._arrived)
+        self._request = service.Request(route, path, headers, body or {}, str(uuid.uuid4()))
         dashscope = self.server.dashscope
         dashscope.log(self._logged)
         fault = dashscope.next_fault(route, body or {})
         try:
-            self._answer(fault or Fault(), body is not None)
+            self._answer(fault or errors.Fault(), body is not None)
         except (_Cut, OSError):
             self.close_connection = True
         finally:
@@ -140,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # http.server's name
         """Write no log to the error stream."""
 
-    def _answer(self, fault: Fault, readable: bool) -> None:
+    def _answer(self, fault: errors.Fault, readable: bool) -> None:
         if fault.delay_s:
             time.sleep(fault.delay_s)
         if fault.drop:
@@ -150,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             reply = self._reply(readable)
-        except Refusal as refusal:
+        except errors.Refusal as refusal:
             self._send_fault(refusal.fault)
             return
         if isinstance(reply, dict):
@@ -165,21 +149,21 @@ class _Handler(BaseHTTPRequestHandler):
         """Return the good answer to the request, or raise the rejection, in the order of the service's checks."""
         request, dashscope = self._request, self.server.dashscope
         if request.route == "unknown":
-            raise Refusal("Not Found", "ModelNotFound") if request.compatible else wrong_route()
+            raise errors.Refusal("Not Found", "ModelNotFound") if request.compatible else errors.wrong_route()
         if self.command != "POST":
             message = f"Request method '{self.command}' is not supported."
-            raise Refusal(message, status=405)
+            raise errors.Refusal(message, status=405)
         given = request.headers.get("authorization", "")
         if not given.startswith("Bearer "):
-            raise Refusal("No API-key provided.", "InvalidApiKey")
+            raise errors.Refusal("No API-key provided.", "InvalidApiKey")
         if given != f"Bearer {dashscope.api_key}":
             message = "Incorrect API key provided. " if request.compatible else "Invalid API-key provided."
-            raise Refusal(message.strip(), "InvalidApiKey")
+            raise errors.Refusal(message.strip(), "InvalidApiKey")
         if not readable or _JSON not in request.headers.get("content-type", ""):
-            raise Refusal("Required body invalid, please check the request body format.")
-        return respond(request, dashscope.script)
+            raise errors.Refusal("Required body invalid, please check the request body format.")
+        return service.respond(request, dashscope.script)
 
-    def _send_fault(self, fault: Fault) -> None:
+    def _send_fault(self, fault: errors.Fault) -> None:
         """Send an error, as an event if a native request asks for a stream."""
         status = fault.status
         if fault.body is not None:
@@ -189,10 +173,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(status, encode(self._error_body(fault)), _JSON, fault)
 
-    def _error_body(self, fault: Fault) -> Reply:
+    def _error_body(self, fault: errors.Fault) -> Reply:
         return fault.error_body(self._request.compatible, self._request.request_id)
 
-    def _send(self, status: int, content: bytes, content_type: str, fault: Fault) -> None:
+    def _send(self, status: int, content: bytes, content_type: str, fault: errors.Fault) -> None:
         self._wait_for_latency()
         self._begin(status, content_type, fault)
         self.send_header("Content-Length", str(len(content)))
@@ -201,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._write(content, fault, 0)
         self.wfile.flush()
 
-    def _send_events(self, events: Iterator[Any], fault: Fault) -> None:
+    def _send_events(self, events: Iterator[Any], fault: errors.Fault) -> None:
         """Send the events of a stream in chunks (RFC 9112, 7.1)."""
         self._wait_for_latency()
         self._begin(200, _SSE, fault)
@@ -219,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
 
-    def _framed(self, events: Iterator[Any], fault: Fault) -> Iterator[bytes]:
+    def _framed(self, events: Iterator[Any], fault: errors.Fault) -> Iterator[bytes]:
         """Yield the events as sent, at their pace, until the fault ends them."""
         compatible = self._request.compatible
         for number, event in enumerate(events, 1):
@@ -235,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         if compatible:
             yield b"data: [DONE]\n\n"
 
-    def _begin(self, status: int, content_type: str, fault: Fault) -> None:
+    def _begin(self, status: int, content_type: str, fault: errors.Fault) -> None:
         self._logged.status = status
         self.send_response(status)
         self.send_header("Content-Type", content_type)
@@ -243,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in fault.headers.items():
             self.send_header(name, value)
 
-    def _write(self, content: bytes, fault: Fault, written: int) -> None:
+    def _write(self, content: bytes, fault: errors.Fault, written: int) -> None:
         """Write as much of the body as the fault allows, then cut."""
         if fault.cut_after is None or written + len(content) <= fault.cut_after:
             self.wfile.write(content)
@@ -293,9 +277,9 @@ class DashScopeServer:
         self.latency_s = latency_s
         self.event_delay_s = event_delay_s
         self.api_key = api_key
-        self._requests: list[LoggedRequest] = []
-        self._faults: list[ScriptedFault] = []
-        self.script = Script()
+        self._requests: list[errors.LoggedRequest] = []
+        self._faults: list[errors.ScriptedFault] = []
+        self.script = service.Script()
         self._lock = threading.Lock()
         self._http = LoopbackHTTPServer(self)
         self._thread: threading.Thread | None = None
@@ -308,29 +292,29 @@ class DashScopeServer:
     @property
     def native_url(self) -> str:
         """Base URL of the native protocol."""
-        return self.url + NATIVE_BASE
+        return self.url + service.NATIVE_BASE
 
     @property
     def compatible_url(self) -> str:
         """Base URL of the OpenAI-compatible protocol."""
-        return self.url + COMPATIBLE_BASE
+        return self.url + service.COMPATIBLE_BASE
 
     @property
-    def replies(self) -> Sequence[ScriptedReply]:
+    def replies(self) -> Sequence[service.ScriptedReply]:
         """Scripted replies of the chat models in order, the last repeated; empty for the server's own."""
         return self.script.replies
 
     @replies.setter
-    def replies(self, replies: Sequence[ScriptedReply]) -> None:
-        self.script = Script(tuple(replies))
+    def replies(self, replies: Sequence[service.ScriptedReply]) -> None:
+        self.script = service.Script(tuple(replies))
 
     @property
-    def requests(self) -> list[LoggedRequest]:
+    def requests(self) -> list[errors.LoggedRequest]:
         """The requests so far, in order of arrival."""
         with self._lock:
             return list(self._requests)
 
-    def requests_to(self, route: str) -> list[LoggedRequest]:
+    def requests_to(self, route: str) -> list[errors.LoggedRequest]:
         """Return the requests to a route, in order of arrival.
 
         Args:
@@ -362,7 +346,7 @@ class DashScopeServer:
 
     def fail(
         self,
-        fault: Fault,
+        fault: errors.Fault,
         times: int | None = 1,
         route: str | None = None,
         when: Callable[[dict[str, Any]], bool] | None = None,
@@ -377,7 +361,7 @@ class DashScopeServer:
         """
         routes = None if route is None else _routes(route)
         with self._lock:
-            self._faults.append(ScriptedFault(fault, times, routes, when))
+            self._faults.append(errors.ScriptedFault(fault, times, routes, when))
 
     def start(self) -> Self:
         """Start the server and return it."""
@@ -404,12 +388,12 @@ class DashScopeServer:
     ) -> None:
         self.stop()
 
-    def log(self, request: LoggedRequest) -> None:
+    def log(self, request: errors.LoggedRequest) -> None:
         """Record a request; called by the handlers."""
         with self._lock:
             self._requests.append(request)
 
-    def next_fault(self, route: str, body: dict[str, Any]) -> Fault | None:
+    def next_fault(self, route: str, body: dict[str, Any]) -> errors.Fault | None:
         """Return and count the fault of a request; called by the handlers."""
         with self._lock:
             for scripted in self._faults:
@@ -420,7 +404,7 @@ class DashScopeServer:
 
 
 def _routes(route: str) -> frozenset[str]:
-    if route not in ROUTE_GROUPS:
-        message = f"{route!r} is no route; take one of {', '.join(sorted(ROUTE_GROUPS))}"
+    if route not in service.ROUTE_GROUPS:
+        message = f"{route!r} is no route; take one of {', '.join(sorted(service.ROUTE_GROUPS))}"
         raise ValueError(message)
-    return ROUTE_GROUPS[route]
+    return service.ROUTE_GROUPS[route]

@@ -7,16 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llama_index_raganything.testing.dashscope import replies
-from llama_index_raganything.testing.dashscope.checks import (
-    check_compatible_chat,
-    check_compatible_embedding,
-    check_multimodal_embedding,
-    check_native_chat,
-    check_rerank,
-    check_text_embedding,
-    is_fused,
-)
+from llama_index_raganything.testing.dashscope import checks, replies
 from llama_index_raganything.testing.dashscope.errors import algorithm_refusal
 from llama_index_raganything.testing.dashscope.replies import Reply, default_reply, relevance, tokens_of
 from llama_index_raganything.testing.dashscope.vectors import Vector, image_vector, mixed_vector, text_vector
@@ -121,7 +112,7 @@ def respond(request: Request, script: Script) -> Reply | Iterator[Reply]:
 
 
 def _chat(request: Request, script: Script) -> Reply | Iterator[Reply]:
-    messages, tools = check_compatible_chat(request.body, request.headers)
+    messages, tools = checks.check_compatible_chat(request.body, request.headers)
     answer = _said(request, script, messages, tools)
     if request.streams:
         return replies.compatible_chunks(request.body, answer, request.request_id)
@@ -129,7 +120,7 @@ def _chat(request: Request, script: Script) -> Reply | Iterator[Reply]:
 
 
 def _native_chat(request: Request, script: Script) -> Reply | Iterator[Reply]:
-    messages, tools = check_native_chat(request.route, request.body, request.headers)
+    messages, tools = checks.check_native_chat(request.route, request.body, request.headers)
     answer = _said(request, script, messages, tools)
     if request.streams:
         return replies.native_chunks(request.route, request.body, answer, request.request_id)
@@ -151,24 +142,24 @@ def _said(
 
 
 def _text_embedding(request: Request) -> Reply:
-    model, texts, dimension = check_text_embedding(request.body)
+    model, texts, dimension = checks.check_text_embedding(request.body)
     vectors = [text_vector(text, dimension, model) for text in texts]
     return replies.text_embeddings(vectors, tokens_of(*texts), request.request_id)
 
 
 def _compatible_embedding(request: Request) -> Reply:
-    model, texts, dimension = check_compatible_embedding(request.body)
+    model, texts, dimension = checks.check_compatible_embedding(request.body)
     vectors = [text_vector(text, dimension, model) for text in texts]
     return replies.compatible_embeddings(model, vectors, tokens_of(*texts), request.request_id)
 
 
 def _multimodal_embedding(request: Request) -> Reply:
-    model, contents, dimension = check_multimodal_embedding(request.body, request.headers)
+    model, contents, dimension = checks.check_multimodal_embedding(request.body, request.headers)
     try:
         vectors = [_content_vector(content, dimension, model) for content in contents]
     except ValueError as error:
         raise algorithm_refusal("The image format is illegal and cannot be opened") from error
-    if is_fused(request.body):
+    if checks.is_fused(request.body):
         vectors = [(mixed_vector([vector for vector, _ in vectors]), "fusion")]
     tokens = tokens_of(*(content["text"] for content in contents if "text" in content))
     images = sum(("image" in content) + len(content.get("multi_images", ())) for content in contents)
@@ -190,7 +181,7 @@ def _content_vector(content: Mapping[str, Any], dimension: int, model: str) -> t
 
 def _rerank(request: Request) -> Reply:
     flat = request.compatible
-    model, query, documents, parameters = check_rerank(request.body, flat)
+    model, query, documents, parameters = checks.check_rerank(request.body, flat)
     texts = [document if isinstance(document, str) else document.get("text", "") for document in documents]
     scores = [relevance(query, text) for text in texts]
     order = sorted(range(len(documents)), key=lambda index: -scores[index])[: parameters.get("top_n")]
