@@ -402,10 +402,10 @@ def source_of_value(value: Any) -> ImageSource:
     """
     if isinstance(value, bytes | bytearray):
         return bytes(value)
-    if isinstance(value, io.BytesIO):
-        return value.getvalue()
     if isinstance(value, io.BufferedIOBase):
-        return _all_of(value)
+        if value.seekable():
+            value.seek(0)  # The stream may have been read before.
+        return value.read()
     if isinstance(value, str | Path):
         found = _first_of(None, value, None, "The image of the question")
     elif isinstance(value, BaseNode):
@@ -483,12 +483,6 @@ def model_input(
         # Some models accept only paths, and this avoids encoding the image again.
         return str(source)
     return io.BytesIO(fitted.data)
-
-
-def _all_of(stream: io.BufferedIOBase) -> bytes:
-    if stream.seekable():
-        stream.seek(0)  # The stream may have been read before.
-    return stream.read()
 
 
 def _first_of(data: Any, path: Any, url: str | None, name: str) -> ImageSource | None:

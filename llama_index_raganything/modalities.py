@@ -113,11 +113,11 @@ def modality_named(name: str) -> Modality:
     Raises:
         ConfigurationError: No modality has that name.
     """
-    for modality in modalities():
-        if modality.name == name:
-            return modality
-    message = f"No modality is registered as {name!r}; call register_modality first."
-    raise ConfigurationError(message)
+    found = next((modality for modality in modalities() if modality.name == name), None)
+    if found is None:
+        message = f"No modality is registered as {name!r}; call register_modality first."
+        raise ConfigurationError(message)
+    return found
 
 
 def packed_modalities() -> bytes:

@@ -87,22 +87,17 @@ def _fields(index: RAGAnythingIndex, found: EntityDescription, limit: int) -> di
     titled = found.title_of[:limit]
     wanted = list(dict.fromkeys([*titled, *(mention.node_id for mention in found.mentions)]))
     nodes = {node.node_id: node for node in index.store.get_nodes(node_ids=wanted)} if wanted else {}
+    shown = {
+        node_id: {"node_id": node_id, "place": place_of(node.metadata), "metadata": node.metadata}
+        for node_id, node in nodes.items()
+    }
     return {
         "name": found.name,
         "nodes": found.nodes,
         "documents": found.documents,
-        "title_of": [
-            {"node_id": node_id, "place": place_of(nodes[node_id].metadata), "metadata": nodes[node_id].metadata}
-            for node_id in titled
-            if node_id in nodes
-        ],
+        "title_of": [shown[node_id] for node_id in titled if node_id in nodes],
         "mentions": [
-            {
-                "node_id": mention.node_id,
-                "text": nodes[mention.node_id].get_content()[mention.start : mention.end],
-                "place": place_of(nodes[mention.node_id].metadata),
-                "metadata": nodes[mention.node_id].metadata,
-            }
+            shown[mention.node_id] | {"text": nodes[mention.node_id].get_content()[mention.start : mention.end]}
             for mention in found.mentions
             if mention.node_id in nodes
         ],

@@ -22,7 +22,6 @@ from llama_index_raganything.cli.tables import add_table_commands
 from llama_index_raganything.errors import ConfigurationError, RAGAnythingError, SourceError
 
 if TYPE_CHECKING:
-    from llama_index.core.chat_engine.types import BaseChatEngine
     from llama_index.core.schema import BaseNode
 
 _ENDS: Final = frozenset({"exit", "quit", "/exit", "/quit"})
@@ -269,11 +268,16 @@ def _chat(arguments: argparse.Namespace) -> int:
         said = 0
         for message in _typed(prompts=not arguments.json and sys.stdin.isatty()):
             said += 1
+            response: Any
             if arguments.json:
-                response: Any = engine.chat(message)
+                response = engine.chat(message)
                 output.print_json(output.answer_fields(message, response))
             else:
-                _stream_answer(engine, message)
+                response = engine.stream_chat(message)
+                for piece in response.response_gen:
+                    print(piece, end="", flush=True)
+                print()
+                output.print_citations(response)
     return 0 if said else 1
 
 
@@ -287,15 +291,6 @@ def _typed(*, prompts: bool) -> Iterator[str]:
             return
         if line.strip():
             yield line.strip()
-
-
-def _stream_answer(engine: BaseChatEngine, message: str) -> None:
-    """Print an answer while it is written, then its citations."""
-    stream: Any = engine.stream_chat(message)
-    for piece in stream.response_gen:
-        print(piece, end="", flush=True)
-    print()
-    output.print_citations(stream)
 
 
 def _status(arguments: argparse.Namespace) -> int:

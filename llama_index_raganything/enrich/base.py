@@ -15,11 +15,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 from llama_index.core.async_utils import run_jobs
 from llama_index.core.schema import BaseNode, TransformComponent
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything._pickling import Named
@@ -28,6 +29,10 @@ from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.workers import map_in_threads
 
 logger = logging.getLogger(__name__)
+
+
+FolderName = Annotated[str | None, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
+"""A field for a folder, which callers may give as a path; settings are serialised as text."""
 
 
 @dataclass

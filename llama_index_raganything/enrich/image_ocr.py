@@ -7,16 +7,15 @@ can then name a chart's axes, legend and numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from llama_index.core.schema import BaseNode, TextNode
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._imports import package_version
 from llama_index_raganything.elements import content_id
-from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
+from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor, FolderName
 from llama_index_raganything.enrich.describers.base import AnswerCache, described_text, with_text
 from llama_index_raganything.enrich.describers.image import image_source, joined_repeats
 from llama_index_raganything.images import image_bytes, image_digest, open_upright
@@ -47,16 +46,11 @@ class ImageOCR(ElementProcessor):
     """
 
     content_types: tuple[str, ...] = Field(default=("image",), description="Content types that are processed.")
-    cache_folder: str | None = Field(default=None, description="Folder in which the words are kept.")
+    cache_folder: FolderName = Field(default=None, description="Folder in which the words are kept.")
     max_pixels: int = Field(default=2_000_000, ge=10_000, description="Pixels of an image that is recognised.")
     min_side: int = Field(default=32, ge=8, description="Pixels of the shortest side that may hold words.")
 
     _cache: AnswerCache | None = PrivateAttr(default=None)
-
-    @field_validator("cache_folder", mode="before")
-    @classmethod
-    def _accept_path(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, Path) else value
 
     def _elements(self, nodes: Sequence[BaseNode]) -> list[ElementNodes]:
         self._cache = self._cache or AnswerCache(self.cache_folder)

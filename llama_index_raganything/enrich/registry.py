@@ -23,7 +23,7 @@ from llama_index.core.llms import LLM
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.enrich.base import ElementProcessor
-from llama_index_raganything.enrich.describers.base import ElementDescriber
+from llama_index_raganything.enrich.describers.base import Describer, ElementDescriber
 from llama_index_raganything.enrich.describers.equation import EquationDescriber
 from llama_index_raganything.enrich.describers.image import ImageDescriber
 from llama_index_raganything.enrich.describers.table import TableDescriber
@@ -103,12 +103,13 @@ def _image(options: ProcessorOptions) -> ElementProcessor | None:
     return ImageDescriber(llm=options.seeing_llm, multimodal=multimodal, **options.describer_settings())
 
 
-def _table(options: ProcessorOptions) -> ElementProcessor | None:
-    return TableDescriber(llm=options.llm, **options.describer_settings()) if options.llm is not None else None
+def _described_by(kind: type[Describer], **settings: Any) -> ProcessorFactory:
+    """Return a factory of describers for which the LLM of the options needs no eyes."""
 
+    def make(options: ProcessorOptions) -> ElementProcessor | None:
+        return None if options.llm is None else kind(options.llm, **settings, **options.describer_settings())
 
-def _equation(options: ProcessorOptions) -> ElementProcessor | None:
-    return EquationDescriber(llm=options.llm, **options.describer_settings()) if options.llm is not None else None
+    return make
 
 
 def _media(content_type: str) -> ProcessorFactory:
@@ -126,7 +127,11 @@ def _media(content_type: str) -> ProcessorFactory:
 _ON_REQUEST: dict[str, ProcessorFactory] = {"audio": _media("audio"), "video": _media("video")}
 """They need weights, and are off in RAG-Anything by default."""
 
-_OWN: dict[str, ProcessorFactory] = {"image": _image, "table": _table, "equation": _equation}
+_OWN: dict[str, ProcessorFactory] = {
+    "image": _image,
+    "table": _described_by(TableDescriber),
+    "equation": _described_by(EquationDescriber),
+}
 _factories: dict[str, ProcessorFactory] = dict(_OWN)
 
 
@@ -202,14 +207,7 @@ def _factory_of(content_type: str, kind: type) -> ProcessorFactory:
             raise ConfigurationError(message)
         return lambda _options: kind(content_types=(content_type,))
 
-    def make(options: ProcessorOptions) -> ElementProcessor | None:
-        if options.llm is None:
-            return None
-        return ElementDescriber(
-            llm=options.llm, content_types=(content_type,), processor_class=kind, **options.describer_settings()
-        )
-
-    return make
+    return _described_by(ElementDescriber, content_types=(content_type,), processor_class=kind)
 
 
 @strict_arguments

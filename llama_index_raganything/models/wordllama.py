@@ -13,7 +13,6 @@ from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from pydantic import Field
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything._pickling import Named
 from llama_index_raganything.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _LOAD_LOCK = threading.Lock()
 
 
 @strict_arguments
-class WordLlamaEmbedding(Named, BaseEmbedding):
+class WordLlamaEmbedding(BaseEmbedding):
     """Embed text with the static token vectors bundled in the ``wordllama`` wheel.
 
     A text's vector is the normalised mean of its tokens' vectors: thousands of chunks a second on one core, in 256
@@ -44,6 +43,11 @@ class WordLlamaEmbedding(Named, BaseEmbedding):
     model_name: str = Field(default="wordllama-l2-supercat-256", description="Name of the bundled vectors.")
     embed_batch_size: int = Field(default=256, gt=0, le=2048, description="Texts per batch.")
     max_chars: int = Field(default=8192, gt=0, description="Characters of a text that are read.")
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "WordLlamaEmbedding"
 
     @property
     def dimension(self) -> int:

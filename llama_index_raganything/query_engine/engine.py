@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any, Final, Literal
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -202,16 +203,10 @@ class RAGAnythingQueryEngine(PickledWithoutSecrets, RetrieverQueryEngine):
 
     def with_retriever(self, retriever: BaseRetriever) -> RAGAnythingQueryEngine:
         """Return an engine with another retriever, under whose filters stored images are found."""
-        store = self._stored_images.store if self._stored_images is not None else None
-        return type(self)(
-            retriever=retriever,
-            response_synthesizer=self._response_synthesizer,
-            callback_manager=self.callback_manager,
-            node_postprocessors=self._node_postprocessors,
-            attachment_reader=self._attachment_reader,
-            stored_images=_stored_images(store, retriever),
-            asset_root=self._asset_root,
-        )
+        twin = copy.copy(self)
+        twin._retriever = retriever
+        twin._stored_images = _stored_images(self._stored_images and self._stored_images.store, retriever)
+        return twin
 
     def query(self, str_or_query_bundle: QueryType | ChatMessage, attachments: Any = None) -> RESPONSE_TYPE:
         """Answer a question, which may carry images, tables and formulas.

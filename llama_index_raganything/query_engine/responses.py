@@ -152,20 +152,13 @@ def _of_numbered_sources(text: str, nodes: Sequence[NodeWithScore], store: Any) 
         match = _NUMBERED_SOURCE.match(NodeView(scored.node).text)
         if match is None or int(match[1]) != number:
             return []
-        sources.append(NodeWithScore(node=_text_after(scored, match.end()), score=scored.score))
+        node = scored.node
+        text = NodeView(node).text[match.end() :].strip()
+        shown = TextNode(id_=node.node_id, text=text, metadata=node.metadata, relationships=node.relationships)
+        sources.append(NodeWithScore(node=shown, score=scored.score))
     cited = {number: sources[number - 1] for number in cited_numbers(text) if 1 <= number <= len(sources)}
     found = answer_citations(text, sources, elements_on_pages(store, cited))
     return [Citation.model_validate(each) for each in found]
-
-
-def _text_after(scored: NodeWithScore, start: int) -> TextNode:
-    node = scored.node
-    return TextNode(
-        id_=node.node_id,
-        text=NodeView(node).text[start:].strip(),
-        metadata=node.metadata,
-        relationships=node.relationships,
-    )
 
 
 def _sources_of(response: Any) -> list[NodeWithScore]:

@@ -51,11 +51,6 @@ def colour_words(text: str) -> list[float]:
     return [float(lowered.count(name) + lowered.count(han)) for name, (_, han) in COLOURS.items()]
 
 
-def thumbnail(image: Image.Image) -> Image.Image:
-    """Return a small image whose pixels are counted."""
-    return image.convert("RGB").resize((_SIDE, _SIDE))
-
-
 def sample(image: Image.Image) -> Image.Image:
     """Return a small image of sampled pixels, in a tenth of the time of a thumbnail."""
     from PIL import Image as PillowImage
@@ -67,7 +62,7 @@ def colours_of(small: Image.Image) -> list[float]:
     """Count the pixels nearest to each of ``COLOURS``; paper and ink count little.
 
     Args:
-        small: An RGB image, as of ``thumbnail``.
+        small: An RGB image, as of ``sample``.
     """
     import numpy as np
 
@@ -142,7 +137,7 @@ class ColorEmbedding(Named, MultiModalEmbedding):
         from PIL import Image
 
         with Image.open(img_file_path) as image:
-            small = thumbnail(image)
+            small = image.convert("RGB").resize((_SIDE, _SIDE))
         self._images.append(hashlib.sha256(small.tobytes()).hexdigest()[:16])
         return unit(colours_of(small))
 

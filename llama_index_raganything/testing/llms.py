@@ -8,7 +8,6 @@ from typing import Any, Final
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
-    ChatResponseAsyncGen,
     ChatResponseGen,
     CompletionResponse,
     CompletionResponseGen,
@@ -99,22 +98,6 @@ class ScriptedChatLLM(ScriptedTextLLM):
         """Return the next reply in pieces."""
         reply = self._reply(messages)
         return (_chat_piece(reply, start) for start in range(0, len(reply), _PIECE))
-
-    @llm_chat_callback()
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:  # noqa: ARG002  # core's signature
-        """Return the next reply."""
-        return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=self._reply(messages)))
-
-    @llm_chat_callback()
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:  # noqa: ARG002  # core's signature
-        """Return the next reply in pieces."""
-        reply = self._reply(messages)
-
-        async def pieces() -> ChatResponseAsyncGen:
-            for start in range(0, len(reply), _PIECE):
-                yield _chat_piece(reply, start)
-
-        return pieces()
 
 
 def _chat_piece(reply: str, start: int) -> ChatResponse:

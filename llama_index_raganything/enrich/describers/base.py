@@ -29,7 +29,7 @@ from pydantic import Field, PrivateAttr
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._files import replace_file
 from llama_index_raganything.elements import DESCRIPTION_KEY, ENTITY_KEYS, content_id
-from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
+from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor, FolderName
 from llama_index_raganything.enrich.describers import upstream
 from llama_index_raganything.enrich.describers.context import (
     ContextOptions,
@@ -124,7 +124,7 @@ class Describer(ElementProcessor):
     language: str = Field(default="en", description="Language of the prompts.")
     prompts: dict[str, str] = Field(default_factory=dict, description="Prompts instead of RAG-Anything's.")
     processor_class: Any = Field(default=None, exclude=True, description="Processor instead of RAG-Anything's.")
-    cache_folder: str | None = Field(default=None, description="Folder in which answers are kept.")
+    cache_folder: FolderName = Field(default=None, description="Folder in which answers are kept.")
     context_window: int = Field(default=1, ge=0, description="Pages or nodes before and after the element.")
     context_mode: Literal["page", "chunk"] = Field(default="page", description="What context_window counts.")
     max_context_tokens: int = Field(default=2000, ge=0, description="Tokens of surroundings.")
@@ -140,8 +140,6 @@ class Describer(ElementProcessor):
     _saved_model: str = PrivateAttr(default="")
 
     def __init__(self, llm: LLM | None = None, **values: Any) -> None:
-        if values.get("cache_folder") is not None:
-            values["cache_folder"] = str(values["cache_folder"])
         super().__init__(llm=llm, **values)
         # Checked here because a validator would wrap the error in pydantic's own. English needs no check and no
         # import of RAG-Anything.
@@ -278,50 +276,48 @@ class Describer(ElementProcessor):
         return self._cache
 
 
+@dataclass
 class _Question:
     """One question to a model, answered from the cache if it was asked before."""
 
-    def __init__(
-        self, describer: Describer, picture: Picture | None, model: str, chat: Chat, shared: dict[str, Any]
-    ) -> None:
-        self._describer = describer
-        self._shared = shared
-        self._picture = picture
-        self._model = model
-        self._chat = chat
-        self._key = ""
-        self._answer: str | None = None
+    describer: Describer
+    picture: Picture | None
+    model: str
+    chat: Chat
+    shared: dict[str, Any]
+    key: str = ""
+    answer: str | None = None
 
     async def ask(self, prompt: str, system_prompt: str) -> str:
-        picture = self._picture
-        self._key = content_id(_CACHE_VERSION, self._model, system_prompt, prompt, picture.digest if picture else "")
-        known = self._describer._answers().get(self._key)
+        picture = self.picture
+        self.key = content_id(_CACHE_VERSION, self.model, system_prompt, prompt, picture.digest if picture else "")
+        known = self.describer._answers().get(self.key)
         if known is not None:
             return known
-        self._answer = await self._sent(_messages(prompt, system_prompt, picture))
-        return self._answer
+        self.answer = await self._sent(_messages(prompt, system_prompt, picture))
+        return self.answer
 
     async def _sent(self, messages: Sequence[ChatMessage]) -> str:
-        refused = self._shared.get(_REFUSED)
+        refused = self.shared.get(_REFUSED)
         if refused:
             raise NoAnswerError(refused)
         # If the model is down, the remaining elements are tried once each: waiting would take hours.
-        retries = 0 if self._shared.get(_FAILED, 0) >= _OUTAGE else self._describer.max_retries
-        response = await attempt(lambda: self._chat(messages), retries, self._describer.retry_s)
+        retries = 0 if self.shared.get(_FAILED, 0) >= _OUTAGE else self.describer.max_retries
+        response = await attempt(lambda: self.chat(messages), retries, self.describer.retry_s)
         if isinstance(response, Failure):
             # Read again, because concurrent calls may have failed since.
-            self._shared[_FAILED] = self._shared.get(_FAILED, 0) + 1
-            message = f"The model {self._model} gave no answer. {response.reason}"
+            self.shared[_FAILED] = self.shared.get(_FAILED, 0) + 1
+            message = f"The model {self.model} gave no answer. {response.reason}"
             if response.kind is ErrorKind.FATAL:
-                self._shared[_REFUSED] = message
+                self.shared[_REFUSED] = message
             raise NoAnswerError(message)
-        self._shared[_FAILED] = 0
+        self.shared[_FAILED] = 0
         return response.message.content or ""
 
     def keep(self) -> None:
         """Cache the answer, once it proved usable."""
-        if self._answer is not None:
-            self._describer._answers().put(self._key, self._answer, self._model)
+        if self.answer is not None:
+            self.describer._answers().put(self.key, self.answer, self.model)
 
 
 def _with_fixed(prompts: Mapping[str, Any], fixed: Mapping[str, str]) -> dict[str, Any]:
@@ -479,11 +475,8 @@ class AnswerCache:
         self._memory: LRUCache[str, str] = LRUCache(_MAX_IN_MEMORY)
         self._lock = Lock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]  # Restores what __getstate__ describes.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.folder,)
 
     def get(self, key: str) -> str | None:
         """Return an answer, or None.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice, zip_longest
+from itertools import islice, takewhile, zip_longest
 from typing import Any, Final, Literal
 
 from llama_index.core.schema import BaseNode
@@ -128,49 +128,39 @@ class DocumentContext:
             config=self._options.config(mode) | {"context_window": window},
         )
 
-    def _near(self, place: int) -> Iterator[int]:
+    def _near(self, place: int) -> Iterable[int]:
         window = self._options.context_window
-        yield from range(max(0, place - window), min(len(self._entries), place + window + 1))
+        return range(max(0, place - window), min(len(self._entries), place + window + 1))
 
     def _near_page(self, place: int) -> Iterator[int]:
         """Yield the nearest entries on the pages of the window, within the budget."""
-        return self._within_budget(place, self._outwards(place))
+        page, window = self._entries[place]["page_idx"], self._options.context_window
+        before, after = (
+            takewhile(lambda index: abs(self._entries[index]["page_idx"] - page) <= window, side)
+            for side in self._sides(place)
+        )
+        return self._within_budget(place, before, after)
 
     def _near_unpaged(self, place: int) -> Iterator[int]:
         """Yield the nearest entries included, up to a window's worth of pages."""
         each = _ENTRIES_PER_PAGE * self._options.context_window
-        before = (index for index in range(place - 1, -1, -1) if self._is_shown(index))
-        after = (index for index in range(place + 1, len(self._entries)) if self._is_shown(index))
-        pairs = zip_longest(islice(before, each), islice(after, each))
-        return self._within_budget(place, (index for pair in pairs for index in pair if index is not None))
+        before, after = (islice(filter(self._is_shown, side), each) for side in self._sides(place))
+        return self._within_budget(place, before, after)
 
-    def _within_budget(self, place: int, nearest: Iterable[int]) -> Iterator[int]:
+    def _sides(self, place: int) -> tuple[range, range]:
+        """Return the positions before and after one, the nearest first."""
+        return range(place - 1, -1, -1), range(place + 1, len(self._entries))
+
+    def _within_budget(self, place: int, before: Iterable[int], after: Iterable[int]) -> Iterator[int]:
+        """Yield an entry and those beside it, alternating sides, while their tokens are within the budget."""
         yield place
         left = self._options.max_context_tokens - self._size(place)
+        nearest = (index for pair in zip_longest(before, after) for index in pair if index is not None)
         for number, index in enumerate(nearest):
             left -= self._size(index)
             if left < 0 and (number or index > place):  # At least the beginning of the entry before the element.
                 return
             yield index
-
-    def _outwards(self, place: int) -> Iterator[int]:
-        """Yield positions around one, nearest first, alternating sides, while their pages are near."""
-        page, window = self._entries[place]["page_idx"], self._options.context_window
-        before, after = place - 1, place + 1
-        while before >= 0 or after < len(self._entries):
-            if before >= 0:
-                before = self._if_near(before, page, window, -1)
-                if before >= 0:
-                    yield before
-                    before -= 1
-            if after < len(self._entries):
-                after = self._if_near(after, page, window, len(self._entries))
-                if after < len(self._entries):
-                    yield after
-                    after += 1
-
-    def _if_near(self, index: int, page: int, window: int, end: int) -> int:
-        return index if abs(self._entries[index]["page_idx"] - page) <= window else end
 
     def _is_shown(self, index: int) -> bool:
         return self._entries[index]["type"] in self._options.filter_content_types

@@ -24,7 +24,7 @@ from pydantic import Field, PrivateAttr
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.elements import content_id
-from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor
+from llama_index_raganything.enrich.base import ElementNodes, ElementProcessor, FolderName
 from llama_index_raganything.enrich.describers.base import model_name_of
 from llama_index_raganything.enrich.describers.upstream import lightrag_stub, load
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError, MissingDependencyError, SourceError
@@ -188,7 +188,7 @@ class MediaDescriber(ElementProcessor):
 
     content_types: tuple[str, ...] = Field(default=_MEDIA, description="Content types that are processed.")
     workers: int = Field(default=1, ge=1, description="Files processed at the same time.")
-    asset_root: str | None = Field(default=None, description="Folder of the assets that nodes refer to.")
+    asset_root: FolderName = Field(default=None, description="Folder of the assets that nodes refer to.")
     chunk_size: int = Field(default=256, gt=0, description="Tokens of a node.")
     whisper_model: str | None = Field(default=None, description="Model of faster-whisper.")
     language: str | None = Field(default=None, description="Language that is spoken.")
@@ -197,8 +197,6 @@ class MediaDescriber(ElementProcessor):
     _llm: LLM | None = PrivateAttr(default=None)
 
     def __init__(self, transcriber: Transcriber | None = None, llm: LLM | None = None, **values: Any) -> None:
-        if values.get("asset_root") is not None:
-            values["asset_root"] = str(values["asset_root"])
         super().__init__(**values)
         if llm is not None and not supports_images(llm):
             refuse_blind(llm, "MediaDescriber", "or none")

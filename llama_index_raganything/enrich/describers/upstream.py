@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -127,10 +126,12 @@ async def describe(processor_name: str | type, request: Request, ask: Ask) -> De
     exchange = _Exchange(ask)
     processor = _processor(processor_name, request, exchange)
     item = request.item if isinstance(request.item, str) else dict(request.item)
-    with _scoped(request.prompts):
-        text, info = await processor.generate_description_only(
-            item, request.content_type, item_info=dict(request.place)
-        )
+    token = _prompts_in_use.set(request.prompts)
+    try:
+        place = dict(request.place)
+        text, info = await processor.generate_description_only(item, request.content_type, item_info=place)
+    finally:
+        _prompts_in_use.reset(token)
     if exchange.error is not None:
         raise exchange.error
     if exchange.answer is None:
@@ -248,15 +249,6 @@ def _scoped_registry() -> type:
             del self._base[key]
 
     return ScopedRegistry
-
-
-@contextmanager
-def _scoped(prompts: Mapping[str, Any]) -> Iterator[None]:
-    token = _prompts_in_use.set(prompts)
-    try:
-        yield
-    finally:
-        _prompts_in_use.reset(token)
 
 
 def prompts_of(language: str, own: Mapping[str, str] | None = None) -> dict[str, Any]:

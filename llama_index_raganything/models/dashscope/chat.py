@@ -7,6 +7,7 @@ import base64
 import inspect
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from functools import cache
+from itertools import groupby
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
@@ -16,7 +17,6 @@ from llama_index.core.base.llms.types import (
     ChatResponse,
     ChatResponseAsyncGen,
     ChatResponseGen,
-    ContentBlock,
     ImageBlock,
     LLMMetadata,
     MessageRole,
@@ -342,22 +342,15 @@ def without_tool_images(messages: Sequence[ChatMessage], model: str) -> list[Cha
 
 
 def _moved(messages: Sequence[ChatMessage]) -> Iterator[ChatMessage]:
-    held: list[ContentBlock] = []
-    for message in messages:
-        if message.role == MessageRole.TOOL:
-            held += [block for block in message.blocks if isinstance(block, ImageBlock)]
-            yield _texts_of(message)
+    for are_tools, group in groupby(messages, lambda message: message.role == MessageRole.TOOL):
+        if not are_tools:
+            yield from group
             continue
-        if held:
-            yield _shown(held)
-            held = []
-        yield message
-    if held:
-        yield _shown(held)
-
-
-def _shown(images: Sequence[ContentBlock]) -> ChatMessage:
-    return ChatMessage(role=MessageRole.USER, blocks=[TextBlock(text=_TOOL_IMAGES), *images])
+        answers = list(group)
+        yield from map(_texts_of, answers)
+        images = [block for answer in answers for block in answer.blocks if isinstance(block, ImageBlock)]
+        if images:
+            yield ChatMessage(role=MessageRole.USER, blocks=[TextBlock(text=_TOOL_IMAGES), *images])
 
 
 def _texts_of(message: ChatMessage) -> ChatMessage:

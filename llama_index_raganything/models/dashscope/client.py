@@ -80,17 +80,19 @@ class RetryPolicy:
         return random.uniform(0, min(self.max_s, base * 2**attempt))  # noqa: S311  # jitter, not security
 
 
-class RetryingClient(httpx.Client):
+class _Retrying:
+    def __init__(self, *, retry: RetryPolicy | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.retry = retry or RetryPolicy()
+
+
+class RetryingClient(_Retrying, httpx.Client):
     """An httpx client that retries by a policy.
 
     Args:
         retry: The policy.
         **options: Those of ``httpx.Client``.
     """
-
-    def __init__(self, *, retry: RetryPolicy | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self.retry = retry or RetryPolicy()
 
     def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
         """Send a request, retrying where that may help.
@@ -119,12 +121,8 @@ class RetryingClient(httpx.Client):
             _forget_key(request)
 
 
-class AsyncRetryingClient(httpx.AsyncClient):
+class AsyncRetryingClient(_Retrying, httpx.AsyncClient):
     """Async twin of :class:`RetryingClient`."""
-
-    def __init__(self, *, retry: RetryPolicy | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self.retry = retry or RetryPolicy()
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
         """Async twin of :meth:`RetryingClient.send`."""

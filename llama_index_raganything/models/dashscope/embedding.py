@@ -16,12 +16,8 @@ from pydantic import Field, PrivateAttr, SecretStr
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError, RAGAnythingError
 from llama_index_raganything.images import MAX_EMBED_PIXELS, fit_image, source_of_value
+from llama_index_raganything.models.dashscope import client
 from llama_index_raganything.models.dashscope.catalog import EmbeddingModel, cut_to_tokens, embedding_model
-from llama_index_raganything.models.dashscope.client import (
-    MULTIMODAL_EMBEDDING_PATH,
-    TEXT_EMBEDDING_PATH,
-    DashScopeConnection,
-)
 from llama_index_raganything.models.dashscope.embedding_batches import (
     MAX_REQUEST_BYTES,
     EmbeddingCall,
@@ -44,7 +40,7 @@ no model's space and might be near everything; this is the model's own vector fo
 
 
 @strict_arguments
-class DashScopeEmbeddingModel(DashScopeConnection, BaseEmbedding):
+class DashScopeEmbeddingModel(client.DashScopeConnection, BaseEmbedding):
     """Base of DashScope's embedding models.
 
     Args:
@@ -233,7 +229,7 @@ class DashScopeTextEmbedding(DashScopeEmbeddingModel):
             parameters["instruct"] = self.instruct
 
         return EmbeddingCall(
-            TEXT_EMBEDDING_PATH,
+            client.TEXT_EMBEDDING_PATH,
             len(texts),
             self.max_contents,
             lambda place: self._fitted_text(texts[place]),
@@ -367,7 +363,7 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
 
     def _text_call(self, texts: list[str], query: bool) -> EmbeddingCall:
         return EmbeddingCall(
-            MULTIMODAL_EMBEDDING_PATH,
+            client.MULTIMODAL_EMBEDDING_PATH,
             len(texts),
             self.max_contents,
             lambda place: {"text": self._fitted_text(texts[place])},
@@ -377,7 +373,7 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
 
     def _image_call(self, images: Sequence[ImageType]) -> EmbeddingCall:
         return EmbeddingCall(
-            MULTIMODAL_EMBEDDING_PATH,
+            client.MULTIMODAL_EMBEDDING_PATH,
             len(images),
             self._images_per_request(),
             lambda place: {"image": self._data_uri(images[place])},
@@ -403,7 +399,7 @@ class DashScopeMultiModalEmbedding(DashScopeEmbeddingModel, MultiModalEmbedding)
         def body(contents: list[list[dict[str, Any]]]) -> dict[str, Any]:
             return self._body(contents[0], query, {"enable_fusion": True} if fusion == "parameter" else {})
 
-        return EmbeddingCall(MULTIMODAL_EMBEDDING_PATH, 1, 1, encode, body, self._read_vectors, reads_files=True)
+        return EmbeddingCall(client.MULTIMODAL_EMBEDDING_PATH, 1, 1, encode, body, self._read_vectors, reads_files=True)
 
     def _check_fusion(self, fusion: str, text: str | None, images: Sequence[ImageType]) -> None:
         if fusion == "never":

@@ -68,7 +68,8 @@ class Endpoints:
         """
         if base_url and base_url.strip():
             return cls._of_url(base_url.strip())
-        return cls._of_host(_host_of(region or DEFAULT_REGION, workspace))
+        host = _host_of(region or DEFAULT_REGION, workspace)
+        return cls(f"https://{host}{_NATIVE}", f"https://{host}{_COMPATIBLE}")
 
     def beside(self, base: str) -> str:
         """Return another base of the same service.
@@ -78,10 +79,6 @@ class Endpoints:
         """
         # A user's own gateway has a single base.
         return self.native.removesuffix(_NATIVE) + base if self.native != self.compatible else self.native
-
-    @classmethod
-    def _of_host(cls, host: str) -> Endpoints:
-        return cls(f"https://{host}{_NATIVE}", f"https://{host}{_COMPATIBLE}")
 
     @classmethod
     def _of_url(cls, url: str) -> Endpoints:

@@ -43,12 +43,7 @@ from llama_index_raganything.query_engine.chat.prompts import (
     without_numbers,
 )
 from llama_index_raganything.query_engine.context.images import DEFAULT_MAX_IMAGES
-from llama_index_raganything.query_engine.synthesis.answering_llms import (
-    AnsweringLLM,
-    answering_synthesizer,
-    context_for,
-    seeing_llms,
-)
+from llama_index_raganything.query_engine.synthesis import answering_llms
 from llama_index_raganything.retrievers.evidence.candidates import store_of
 
 logger = logging.getLogger(__name__)
@@ -75,7 +70,7 @@ class Answerer:
         of_citing: Arguments of ``CitingSynthesizer``.
     """
 
-    llms: tuple[AnsweringLLM, ...]
+    llms: tuple[answering_llms.AnsweringLLM, ...]
     prompts: dict[str, BasePromptTemplate]
     conversation: Conversation
     of_citing: dict[str, Any] = field(default_factory=dict)
@@ -96,7 +91,7 @@ class Answerer:
             "streaming": streaming,
         }
         of_citing = self.of_citing | {"context_query": QueryBundle(question)}
-        return answering_synthesizer(self.llms, of_inner, of_citing)
+        return answering_llms.answering_synthesizer(self.llms, of_inner, of_citing)
 
 
 @dataclass
@@ -264,11 +259,11 @@ class RAGAnythingChatEngine(BaseChatEngine):
             "asset_root": asset_root,
         }
         answering = []
-        for each, sees in seeing_llms(chosen, vision_llm, multimodal):
+        for each, sees in answering_llms.seeing_llms(chosen, vision_llm, multimodal):
             context = context_postprocessors
             if context is None:
-                context = context_for(each, sees, **of_citing, context_tokens=context_tokens)
-            answering.append(AnsweringLLM(each, sees, tuple(context)))
+                context = answering_llms.context_for(each, sees, **of_citing, context_tokens=context_tokens)
+            answering.append(answering_llms.AnsweringLLM(each, sees, tuple(context)))
         answerer = Answerer(
             tuple(answering),
             question_prompts(given["context_prompt"], given["context_refine_prompt"]),
@@ -318,12 +313,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
         """Answer a message piece by piece; see :meth:`chat`. The answer joins the history when the stream has ended."""
         response, source = self._answer(message, chat_history, streaming=True)
         self._memory.put(ChatMessage(role=MessageRole.USER, content=message))
-        stream = CitingStreamingChatResponse(
-            chat_stream=_growing_answer(response),
-            sources=[source],
-            source_nodes=response.source_nodes,
-            metadata=response.metadata,
-        )
+        stream = _streaming_response(response, source, chat_stream=_growing_answer(response))
         thread = Thread(target=stream.write_response_to_history, args=(self._memory,))
         stream.write_response_to_history_thread = thread
         thread.start()
@@ -336,12 +326,7 @@ class RAGAnythingChatEngine(BaseChatEngine):
         """Answer a message piece by piece; see :meth:`stream_chat`."""
         response, source = await self._aanswer(message, chat_history, streaming=True)
         await self._memory.aput(ChatMessage(role=MessageRole.USER, content=message))
-        stream = CitingStreamingChatResponse(
-            achat_stream=_agrowing_answer(response),
-            sources=[source],
-            source_nodes=response.source_nodes,
-            metadata=response.metadata,
-        )
+        stream = _streaming_response(response, source, achat_stream=_agrowing_answer(response))
         stream.awrite_response_to_history_task = asyncio.create_task(stream.awrite_response_to_history(self._memory))
         return stream
 
@@ -418,6 +403,12 @@ def _chat_response(response: RESPONSE_TYPE, source: ToolOutput) -> AgentChatResp
     """Return an answer as a chat response, with its metadata."""
     return AgentChatResponse(
         response=str(response), sources=[source], source_nodes=response.source_nodes, metadata=response.metadata
+    )
+
+
+def _streaming_response(response: RESPONSE_TYPE, source: ToolOutput, **stream: Any) -> CitingStreamingChatResponse:
+    return CitingStreamingChatResponse(
+        **stream, sources=[source], source_nodes=response.source_nodes, metadata=response.metadata
     )
 
 

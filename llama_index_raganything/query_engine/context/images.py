@@ -182,17 +182,15 @@ class MultimodalContextPostprocessor(Named, BaseNodePostprocessor):
         for index, scored in enumerate(nodes):
             if len(images) >= self.max_images:
                 break
-            image = _image_of(scored.node, files, self.max_pixels)
+            node, most = scored.node, self.max_pixels
+            if NodeView(node).has_image:
+                image = files.fitted(node, most)
+            else:
+                image = files.fitted_page(node, most) or files.fitted_element(node, most)
             if image is not None and len(image.data) <= room:
                 images[index] = image
                 room -= len(image.data)
         return images
-
-
-def _image_of(node: BaseNode, files: ImageFiles, max_pixels: int) -> FittedImage | None:
-    if NodeView(node).has_image:
-        return files.fitted(node, max_pixels)
-    return files.fitted_page(node, max_pixels) or files.fitted_element(node, max_pixels)
 
 
 def _with_image(node: BaseNode, image: FittedImage | None) -> BaseNode:
@@ -234,27 +232,8 @@ def reading_order(nodes: Sequence[NodeWithScore]) -> list[int]:
     return sorted(range(len(nodes)), key=key)
 
 
-def image_record(
-    node: BaseNode, number: int, path: str | None, *, size: tuple[int, int, int] | None, sent: bool
-) -> dict[str, Any]:
-    """Return what a notebook needs to show an image beside the answer.
-
-    Args:
-        number: Number of its source in the answer.
-        path: The image's file, if it is one.
-        size: Width and height in pixels, and bytes, as sent or as stored.
-        sent: Whether the LLM has seen it.
-
-    Returns:
-        A dictionary with ``n``, ``node_id``, ``path``, ``page``, ``page_label``, ``file_name``, ``label``,
-        ``caption``, ``content_type``, ``width``, ``height``, ``bytes``, ``attached`` and ``sent``.
-    """
-    shown = {key: node.metadata.get(key) for key in _PLACE_KEYS}
-    return _record(number, node.node_id, path, shown, size, attached=False, sent=sent)
-
-
 def attached_record(source: str | bytes, image: FittedImage | None) -> dict[str, Any]:
-    """Return the same for an image that the question carried.
+    """Return a record, as of :func:`evidence_images`, of an image that the question carried.
 
     Args:
         source: The image's path or bytes.
@@ -283,13 +262,15 @@ def _record(
 def evidence_images(
     nodes: Sequence[NodeWithScore], files: ImageFiles, sent: Mapping[int, MediaResource] | None = None
 ) -> list[dict[str, Any]]:
-    """Return a record of each image of the sources that was sent or is a file, in reading order.
+    """Return what a notebook needs to show the images of the sources that were sent or are files, in reading order.
 
     Args:
         sent: What the LLM has seen, by index of the node.
 
     Returns:
-        Records as of :func:`image_record`.
+        Dictionaries with ``n`` (the number of the source), ``node_id``, ``path``, ``page``, ``page_label``,
+        ``file_name``, ``label``, ``caption``, ``content_type``, ``width``, ``height`` and ``bytes`` (as sent or as
+        stored), ``attached`` and ``sent``.
     """
     records: list[dict[str, Any]] = []
     for index in reading_order(nodes):
@@ -301,8 +282,9 @@ def evidence_images(
         if resource is None and (path is None or not NodeView(node).has_image):
             continue
         size = _size_of(base64.b64decode(resource.data or b"") if resource is not None else path)
-        shown = None if path is None else str(path)
-        records.append(image_record(node, index + 1, shown, size=size, sent=resource is not None))
+        place = {key: node.metadata.get(key) for key in _PLACE_KEYS}
+        shown, was_sent = None if path is None else str(path), resource is not None
+        records.append(_record(index + 1, node.node_id, shown, place, size, attached=False, sent=was_sent))
     return records
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
@@ -94,7 +94,9 @@ class PageContextPostprocessor(Named, BaseNodePostprocessor):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         kept = [scored for scored in nodes if not _is_blank(scored.node)]
-        sources = _placed(_sources(kept, fetch_pages(self.store, kept), self._elements))
+        pages = fetch_pages(self.store, kept)
+        ids = [element for page in pages.values() for element in NodeView(page).element_node_ids[:_MOST_ELEMENTS]]
+        sources = _placed(_sources(kept, pages, fetch_nodes(self.store, ids)))
         frame = self._count(SOURCE_FRAME)
         heads = [
             frame + self._count(f"{source.node.get_metadata_str(mode=MetadataMode.LLM)}\n\n") for source in sources
@@ -113,11 +115,6 @@ class PageContextPostprocessor(Named, BaseNodePostprocessor):
     def _count(self, text: str) -> int:
         return len((self.tokenizer or get_tokenizer())(text))
 
-    def _elements(self, pages: Iterable[BaseNode]) -> dict[str, BaseNode]:
-        """Return the elements of pages, by id."""
-        ids = [element for page in pages for element in NodeView(page).element_node_ids[:_MOST_ELEMENTS]]
-        return fetch_nodes(self.store, ids)
-
 
 @dataclass(frozen=True, slots=True)
 class _Source:
@@ -129,12 +126,9 @@ class _Source:
 
 
 def _sources(
-    nodes: Sequence[NodeWithScore],
-    pages: Mapping[str, BaseNode],
-    read: Callable[[Iterable[BaseNode]], Mapping[str, BaseNode]],
+    nodes: Sequence[NodeWithScore], pages: Mapping[str, BaseNode], elements: Mapping[str, BaseNode]
 ) -> list[_Source]:
     """Return the nodes to give, each with its text; a page is given once."""
-    elements = read(pages.values())
     given: set[str] = set()
     sources: list[_Source] = []
     for scored in nodes:

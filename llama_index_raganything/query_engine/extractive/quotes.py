@@ -127,10 +127,9 @@ def find_quotes(question: str, sources: Sequence[NodeWithScore], ranks: Sequence
     asked = _understand(question)
     passages: list[Passage] = []
     for number, source in enumerate(sources, 1):
-        found = passages_of(number, source)
-        for passage in found:
+        for passage in passages_of(number, source):
             passage.rank = ranks[number - 1] if ranks is not None else number - 1
-        passages.extend(found)
+            passages.append(passage)
     if not passages or not asked.all_terms:
         return []
     asked = _with_table_words(asked, passages)

@@ -46,7 +46,7 @@ class SynthesizerBase(BaseSynthesizer):
             The response. ``metadata["citations"]`` says what each ``[n]`` leads to, ``metadata["answered"]``
             whether the sources held an answer; ``metadata["images"]`` lists the images of the question and of the
             sources, to be shown beside the answer, and which of them were sent to an LLM (see
-            :func:`~llama_index_raganything.query_engine.context.images.image_record`). An LLM's answer has
+            :func:`~llama_index_raganything.query_engine.context.images.evidence_images`). An LLM's answer has
             ``metadata["dropped_markers"]``, the numbers that led nowhere. Of a stream all but the images are filled
             in when it ends.
         """

@@ -30,11 +30,7 @@ from llama_index_raganything.nodes import NodeView, elements_on_pages
 from llama_index_raganything.query_engine import citations
 from llama_index_raganything.query_engine.context import images as context_images
 from llama_index_raganything.query_engine.prompts import ATTACHED_IMAGES, inert, not_found_answer, says_not_found
-from llama_index_raganything.query_engine.synthesis.base import (
-    SynthesizerBase,
-    awhole_response,
-    whole_response,
-)
+from llama_index_raganything.query_engine.synthesis import base
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +55,7 @@ class _LLMRequest:
     messages: list[ChatMessage] = field(default_factory=list)
 
 
-class CitingSynthesizer(SynthesizerBase):
+class CitingSynthesizer(base.SynthesizerBase):
     """Let any of LlamaIndex's synthesizers cite: number its sources, check its markers, find where these lead.
 
     Args:
@@ -168,7 +164,7 @@ class CitingSynthesizer(SynthesizerBase):
         for postprocessor in self._context_postprocessors if nodes else ():
             context = postprocessor.postprocess_nodes(context, query_bundle=self._context_query or query)
         if self._lacks_sources(nodes, context):
-            return whole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
+            return base.whole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
         asked = self._llm_request(query, options)
         if self._multimodal:
             messages = [*_messages(context), *asked.messages]
@@ -190,7 +186,7 @@ class CitingSynthesizer(SynthesizerBase):
         for postprocessor in self._context_postprocessors if nodes else ():
             context = await postprocessor.apostprocess_nodes(context, query_bundle=self._context_query or query)
         if self._lacks_sources(nodes, context):
-            return awhole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
+            return base.awhole_response([not_found_answer(query.query_str)], [], _nothing(), streaming=self._streaming)
         asked = await asyncio.to_thread(self._llm_request, query, options)
         if self._multimodal:
             messages = [*_messages(context), *asked.messages]

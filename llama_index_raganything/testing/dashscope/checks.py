@@ -497,13 +497,10 @@ def _check_compatible_parts(message: Mapping[str, Any], place: int, model: str, 
         if kind == "text" and not isinstance(part["text"], str):
             raise algorithm_refusal("Input should be a valid string: content.text")
         if kind == "image_url":
-            _check_seen(part["image_url"], model, headers)
-
-
-def _check_seen(given: Any, model: str, headers: Headers) -> None:
-    if not _MULTIMODAL_MODEL.search(model):
-        raise algorithm_refusal("The model does not support image input")
-    check_image(given.get("url") if isinstance(given, Mapping) else given, _MAX_IMAGE_BYTES, headers, (), _MIN_SIDE)
+            if not _MULTIMODAL_MODEL.search(model):
+                raise algorithm_refusal("The model does not support image input")
+            url = part["image_url"]
+            check_image(url.get("url") if isinstance(url, Mapping) else url, _MAX_IMAGE_BYTES, headers, (), _MIN_SIDE)
 
 
 def _check_native_parts(message: Mapping[str, Any], multimodal: bool, headers: Headers) -> None:

@@ -230,17 +230,6 @@ def compatible_chunks(body: Body, answer: Answer, request_id: str) -> Iterator[R
         yield {"choices": [], "usage": _compatible_usage(body, answer), **head}
 
 
-def native_chat(route: str, body: Body, answer: Answer, request_id: str) -> Reply:
-    """Return a chat answer of the native protocol.
-
-    Args:
-        route: "generation", of texts, or "multimodal-generation", whose contents are lists of parts.
-        answer: What the model says.
-        request_id: The request's id.
-    """
-    return _native(route, body, answer, answer, request_id)
-
-
 def native_chunks(route: str, body: Body, answer: Answer, request_id: str) -> Iterator[Reply]:
     """Yield the events of a streamed native answer: news only where ``incremental_output`` is set, else all so far.
 
@@ -254,14 +243,14 @@ def native_chunks(route: str, body: Body, answer: Answer, request_id: str) -> It
     for piece in pieces(answer.text):
         said += piece
         so_far = Answer(said, (), "null")
-        yield _native(route, body, replace(so_far, text=piece) if incremental else so_far, so_far, request_id)
+        yield native_chat(route, body, replace(so_far, text=piece) if incremental else so_far, so_far, request_id)
     for call in answer.tool_calls:
         deltas = list(_call_deltas(call)) if incremental else [call]
         for delta in deltas:
             event = Answer("" if incremental else said, (delta,), "null")
-            yield _native(route, body, event, Answer(said), request_id)
+            yield native_chat(route, body, event, Answer(said), request_id)
     last = Answer("", (), answer.finish_reason) if incremental else answer
-    yield _native(route, body, last, answer, request_id)
+    yield native_chat(route, body, last, answer, request_id)
 
 
 def text_embeddings(vectors: Sequence[Vector], tokens: int, request_id: str) -> Reply:
@@ -379,8 +368,12 @@ def _head(kind: str, body: Body, request_id: str) -> Reply:
     }
 
 
-def _native(route: str, body: Body, event: Answer, so_far: Answer, request_id: str) -> Reply:
-    """Return an answer or event; its usage is that of all that was said so far."""
+def native_chat(route: str, body: Body, event: Answer, so_far: Answer, request_id: str) -> Reply:
+    """Return a chat answer, or an event of one, of the native protocol; its usage is that of all that was said so far.
+
+    Args:
+        route: "generation", of texts, or "multimodal-generation", whose contents are lists of parts.
+    """
     usage = _native_usage(body, so_far)
     if route == "generation" and (body.get("parameters") or {}).get("result_format") != "message":
         output: Reply = {"text": event.text, "finish_reason": event.finish_reason}

@@ -17,6 +17,7 @@ and Pillow, for images. It is meant for tests: it listens on 127.0.0.1 only and 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import socketserver
@@ -25,7 +26,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Final, Self
 
 from llama_index_raganything.testing.dashscope import errors, service
@@ -332,11 +332,7 @@ class DashScopeServer:
         chosen = self.requests if route is None else self.requests_to(route)
         edges = [(request.started, 1) for request in chosen]
         edges += [(request.ended, -1) for request in chosen if request.ended is not None]
-        most = now = 0
-        for _, change in sorted(edges):
-            now += change
-            most = max(most, now)
-        return most
+        return max(itertools.accumulate(change for _, change in sorted(edges)), default=0)
 
     def clear(self) -> None:
         """Forget the requests and the pending faults."""
@@ -383,9 +379,7 @@ class DashScopeServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def log(self, request: errors.LoggedRequest) -> None:

@@ -99,10 +99,8 @@ def respond(request: Request, script: Script) -> Reply | Iterator[Reply]:
     Raises:
         Refusal: The service would reject it.
     """
-    if request.route == "chat":
+    if request.route in {"chat", "generation", "multimodal-generation"}:
         return _chat(request, script)
-    if request.route in {"generation", "multimodal-generation"}:
-        return _native_chat(request, script)
     return {
         "text-embedding": _text_embedding,
         "compatible-embedding": _compatible_embedding,
@@ -112,19 +110,15 @@ def respond(request: Request, script: Script) -> Reply | Iterator[Reply]:
 
 
 def _chat(request: Request, script: Script) -> Reply | Iterator[Reply]:
-    messages, tools = checks.check_compatible_chat(request.body, request.headers)
-    answer = _said(request, script, messages, tools)
+    route, body = request.route, request.body
+    if route == "chat":
+        answer = _said(request, script, *checks.check_compatible_chat(body, request.headers))
+        reply = replies.compatible_chunks if request.streams else replies.compatible_chat
+        return reply(body, answer, request.request_id)
+    answer = _said(request, script, *checks.check_native_chat(route, body, request.headers))
     if request.streams:
-        return replies.compatible_chunks(request.body, answer, request.request_id)
-    return replies.compatible_chat(request.body, answer, request.request_id)
-
-
-def _native_chat(request: Request, script: Script) -> Reply | Iterator[Reply]:
-    messages, tools = checks.check_native_chat(request.route, request.body, request.headers)
-    answer = _said(request, script, messages, tools)
-    if request.streams:
-        return replies.native_chunks(request.route, request.body, answer, request.request_id)
-    return replies.native_chat(request.route, request.body, answer, request.request_id)
+        return replies.native_chunks(route, body, answer, request.request_id)
+    return replies.native_chat(route, body, answer, answer, request.request_id)
 
 
 def _said(
