@@ -12,8 +12,6 @@ from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import ImageType
 from pydantic import Field, PrivateAttr
 
-from llama_index_raganything._pickling import Named
-
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -83,10 +81,15 @@ def unit(vector: Sequence[float]) -> list[float]:
     return [value / length for value in vector]
 
 
-class HashEmbedding(Named, BaseEmbedding):
+class HashEmbedding(BaseEmbedding):
     """Embed a text by counting the hashes of its words, equally in every process."""
 
     dimension: int = Field(default=64, gt=0, description="Number of dimensions.")
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "HashEmbedding"
 
     def _get_query_embedding(self, query: str) -> Embedding:
         return self._get_text_embedding(query)
@@ -98,7 +101,7 @@ class HashEmbedding(Named, BaseEmbedding):
         return unit(word_vector(text, self.dimension))
 
 
-class ColorEmbedding(Named, MultiModalEmbedding):
+class ColorEmbedding(MultiModalEmbedding):
     """Embed images by their dominant colours and texts by their colour words, in one space.
 
     A real, if tiny, space of meaning: "the red chart" (红色的图) is near images with much red. Paper and ink count
@@ -107,6 +110,11 @@ class ColorEmbedding(Named, MultiModalEmbedding):
 
     _texts: list[str] = PrivateAttr(default_factory=list)
     _images: list[str] = PrivateAttr(default_factory=list)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "ColorEmbedding"
 
     @property
     def dimension(self) -> int:

@@ -18,14 +18,12 @@ from llama_index.core.llms import CustomLLM
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from pydantic import Field, PrivateAttr
 
-from llama_index_raganything._pickling import Named
-
 _PIECE: Final = 3
 
 Reply = str | Callable[[Sequence[ChatMessage]], str]
 
 
-class ScriptedTextLLM(Named, CustomLLM):
+class ScriptedTextLLM(CustomLLM):
     """An LLM with scripted answers that records its input and streams three letters at a time.
 
     Args:
@@ -39,6 +37,11 @@ class ScriptedTextLLM(Named, CustomLLM):
     num_output: int = Field(default=256, description="Tokens it claims to give.")
 
     _requests: list[list[ChatMessage]] = PrivateAttr(default_factory=list)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "ScriptedTextLLM"
 
     @property
     def supports_images(self) -> bool:
@@ -82,6 +85,11 @@ class ScriptedTextLLM(Named, CustomLLM):
 
 class ScriptedChatLLM(ScriptedTextLLM):
     """A multimodal chat LLM with scripted answers that records the text and image blocks it receives."""
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return "ScriptedChatLLM"
 
     @property
     def supports_images(self) -> bool:
