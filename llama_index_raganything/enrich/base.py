@@ -23,7 +23,6 @@ from llama_index.core.schema import BaseNode, TransformComponent
 from pydantic import BeforeValidator, Field
 
 from llama_index_raganything._arguments import refuse_misspelt, strict_arguments
-from llama_index_raganything._pickling import Named
 from llama_index_raganything.errors import ErrorKind, Failure
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.workers import map_in_threads
@@ -87,7 +86,7 @@ Outcome = Sequence[BaseNode] | Failure
 
 
 @strict_arguments
-class ElementProcessor(Named, TransformComponent):
+class ElementProcessor(TransformComponent):
     """Base class of processors of elements.
 
     A subclass implements :meth:`_process_element`, and :meth:`_aprocess_element` if it waits for a network.
@@ -99,6 +98,11 @@ class ElementProcessor(Named, TransformComponent):
 
     content_types: tuple[str, ...] = Field(default=(), description="Content types that are processed.")
     workers: int = Field(default=4, ge=1, description="Elements processed at the same time.")
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name used for serialisation."""
+        return cls.__name__
 
     def __eq__(self, other: object) -> bool:
         """Compare the settings, ignoring cached results."""
