@@ -48,8 +48,7 @@ from llama_index_raganything.query_engine.context.page_context import (
 from llama_index_raganything.query_engine.engine import RAGAnythingQueryEngine
 from llama_index_raganything.query_engine.tables.engine import TableQueryEngine
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.readers.sources.folders import FolderRules
-from llama_index_raganything.readers.sources.sources import SourceInput, named_bytes
+from llama_index_raganything.readers.sources.sources import FolderRules, SourceInput, named_bytes
 from llama_index_raganything.retrievers.evidence.candidates import DEFAULT_TOP_K
 from llama_index_raganything.retrievers.evidence.graph import EvidenceRetriever
 from llama_index_raganything.retrievers.evidence.pages import Returns

@@ -22,7 +22,7 @@ from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.extraction.triples import TripleExtractor
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
-from llama_index_raganything.readers.sources.folders import FolderRules
+from llama_index_raganything.readers.sources.sources import FolderRules
 
 
 @strict_arguments

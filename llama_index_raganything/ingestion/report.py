@@ -13,7 +13,7 @@ from llama_index.core.instrumentation.events import BaseEvent
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import IngestionError
-from llama_index_raganything.readers.sources.folders import SkippedFiles
+from llama_index_raganything.readers.sources.sources import SkippedFiles
 
 NOT_TRIED: Final = "Not tried, because the run ended early."
 """Reason given for documents that a run did not reach."""

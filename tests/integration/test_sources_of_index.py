@@ -20,7 +20,7 @@ from llama_index_raganything import (
     SourceError,
 )
 from llama_index_raganything.errors import BlockedSourceError
-from llama_index_raganything.readers.sources import folders
+from llama_index_raganything.readers.sources import sources
 from llama_index_raganything.testing import HashEmbedding
 
 DEMO = Path(__file__).parents[2] / "llama_index_raganything" / "demo_files"
@@ -171,7 +171,7 @@ def test_sync_deletes_nothing_below_a_folder_that_cannot_be_read(index, folder, 
             raise PermissionError(13, "Permission denied", os.fspath(path))
         return scandir(path)
 
-    monkeypatch.setattr(folders.os, "scandir", refuse)
+    monkeypatch.setattr(sources.os, "scandir", refuse)
     report = index.sync(folder)
     assert report.deleted == []
     assert report.skipped.counts == {"unreadable": 1}

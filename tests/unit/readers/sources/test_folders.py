@@ -11,9 +11,15 @@ import pytest
 from llama_index_raganything import ConfigurationError, SourceError
 from llama_index_raganything.errors import BlockedSourceError, FileTooLargeError
 from llama_index_raganything.readers.cache import file_hash
-from llama_index_raganything.readers.sources import folders
-from llama_index_raganything.readers.sources.folders import ExcludePatterns, FolderRules, SkippedFiles, walk
-from llama_index_raganything.readers.sources.sources import expand_sources, with_bytes
+from llama_index_raganything.readers.sources import sources
+from llama_index_raganything.readers.sources.sources import (
+    FolderRules,
+    SkippedFiles,
+    exclude_patterns,
+    expand_sources,
+    walk,
+    with_bytes,
+)
 
 
 def make(folder, *names):
@@ -115,7 +121,7 @@ def test_folders_that_cannot_be_read_are_told_all(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", os.fspath(path))
         return scandir(path)
 
-    monkeypatch.setattr(folders.os, "scandir", refuse)
+    monkeypatch.setattr(sources.os, "scandir", refuse)
     files, skipped = found_in(tmp_path)
     assert files == ["a.md"]
     assert len(skipped.names["unreadable"]) == 12
@@ -166,20 +172,20 @@ def test_patterns_mean_what_git_means(tmp_path, patterns):
         check=True,
     )
     expected = {line.strip('"') for line in listed.stdout.splitlines()} - {".gitignore"}
-    files, _ = found_in(tmp_path, FolderRules(exclude=ExcludePatterns.of(patterns)))
+    files, _ = found_in(tmp_path, FolderRules(exclude=exclude_patterns(patterns)))
     assert set(files) == expected
 
 
 @pytest.mark.parametrize("patterns", ["", " ", ["a", ""], [None], "!", "[z-a]", 3, Path("x"), b"x", [b"x"]])
 def test_patterns_that_fit_nothing_are_refused(patterns):
     with pytest.raises(ConfigurationError, match="exclude"):
-        ExcludePatterns.of(patterns)
+        exclude_patterns(patterns)
 
 
 def test_named_files_are_read_whatever_they_are_called_unless_excluded(tmp_path, monkeypatch):
     make(tmp_path, ".hidden.md", "old.bak", "drafts/a.md")
     monkeypatch.chdir(tmp_path)
-    rules = FolderRules(exclude=ExcludePatterns.of(["*.bak", "drafts/**"]))
+    rules = FolderRules(exclude=exclude_patterns(["*.bak", "drafts/**"]))
     found = expand_sources([".hidden.md", "old.bak", "drafts/a.md"], rules=rules)
     assert [Path(source.location).name for source in found.sources] == [".hidden.md"]
     assert found.skipped.counts == {"excluded": 2}
