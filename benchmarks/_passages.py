@@ -21,7 +21,7 @@ from llama_index.core.embeddings import BaseEmbedding
 from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo, TextNode
 
 from llama_index_raganything.elements import EXCLUDED_EMBED_KEYS, EXCLUDED_LLM_KEYS, Element, content_id
-from llama_index_raganything.node_parser.table_chunks import table_texts
+from llama_index_raganything.node_parser.chunking import table_texts
 
 DEPTHS = (1, 2, 5, 10)
 RESULTS = DEPTHS[-1]

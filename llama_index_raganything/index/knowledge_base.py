@@ -13,8 +13,8 @@ from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index_raganything._files import tenant_folder
 from llama_index_raganything.index.models import dimension
 from llama_index_raganything.index.options import GraphOptions
-from llama_index_raganything.ingestion.embedding import embedding_name
 from llama_index_raganything.ingestion.layers import GraphLayer, ImageLayer, Layer, TableLayer
+from llama_index_raganything.ingestion.pipeline import embedding_name
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.graph.property_graph import MilvusPropertyGraphStore
 from llama_index_raganything.stores.ledger import Ledger

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from llama_index_raganything.elements import Element
-from llama_index_raganything.node_parser.table_chunks import table_texts
+from llama_index_raganything.node_parser.chunking import table_texts
 from llama_index_raganything.ranking.passage_features import (
     BREAK,
     TABLE,
