@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,7 +88,9 @@ def parse_pdf(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFi
         labels = page_labels(texts)
         if options.profile == "fast":
             elements = [_page_element(text, label) for text, label in zip(texts, labels, strict=True)]
-            return ParsedFile(elements, parser=_fast_version(), title=title, warnings=warnings)
+            from pypdfium2 import PYPDFIUM_INFO
+
+            return ParsedFile(elements, parser=f"pdfium {PYPDFIUM_INFO}", title=title, warnings=warnings)
         elements = _parse_standard(path, document, texts, labels, options, assets, warnings)
     title = title or next((e.text for e in elements if e.subtype == "doc_title"), None)
     return ParsedFile(elements, parser=docvortex_version(), title=title, warnings=warnings)
@@ -162,12 +165,6 @@ def _title(document: Any) -> str | None:
     return None if not title or _JUNK_TITLE.match(title) else title[:300]
 
 
-def _fast_version() -> str:
-    from pypdfium2 import PYPDFIUM_INFO
-
-    return f"pdfium {PYPDFIUM_INFO}"
-
-
 PICTURE_PAGE_AREA: Final = 0.6
 """Share of the page that an image covers on a page that is one large image."""
 
@@ -214,21 +211,17 @@ class RenderedPage:
         self._document = document
         self._index = index
         self._scale = scale
-        self._image: Any = None
-        self._rendered = False
 
+    @cached_property
     def full(self) -> Any:
-        """Return the page at the resolution of crops, or None when it cannot be rendered."""
-        if not self._rendered:
-            self._image = render_page(self._document, self._index, self._scale)
-            self._rendered = True
-        return self._image
+        """The page at the resolution of crops, or None when it cannot be rendered."""
+        return render_page(self._document, self._index, self._scale)
 
     def for_ocr(self) -> Any:
         """Return the page at the resolution of OCR, or None when it cannot be rendered."""
         if self._scale < OCR_SCALE:
             return render_page(self._document, self._index, OCR_SCALE)
-        image = self.full()
+        image = self.full
         if image is None or self._scale == OCR_SCALE:
             return image
         factor = OCR_SCALE / self._scale
@@ -272,7 +265,7 @@ class PageParser:
             page.text,
             self._options.ocr,
             unreadable=page.garbled or self._everything_by_ocr,
-            image=rendered.full,
+            image=lambda: rendered.full,
             known=lambda: [rounded(line.box) for line in page_lines(self._document, page.index)],
         ):
             image = rendered.for_ocr()
@@ -286,7 +279,7 @@ class PageParser:
             elements = [self._with_image_words(element, rendered) for element in elements]
         elements = [self._with_crop(element, rendered) for element in elements]
         if self._options.page_images:
-            changes["asset"] = store_page(rendered.full(), self._options, self._assets)
+            changes["asset"] = store_page(rendered.full, self._options, self._assets)
         return changes, elements
 
     def _merge_ocr(self, elements: list[Element], lines: Sequence[Line], page: PageText) -> list[Element]:
@@ -332,7 +325,7 @@ class PageParser:
     def _with_crop(self, element: Element, rendered: RenderedPage) -> Element:
         if element.type not in _CROPPED or element.bbox is None or element.asset:
             return element
-        crop = crop_box(rendered.full(), element.bbox)
+        crop = crop_box(rendered.full, element.bbox)
         if crop is None:
             return element
         return element.model_copy(update={"asset": store_jpeg(crop, self._assets)})

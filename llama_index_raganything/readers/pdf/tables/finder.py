@@ -116,16 +116,14 @@ def _read_table(
     header_lines = _year_rows(grid, component)
     grid.drop_rows(len(header_lines))
     body = _body(grid, lines)
-    others = taken - component.rows
-    # Between the years and the first figures may stand the title of a section.
-    body = [*_between(grid, lines, header_lines), *body]
+    if header_lines:
+        # Between the years and the first figures may stand the title of a section.
+        body = [*_filled(grid, lines[header_lines[-1] + 1 : grid.rows[0]]), *body]
+    if len(grid.rows) >= 3 and not is_table(grid, [row for _, row in body]):
+        return None
     top = header_lines[0] if header_lines else grid.rows[0]
-    if len(grid.rows) >= 3:
-        if not is_table(grid, [row for _, row in body]):
-            return None
-        header = read_header(grid, lines, top, others, headed=bool(header_lines))
-    else:
-        header = read_header(grid, lines, top, others, headed=bool(header_lines))
+    header = read_header(grid, lines, top, taken - component.rows, headed=bool(header_lines))
+    if len(grid.rows) < 3:
         near = [*header.lines, *(_inside(grid, lines[number]) for number in header_lines)]
         limit = lines[grid.rows[0]].base - _HEADER_NEAR * grid.size
         if not is_short_table(grid, [line for line in near if line[0].base >= limit]):
@@ -147,13 +145,9 @@ def _year_rows(grid: Grid, component: Component) -> list[int]:
     return years
 
 
-def _between(
-    grid: Grid, lines: Sequence[SegmentLine], header_lines: Sequence[int]
-) -> list[tuple[SegmentLine, list[Segment]]]:
-    if not header_lines:
-        return []
-    between = lines[header_lines[-1] + 1 : grid.rows[0]]
-    return [(line, inside) for line in between if (inside := _inside(grid, line))]
+def _filled(grid: Grid, lines: Sequence[SegmentLine]) -> list[tuple[SegmentLine, list[Segment]]]:
+    """Return the lines that reach into the table's columns, with what they have there."""
+    return [(line, inside) for line in lines if (inside := _inside(grid, line))]
 
 
 def _inside(grid: Grid, line: SegmentLine) -> list[Segment]:
@@ -164,11 +158,8 @@ def _inside(grid: Grid, line: SegmentLine) -> list[Segment]:
 
 def _body(grid: Grid, lines: Sequence[SegmentLine]) -> list[tuple[SegmentLine, list[Segment]]]:
     """Return the rows from the first to the last row of figures, and the rest of a wrapped last label."""
-    body = []
     last = grid.rows[-1]
-    for line in lines[grid.rows[0] : last + 1]:
-        if inside := _inside(grid, line):
-            body.append((line, inside))  # noqa: PERF401 - the loop below goes on with the same list.
+    body = _filled(grid, lines[grid.rows[0] : last + 1])
     for number in range(last + 1, min(last + 3, len(lines))):
         inside = _inside(grid, lines[number])
         if not grid.labelled or not inside or not wraps(lines[number - 1], lines[number]):
@@ -193,22 +184,18 @@ def _written(
     filled = [place for place in range(len(grid.columns)) if any(row[place] for row in rows)]
     rows = [[row[place] for place in filled] for row in rows]
     segments = [s for line in header.lines for s in line] + [s for _, row in body for s in row]
+    title = " ".join(line.text for line in header.titles)
     return FoundTable(
         rows=rows,
         header_rows=len(top),
-        title=_title(header),
+        # The last words of a paragraph above the table are no title.
+        title="" if title[:1].islower() else title,
         x0=min(s.x0 for s in segments),
         y0=min(s.y0 for s in segments),
         x1=max(s.x1 for s in segments),
         y1=max(s.y1 for s in segments),
         contents=contents,
     )
-
-
-def _title(header: Header) -> str:
-    """Return the title, or nothing for the last words of a paragraph above the table."""
-    title = " ".join(line.text for line in header.titles)
-    return "" if title[:1].islower() else title
 
 
 def _body_rows(grid: Grid, body: Sequence[tuple[SegmentLine, list[Segment]]]) -> list[list[str]]:
@@ -280,7 +267,7 @@ def page_tables(document: Any, page: PageText, page_count: int) -> list[Element]
             rows=table.rows,
             header_rows=table.header_rows,
             page=page.index + 1,
-            bbox=read.frame.box(table.x0, table.y0, table.x1, table.y1),
+            bbox=read.box(table.x0, table.y0, table.x1, table.y1),
             caption=table.title,
             label=label_of(table.title),
         )
@@ -290,8 +277,7 @@ def page_tables(document: Any, page: PageText, page_count: int) -> list[Element]
 
 
 def _has_numbers(text: str) -> bool:
-    numbers = _NUMBER.finditer(text)
-    return sum(1 for _, _ in zip(range(MIN_SHORT_FIGURES), numbers, strict=False)) == MIN_SHORT_FIGURES
+    return len(_NUMBER.findall(text)) >= MIN_SHORT_FIGURES
 
 
 SAME_PLACE: Final = 0.5
@@ -328,7 +314,7 @@ def merge_tables(structure: Sequence[Element], tables: Sequence[Element]) -> lis
     for table in chosen:
         replaced = [e for e in structure if e.type in {"table", "image"} and _gives_way(e, [table])]
         captioned = table.model_copy(update=_captions(table, replaced))
-        elements.insert(_place(elements, structure, captioned, replaced), captioned)
+        elements.insert(_place(elements, structure, captioned), captioned)
     return elements
 
 
@@ -429,10 +415,9 @@ def _captions(table: Element, replaced: Sequence[Element]) -> dict[str, str | No
     return {"caption": caption, "footnote": footnote, "label": label_of(caption)}
 
 
-def _place(elements: Sequence[Element], structure: Sequence[Element], table: Element, replaced: list[Element]) -> int:
+def _place(elements: Sequence[Element], structure: Sequence[Element], table: Element) -> int:
     """Return where in the reading order a table belongs: where the first element of its place stood."""
-    gone = {id(element) for element in replaced}
-    gone |= {id(element) for element in structure if _gives_way(element, [table])}
+    gone = {id(element) for element in structure if _gives_way(element, [table])}
     places = {id(element): place for place, element in enumerate(elements)}
     after = False
     for element in structure:
@@ -476,7 +461,7 @@ def caption_tables(elements: Sequence[Element]) -> list[Element]:
     if not any(element.subtype == COLUMNS for element in elements):
         return list(elements)
     titles = [element.caption for element in elements if element.subtype == COLUMNS]
-    bare = [_without_caption(element) if element.subtype == COLUMNS else element for element in elements]
+    bare = [e.model_copy(update={"caption": "", "label": None}) if e.subtype == COLUMNS else e for e in elements]
     captioned = attach_loose_captions(bare)
     places = [place for place, element in enumerate(captioned) if element.subtype == COLUMNS]
     taken: set[int] = set()
@@ -488,10 +473,6 @@ def caption_tables(elements: Sequence[Element]) -> list[Element]:
         if above is not None:
             taken.add(above)
     return [element for place, element in enumerate(captioned) if place not in taken]
-
-
-def _without_caption(element: Element) -> Element:
-    return element.model_copy(update={"caption": "", "label": None})
 
 
 def _lead_in(elements: Sequence[Element], place: int, taken: set[int]) -> int | None:

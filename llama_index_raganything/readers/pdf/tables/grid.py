@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from llama_index_raganything.readers.pdf.tables.words import Segment, SegmentLine, has_digit, is_page_number
+from llama_index_raganything.readers.pdf.tables.words import Segment, SegmentLine, has_digit
 
 COLUMN_OVERLAP: Final = 0.35
 """Figures whose extents overlap by more than this share of the narrower stand in one column."""
@@ -48,14 +48,9 @@ class GridColumn:
 
     def aligned(self) -> bool:
         """Tell whether most cells agree in the right edge of their digits, or their left, middle or right."""
-        edges: list[Callable[[Segment], float]] = [
-            lambda s: s.digit_right,
-            lambda s: s.x0,
-            lambda s: s.centre,
-            lambda s: s.x1,
-        ]
         cells = [s for s in self.segments if not s.dash] or self.segments
-        return any(_agreeing([edge(s) for s in cells], cells[0].size) for edge in edges)
+        edges = zip(*((s.digit_right, s.x0, s.centre, s.x1) for s in cells), strict=True)
+        return any(_agreeing(edge, cells[0].size) for edge in edges)
 
 
 @dataclass(slots=True)
@@ -196,7 +191,9 @@ def _side_columns(
     """Find columns of text to the left (the nearest one holds labels) or right of the figures."""
     columns: list[GridColumn] = []
     own = {id(figure) for figure in component.figures}
-    edges = _row_edges(own, lines, rows, leftwards=leftwards)
+    # The place of each row's first or last figure on its line.
+    ends = {row: [n for n, segment in enumerate(lines[row].segments) if id(segment) in own] for row in rows}
+    edges = {row: places[0 if leftwards else -1] for row, places in ends.items()}
     while len(columns) < _MAX_TEXT_COLUMNS:
         texts = []
         for row in rows:
@@ -221,15 +218,6 @@ def _in_line(texts: list[Segment]) -> list[Segment]:
         return texts
     x0, x1 = median(text.x0 for text in texts), median(text.x1 for text in texts)
     return [text for text in texts if text.x0 <= x1 + text.size and text.x1 >= x0 - text.size]
-
-
-def _row_edges(own: set[int], lines: Sequence[SegmentLine], rows: list[int], *, leftwards: bool) -> dict[int, int]:
-    """Return the place of each row's first or last figure on its line."""
-    edges = {}
-    for row in rows:
-        places = [place for place, segment in enumerate(lines[row].segments) if id(segment) in own]
-        edges[row] = places[0] if leftwards else places[-1]
-    return edges
 
 
 def _is_text_column(
@@ -345,7 +333,8 @@ def find_components(lines: Sequence[SegmentLine]) -> list[Component]:
     places = {id(figure): place for place, figure in enumerate(figures)}
     for place, figure in enumerate(figures):
         for other in _neighbours(figure, lines):
-            _unite(parents, place, places[id(other)])
+            first, second = sorted((_root(parents, place), _root(parents, places[id(other)])))
+            parents[second] = first
     groups: dict[int, Component] = {}
     for place, figure in enumerate(figures):
         group = groups.setdefault(_root(parents, place), Component([]))
@@ -359,11 +348,6 @@ def _root(parents: list[int], place: int) -> int:
         parents[place] = parents[parents[place]]
         place = parents[place]
     return place
-
-
-def _unite(parents: list[int], one: int, other: int) -> None:
-    first, second = sorted((_root(parents, one), _root(parents, other)))
-    parents[second] = first
 
 
 def _neighbours(figure: Segment, lines: Sequence[SegmentLine]) -> Iterator[Segment]:
@@ -483,6 +467,7 @@ _CONTENTS_ORDER: Final = 0.8
 _CONTENTS_PAGES: Final = 1.3
 _CONTENTS_MORE: Final = 20
 _CONTENTS_LINES: Final = 10
+_PAGE_NUMBER = re.compile(r"\d{1,4}")
 _CONTENTS = re.compile(r"(?:table of )?contents:?|index|目\s*[录錄]", re.IGNORECASE)
 
 
@@ -506,10 +491,7 @@ def is_table(grid: Grid, body: Sequence[Sequence[Segment]]) -> bool:
 
 def _is_aligned(grid: Grid, aligned: int, body: Sequence[Sequence[Segment]]) -> bool:
     columns = grid.figure_columns
-    per_row: dict[int, int] = {}
-    for column in columns:
-        for segment in column.segments:
-            per_row[segment.line] = per_row.get(segment.line, 0) + 1
+    per_row = Counter(segment.line for column in columns for segment in column.segments)
     paired = sum(count >= 2 for count in per_row.values())
     if aligned >= 2 and paired >= (2 if len(columns) >= 3 else 3):
         return grid.labelled or len(columns) >= 3 or len(grid.rows) >= 4
@@ -527,13 +509,9 @@ def _is_axis(column: GridColumn) -> bool:
 def _labelled_rows(grid: Grid, body: Sequence[Sequence[Segment]]) -> int:
     return sum(
         any(s.figure for s in row)
-        and any(not s.figure and _has_letters(s.text) for s in row if s.x0 < grid.columns[0].x1)
+        and any(not s.figure and any(map(str.isalpha, s.text)) for s in row if s.x0 < grid.columns[0].x1)
         for row in body
     )
-
-
-def _has_letters(text: str) -> bool:
-    return any(character.isalpha() for character in text)
 
 
 def _is_filled(grid: Grid, body: Sequence[Sequence[Segment]]) -> bool:
@@ -584,7 +562,7 @@ def is_contents(grid: Grid, lines: Sequence[SegmentLine], page_count: int) -> bo
     if len(columns) != 1:
         return False
     cells = sorted(columns[0].segments, key=lambda segment: segment.base)
-    plain = [int(cell.text) for cell in cells if is_page_number(cell.text)]
+    plain = [int(cell.text) for cell in cells if _PAGE_NUMBER.fullmatch(cell.text)]
     if len(plain) < 0.9 * len(cells) or len(plain) < 2:
         return False
     headed = any(_CONTENTS.fullmatch(s.text) for line in lines[:_CONTENTS_LINES] for s in line.segments)

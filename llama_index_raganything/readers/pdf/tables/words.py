@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from statistics import median
 from typing import Any, Final, NamedTuple
 
@@ -57,14 +58,16 @@ class Glyph(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How a page as it is read lies on the page as it is seen.
+class PageGlyphs:
+    """The characters of one page.
 
     Attributes:
+        glyphs: Characters in content order, without blanks.
         corners: Where the points (0, 0), (1000, 0) and (0, 1000) of the page as it is read lie, in
             thousandths of the page as it is seen.
     """
 
+    glyphs: list[Glyph]
     corners: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> Box:
@@ -76,8 +79,7 @@ class Frame:
             x1: Right edge.
             y1: Bottom edge.
         """
-        points = [self._point(x, y) for x, y in ((x0, y0), (x1, y1))]
-        xs, ys = zip(*points, strict=True)
+        xs, ys = zip(self._point(x0, y0), self._point(x1, y1), strict=True)
         edges = (math.floor(min(xs)), math.floor(min(ys)), math.ceil(max(xs)), math.ceil(max(ys)))
         left, top, right, bottom = (min(1000, max(0, edge)) for edge in edges)
         return (left, top, right, bottom)
@@ -85,19 +87,6 @@ class Frame:
     def _point(self, x: float, y: float) -> tuple[float, float]:
         (ox, oy), (rx, ry), (dx, dy) = self.corners
         return (ox + (rx - ox) * x / 1000 + (dx - ox) * y / 1000, oy + (ry - oy) * x / 1000 + (dy - oy) * y / 1000)
-
-
-@dataclass(frozen=True)
-class PageGlyphs:
-    """The characters of one page.
-
-    Attributes:
-        glyphs: Characters in content order, without blanks.
-        frame: How to find their places on the page as it is seen.
-    """
-
-    glyphs: list[Glyph]
-    frame: Frame
 
 
 def read_glyphs(document: Any, index: int) -> PageGlyphs | None:
@@ -122,7 +111,7 @@ def read_glyphs(document: Any, index: int) -> PageGlyphs | None:
                 directions = _directions(handle, count)
                 turn = Counter(directions).most_common(1)[0][0]
                 glyphs = _glyphs(handle, count, directions, turn)
-                return PageGlyphs(glyphs, _frame(page, turn))
+                return PageGlyphs(glyphs, _corners(page, turn))
         except PAGE_ERRORS:
             return None
 
@@ -194,13 +183,9 @@ def _checked(code: int, x0: float, x1: float, y0: float, y1: float, base: float,
     return None if text.isspace() else Glyph(text, x0, x1, y0, y1, base, size, spaced)
 
 
-def _frame(page: Any, turn: int) -> Frame:
-    along, across = _DIRECTIONS[turn]
-
-    def seen(x: float, y: float) -> tuple[float, float]:
-        return to_page(page, x * along + y * across, x * across - y * along)
-
-    return Frame((seen(0, 0), seen(1000, 0), seen(0, 1000)))
+def _corners(page: Any, turn: int) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+    along, across = (1000 * step for step in _DIRECTIONS[turn])
+    return to_page(page, 0, 0), to_page(page, along, across), to_page(page, across, -along)
 
 
 # All lengths below are in font sizes.
@@ -210,6 +195,7 @@ WORD_GAP: Final = 0.24
 _BLANK_GAP: Final = 0.05
 """The same where the file has a blank between them; narrower blanks are kerning."""
 
+_left = attrgetter("x0", "x1")
 _WORD_BASELINE: Final = 0.35
 _LINE_BASELINE: Final = 0.22
 _MARK_SIZE: Final = 0.85
@@ -392,27 +378,19 @@ def _is_mark(word: Word, line: TextLine) -> bool:
     return True
 
 
-def _left(word: Word) -> tuple[float, float]:
-    return (word.x0, word.x1)
-
-
 def _joined(words: Sequence[Word]) -> list[Word]:
     """Join the pieces of words that the file draws out of order, and mark rows of single dots as leaders."""
     joined: list[Word] = []
     for word in words:
         last = joined[-1] if joined else None
-        if last is not None and _drawn_again(last, word):
-            continue
+        if last is not None and word.text == last.text and abs(word.x0 - last.x0) < 0.2 * word.size:
+            continue  # Drawn again, for a bold look.
         if last is not None and not word.leader and not last.leader and _touches(last, word):
             _extend(last, word)
         else:
             joined.append(word)
     _mark_leaders(joined)
     return joined
-
-
-def _drawn_again(last: Word, word: Word) -> bool:
-    return word.text == last.text and abs(word.x0 - last.x0) < 0.2 * word.size
 
 
 def _touches(last: Word, word: Word) -> bool:
@@ -435,14 +413,10 @@ def _extend(last: Word, word: Word) -> None:
 
 
 def _mark_leaders(words: list[Word]) -> None:
-    start = 0
-    for end in range(1, len(words) + 1):
-        if end < len(words) and _is_dot(words[end]) and _is_dot(words[end - 1]):
-            continue
-        if end - start >= _LEADER_PIECES:
-            for word in words[start:end]:
+    for are_dots, row in ((are_dots, list(group)) for are_dots, group in groupby(words, key=_is_dot)):
+        if are_dots and len(row) >= _LEADER_PIECES:
+            for word in row:
                 word.leader = True
-        start = end
 
 
 def _is_dot(word: Word) -> bool:
@@ -536,7 +510,9 @@ def find_segments(lines: Sequence[TextLine]) -> list[SegmentLine]:
     for number, line in enumerate(lines):
         pieces = _with_ranges(_glued([_segment(number, run) for run in _runs(line.words)]))
         for piece in pieces:
-            _classify(piece)
+            piece.figure = is_figure(piece.text)
+            piece.year = piece.figure and _YEAR.fullmatch(piece.text) is not None
+            piece.dash = piece.figure and _DASH.fullmatch(piece.text) is not None
         size = median(word.size for word in line.words)
         found.append(SegmentLine(line.base, size, pieces, any(word.leader for word in line.words)))
     return found
@@ -565,10 +541,9 @@ def _divided(last: Word, word: Word) -> bool:
 def _segment(number: int, words: Sequence[Word]) -> Segment:
     text = words[0].text
     for before, word in pairwise(words):
-        text += (
-            word.text if word.mark or (word.x0 - before.x1 < 0.1 * word.size and not word.spaced) else f" {word.text}"
-        )
-    with_digits = [word for word in words if any("0" <= character <= "9" for character in word.text)]
+        close = word.mark or (word.x0 - before.x1 < 0.1 * word.size and not word.spaced)
+        text += word.text if close else f" {word.text}"
+    with_digits = [word for word in words if has_digit(word.text)]
     return Segment(
         line=number,
         text=text,
@@ -633,12 +608,6 @@ def _join(last: Segment, piece: Segment, *, keep_right: bool) -> None:
     last.size = max(last.size, piece.size)
 
 
-def _classify(piece: Segment) -> None:
-    piece.figure = is_figure(piece.text)
-    piece.year = piece.figure and is_year(piece.text)
-    piece.dash = piece.figure and is_dash(piece.text)
-
-
 _CURRENCY: Final = r"(?:(?:US|C|CA|A|AU|HK|NT|S|R)?\$|[€£¥￥₹₩]|Rs\.?|RMB|USD|EUR|GBP|CNY|CHF|JPY)"
 CURRENCY_SIGNS: Final = frozenset("$\u20ac\u00a3\u00a5\uffe5\u20b9\u20a9")
 """Currency signs of one character."""
@@ -667,7 +636,6 @@ _NONE = re.compile(
 _DASH = re.compile(rf"{_CURRENCY}?\s?[-\u2010-\u2015\u2212]{{1,4}}\s?%?")
 _YEAR = re.compile(rf"(?:FY|CY)?\s?(?:19|20)\d\d[AEe]?(?:{_MARK},?){{0,2}}")
 _ENUMERATION = re.compile(r"\d{1,2}\.")
-_INTEGER = re.compile(r"\d{1,4}")
 _CURRENCY_ALONE = re.compile(rf"[(\[\-\u2212]?\s?{_CURRENCY}\s?[(\[]?|[(\[]")
 _TAIL = re.compile(rf"[)\]]?\s?(?:%|\uff05|pts|pp|bps)?\s?[)\]]?\s?{_SPACED_MARK}?")
 
@@ -684,21 +652,6 @@ def is_figure(text: str) -> bool:
     if len(text) > MAX_FIGURE_LENGTH or _ENUMERATION.fullmatch(text):
         return False
     return any(pattern.fullmatch(text) is not None for pattern in (_FIGURE, _NONE, _RANGE))
-
-
-def is_dash(text: str) -> bool:
-    """Tell whether a cell is only a dash."""
-    return _DASH.fullmatch(text) is not None
-
-
-def is_year(text: str) -> bool:
-    """Tell whether a cell is a year of the 20th or 21st century."""
-    return _YEAR.fullmatch(text) is not None
-
-
-def is_page_number(text: str) -> bool:
-    """Tell whether a cell is a plain integer of at most four digits."""
-    return _INTEGER.fullmatch(text) is not None
 
 
 def is_currency(text: str) -> bool:
