@@ -40,11 +40,6 @@ class Job:
     origin: Source | Document
 
     @classmethod
-    def of_source(cls, source: Source) -> Self:
-        """Make the job of reading a source."""
-        return cls(document_id(source.location), source.location, source.content_hash, source)
-
-    @classmethod
     def of_document(cls, document: Document) -> Self:
         """Make the job of a document that is loaded already."""
         source = str(document.metadata.get("source") or document.metadata.get("file_path") or document.doc_id)
@@ -74,13 +69,16 @@ def find_jobs(found: FoundSources, reader: RAGAnythingReader, report: IngestionR
     report.warnings += [(folder, "there are no files to read in this folder") for folder in found.empty_folders]
     jobs: dict[str, Job] = {}
     for source in found.sources:
-        job = None
         if source.location in unusable:
             report.failures.append((source.location, unusable[source.location]))
-        else:
-            job = _job_of(source, reader, report)
-        if job is None:
             continue
+        try:
+            with report.stage("hash"):
+                hashed = with_hash(source, reader.max_file_bytes)
+        except (SourceError, ParseError) as error:
+            report.failures.append((source.location, str(error)))
+            continue
+        job = Job(document_id(source.location), source.location, hashed.content_hash, hashed)
         if job.doc_id in jobs and jobs[job.doc_id].content_hash != job.content_hash:
             report.warnings.append((source.location, "other content came under this name before; the last one counts"))
         jobs[job.doc_id] = job
@@ -119,15 +117,6 @@ def _check_any_left(found: FoundSources, unusable: Mapping[str, str]) -> None:
     reasons = list(unusable.values())
     message = reasons[0] if len(reasons) == 1 else f"Nothing can be read: {' '.join(reasons[:5])}"
     raise (SourceError if found.missing else BlockedSourceError)(message)
-
-
-def _job_of(source: Source, reader: RAGAnythingReader, report: IngestionReport) -> Job | None:
-    try:
-        with report.stage("hash"):
-            return Job.of_source(with_hash(source, reader.max_file_bytes))
-    except (SourceError, ParseError) as error:
-        report.failures.append((source.location, str(error)))
-        return None
 
 
 def find_moves(
@@ -169,7 +158,10 @@ def find_moves(
         left = []
         for entry in gone:
             waiting = newcomers[entry.content_hash]
-            new = next((job for job in waiting if any_name or _same_name(job, entry)), None)
+            new = next(
+                (job for job in waiting if any_name or os.path.basename(job.source) == os.path.basename(entry.source)),
+                None,
+            )
             if new is None:
                 left.append(entry)
             else:
@@ -189,10 +181,6 @@ def _newcomers(jobs: Iterable[Job], known: Mapping[str, LedgerEntry]) -> dict[st
         if is_file and job.content_hash and not is_in:
             found[job.content_hash].append(job)
     return found
-
-
-def _same_name(job: Job, entry: LedgerEntry) -> bool:
-    return os.path.basename(job.source) == os.path.basename(entry.source)
 
 
 def _is_gone(entry: LedgerEntry) -> bool:

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llama_index.core.instrumentation.events import BaseEvent
-
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import IngestionError
+from llama_index_raganything.readers.reader import NamedEvent
 from llama_index_raganything.readers.sources.sources import SkippedFiles
 
 NOT_TRIED: Final = "Not tried, because the run ended early."
@@ -140,7 +139,7 @@ class IngestionReport:
             self.seconds[name] += time.perf_counter() - started
 
 
-class IngestionStartEvent(BaseEvent):
+class IngestionStartEvent(NamedEvent):
     """A run begins; nothing is parsed yet.
 
     Attributes:
@@ -149,13 +148,8 @@ class IngestionStartEvent(BaseEvent):
 
     documents: int
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name of the event."""
-        return "IngestionStartEvent"
 
-
-class IngestionEndEvent(BaseEvent):
+class IngestionEndEvent(NamedEvent):
     """A run is over.
 
     Attributes:
@@ -176,13 +170,8 @@ class IngestionEndEvent(BaseEvent):
     nodes: int
     ended_early: str = ""
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name of the event."""
-        return "IngestionEndEvent"
 
-
-class DocumentIngestionStartEvent(BaseEvent):
+class DocumentIngestionStartEvent(NamedEvent):
     """A document was parsed, or could not be, and is about to be enriched, embedded and written.
 
     Attributes:
@@ -193,13 +182,8 @@ class DocumentIngestionStartEvent(BaseEvent):
     source: str
     doc_id: str
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name of the event."""
-        return "DocumentIngestionStartEvent"
 
-
-class DocumentIngestionEndEvent(BaseEvent):
+class DocumentIngestionEndEvent(NamedEvent):
     """A document was stored, or failed.
 
     Attributes:
@@ -213,8 +197,3 @@ class DocumentIngestionEndEvent(BaseEvent):
     doc_id: str
     nodes: int = 0
     error: str | None = None
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name of the event."""
-        return "DocumentIngestionEndEvent"

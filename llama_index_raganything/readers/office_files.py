@@ -133,35 +133,18 @@ def _mhtml(path: Path, options: ParseOptions, assets: AssetStore) -> ParsedFile:
 
 
 _PARSERS: Final[dict[str, _Parser]] = {
-    ".csv": _delimited,
-    ".tsv": _delimited,
-    ".html": _html,
-    ".htm": _html,
-    ".xhtml": _html,
-    ".mhtml": _mhtml,
-    ".mht": _mhtml,
+    **dict.fromkeys((".csv", ".tsv"), _delimited),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), _html),
+    **dict.fromkeys((".mhtml", ".mht"), _mhtml),
 }
 
 
 _REPAIRS: Final[dict[str, Callable[[Path, list[Element], AssetStore | None], list[Element]]]] = {
-    ".docx": repair_docx,
-    ".docm": repair_docx,
-    ".dotx": repair_docx,
-    ".dotm": repair_docx,
-    ".pptx": repair_pptx,
-    ".pptm": repair_pptx,
-    ".ppsx": repair_pptx,
-    ".ppsm": repair_pptx,
-    ".potx": repair_pptx,
-    ".xlsx": repair_xlsx,
-    ".xlsm": repair_xlsx,
-    ".xltx": repair_xlsx,
-    ".xltm": repair_xlsx,
-    ".odt": repair_odt,
-    ".ott": repair_odt,
-    ".odp": repair_odp,
-    ".otp": repair_odp,
-    ".ods": repair_ods,
-    ".ots": repair_ods,
+    **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), repair_docx),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx"), repair_pptx),
+    **dict.fromkeys(XLSX_SUFFIXES, repair_xlsx),
+    **dict.fromkeys((".odt", ".ott"), repair_odt),
+    **dict.fromkeys((".odp", ".otp"), repair_odp),
+    **dict.fromkeys((".ods", ".ots"), repair_ods),
     ".epub": repair_epub,
 }

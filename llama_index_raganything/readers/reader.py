@@ -45,7 +45,16 @@ from llama_index_raganything.readers.sources.urls import UrlPolicy
 from llama_index_raganything.workers import Outcome, TimedOut, run_batch
 
 
-class ParseStartEvent(BaseEvent):
+class NamedEvent(BaseEvent):
+    """An event that goes by the name of its class."""
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name of the event."""
+        return cls.__name__
+
+
+class ParseStartEvent(NamedEvent):
     """A file is about to be parsed, or looked up in the parse cache.
 
     Attributes:
@@ -56,13 +65,8 @@ class ParseStartEvent(BaseEvent):
     source: str
     parser: str
 
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name of the event."""
-        return "ParseStartEvent"
 
-
-class ParseEndEvent(BaseEvent):
+class ParseEndEvent(NamedEvent):
     """A file was parsed, or failed.
 
     Attributes:
@@ -78,11 +82,6 @@ class ParseEndEvent(BaseEvent):
     elements: int = 0
     cached: bool = False
     error: str | None = None
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the name of the event."""
-        return "ParseEndEvent"
 
 
 logger = logging.getLogger(__name__)
@@ -312,7 +311,7 @@ class RAGAnythingReader(BasePydanticReader):
     def _documents(self, sources: list[Source], extra_info: dict[str, Any], *, skip: bool) -> Iterator[Document]:
         limit = self.max_file_bytes
         outcomes = run_batch(
-            partial(_read_source, self, extra_info),
+            partial(self._read_source, extra_info=extra_info),
             sources,
             workers=self.workers,
             timeout_s=self.parse_timeout_s,
@@ -378,10 +377,6 @@ class RAGAnythingReader(BasePydanticReader):
         key = parse_key(f"{kind} {file_format.suffix}", parser, self.options)
         known = self._parse_cache.get(content_hash, key, self.assets) if self.cache else None
         return _File(path.name, content_hash, file_format, key, known)
-
-
-def _read_source(reader: RAGAnythingReader, extra_info: dict[str, Any], source: Source) -> Document:
-    return reader._read_source(source, extra_info)
 
 
 def _document_or_error(outcome: Outcome[Source, Document]) -> Document | Exception:

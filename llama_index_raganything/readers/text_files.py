@@ -80,12 +80,8 @@ def _parse(data: bytes, path: Path, options: ParseOptions, assets: AssetStore) -
 
 
 MARKUPS: Final[dict[str, Callable[[str], list[Element]]]] = {
-    ".adoc": parse_asciidoc,
-    ".asciidoc": parse_asciidoc,
-    ".asc": parse_asciidoc,
-    ".tex": parse_latex,
-    ".latex": parse_latex,
-    ".vtt": parse_subtitles,
-    ".srt": parse_subtitles,
+    **dict.fromkeys((".adoc", ".asciidoc", ".asc"), parse_asciidoc),
+    **dict.fromkeys((".tex", ".latex"), parse_latex),
+    **dict.fromkeys((".vtt", ".srt"), parse_subtitles),
 }
 """Parsers of other markups; any other suffix is read as plain text."""

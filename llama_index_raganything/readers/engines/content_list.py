@@ -149,7 +149,7 @@ class _Normaliser:
 
     def elements(self, item: Any) -> list[Element]:
         if not isinstance(item, Mapping):
-            self._warn(f"Item {str(item)[:80]!r} of the content list is no dictionary and was left out.")
+            self.warnings.append(f"Item {str(item)[:80]!r} of the content list is no dictionary and was left out.")
             return []
         kind = str(item.get("type") or "text")
         fields = self._fields(kind, item)
@@ -188,7 +188,7 @@ class _Normaliser:
             return {"type": "furniture", "text": text, "subtype": kind}
         if kind not in _PLAIN | NOTE_TYPES and kind not in self._unknown:
             self._unknown.add(kind)
-            self._warn(f"Items of the unknown type {kind[:80]!r} were read as text.")
+            self.warnings.append(f"Items of the unknown type {kind[:80]!r} were read as text.")
         subtype = "page_footnote" if kind in NOTE_TYPES else text_of(item.get("sub_type")) or None
         return {"type": "text", "text": text, "subtype": None if subtype == "text" else subtype}
 
@@ -235,13 +235,13 @@ class _Normaliser:
         try:
             data = _data_uri(reference) if reference[:5].lower() == "data:" else self._read(reference)
         except (OSError, ValueError, SourceError) as error:
-            self._warn(f"{reference[:200]!r} was not taken from the content list: {error}")
+            self.warnings.append(f"{reference[:200]!r} was not taken from the content list: {error}")
             return None
         suffix = image_suffix(data[:64])
         if suffix is None and KIND_OF_SUFFIX.get(Path(reference).suffix.lower()) in {"audio", "video"}:
             suffix = Path(reference).suffix
         if suffix is None:
-            self._warn(f"{reference[:200]!r} is no image and was not taken from the content list.")
+            self.warnings.append(f"{reference[:200]!r} is no image and was not taken from the content list.")
             return None
         return self._assets.put(data, suffix)
 
@@ -261,9 +261,6 @@ class _Normaliser:
             raise SourceError(msg)
         return path.read_bytes()
 
-    def _warn(self, message: str) -> None:
-        self.warnings.append(message)
-
 
 def _code(item: Item) -> dict[str, Any]:
     caption = first_words(item, "code_caption", "caption")
@@ -276,10 +273,8 @@ def _code(item: Item) -> dict[str, Any]:
     if subtype is None and item.get("type") == "algorithm":
         subtype = "algorithm"
     footnote = first_words(item, "code_footnote", "footnote")
-    return {"type": "code", "text": text, "caption": caption, "footnote": footnote} | {
-        "label": label_of(caption),
-        "subtype": subtype,
-    }
+    fields = {"type": "code", "text": text, "caption": caption, "footnote": footnote}
+    return fields | {"label": label_of(caption), "subtype": subtype}
 
 
 def _code_text(value: Any) -> str:
@@ -304,24 +299,23 @@ def _data_uri(reference: str) -> bytes:
 
 def _item(element: Element, assets: AssetStore) -> dict[str, Any]:
     path = str(assets.resolve(element.asset)) if element.asset else ""
-    item = _item_body(element, path)
-    item["page_idx"] = (element.page or 1) - 1
-    if element.bbox is not None:
-        item["bbox"] = list(element.bbox)
-    return item
+    item = _item_body(element, path) | {"page_idx": (element.page or 1) - 1}
+    return item if element.bbox is None else item | {"bbox": list(element.bbox)}
 
 
 def _item_body(element: Element, path: str) -> dict[str, Any]:
     captions = [element.caption] if element.caption else []
     footnotes = [element.footnote] if element.footnote else []
+    sub_type = {"sub_type": element.subtype} if element.subtype else {}
     if element.type == "heading":
         return {"type": "text", "text": element.text, "text_level": element.level or 1}
     if element.type == "list":
         item = {"type": "text", "text": element.text, "list_items": element.text.split("\n")}
-        return item | ({"sub_type": element.subtype} if element.subtype else {})
+        return item | sub_type
     if element.type == "image":
         item = {"type": "image", "img_path": path, "image_caption": captions, "image_footnote": footnotes}
-        return item | _extras(element, content=element.html or element.text)
+        content = element.html or element.text
+        return item | ({"content": content} if content else {}) | sub_type
     if element.type == "table":
         body = element.html or rows_to_html(element.rows or [], element.header_rows) or element.text
         item = {"type": "table", "img_path": path, "table_body": body}
@@ -332,17 +326,11 @@ def _item_body(element: Element, path: str) -> dict[str, Any]:
     if element.type == "code":
         item = {"type": "code", "code_body": element.text, "code_language": element.subtype or "", "img_path": path}
         return item | {"code_caption": captions, "code_footnote": footnotes}
-    if element.type in {"audio", "video"}:
-        kind = element.type
+    if (kind := element.type) in {"audio", "video"}:
         return {"type": kind, f"{kind}_path": path, f"{kind}_caption": captions, "text": element.text}
     if element.type == "furniture" or element.subtype in NOTE_TYPES:
         return {"type": element.subtype or "aside_text", "text": element.text}
     return {"type": "text", "text": element.text}
-
-
-def _extras(element: Element, content: str) -> dict[str, Any]:
-    extras: dict[str, Any] = {"content": content} if content else {}
-    return extras | ({"sub_type": element.subtype} if element.subtype else {})
 
 
 def first_words(item: Mapping[str, Any], *keys: str) -> str:
@@ -402,9 +390,7 @@ def strip_math(text: str) -> str:
     for mark in ("$$", "$"):
         if len(text) >= 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
             return text[len(mark) : -len(mark)].strip()
-    if text.startswith("\\[") and text.endswith("\\]"):
-        return text[2:-2].strip()
-    return text
+    return text[2:-2].strip() if text.startswith("\\[") and text.endswith("\\]") else text
 
 
 def integer_of(value: Any) -> int | None:

@@ -456,18 +456,14 @@ def _visual(block: Block, kind: str, resolve: AssetResolver) -> Element | None:
         "asset": resolve(body),
     }
     if kind == "code":
-        text = (
-            inline_text(body.get("content"))
-            if isinstance(body.get("content"), list)
-            else str(body.get("content") or "")
-        )
+        content = body.get("content")
+        text = inline_text(content) if isinstance(content, list) else str(content or "")
         subtype = block.get("guess_lang") or block.get("sub_type")
         element = Element(type="code", text=text.strip("\n"), subtype=subtype, **fields)
     else:
         content = str(body.get("content") or "").strip()
         element = Element(**_visual_payload(kind, content, block), **fields)
-    has_something = element.text or element.caption or element.asset or element.bbox
-    return element if has_something else None
+    return element if element.text or element.caption or element.asset or element.bbox else None
 
 
 def _split_visual(block: Block) -> tuple[Block, list[str], list[str]]:

@@ -316,7 +316,8 @@ def expand_sources(value: Any, fs: Any = None, rules: FolderRules = _ALL_FILES) 
     found = FoundSources()
     content_list = as_content_list(value)
     if content_list is not None:
-        found.sources.append(_content_list_source(content_list))
+        digest = content_id("content_list", json.dumps(content_list, sort_keys=True, default=str))
+        found.sources.append(Source("content_list", f"content_list:{digest}", content_list))
         return found
     if isinstance(value, str | PurePath) or _is_named_bytes(value):
         _expand(value, fs, rules, found)
@@ -554,11 +555,12 @@ def _expand_path(value: str | PurePath, fs: Any, rules: FolderRules, found: Foun
     if "://" in text:
         message = f"{text!r} is not http(s); pass a local path, or a path with fs=<fsspec file system>."
         raise BlockedSourceError(message)
-    path = _absolute(_from_home(Path(text)))
+    # Normalised so that "a/../b.pdf" and "b.pdf" are one document; links are kept as named.
+    path = Path(os.path.abspath(_from_home(Path(text))))
     if rules.is_own(path):
         message = f"{str(path)!r} belongs to the data of an index, which is never read; name your documents instead."
         raise BlockedSourceError(message)
-    if _is_dir(path):
+    if os.path.isdir(path):
         files = [Source("file", str(file), file) for file in walk(path, rules, found.skipped)]
         if not files:
             logger.warning("No files in the folder %s.", path)
@@ -587,18 +589,6 @@ def _from_home(path: Path) -> Path:
         return path
 
 
-def _absolute(path: Path) -> Path:
-    # Normalised so that "a/../b.pdf" and "b.pdf" are one document; links are kept as named.
-    return Path(os.path.abspath(path))
-
-
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
-
-
 def _is_local(fs: Any) -> bool:
     protocols = fs.protocol if isinstance(fs.protocol, list | tuple) else (fs.protocol,)
     return "file" in protocols or "local" in protocols
@@ -612,16 +602,13 @@ def _expand_remote(text: str, fs: Any, found: FoundSources) -> None:
     prefix = PurePosixPath(path)
     found.is_batch = True
     for name in sorted(fs.find(path)):
-        reasons = [reason for part in _relative_parts(name, prefix) if (reason := why_skipped(part))]
+        place = PurePosixPath(name)
+        parts = place.relative_to(prefix).parts if place.is_relative_to(prefix) else place.parts
+        reasons = [reason for part in parts if (reason := why_skipped(part))]
         if reasons:
             found.skipped.add(fs.unstrip_protocol(name), reasons[0])
         else:
             found.sources.append(Source("remote", fs.unstrip_protocol(name), (fs, name)))
-
-
-def _relative_parts(name: str, prefix: PurePosixPath) -> tuple[str, ...]:
-    path = PurePosixPath(name)
-    return path.relative_to(prefix).parts if path.is_relative_to(prefix) else path.parts
 
 
 def _copy_remote(source: Source, folder: Path, max_bytes: int | None) -> Path:
@@ -654,8 +641,3 @@ def _check_size(path: Path, max_bytes: int | None) -> None:
 def _too_large(location: str, size: int, limit: int) -> FileTooLargeError:
     message = f"{location!r} has {size:,} bytes, over the limit of {limit:,}; raise max_file_bytes to read it."
     return FileTooLargeError(message, location)
-
-
-def _content_list_source(items: list[Any]) -> Source:
-    digest = content_id("content_list", json.dumps(items, sort_keys=True, default=str))
-    return Source("content_list", f"content_list:{digest}", items)

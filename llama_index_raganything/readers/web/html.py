@@ -111,25 +111,11 @@ ImageResolver = Callable[[str], str | None]
 """Turns an image reference into an asset, or None."""
 
 _SKIPPED: Final = SKIPPED_TAGS | {"head", "svg", "iframe"}
-_BLOCKS: Final = frozenset(
-    {
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "center",
-        "dd",
-        "details",
-        "dialog",
-        "div",
-        "dt",
-        "fieldset",
-        "figure",
-    }
-    | {"footer", "form", "header", "hr", "legend", "li", "main", "nav", "option", "p", "section"}
-    | {"summary", "tbody", "td", "textarea", "tfoot", "th", "thead", "title", "tr", "button", "caption", "html"}
+_BLOCK_NAMES: Final = (
+    "address article aside blockquote body button caption center dd details dialog div dt fieldset figure footer form "
+    "header hr html legend li main nav option p section summary tbody td textarea tfoot th thead title tr"
 )
+_BLOCKS: Final = frozenset(_BLOCK_NAMES.split())
 _HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 _MAX_LAYOUT_DEPTH: Final = 20
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight|brush:?\s?)-?([\w+#\-]{1,30})")
@@ -233,13 +219,12 @@ class _Walker:
         self._handlers: dict[str, Callable[[Any], None]] = {
             "table": self._table,
             "pre": self._code,
-            "ul": self._list,
-            "ol": self._list,
-            "dl": self._list,
             "img": self._image,
             "math": self._math,
             "figcaption": self._caption,
-        } | dict.fromkeys(_HEADINGS, self._heading)
+            **dict.fromkeys(("ul", "ol", "dl"), self._list),
+            **dict.fromkeys(_HEADINGS, self._heading),
+        }
 
     def walk(self, root: Any) -> list[Element]:
         """Walk without recursion and return the elements."""
@@ -275,8 +260,7 @@ class _Walker:
             self._flush()
         if tag == "figure":
             self._figures.append((len(self._elements), ""))
-        css = node.get("class") or ""
-        if "math" in css.split():
+        if "math" in (node.get("class") or "").split():
             self._math(node)
             return True
         self._text(node.text)
@@ -398,11 +382,8 @@ def _is_layout(table: Any) -> bool:
 
 
 def _language(node: Any) -> str | None:
-    for part in (node, *node.iter("code")):
-        match = _LANGUAGE.search(part.get("class") or "")
-        if match:
-            return match[1].lower()
-    return None
+    found = (_LANGUAGE.search(part.get("class") or "") for part in (node, *node.iter("code")))
+    return next((match[1].lower() for match in found if match), None)
 
 
 def _latex(node: Any) -> str:
