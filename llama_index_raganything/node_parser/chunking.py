@@ -49,9 +49,9 @@ class Chunk:
         section: Path of headings.
         caption: Caption of an atomic element.
         label: Normalised label of an atomic element.
+        subtype: The parser's finer name of an atomic element ("chart", a language of code).
         element_id: Identifies the content of the elements in it.
         asset: Path of the crop or media file relative to the asset folder.
-        subtype: The parser's finer name of an atomic element ("chart", a language of code).
     """
 
     content_type: str
@@ -62,9 +62,9 @@ class Chunk:
     section: str = ""
     caption: str = ""
     label: str | None = None
+    subtype: str | None = None
     element_id: str = ""
     asset: str | None = None
-    subtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -316,12 +316,8 @@ def union_of(boxes: Iterable[Box | None]) -> Box | None:
     known = [box for box in boxes if box is not None]
     if not known:
         return None
-    return (
-        min(box[0] for box in known),
-        min(box[1] for box in known),
-        max(box[2] for box in known),
-        max(box[3] for box in known),
-    )
+    x0, y0, x1, y1 = zip(*known, strict=True)
+    return (min(x0), min(y0), max(x1), max(y1))
 
 
 def _is_running_text(element: Element) -> bool:

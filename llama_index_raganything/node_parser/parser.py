@@ -214,19 +214,8 @@ class RAGAnythingNodeParser(NodeParser):
         return ids
 
     def _describe(self, node: TextNode, document: BaseNode, chunk: Chunk, metadata: dict[str, Any]) -> None:
-        own: dict[str, Any] = {
-            "doc_id": document.node_id,
-            "content_type": chunk.content_type,
-            "page": chunk.page,
-            "page_label": chunk.page_label,
-            "bbox": json.dumps(list(chunk.bbox), separators=(",", ":")) if chunk.bbox else None,
-            "section": chunk.section,
-            "caption": chunk.caption,
-            "label": chunk.label,
-            "subtype": chunk.subtype,
-            "element_id": chunk.element_id,
-            "asset": chunk.asset,
-        }
+        box = json.dumps(list(chunk.bbox), separators=(",", ":")) if chunk.bbox else None
+        own = {"doc_id": document.node_id} | vars(chunk) | {"text": None, "bbox": box}
         inherited = inherited_metadata(metadata) if self.include_metadata else {}
         node.metadata = inherited | {key: value for key, value in own.items() if value not in (None, "")}
         node.excluded_embed_metadata_keys = joined_keys(EXCLUDED_EMBED_KEYS, document.excluded_embed_metadata_keys)
@@ -245,23 +234,15 @@ class RAGAnythingNodeParser(NodeParser):
 
     def _relate(self, nodes: Sequence[TextNode], chunks: Sequence[Chunk]) -> None:
         """Link pages with pages and elements with elements, and make elements children of their page."""
-        for is_page in (True, False):
-            chain = [
-                node for node, chunk in zip(nodes, chunks, strict=True) if (chunk.content_type == "page") is is_page
-            ]
-            if self.include_prev_next_rel:
-                _link(chain)
-        pages: dict[int, list[TextNode]] = {}
-        for node, chunk in zip(nodes, chunks, strict=True):
-            if chunk.content_type == "page" and chunk.page is not None:
-                pages.setdefault(chunk.page, []).append(node)
-        for number, pieces in pages.items():
-            elements = [
-                node
-                for node, chunk in zip(nodes, chunks, strict=True)
-                if chunk.content_type != "page" and chunk.page == number
-            ]
-            _attach(elements, pieces)
+        pairs = list(zip(nodes, chunks, strict=True))
+        pages = [(node, chunk.page) for node, chunk in pairs if chunk.content_type == "page"]
+        elements = [(node, chunk.page) for node, chunk in pairs if chunk.content_type != "page"]
+        if self.include_prev_next_rel:
+            _link([node for node, _ in pages])
+            _link([node for node, _ in elements])
+        for number in dict.fromkeys(page for _, page in pages if page is not None):
+            inside = [node for node, page in elements if page == number]
+            _attach(inside, [node for node, page in pages if page == number])
 
     def _count(self, text: str) -> int:
         return len((self.tokenizer or simple_tokens)(text))

@@ -8,7 +8,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -423,9 +423,5 @@ class Places:
 
 def _common(sections: Sequence[tuple[str, ...]]) -> str:
     """Return the section that holds all of some sections."""
-    names: list[str] = []
-    for level in zip(*sections, strict=False):
-        if len(set(level)) > 1:
-            break
-        names.append(level[0])
-    return SECTION_SEPARATOR.join(names)
+    shared = takewhile(lambda names: len(set(names)) == 1, zip(*sections, strict=False))
+    return SECTION_SEPARATOR.join(names[0] for names in shared)

@@ -113,7 +113,8 @@ class ParseCache:
             key: What :func:`parse_key` returned.
         """
         path = self.folder(content_hash) / f"{key}.json"
-        content = json.dumps(_to_dict(parsed), ensure_ascii=False, separators=(",", ":"))
+        fields = vars(parsed) | {"elements": [element.to_dict() for element in parsed.elements]}
+        content = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
         try:
             replace_file(path, content.encode("utf-8"))
         except OSError as error:
@@ -136,15 +137,6 @@ class ParseCache:
         # Hashed once more when it is no plain name, so that no caller's string leaves the cache folder.
         name = content_hash if _HEX.fullmatch(content_hash) else content_id(content_hash)
         return self.root / name[:2] / name
-
-
-def _to_dict(parsed: ParsedFile) -> dict[str, Any]:
-    return {
-        "parser": parsed.parser,
-        "title": parsed.title,
-        "warnings": parsed.warnings,
-        "elements": [element.to_dict() for element in parsed.elements],
-    }
 
 
 def _from_dict(content: dict[str, Any]) -> ParsedFile:

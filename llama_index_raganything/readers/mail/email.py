@@ -89,17 +89,7 @@ def _header_elements(message: Message) -> list[Element]:
 
 
 def _header(message: Message, name: str) -> str:
-    value = message.get(name)
-    if value is None:
-        return ""
-    try:
-        decoded = "".join(
-            decode_text(part, charset) if isinstance(part, bytes) else part
-            for part, charset in decode_header(str(value))
-        )
-    except (ValueError, LookupError):
-        decoded = str(value)
-    return " ".join(decoded.split())
+    return _decoded(str(message.get(name, "")))
 
 
 def _bodies(parts: list[Message], assets: AssetStore) -> list[Element]:
@@ -160,16 +150,15 @@ def _attachment_name(part: Message) -> str:
     name = part.get_filename()
     if name is None and part.get_content_disposition() != "attachment":
         return ""
-    return " ".join(_decoded_name(name).split()) if name else "unnamed"
+    return _decoded(name) if name else "unnamed"
 
 
-def _decoded_name(name: str) -> str:
+def _decoded(value: str) -> str:
     try:
-        return "".join(
-            decode_text(text, charset) if isinstance(text, bytes) else text for text, charset in decode_header(name)
-        )
+        parts = [decode_text(part, code) if isinstance(part, bytes) else part for part, code in decode_header(value)]
     except (ValueError, LookupError):
-        return name
+        parts = [value]
+    return " ".join("".join(parts).split())
 
 
 def parse_mhtml(path: Path, assets: AssetStore | None) -> ParsedFile:

@@ -8,12 +8,7 @@ from typing import Any, Final
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.common.base import AssetStore
-from llama_index_raganything.readers.office.missing_text import (
-    SourceParagraph,
-    add_missing,
-    comment_prefix,
-    source_paragraph,
-)
+from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 
 _SIDE_PARTS: Final = ("header", "footer", "footnotes", "endnotes", "diagramData")
@@ -36,19 +31,19 @@ def repair_docx(path: Path, elements: list[Element], _assets: AssetStore | None)
 
 def _source_paragraphs(package: Package, main: str) -> Iterator[SourceParagraph]:
     for _, text in paragraphs(package.xml(main)):
-        yield source_paragraph(text)
+        yield SourceParagraph.of(text)
     for relation in package.relationships(main):
         if relation.kind in _SIDE_PARTS:
             subtype = relation.kind if relation.kind in {"header", "footer"} else relation.kind.removesuffix("s")
             for _, text in paragraphs(package.xml(relation.target)):
-                yield source_paragraph(text, subtype)
+                yield SourceParagraph.of(text, subtype)
         elif relation.kind == "comments":
-            yield from _comments(package.xml(relation.target))
+            yield from _comments(package.nodes(relation.target, "comment"))
 
 
-def _comments(root: Any) -> Iterator[SourceParagraph]:
-    for comment in [] if root is None else root.iter("{*}comment"):
+def _comments(comments: list[Any]) -> Iterator[SourceParagraph]:
+    for comment in comments:
         author = next((value for name, value in comment.attrib.items() if name.endswith("author")), "")
         text = " ".join(text for _, text in paragraphs(comment))
         if text:
-            yield source_paragraph(text, "comment", prefix=comment_prefix(author))
+            yield SourceParagraph.of_comment(text, author)

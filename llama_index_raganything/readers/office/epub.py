@@ -38,13 +38,9 @@ def _source_paragraphs(package: Package) -> Iterator[SourceParagraph]:
 
 def _spine(package: Package) -> Iterator[str]:
     """Yield the pages in reading order (EPUB 3.3, package document)."""
-    container = package.xml("META-INF/container.xml")
-    for rootfile in [] if container is None else container.iter("{*}rootfile"):
+    for rootfile in package.nodes("META-INF/container.xml", "rootfile"):
         opf = rootfile.get("full-path") or ""
-        root = package.xml(opf)
-        if root is None:
-            continue
-        links = {item.get("id"): item.get("href") or "" for item in root.iter("{*}item")}
-        for reference in root.iter("{*}itemref"):
+        links = {item.get("id"): item.get("href") or "" for item in package.nodes(opf, "item")}
+        for reference in package.nodes(opf, "itemref"):
             href = unquote(links.get(reference.get("idref"), "").split("#")[0])
             yield posixpath.normpath(posixpath.join(posixpath.dirname(opf), href))

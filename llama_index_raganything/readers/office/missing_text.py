@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from llama_index_raganything.elements import Element
 
@@ -36,25 +36,23 @@ class SourceParagraph:
     words: str
     element: Element
 
+    @classmethod
+    def of(cls, text: str, subtype: str | None = None, page: int | None = None, prefix: str = "") -> Self:
+        """Describe a paragraph of the file.
 
-def source_paragraph(
-    text: str, subtype: str | None = None, page: int | None = None, prefix: str = ""
-) -> SourceParagraph:
-    """Describe a paragraph of the file.
+        Args:
+            text: The paragraph.
+            subtype: Subtype of the element to add; header and footer become furniture.
+            page: Page of the element to add.
+            prefix: Put before the text in the element.
+        """
+        kind = "furniture" if subtype in {"header", "footer"} else "text"
+        return cls(text, Element(type=kind, text=prefix + text, subtype=subtype, page=page))
 
-    Args:
-        text: The paragraph.
-        subtype: Subtype of the element to add; header and footer become furniture.
-        page: Page of the element to add.
-        prefix: Put before the text in the element, such as the author of a comment.
-    """
-    kind = "furniture" if subtype in {"header", "footer"} else "text"
-    return SourceParagraph(text, Element(type=kind, text=prefix + text, subtype=subtype, page=page))
-
-
-def comment_prefix(author: str) -> str:
-    """Return what is put before the text of a comment."""
-    return f"Comment by {author}: " if author else "Comment: "
+    @classmethod
+    def of_comment(cls, text: str, author: str, page: int | None = None) -> Self:
+        """Describe a comment; its author is put before its text."""
+        return cls.of(text, "comment", page, f"Comment by {author}: " if author else "Comment: ")
 
 
 def complete_pages(

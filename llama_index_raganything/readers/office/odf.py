@@ -10,13 +10,7 @@ from lxml import etree
 
 from llama_index_raganything.elements import Element
 from llama_index_raganything.readers.common.base import AssetStore
-from llama_index_raganything.readers.office.missing_text import (
-    SourceParagraph,
-    add_missing,
-    comment_prefix,
-    complete_pages,
-    source_paragraph,
-)
+from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, complete_pages
 from llama_index_raganything.readers.office.ooxml import Package
 from llama_index_raganything.readers.office.sheets import name_sheet
 
@@ -68,9 +62,8 @@ def _complete_sheet(own: list[Element], number: int, sheet: Any) -> list[Element
 def _body(path: Path, kind: str) -> Any:
     with Package(path) as package:
         root = package.xml("content.xml")
-    return (
-        None if root is None else next(root.iter(f"{{urn:oasis:names:tc:opendocument:xmlns:office:1.0}}{kind}"), None)
-    )
+    tag = f"{{urn:oasis:names:tc:opendocument:xmlns:office:1.0}}{kind}"
+    return None if root is None else next(root.iter(tag), None)
 
 
 def _children(body: Any, name: str) -> list[Any]:
@@ -89,11 +82,11 @@ def _source_paragraphs(root: Any, page: int | None) -> Iterator[SourceParagraph]
             continue
         if "annotation" in around:
             author = next((n.text or "" for n in around["annotation"].iter("{*}creator")), "")
-            yield source_paragraph(text, "comment", page, comment_prefix(author))
+            yield SourceParagraph.of_comment(text, author, page)
         elif "notes" in around:
-            yield source_paragraph(text, "slide_notes", page)
+            yield SourceParagraph.of(text, "slide_notes", page)
         else:
-            yield source_paragraph(text, "footnote" if "note-body" in around else None, page)
+            yield SourceParagraph.of(text, "footnote" if "note-body" in around else None, page)
 
 
 def _text(paragraph: Any) -> str:

@@ -69,12 +69,16 @@ class Package:
         """Return a part's root element, or None when it is missing or damaged."""
         return parse_xml(self.read(name))
 
+    def nodes(self, name: str, *tags: str) -> list[Any]:
+        """Return the elements of a part with some local names; none when it is missing or damaged."""
+        root = self.xml(name)
+        return [] if root is None else list(root.iter(*(f"{{*}}{tag}" for tag in tags)))
+
     def relationships(self, part: str) -> list[Relationship]:
         """Return the internal relationships of a part, in file order."""
         folder, name = posixpath.split(part)
-        root = self.xml(f"{folder}/_rels/{name}.rels" if folder else f"_rels/{name}.rels")
         found = []
-        for node in [] if root is None else root.iter("{*}Relationship"):
+        for node in self.nodes(posixpath.join(folder, "_rels", f"{name}.rels"), "Relationship"):
             target = node.get("Target") or ""
             if node.get("TargetMode") == "External" or not target:
                 continue
@@ -101,10 +105,8 @@ class Package:
         Returns:
             Pairs of part name (empty when the link is broken) and entry element.
         """
-        root = self.xml(main)
         links = {relation.id: relation.target for relation in self.relationships(main)}
-        entries = [] if root is None else list(root.iter(f"{{*}}{list_tag}"))
-        return [(links.get(_relation_id(entry), ""), entry) for entry in entries]
+        return [(links.get(_relation_id(entry), ""), entry) for entry in self.nodes(main, list_tag)]
 
 
 def parse_xml(data: bytes) -> Any:

@@ -10,13 +10,7 @@ from typing import Any
 from llama_index_raganything.elements import Element, label_of
 from llama_index_raganything.images import IMAGE_SUFFIXES
 from llama_index_raganything.readers.common.base import AssetStore
-from llama_index_raganything.readers.office.missing_text import (
-    SourceParagraph,
-    add_missing,
-    comment_prefix,
-    complete_pages,
-    source_paragraph,
-)
+from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, complete_pages
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 from llama_index_raganything.readers.web.html import readable_image_suffix
 
@@ -50,36 +44,33 @@ def repair_pptx(path: Path, elements: list[Element], assets: AssetStore | None) 
 def _source_paragraphs(package: Package, part: str, number: int, authors: dict[str, str]) -> Iterator[SourceParagraph]:
     for paragraph, text in paragraphs(package.xml(part)):
         if not _is_field(paragraph):
-            yield source_paragraph(text, page=number)
+            yield SourceParagraph.of(text, page=number)
     for data in package.targets(part, "diagramData"):
         for _, text in paragraphs(package.xml(data)):
-            yield source_paragraph(text, page=number)
+            yield SourceParagraph.of(text, page=number)
     for notes in package.targets(part, "notesSlide"):
         for paragraph, text in paragraphs(package.xml(notes)):
             if not _is_field(paragraph):
-                yield source_paragraph(text, "slide_notes", page=number)
+                yield SourceParagraph.of(text, "slide_notes", page=number)
     for comments in package.targets(part, "comments"):
-        yield from _comments(package.xml(comments), number, authors)
+        yield from _comments(package.nodes(comments, "cm", "reply"), number, authors)
 
 
-def _comments(root: Any, number: int, authors: dict[str, str]) -> Iterator[SourceParagraph]:
+def _comments(comments: list[Any], number: int, authors: dict[str, str]) -> Iterator[SourceParagraph]:
     """Read classic (``p:text``) and modern (paragraphs) comments."""
-    for comment in [] if root is None else root.iter("{*}cm", "{*}reply"):
+    for comment in comments:
         classic = " ".join((node.text or "") for node in comment.findall("{*}text"))
         body = comment.find("{*}txBody")
         text = " ".join(classic.split()) or " ".join(text for _, text in paragraphs(body))
         author = authors.get(comment.get("authorId") or "", "")
         if text:
-            yield source_paragraph(text, "comment", page=number, prefix=comment_prefix(author))
+            yield SourceParagraph.of_comment(text, author, number)
 
 
 def _authors(package: Package) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for part in package.targets(package.main_part(), "commentAuthors", "authors"):
-        root = package.xml(part)
-        for node in [] if root is None else root.iter("{*}cmAuthor", "{*}author"):
-            names[node.get("id") or ""] = node.get("name") or ""
-    return names
+    parts = package.targets(package.main_part(), "commentAuthors", "authors")
+    authors = (node for part in parts for node in package.nodes(part, "cmAuthor", "author"))
+    return {node.get("id") or "": node.get("name") or "" for node in authors}
 
 
 def _is_field(paragraph: Any) -> bool:
@@ -92,10 +83,9 @@ def _is_field(paragraph: Any) -> bool:
 def _placeholder_images(
     package: Package, part: str, number: int, own: list[Element], assets: AssetStore | None
 ) -> Iterator[Element]:
-    root = package.xml(part)
     images = {relation.id: relation.target for relation in package.relationships(part) if relation.kind == "image"}
     known = {element.asset for element in own}
-    for shape in [] if root is None else root.iter("{*}pic"):
+    for shape in package.nodes(part, "pic"):
         if next(shape.iter("{*}ph"), None) is None:
             continue
         data = package.read(_target(shape, images))

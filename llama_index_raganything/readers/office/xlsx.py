@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,7 @@ from llama_index_raganything.elements import Element
 from llama_index_raganything.errors import CorruptFileError
 from llama_index_raganything.readers.common.base import AssetStore, ParsedFile
 from llama_index_raganything.readers.common.html_tables import MAX_CELLS, MAX_COLUMNS, rows_to_markdown
-from llama_index_raganything.readers.office.missing_text import (
-    SourceParagraph,
-    add_missing,
-    complete_pages,
-    source_paragraph,
-)
+from llama_index_raganything.readers.office.missing_text import SourceParagraph, add_missing, complete_pages
 from llama_index_raganything.readers.office.number_formats import GENERAL, shown_date, shown_number
 from llama_index_raganything.readers.office.ooxml import Package, chart_parts, name_charts, paragraphs
 from llama_index_raganything.readers.office.sheets import name_sheet
@@ -56,16 +52,16 @@ def _visible_sheets(package: Package) -> list[tuple[str, Any]]:
 def _source_paragraphs(package: Package, part: str, number: int, people: dict[str, str]) -> Iterator[SourceParagraph]:
     threaded = package.targets(part, "threadedComment")
     for comments in threaded:
-        yield from _threaded(package.xml(comments), number, people)
+        yield from _threaded(package.nodes(comments, "threadedComment"), number, people)
     for comments in package.targets(part, "comments"):
         yield from _notes(package.xml(comments), number, skip_threads=bool(threaded))
     for drawing in package.targets(part, "drawing"):
         for _, text in paragraphs(package.xml(drawing)):
-            yield source_paragraph(text, page=number)
+            yield SourceParagraph.of(text, page=number)
 
 
-def _threaded(root: Any, number: int, people: dict[str, str]) -> Iterator[SourceParagraph]:
-    for comment in [] if root is None else root.iter("{*}threadedComment"):
+def _threaded(thread: list[Any], number: int, people: dict[str, str]) -> Iterator[SourceParagraph]:
+    for comment in thread:
         text = " ".join(" ".join(node.itertext()) for node in comment.findall("{*}text"))
         author = people.get(comment.get("personId") or "", "")
         yield _comment(text, comment.get("ref") or "", author, (comment.get("dT") or "")[:10], number)
@@ -90,16 +86,13 @@ def _comment(text: str, cell: str, author: str, date: str, number: int) -> Sourc
     where = f"Comment on {cell}" if cell else "Comment"
     who = f" by {author}" if author else ""
     when = f" on {date}" if date else ""
-    return source_paragraph(words, "comment", page=number, prefix=f"{where}{who}{when}: " if words else "")
+    return SourceParagraph.of(words, "comment", page=number, prefix=f"{where}{who}{when}: " if words else "")
 
 
 def _people(package: Package) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for part in package.targets(package.main_part(), "person"):
-        root = package.xml(part)
-        for node in [] if root is None else root.iter("{*}person"):
-            names[node.get("id") or ""] = node.get("displayName") or ""
-    return names
+    parts = package.targets(package.main_part(), "person")
+    people = (node for part in parts for node in package.nodes(part, "person"))
+    return {node.get("id") or "": node.get("displayName") or "" for node in people}
 
 
 PARSER: Final = "openpyxl stream 1"
@@ -169,23 +162,12 @@ def _elements(sheets: list[Any], name: str, warnings: list[str]) -> Iterator[Ele
 
 def _regions(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[list[str]]]:
     """Yield blocks of rows between blank rows, all rows of a block of one length."""
-    block: list[list[str]] = []
-    for cells in rows:
-        row = [_text(cell.value, cell.number_format) for cell in cells]
-        while row and not row[-1]:
-            row.pop()
-        if row:
-            block.append(row)
-        elif block:
-            yield _padded(block)
-            block = []
-    if block:
-        yield _padded(block)
-
-
-def _padded(block: list[list[str]]) -> list[list[str]]:
-    width = max(map(len, block))
-    return [row + [""] * (width - len(row)) for row in block]
+    texts = ([_text(cell.value, cell.number_format) for cell in cells] for cells in rows)
+    for filled, group in itertools.groupby(texts, key=any):
+        if filled:
+            block = list(group)
+            width = max(place + 1 for row in block for place, text in enumerate(row) if text)
+            yield [(row + [""] * width)[:width] for row in block]
 
 
 def _text(value: Any, code: str | None) -> str:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -93,22 +93,19 @@ def page_lines(document: Any, index: int) -> list[Line]:
         Lines in the order of the text layer, boxes in thousandths of the page; lines without words left out.
     """
     lines = []
-    with PDFIUM_LOCK:
-        try:
-            with closing(document[index]) as page, closing(page.get_textpage()) as textpage:
-                count = min(textpage.count_chars(), MAX_PAGE_CHARACTERS)
-                characters = _characters(textpage, count)
-                start = 0
-                for end in [*_line_ends(characters), count]:
-                    text = clean_text("".join(characters[start:end]))
-                    if text and characters[end - 1] in _DIVISIONS:
-                        text += "-"
-                    box = _span_box(page, textpage, start, end - start) if text else None
-                    if box:
-                        lines.append(Line(text, box))
-                    start = end
-        except PAGE_ERRORS:
-            return lines
+    with PDFIUM_LOCK, suppress(*PAGE_ERRORS):
+        with closing(document[index]) as page, closing(page.get_textpage()) as textpage:
+            count = min(textpage.count_chars(), MAX_PAGE_CHARACTERS)
+            characters = _characters(textpage, count)
+            start = 0
+            for end in [*_line_ends(characters), count]:
+                text = clean_text("".join(characters[start:end]))
+                if text and characters[end - 1] in _DIVISIONS:
+                    text += "-"
+                box = _span_box(page, textpage, start, end - start) if text else None
+                if box:
+                    lines.append(Line(text, box))
+                start = end
     return lines
 
 
@@ -125,15 +122,11 @@ def picture_boxes(document: Any, index: int) -> list[FloatBox]:
     import pypdfium2.raw as raw
 
     boxes = []
-    with PDFIUM_LOCK:
-        try:
-            with closing(document[index]) as page:
-                for image in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3):
-                    left, bottom, right, top = image.get_bounds()
-                    if box := _page_box((to_page(page, left, top), to_page(page, right, bottom))):
-                        boxes.append(box)
-        except PAGE_ERRORS:
-            return boxes
+    with PDFIUM_LOCK, suppress(*PAGE_ERRORS), closing(document[index]) as page:
+        for image in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3):
+            left, bottom, right, top = image.get_bounds()
+            if box := _page_box((to_page(page, left, top), to_page(page, right, bottom))):
+                boxes.append(box)
     return boxes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Final
 
 from llama_index_raganything.elements import Element
@@ -82,15 +83,8 @@ def _runs(sentences: list[str]) -> Iterator[list[str]]:
 
 
 def _paragraphs(text: str) -> Iterator[list[str]]:
-    block: list[str] = []
-    for line in text.replace("\f", "\n\n").expandtabs(4).split("\n"):
-        if line.strip():
-            block.append(line.rstrip())
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
+    lines = map(str.rstrip, text.replace("\f", "\n\n").expandtabs(4).split("\n"))
+    return (list(block) for filled, block in groupby(lines, key=bool) if filled)
 
 
 def _block_elements(block: list[str], levels: dict[str, int]) -> Iterator[Element]:

@@ -8,7 +8,7 @@ import re
 from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -100,20 +100,20 @@ def read_glyphs(document: Any, index: int) -> PageGlyphs | None:
         The characters in the direction that most of them have, or None when the page is damaged or has
         more than :data:`MAX_CHARACTERS`.
     """
-    with PDFIUM_LOCK:
-        try:
-            with closing(document[index]) as page, closing(page.get_textpage()) as textpage:
-                count = textpage.count_chars()
-                if not 0 < count <= MAX_CHARACTERS:
-                    return None
-                # The handle itself: looking it up in pypdfium2's object takes as long as a call.
-                handle = textpage.raw
-                directions = _directions(handle, count)
-                turn = Counter(directions).most_common(1)[0][0]
-                glyphs = _glyphs(handle, count, directions, turn)
-                return PageGlyphs(glyphs, _corners(page, turn))
-        except PAGE_ERRORS:
-            return None
+    with (
+        PDFIUM_LOCK,
+        suppress(*PAGE_ERRORS),
+        closing(document[index]) as page,
+        closing(page.get_textpage()) as textpage,
+    ):
+        count = textpage.count_chars()
+        if 0 < count <= MAX_CHARACTERS:
+            # The handle itself: looking it up in pypdfium2's object takes as long as a call.
+            handle = textpage.raw
+            directions = _directions(handle, count)
+            turn = Counter(directions).most_common(1)[0][0]
+            return PageGlyphs(_glyphs(handle, count, directions, turn), _corners(page, turn))
+    return None
 
 
 def _directions(textpage: Any, count: int) -> list[int]:
