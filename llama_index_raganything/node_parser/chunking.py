@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from llama_index_raganything.elements import SECTION_SEPARATOR, Box, Element, content_id, is_atomic, labels_in
@@ -339,13 +340,10 @@ def _starts_anew(last: Element, element: Element) -> bool:
 
 
 def _join(elements: Sequence[Element]) -> str:
-    parts: list[str] = []
-    for number, element in enumerate(elements):
-        if number:
-            both_lines = element.type == elements[number - 1].type == "list"
-            parts.append("\n" if both_lines else "\n\n")
-        parts.append(element.text.strip())
-    return "".join(parts)
+    text = elements[0].text.strip()
+    for last, element in pairwise(elements):
+        text += ("\n" if last.type == element.type == "list" else "\n\n") + element.text.strip()
+    return text
 
 
 def _element_id(elements: Sequence[Element]) -> str:

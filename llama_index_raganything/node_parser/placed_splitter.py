@@ -207,8 +207,11 @@ class PlacedSplitter(NodeParser):
                 if chunk.source_node is None or chunk.source_node.node_id == stretch.document.node_id:
                     chunk.relationships[NodeRelationship.SOURCE] = source
         if getattr(self.splitter, "include_prev_next_rel", False):
-            for before, after in pairwise([made for made in chunks if made]):
-                _chain(before[-1], after[0])
+            # The last chunk of a page and the first of the next; not in hierarchies, whose levels come one by one.
+            for (*_, last), (first, *_) in pairwise([made for made in chunks if made]):
+                if last.parent_node is None and first.parent_node is None:
+                    last.relationships.setdefault(NodeRelationship.NEXT, first.as_related_node_info())
+                    first.relationships.setdefault(NodeRelationship.PREVIOUS, last.as_related_node_info())
         return [chunk for made in chunks for chunk in made] + self._images(document)
 
     def _images(self, document: BaseNode) -> list[BaseNode]:
@@ -250,13 +253,6 @@ def _place(stretch: _Stretch, chunks: Sequence[BaseNode], places: Places) -> Non
         chunk.metadata = chunk.metadata | known
         chunk.excluded_embed_metadata_keys = joined_keys(EXCLUDED_EMBED_KEYS, chunk.excluded_embed_metadata_keys)
         chunk.excluded_llm_metadata_keys = joined_keys(EXCLUDED_LLM_KEYS, chunk.excluded_llm_metadata_keys)
-
-
-def _chain(before: BaseNode, after: BaseNode) -> None:
-    """Link the last chunk of a page with the first of the next; not in hierarchies, whose levels come one by one."""
-    if before.parent_node is None and after.parent_node is None:
-        before.relationships.setdefault(NodeRelationship.NEXT, after.as_related_node_info())
-        after.relationships.setdefault(NodeRelationship.PREVIOUS, before.as_related_node_info())
 
 
 def _component(data: dict[str, Any], class_name: str = "") -> TransformComponent:

@@ -6,6 +6,7 @@ is keyed by path and time and ignores most options (HKUDS/RAG-Anything PR #325).
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -69,7 +70,7 @@ def parse_key(kind: str, parser: str, options: ParseOptions) -> str:
     Returns:
         32 hex digits.
     """
-    described = json.dumps(options.to_dict(), sort_keys=True, default=repr)
+    described = json.dumps(dataclasses.asdict(options), sort_keys=True, default=repr)
     return content_id(SCHEMA_VERSION, READER_VERSION, kind, parser, described)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -51,10 +50,6 @@ class ParseOptions:
     lang: str | None = None
     page_range: str | None = None
     parser_kwargs: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the options as a dictionary."""
-        return dataclasses.asdict(self)
 
 
 @dataclass

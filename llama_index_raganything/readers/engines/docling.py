@@ -77,19 +77,12 @@ class _Walker:
     def _item(self, kind: str, node: Mapping[str, Any]) -> Item | None:
         if kind == "texts":
             return self._text_item(node)
-        if kind == "tables":
-            captions, notes = self._texts(node, "captions"), self._texts(node, "footnotes")
-            return {
-                "type": "table",
-                "table_body": node.get("data"),
-                "table_caption": captions,
-                "table_footnote": notes,
-                "img_path": _uri(node),
-            }
-        if kind == "pictures":
-            captions, notes = self._texts(node, "captions"), self._texts(node, "footnotes")
-            return {"type": "image", "img_path": _uri(node), "image_caption": captions, "image_footnote": notes}
-        return None
+        if kind not in {"tables", "pictures"}:
+            return None
+        name = kind.replace("tables", "table").replace("pictures", "image")
+        captions, notes = self._texts(node, "captions"), self._texts(node, "footnotes")
+        item = {"type": name, "img_path": _uri(node), f"{name}_caption": captions, f"{name}_footnote": notes}
+        return item | ({"table_body": node.get("data")} if kind == "tables" else {})
 
     def _text_item(self, node: Mapping[str, Any]) -> Item | None:
         label, text = str(node.get("label")), str(node.get("text") or node.get("orig") or "")
@@ -98,11 +91,8 @@ class _Walker:
         if label == "title":
             return {"type": "text", "text": text, "text_level": 1}
         if label == "section_header":
-            return {
-                "type": "text",
-                "text": text,
-                "text_level": (integer_of(node.get("level")) or 1) + self._title_levels,
-            }
+            level = (integer_of(node.get("level")) or 1) + self._title_levels
+            return {"type": "text", "text": text, "text_level": level}
         if label == "list_item":
             marker = str(node.get("marker") or "").strip()
             return {"type": "list", "list_items": [f"{marker} {text}".strip()]}

@@ -93,19 +93,18 @@ def page_lines(document: Any, index: int) -> list[Line]:
         Lines in the order of the text layer, boxes in thousandths of the page; lines without words left out.
     """
     lines = []
-    with PDFIUM_LOCK, suppress(*PAGE_ERRORS):
-        with closing(document[index]) as page, closing(page.get_textpage()) as textpage:
-            count = min(textpage.count_chars(), MAX_PAGE_CHARACTERS)
-            characters = _characters(textpage, count)
-            start = 0
-            for end in [*_line_ends(characters), count]:
-                text = clean_text("".join(characters[start:end]))
-                if text and characters[end - 1] in _DIVISIONS:
-                    text += "-"
-                box = _span_box(page, textpage, start, end - start) if text else None
-                if box:
-                    lines.append(Line(text, box))
-                start = end
+    with PDFIUM_LOCK, suppress(*PAGE_ERRORS), closing(document[index]) as page, closing(page.get_textpage()) as layer:
+        count = min(layer.count_chars(), MAX_PAGE_CHARACTERS)
+        characters = _characters(layer, count)
+        start = 0
+        for end in [*_line_ends(characters), count]:
+            text = clean_text("".join(characters[start:end]))
+            if text and characters[end - 1] in _DIVISIONS:
+                text += "-"
+            box = _span_box(page, layer, start, end - start) if text else None
+            if box:
+                lines.append(Line(text, box))
+            start = end
     return lines
 
 
