@@ -51,7 +51,7 @@ from llama_index_raganything.ingestion.report import (
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
 from llama_index_raganything.node_parser.placed_splitter import PlacedSplitter
 from llama_index_raganything.readers.reader import RAGAnythingReader
-from llama_index_raganything.readers.sources.sources import FolderRules, SourceInput, exclude_patterns, expand_sources
+from llama_index_raganything.readers.sources.sources import ExcludePatterns, FolderRules, SourceInput, expand_sources
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry, now_ms, this_machine
 from llama_index_raganything.stores.milvus.connection import Address
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
@@ -206,7 +206,7 @@ class Ingestion:
         own = {str(self.reader.assets.root.absolute()), os.path.abspath(self.reader.parse_cache_root)}
         if Address.parse(self.store.uri).is_local:
             own.add(self.store.uri)
-        return replace(self.folder_rules, exclude=exclude_patterns(exclude), own=self.folder_rules.own | own)
+        return replace(self.folder_rules, exclude=ExcludePatterns.of(exclude), own=self.folder_rules.own | own)
 
     @dispatcher.span
     def add_documents(

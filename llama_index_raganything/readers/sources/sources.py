@@ -16,10 +16,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final, Literal
-
-from pathspec import GitIgnoreSpec, PathSpec
 
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import BlockedSourceError, ConfigurationError, FileTooLargeError, SourceError
@@ -111,36 +110,95 @@ class SkippedFiles:
         return ", ".join(parts)
 
 
-def exclude_patterns(patterns: Any) -> GitIgnoreSpec:
-    """Return the paths of a folder that are left out, as in a ``.gitignore``.
+@dataclass(frozen=True)
+class ExcludePatterns:
+    """Tells which paths in a folder are left out.
 
-    A pattern without a slash (``*.bak``, ``drafts``) matches a name at any depth; one with a slash at its beginning or
-    middle (``drafts/*.md``, ``/notes.md``) matches a path below the folder; one that ends in a slash matches only
-    folders. ``*`` and ``?`` stop at slashes, ``**`` does not; ``[a-z]`` and ``[!a-z]`` are sets. ``!`` takes back what
-    an earlier pattern left out, except below a folder that is left out.
+    A pattern without a slash (``*.bak``, ``drafts``) fits a name at any depth; one with a slash at its beginning or
+    middle (``drafts/*.md``, ``/notes.md``) fits a path from the folder on; one that ends in a slash fits folders only.
+    ``*`` and ``?`` stop at slashes, ``**`` does not; ``[a-z]`` and ``[!a-z]`` are sets. ``!`` takes back what an
+    earlier pattern left out, but nothing below a folder that is left out.
 
-    >>> exclude = exclude_patterns(["drafts/**", "*.bak", "!keep.bak"])
-    >>> [exclude.match_file(path) for path in ("drafts/a.md", "x/old.bak", "keep.bak", "a.md")]
+    >>> patterns = ExcludePatterns.of(["drafts/**", "*.bak", "!keep.bak"])
+    >>> [patterns.match(path, is_folder=False) for path in ("drafts/a.md", "x/old.bak", "keep.bak", "a.md")]
     [True, True, False, False]
 
-    Args:
-        patterns: One pattern, several, or None; the last one that matches decides.
-
-    Raises:
-        ConfigurationError: One is empty, no text, or no pattern.
+    Attributes:
+        patterns: The patterns; the last one that fits decides.
     """
-    several = isinstance(patterns, Iterable) and not isinstance(patterns, str | bytes)
-    given: tuple[Any, ...] = () if patterns is None else tuple(patterns) if several else (patterns,)
-    for pattern in given:
-        if not isinstance(pattern, str) or not pattern.strip("!/ "):
-            message = f"exclude holds {pattern!r}; give patterns such as 'drafts/**' or '*.bak'."
-            raise ConfigurationError(message)
+
+    patterns: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, patterns: str | Iterable[str] | None) -> ExcludePatterns:
+        """Check patterns.
+
+        Args:
+            patterns: One pattern, several, or None.
+
+        Raises:
+            ConfigurationError: One is empty or no text.
+        """
+        several = isinstance(patterns, Iterable) and not isinstance(patterns, str | bytes)
+        given: tuple[Any, ...] = () if patterns is None else tuple(patterns) if several else (patterns,)
+        for pattern in given:
+            if not isinstance(pattern, str) or not pattern.strip("!/ "):
+                message = f"exclude holds {pattern!r}; give patterns such as 'drafts/**' or '*.bak'."
+                raise ConfigurationError(message)
+            _compiled(pattern)
+        return cls(given)
+
+    def match(self, path: str, *, is_folder: bool) -> bool:
+        """Tell whether a path is left out.
+
+        Args:
+            path: Path from the folder on, with ``/`` between its parts.
+            is_folder: Whether it is a folder.
+        """
+        for pattern in reversed(self.patterns):
+            if (is_folder or not pattern.endswith("/")) and _compiled(pattern).match(path):
+                return not pattern.startswith("!")
+        return False
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    glob = pattern.removeprefix("!").rstrip("/")
+    anchored = "/" in glob
+    glob = glob.removeprefix("/")
+    start = "" if anchored else "(?:.*/)?"
     try:
-        # A leading "#" is part of a name here, and no comment.
-        return GitIgnoreSpec.from_lines([f"\\{line}" if line.startswith("#") else line for line in given])
-    except (ValueError, re.error) as error:
-        message = f"exclude holds {', '.join(map(repr, given))}, of which one is no pattern ({error})."
+        return re.compile(f"{start}{_regex_of(glob)}\\Z", re.DOTALL)
+    except re.error as error:
+        message = f"exclude holds {pattern!r}, which is no pattern ({error})."
         raise ConfigurationError(message) from error
+
+
+_TOKEN = re.compile(
+    r"(?P<below>/\*\*\Z)|(?P<any>(?:(?<=/)|\A)\*\*/)|(?P<star>\*+)|(?P<one>\?)|(?P<set>\[!?\]?[^\]]*\])|(?P<char>\\?.)",
+    re.DOTALL,
+)
+
+
+def _regex_of(glob: str) -> str:
+    parts = []
+    for token in _TOKEN.finditer(glob):
+        text = token.group()
+        if token.lastgroup == "below":
+            parts.append("/.+")
+        elif token.lastgroup == "any":
+            parts.append("(?:.*/)?")
+        elif token.lastgroup == "star":
+            parts.append("[^/]*")
+        elif token.lastgroup == "one":
+            parts.append("[^/]")
+        elif token.lastgroup == "set":
+            negated = text[1] in "!^"
+            inside = text[2 if negated else 1 : -1].replace("\\", r"\\").replace("[", r"\[").replace("]", r"\]")
+            parts.append(f"(?!/)[{'^' if negated else ''}{inside}]")
+        else:
+            parts.append(re.escape(text[-1]))
+    return "".join(parts)
 
 
 @dataclass(frozen=True)
@@ -150,14 +208,14 @@ class FolderRules:
     Attributes:
         recursive: Folders in it are read too.
         suffixes: File name extensions with their dots, in lower case; None reads all.
-        exclude: Paths that are left out, from the folder on; see :func:`exclude_patterns`.
+        exclude: Paths that are left out, from the folder on; see :class:`ExcludePatterns`.
         own: Absolute paths of databases and working folders, which are never read.
         working_dir: Absolute path of the folder in which each knowledge base has a folder of its own.
     """
 
     recursive: bool = True
     suffixes: frozenset[str] | None = None
-    exclude: GitIgnoreSpec = field(default_factory=lambda: GitIgnoreSpec([]))
+    exclude: ExcludePatterns = ExcludePatterns()
     own: frozenset[str] = frozenset()
     working_dir: str | None = None
 
@@ -236,8 +294,7 @@ def _why_not_folder(path: Path, inside: str, rules: FolderRules, *, is_working_f
     reason = why_skipped(path.name)
     if reason is not None:
         return reason
-    # Of the patterns that match a folder the last one decides; GitIgnoreSpec lets those for files win over it.
-    if PathSpec(rules.exclude.patterns).match_file(f"{inside}/"):
+    if rules.exclude.match(inside, is_folder=True):
         return "excluded"
     if str(path) in rules.own or (is_working_folder and path.name in _WORKING_FOLDERS) or is_milvus_lite(path):
         return "own data"
@@ -250,7 +307,7 @@ def _why_not_file(path: Path, inside: str, rules: FolderRules) -> SkipReason | N
     reason = why_skipped(path.name)
     if reason is not None:
         return reason
-    if rules.exclude.match_file(inside):
+    if rules.exclude.match(inside, is_folder=False):
         return "excluded"
     if rules.suffixes is not None and path.suffix.lower() not in rules.suffixes:
         return "other type"
@@ -567,7 +624,7 @@ def _expand_path(value: str | PurePath, fs: Any, rules: FolderRules, found: Foun
             found.empty_folders.append(str(path))
         found.sources += files
         found.is_batch = True
-    elif rules.exclude.match_file(_from_here(path)):
+    elif rules.exclude.match(_from_here(path), is_folder=False):
         found.skipped.add(str(path), "excluded")
     else:
         found.sources.append(Source("file", str(path), path))

@@ -13,9 +13,9 @@ from llama_index_raganything.errors import BlockedSourceError, FileTooLargeError
 from llama_index_raganything.readers.cache import file_hash
 from llama_index_raganything.readers.sources import sources
 from llama_index_raganything.readers.sources.sources import (
+    ExcludePatterns,
     FolderRules,
     SkippedFiles,
-    exclude_patterns,
     expand_sources,
     walk,
     with_bytes,
@@ -154,6 +154,8 @@ GIT_NAMES = [
         ["?.md"],
         ["a*d"],
         ["logs/*", "!logs/keep.log"],
+        ["x/y", "!x/y/**"],
+        ["**/old", "!docs/new"],
         ["**"],
         ["*", "!*/", "!*.md"],
         ["x/y"],
@@ -172,20 +174,20 @@ def test_patterns_mean_what_git_means(tmp_path, patterns):
         check=True,
     )
     expected = {line.strip('"') for line in listed.stdout.splitlines()} - {".gitignore"}
-    files, _ = found_in(tmp_path, FolderRules(exclude=exclude_patterns(patterns)))
+    files, _ = found_in(tmp_path, FolderRules(exclude=ExcludePatterns.of(patterns)))
     assert set(files) == expected
 
 
 @pytest.mark.parametrize("patterns", ["", " ", ["a", ""], [None], "!", "[z-a]", 3, Path("x"), b"x", [b"x"]])
 def test_patterns_that_fit_nothing_are_refused(patterns):
     with pytest.raises(ConfigurationError, match="exclude"):
-        exclude_patterns(patterns)
+        ExcludePatterns.of(patterns)
 
 
 def test_named_files_are_read_whatever_they_are_called_unless_excluded(tmp_path, monkeypatch):
     make(tmp_path, ".hidden.md", "old.bak", "drafts/a.md")
     monkeypatch.chdir(tmp_path)
-    rules = FolderRules(exclude=exclude_patterns(["*.bak", "drafts/**"]))
+    rules = FolderRules(exclude=ExcludePatterns.of(["*.bak", "drafts/**"]))
     found = expand_sources([".hidden.md", "old.bak", "drafts/a.md"], rules=rules)
     assert [Path(source.location).name for source in found.sources] == [".hidden.md"]
     assert found.skipped.counts == {"excluded": 2}
