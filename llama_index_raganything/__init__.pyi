@@ -5,7 +5,6 @@ from .attachments import AttachedQuery as AttachedQuery
 from .attachments import EquationAttachment as EquationAttachment
 from .attachments import ImageAttachment as ImageAttachment
 from .attachments import TableAttachment as TableAttachment
-from .config import RAGAnythingSettings as RAGAnythingSettings
 from .documents.packing import document_elements as document_elements
 from .documents.packing import elements_to_document as elements_to_document
 from .elements import Element as Element
@@ -62,6 +61,7 @@ from .retrievers.lightrag.retriever import LightRAGRetriever as LightRAGRetrieve
 from .retrievers.router import QuestionRouter as QuestionRouter
 from .retrievers.tables import TableRetriever as TableRetriever
 from .retrievers.visual import VisualRetriever as VisualRetriever
+from .settings import RAGAnythingSettings as RAGAnythingSettings
 from .stores.graph.knowledge_graph import KnowledgeGraph as KnowledgeGraph
 from .stores.graph.property_graph import MilvusPropertyGraphStore as MilvusPropertyGraphStore
 from .stores.ledger import Ledger as Ledger

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llama_index_raganything.cli.options import add_command, add_model_options, named_models, read_settings
 from llama_index_raganything.cli.output import answer_fields, print_answer, print_citations, print_json, shorten
-from llama_index_raganything.config import names_provider
+from llama_index_raganything.settings import names_provider
 
 if TYPE_CHECKING:
     from llama_index.core.base.response.schema import RESPONSE_TYPE
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
 
-    from llama_index_raganything.config import RAGAnythingSettings
     from llama_index_raganything.index.index import RAGAnythingIndex
+    from llama_index_raganything.settings import RAGAnythingSettings
 
 DEMO_QUESTIONS: Final = (
     "Does Milvus support simultaneous insertion and search? Give a short answer.",

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from llama_index_raganything.config import Models, RAGAnythingSettings, names_provider
 from llama_index_raganything.errors import FilterError
+from llama_index_raganything.settings import Models, RAGAnythingSettings, names_provider
 
 if TYPE_CHECKING:
     from llama_index.core.vector_stores import MetadataFilters

@@ -28,7 +28,6 @@ from pydantic import SecretStr
 from llama_index_raganything._arguments import argument_names, options_of, refuse_unknown, strict_arguments
 from llama_index_raganything._async import in_thread
 from llama_index_raganything._pickling import PickledWithoutSecrets
-from llama_index_raganything.config import Models, RAGAnythingSettings, names_provider
 from llama_index_raganything.enrich.registry import reader_options_from_config
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.index import options as index_options
@@ -56,6 +55,7 @@ from llama_index_raganything.retrievers.inventory.retriever import InventoryRetr
 from llama_index_raganything.retrievers.router import QuestionRouter
 from llama_index_raganything.retrievers.tables import TableRetriever
 from llama_index_raganything.retrievers.visual import VisualRetriever
+from llama_index_raganything.settings import Models, RAGAnythingSettings, names_provider
 from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph
 from llama_index_raganything.stores.ledger import Ledger, LedgerEntry
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore

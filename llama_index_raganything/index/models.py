@@ -9,9 +9,9 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.llms import LLM
 
-from llama_index_raganything.config import Models, RAGAnythingSettings, names_provider
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import named_llm, provider_models, resolve_embed_model, resolve_llm
+from llama_index_raganything.settings import Models, RAGAnythingSettings, names_provider
 
 
 @dataclass(frozen=True)

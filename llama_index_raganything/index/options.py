@@ -12,7 +12,6 @@ from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import TransformComponent
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.config import DEFAULT_WORKING_DIR
 from llama_index_raganything.enrich import registry
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.equation_words import EquationWords
@@ -23,6 +22,7 @@ from llama_index_raganything.graph.extraction.triples import TripleExtractor
 from llama_index_raganything.ingestion.layers import Layer
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
 from llama_index_raganything.readers.sources.sources import FolderRules
+from llama_index_raganything.settings import DEFAULT_WORKING_DIR
 
 
 @strict_arguments

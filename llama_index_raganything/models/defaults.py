@@ -14,10 +14,10 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.settings import Settings
 
-from llama_index_raganything.config import RAGAnythingSettings, names_provider
 from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
 from llama_index_raganything.models.dashscope.endpoints import is_placeholder
 from llama_index_raganything.models.model_names import ModelName, address_of, api_key_of, is_vision_name
+from llama_index_raganything.settings import RAGAnythingSettings, names_provider
 
 if TYPE_CHECKING:
     from llama_index_raganything.models.dashscope.models import DashScopeModels

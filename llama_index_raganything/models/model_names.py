@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from llama_index.core.llms import LLM
 from pydantic import SecretStr
 
-from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
+from llama_index_raganything.settings import RAGAnythingSettings
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 _OLLAMA_PORT: Final = 11434

@@ -12,8 +12,8 @@ from llama_index.llms.openai_like import OpenAILike
 from openai import OpenAIError
 
 from llama_index_raganything._pickling import PickledWithoutKey
-from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.models.model_names import api_key_of
+from llama_index_raganything.settings import RAGAnythingSettings
 
 _TIMEOUT = 300.0
 """Seconds for one answer: a local model may take minutes to read a long prompt."""

@@ -8,9 +8,9 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 
 from llama_index_raganything._pickling import PickledWithoutKey
-from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.models.model_names import api_key_of
 from llama_index_raganything.models.openai_like import expecting_protocol
+from llama_index_raganything.settings import RAGAnythingSettings
 
 _BATCH = 64
 _RETRIES = 3

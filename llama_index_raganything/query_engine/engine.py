@@ -23,7 +23,6 @@ from pydantic import BaseModel
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._pickling import PickledWithoutSecrets
 from llama_index_raganything.attachments import AttachedQuery
-from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.models.model_names import supports_images
@@ -40,6 +39,7 @@ from llama_index_raganything.query_engine.synthesis.answering_llms import (
 from llama_index_raganything.query_engine.synthesis.base import SynthesizerBase
 from llama_index_raganything.query_engine.synthesis.citing import CitingSynthesizer
 from llama_index_raganything.retrievers.evidence.candidates import store_of
+from llama_index_raganything.settings import RAGAnythingSettings
 
 _UNKNOWN: Final = object()
 

@@ -23,7 +23,6 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._imports import package_version
-from llama_index_raganything.config import DEFAULT_WORKING_DIR
 from llama_index_raganything.documents.packing import elements_to_document, page_documents
 from llama_index_raganything.elements import DATE_KEYS, SCHEMA_VERSION, content_id
 from llama_index_raganything.errors import CorruptFileError, Failure, MissingDependencyError, ParseError
@@ -42,6 +41,7 @@ from llama_index_raganything.readers.sources.sources import (
     with_bytes,
 )
 from llama_index_raganything.readers.sources.urls import UrlPolicy
+from llama_index_raganything.settings import DEFAULT_WORKING_DIR
 from llama_index_raganything.workers import Outcome, TimedOut, run_batch
 
 

@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything._async import in_thread
-from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import (
     ConfigurationError,
@@ -28,8 +27,9 @@ from llama_index_raganything.errors import (
     SchemaMismatchError,
     StoreUnavailableError,
 )
+from llama_index_raganything.settings import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.stores.milvus import connection as milvus
-from llama_index_raganything.stores.milvus.filters import all_of, any_of
+from llama_index_raganything.stores.milvus.filter_expressions import all_of, any_of
 
 LEDGER_SUFFIX: Final = "__ledger"
 

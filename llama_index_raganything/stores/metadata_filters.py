@@ -1,6 +1,6 @@
 """The metadata filters that this package asks stores for, and how filters combine.
 
-How Milvus evaluates them is in :mod:`llama_index_raganything.stores.milvus.filters`.
+How Milvus evaluates them is in :mod:`llama_index_raganything.stores.milvus.filter_expressions`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ ROOT = Path(llama_index_raganything.__file__).parent
 PACKAGE = ROOT.name
 FLOORS = (
     {"errors", "_arguments", "_async", "_files", "_imports", "_pickling", "text"},
-    {"elements", "config", "nodes"},
+    {"elements", "settings", "nodes"},
     {"documents", "questions", "attachments", "images", "modalities", "workers", "models", "tables"},
     {"retries", "ranking"},
     {"graph"},

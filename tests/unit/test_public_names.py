@@ -75,7 +75,7 @@ def test_settings_read_the_env_file_that_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MILVUS_COLLECTION", "from_environment")
     path = tmp_path / "my.env"
     path.write_text("MILVUS_URI=./of_file.db\nMILVUS_COLLECTION=of_file\nMILVUS_TOKEN=root:secret\n")
-    settings = importlib.import_module("llama_index_raganything.config").RAGAnythingSettings.from_env_file(path)
+    settings = importlib.import_module("llama_index_raganything.settings").RAGAnythingSettings.from_env_file(path)
     assert settings.milvus_uri == "./of_file.db"
     assert settings.milvus_collection == "from_environment"
     assert settings.milvus_token.get_secret_value() == "root:secret"

@@ -9,11 +9,11 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.dashscope import endpoints
 from llama_index_raganything.models.dashscope.catalog import chat_model, embedding_model, is_known_chat_model
 from llama_index_raganything.models.dashscope.client import MULTIMODAL_EMBEDDING_PATH, TEXT_EMBEDDING_PATH
+from llama_index_raganything.settings import RAGAnythingSettings
 
 if TYPE_CHECKING:
     from llama_index.llms.openai_like import OpenAILike

@@ -32,7 +32,6 @@ from llama_index.core.tools import ToolOutput
 from llama_index.core.types import Thread
 
 from llama_index_raganything._arguments import argument_names, refuse_unknown, strict_arguments
-from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.images import MAX_PIXELS
 from llama_index_raganything.models.defaults import resolve_llm
@@ -45,6 +44,7 @@ from llama_index_raganything.query_engine.chat.prompts import (
 from llama_index_raganything.query_engine.context.images import DEFAULT_MAX_IMAGES
 from llama_index_raganything.query_engine.synthesis import answering_llms
 from llama_index_raganything.retrievers.evidence.candidates import store_of
+from llama_index_raganything.settings import RAGAnythingSettings
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,6 @@ from llama_index.core.settings import Settings
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.attachments import AttachedQuery
-from llama_index_raganything.config import RAGAnythingSettings
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.models.defaults import resolve_llm
 from llama_index_raganything.query_engine.citations import citable_copies
@@ -38,6 +37,7 @@ from llama_index_raganything.query_engine.tables.sql import (
     SQLAttempts,
     TableSQLDatabase,
 )
+from llama_index_raganything.settings import RAGAnythingSettings
 from llama_index_raganything.stores.tables.store import TableStore
 
 _PROMPTS: Final = ("text_to_sql_prompt", "sql_retry_prompt", "response_synthesis_prompt")

@@ -44,7 +44,7 @@ from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index_raganything.elements import content_id
 from llama_index_raganything.errors import NodeValueError, SchemaMismatchError, StoreUnavailableError
 from llama_index_raganything.stores.milvus import connection as milvus
-from llama_index_raganything.stores.milvus.filters import EVERYTHING, all_of, any_of, is_filterable
+from llama_index_raganything.stores.milvus.filter_expressions import EVERYTHING, all_of, any_of, is_filterable
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 SCHEMA_VERSION: Final = "1"

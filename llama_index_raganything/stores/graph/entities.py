@@ -24,7 +24,7 @@ from llama_index_raganything.stores.graph.collections import (
     unpacked,
 )
 from llama_index_raganything.stores.milvus.connection import check_id
-from llama_index_raganything.stores.milvus.filters import all_of, any_of
+from llama_index_raganything.stores.milvus.filter_expressions import all_of, any_of
 
 EntityKind = Literal["entity", "chunk", "implied", "name"]
 

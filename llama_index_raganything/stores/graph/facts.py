@@ -23,7 +23,7 @@ from llama_index_raganything.stores.graph.collections import (
     unpacked,
 )
 from llama_index_raganything.stores.milvus.connection import check_id
-from llama_index_raganything.stores.milvus.filters import all_of
+from llama_index_raganything.stores.milvus.filter_expressions import all_of
 
 IS_NODE: Final = 'kind == "node"'
 IS_NAME: Final = 'kind == "name"'

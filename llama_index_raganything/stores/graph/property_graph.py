@@ -16,14 +16,14 @@ from pydantic import SecretStr
 
 from llama_index_raganything._arguments import refuse_unknown, strict_arguments
 from llama_index_raganything._async import in_thread
-from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.graph.facts import NodeFacts
+from llama_index_raganything.settings import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.stores.graph.collections import VECTORS_SUFFIX, GraphCollections, shortened
 from llama_index_raganything.stores.graph.entities import DOCUMENT_KEYS, EntityRows, row_matches
 from llama_index_raganything.stores.graph.facts import IS_NODE, FactRows
 from llama_index_raganything.stores.graph.triples import IS_TRIPLE, TRIPLE_FIELDS, TripleRows
 from llama_index_raganything.stores.milvus.connection import DEFAULT_TIMEOUT_S, Address, check_store_arguments
-from llama_index_raganything.stores.milvus.filters import all_of, any_of
+from llama_index_raganything.stores.milvus.filter_expressions import all_of, any_of
 
 _MAX_SPELLINGS: Final = 200
 _OVERFETCH: Final = 4

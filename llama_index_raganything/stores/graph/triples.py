@@ -22,7 +22,7 @@ from llama_index_raganything.stores.graph.collections import (
 )
 from llama_index_raganything.stores.graph.entities import EntityRows, Provenance, dumped, grouped, row_matches, united
 from llama_index_raganything.stores.graph.facts import FactRows
-from llama_index_raganything.stores.milvus.filters import all_of, any_of
+from llama_index_raganything.stores.milvus.filter_expressions import all_of, any_of
 
 IS_TRIPLE: Final = 'kind == "triple"'
 TRIPLE_FIELDS: Final = ("id", "subject", "label", "object", "source", "doc_id", "updated_at", *PAYLOAD_FIELDS)

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import ConfigurationError, NodeValueError, StoreError, StoreUnavailableError
-from llama_index_raganything.stores.milvus.filters import PRIMARY_KEY, any_of
+from llama_index_raganything.stores.milvus.filter_expressions import PRIMARY_KEY, any_of
 from llama_index_raganything.stores.milvus.lite import open_lite, release_lite
 
 with guarded_import():

@@ -36,7 +36,7 @@ from llama_index_raganything._imports import guarded_import
 from llama_index_raganything.errors import NodeValueError, SchemaMismatchError
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.stores.milvus import connection as milvus
-from llama_index_raganything.stores.milvus import filters as expressions
+from llama_index_raganything.stores.milvus import filter_expressions as expressions
 from llama_index_raganything.text.terms import keyword_terms
 
 with guarded_import():

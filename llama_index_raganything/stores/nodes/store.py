@@ -29,10 +29,10 @@ from pydantic import SecretStr
 
 from llama_index_raganything._arguments import argument_names, refuse_misspelt, refuse_unknown, strict_arguments
 from llama_index_raganything._imports import guarded_import
-from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.errors import ConfigurationError, StoreUnavailableError
+from llama_index_raganything.settings import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.stores.milvus import connection as milvus
-from llama_index_raganything.stores.milvus.filters import any_of
+from llama_index_raganything.stores.milvus.filter_expressions import any_of
 from llama_index_raganything.stores.nodes.collection import DOC_ID, ID, NodeCollection
 from llama_index_raganything.stores.nodes.search import SearchPlan, SearchSettings, choose, plan_search
 
@@ -75,7 +75,7 @@ WITHOUT_EFFECT: Final[Mapping[str, tuple[Any, str]]] = {
 class MilvusNodeStore(MilvusVectorStore):
     """Nodes in Milvus, found by vector, by keyword, by both, and by metadata filters.
 
-    Filters mean what llama-index-core says they mean; see :mod:`llama_index_raganything.stores.milvus.filters`.
+    Filters mean what llama-index-core says they mean; see :mod:`~.milvus.filter_expressions`.
 
     Args:
         uri: Milvus Lite directory (ends in ``.db``), or URL of a server or of Zilliz Cloud.

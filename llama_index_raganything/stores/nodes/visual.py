@@ -8,7 +8,7 @@ from typing import Any, Final
 from llama_index.core.schema import BaseNode, ImageNode
 
 from llama_index_raganything._arguments import strict_arguments
-from llama_index_raganything.config import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
+from llama_index_raganything.settings import DEFAULT_COLLECTION, DEFAULT_MILVUS_URI
 from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 VISUAL_SUFFIX: Final = "__visual"

@@ -2,7 +2,7 @@ import pytest
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from llama_index_raganything.errors import FilterError
-from llama_index_raganything.stores.milvus.filters import (
+from llama_index_raganything.stores.milvus.filter_expressions import (
     NOTHING,
     all_of,
     any_of,
