@@ -25,7 +25,7 @@ MIN_TEXT_CHARS = 200
 """A page with fewer characters has no usable text layer."""
 
 
-def ingest_ours(files: list[Path], profile: str, num_workers: int) -> dict[str, Any]:
+def ingest_ours(files: list[Path], profile: str, workers: int) -> dict[str, Any]:
     """Ingest with this package and report its own stages."""
     from llama_index_raganything import RAGAnythingIndex, RAGAnythingReader
 
@@ -35,7 +35,7 @@ def ingest_ours(files: list[Path], profile: str, num_workers: int) -> dict[str, 
             uri=f"{folder}/milvus.db", working_dir=folder, reader=RAGAnythingReader(profile=profile)
         ) as index:
             opened = time.perf_counter()
-            report = index.add(files, workers=num_workers)
+            report = index.add(files, workers=workers)
             seconds = time.perf_counter() - opened
     return {
         "seconds": seconds,

@@ -80,9 +80,11 @@ class RAGAnythingError(Exception):
 
     Attributes:
         kind: What the error means for the rest of a run.
+        refuses_content: Whether a service's content inspection refused this text or image: asking again is no use.
     """
 
     kind: ErrorKind = ErrorKind.INPUT
+    refuses_content: bool = False
 
 
 class ConfigurationError(RAGAnythingError, ValueError):
@@ -269,6 +271,7 @@ class DashScopeContentError(DashScopeError):
     """Raised when content inspection rejected a text or an image."""
 
     kind = ErrorKind.INPUT
+    refuses_content = True
 
 
 class DashScopeServerError(DashScopeError):
@@ -355,7 +358,7 @@ class Failure:
 
 
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_FATAL_STATUS: Final = frozenset({401, 402, 403})
+_FATAL_STATUS: Final = frozenset({401, 402})  # 403 is also what gateways answer for the content of one request.
 _TRANSIENT_STATUS: Final = frozenset({408, 409, 429})
 # By name, because httpx and model clients need not be installed or imported.
 _TRANSIENT_NAMES: Final = frozenset({"TransportError", "APIConnectionError"})

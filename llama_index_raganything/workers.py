@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections import deque
@@ -91,7 +92,7 @@ def run_batch(
             if in_workers and for_worker(item):
                 result = next(results)
                 if isinstance(result, TimedOut):
-                    result = TimedOut(f"{result.reason} Raise parse_timeout_s to wait longer.")
+                    result = TimedOut(f"{result.reason} Raise the reader's parse_timeout_s to wait longer.")
                 yield Outcome(item, result, in_worker=True)
             else:
                 try:
@@ -316,6 +317,12 @@ def _end_with_caller() -> None:
 
 
 def _portable_failure(error: Exception) -> Failure:
-    """Describe an error; only those of the package are known to survive pickling."""
+    """Describe an error; it is kept where it is one of the package and survives pickling."""
     failure = Failure.of(error)
-    return failure if isinstance(error, RAGAnythingError) else replace(failure, error=None)
+    if not isinstance(error, RAGAnythingError):
+        return replace(failure, error=None)
+    try:
+        pickle.loads(pickle.dumps(failure))  # noqa: S301  # what this process has just written
+    except Exception:  # noqa: BLE001  # a subclass whose arguments are not those of its constructor
+        return replace(failure, error=None)
+    return failure

@@ -197,7 +197,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             owned=owned,
         )
         base.warn_of_other_vectors(chosen.embed_model)
-        if "working_dir" not in reader.model_fields_set:
+        if reader.working_dir == type(reader).model_fields["working_dir"].default:
             reader = reader.model_copy(update={"working_dir": str(base.folder)})
         processors = index_options.processors_for(enrichment, chosen.vision_llm, base.folder / "descriptions")
         graph_options = graph if isinstance(graph, index_options.GraphOptions) else index_options.GraphOptions()

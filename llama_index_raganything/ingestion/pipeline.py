@@ -33,6 +33,7 @@ from llama_index_raganything.errors import (
     ConfigurationError,
     ErrorKind,
     Failure,
+    MissingDependencyError,
     PartialEmbeddingError,
     RAGAnythingError,
     SourceError,
@@ -323,7 +324,7 @@ class Ingestion:
                 if isinstance(split, Failure) and split.error is not None and self.reader.lacks_parser(split.error):
                     raise split.error
                 failure = self._commit(outcome.item, split, run)
-                if failure is not None and failure is not split and failure.kind is ErrorKind.FATAL:
+                if failure is not None and failure is not split and _ends_run(failure):
                     # Every other document would fail for the same reason, each after a parse.
                     report.ended_early = failure.reason
                     report.failures += [(later.source, NOT_TRIED) for later in todo[place:]]
@@ -533,6 +534,15 @@ def embedding_name(embed_model: BaseEmbedding) -> str:
     return f"{embed_model.class_name()} {embed_model.model_name}"
 
 
+def _ends_run(failure: Failure) -> bool:
+    """Tell whether every other document would fail for the same reason.
+
+    What a transformation or model finds wrong with its settings while it works on a document may be that document's.
+    """
+    of_document = isinstance(failure.error, ConfigurationError | MissingDependencyError)
+    return failure.kind is ErrorKind.FATAL and not of_document
+
+
 def embed_nodes(
     embed_model: BaseEmbedding, nodes: Sequence[BaseNode]
 ) -> tuple[list[BaseNode], list[tuple[str, RAGAnythingError]]]:
@@ -573,13 +583,13 @@ def _embed(
         return embed_model.get_text_embedding_batch(texts), {}
     except PartialEmbeddingError as error:
         vectors = list(error.embeddings)
-        refused = {place: reason for place, reason in error.failures.items() if reason.kind is ErrorKind.INPUT}
+        refused = {place: reason for place, reason in error.failures.items() if reason.refuses_content}
         missing = [place for place in error.failures if place not in refused]
         for place in missing:
             if again or error.failures[place].kind is not ErrorKind.TRANSIENT:
                 raise error.failures[place] from error
     except RAGAnythingError as error:
-        if error.kind is not ErrorKind.INPUT:
+        if not error.refuses_content:
             raise
         # All of the batch; the nodes of other batches may still be good.
         return [None] * len(texts), dict.fromkeys(range(len(texts)), error)

@@ -74,7 +74,7 @@ def citations_of(response: CitedResponse, store: Any = None) -> list[Citation]:
 
     Args:
         response: A response of a query engine or chat engine, the output of a tool, or an agent's ``AgentOutput``.
-        store: Vector store or docstore that holds all nodes, such as ``index.node_store``. With it the citations of
+        store: Vector store or docstore that holds all nodes, such as ``index.store``. With it the citations of
             ``CitationQueryEngine`` lead from a page to the box of the element on it; ours do so without.
 
     Returns:

@@ -7,7 +7,9 @@ from pydantic import Field, PrivateAttr
 
 from llama_index_raganything import RAGAnythingIndex
 from llama_index_raganything.errors import (
+    ConfigurationError,
     DashScopeAuthenticationError,
+    DashScopeBadRequestError,
     DashScopeContentError,
     DashScopeServerError,
     PartialEmbeddingError,
@@ -84,9 +86,11 @@ def test_what_fails_for_a_moment_is_asked_once_more_alone(tmp_path):
         assert index.store.count() == first
 
 
-def test_another_reason_fails_the_document_which_is_tried_again(tmp_path):
+@pytest.mark.parametrize("error", [DashScopeServerError, DashScopeBadRequestError])
+@pytest.mark.parametrize("batch_size", [1, 256])
+def test_another_reason_fails_the_document_which_is_tried_again(tmp_path, error, batch_size):
     document = Document(text=f"# One\n\n{GOOD}\n\n# Two\n\n{BAD}", id_="d")
-    with index_with(tmp_path, embed_model=Inspected(error=DashScopeServerError)) as index:
+    with index_with(tmp_path, embed_model=Inspected(error=error, embed_batch_size=batch_size)) as index:
         assert index.add_documents([document]).failures[0][0] == "d"
         assert index.store.count() == 0
     with index_with(tmp_path, embed_model=Inspected()) as index:
@@ -114,3 +118,17 @@ def test_any_embedding_model_still_works(tmp_path):
     assert issubclass(Inspected, BaseEmbedding)
     with index_with(tmp_path, embed_model=HashEmbedding()) as index:
         assert index.add_documents([Document(text=BAD, id_="d")]).added == ["d"]
+
+
+class ForbiddenError(Exception):
+    status_code = 403
+
+
+@pytest.mark.parametrize("error", [ForbiddenError, ConfigurationError])
+def test_what_may_be_the_fault_of_one_document_does_not_end_the_run(tmp_path, error):
+    documents = [Document(text=text, id_=name) for name, text in [("a", GOOD), ("b", BAD), ("c", GOOD)]]
+    with index_with(tmp_path, embed_model=Inspected(error=error)) as index:
+        report = index.add_documents(documents)
+        assert report.added == ["a", "c"]
+        assert [source for source, _ in report.failures] == ["b"]
+        assert not report.ended_early

@@ -86,6 +86,11 @@ def test_a_reader_with_a_folder_of_its_own(opened, tmp_path):
     assert all(Path(node.image_path).is_relative_to(tmp_path / "elsewhere") for node in pictures(index))
 
 
+def test_a_restored_reader_works_in_the_folder_of_the_knowledge_base(opened):
+    index = opened(reader=RAGAnythingReader.from_dict(RAGAnythingReader().to_dict()))
+    assert Path(index.reader.working_dir) == index.knowledge_base.folder
+
+
 def test_chunk_size_reaches_the_default_node_parser(opened):
     assert opened(chunk_size=16).node_parser.chunk_size == 16
     with pytest.raises(ConfigurationError, match="node_parser and chunk_size were both given"):

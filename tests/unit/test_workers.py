@@ -128,6 +128,24 @@ def test_a_result_that_cannot_be_handed_back_is_a_failure():
     assert "pickle" in outcome.reason
 
 
+class OddError(ParseError):
+    def __init__(self, size: int) -> None:
+        super().__init__("odd", f"{size}.pdf")
+
+
+def odd(item: int) -> int:
+    if item == 2:
+        raise OddError(item)
+    return item
+
+
+def test_an_error_that_does_not_survive_pickling_costs_its_item():
+    first, second, third = map_in_processes(odd, [1, 2, 3], workers=2)
+    assert (first, third) == (1, 3)
+    assert isinstance(second, Failure)
+    assert "odd" in second.reason
+
+
 def test_a_worker_of_a_pool_may_have_none_of_its_own(monkeypatch):
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     with pytest.raises(ConfigurationError, match="parse_timeout_s"):

@@ -99,7 +99,7 @@ def answer_from_cells(
     question: str,
     nodes: Sequence[NodeWithScore],
     found: Sequence[FoundTable],
-    node_store: Any = None,
+    store: Any = None,
     filters: MetadataFilters | None = None,
 ) -> CitedAnswer:
     """Look cells up and cite the node that holds them; where none answers, the fixed answer says so.
@@ -107,14 +107,14 @@ def answer_from_cells(
     Args:
         nodes: The retrieved nodes.
         found: The tables that they hold.
-        node_store: Where the other parts of a long table are, or None.
+        store: Where the other parts of a long table are, or None.
         filters: Filters on these parts.
     """
     sources = list(nodes)
     answer = look_up(question, [table.record for table in found]) if found else None
     if answer is None:
         return CitedAnswer([not_found_answer(question)], sources, _nothing())
-    holder = _holder(found[answer.place], answer, node_store, filters)
+    holder = _holder(found[answer.place], answer, store, filters)
     if all(node.node.node_id != holder.node.node_id for node in sources):
         sources.append(holder)
     number = next(n for n, node in enumerate(sources, 1) if node.node.node_id == holder.node.node_id)
@@ -133,15 +133,15 @@ def answer_from_cells(
     return CitedAnswer([piece if not place else f"\n{piece}" for place, piece in enumerate(pieces)], carrying, metadata)
 
 
-def _holder(table: FoundTable, answer: CellAnswer, node_store: Any, filters: MetadataFilters | None) -> NodeWithScore:
+def _holder(table: FoundTable, answer: CellAnswer, store: Any, filters: MetadataFilters | None) -> NodeWithScore:
     """Return the node that holds the row of an answer; a long table has several nodes."""
     cells = [cell for cell in answer.record.rows[answer.cells[0][0]] if cell]
     own = {node.node.node_id for node in table.nodes}
     others = [node_id for node_id in table.record.node_ids if node_id not in own]
     best = max(table.nodes, key=lambda node: _holds(node.node, cells))
-    if not others or node_store is None or _holds(best.node, cells) == len(cells):
+    if not others or store is None or _holds(best.node, cells) == len(cells):
         return best
-    parts = node_store.get_nodes(node_ids=others, filters=filters)
+    parts = store.get_nodes(node_ids=others, filters=filters)
     other = max(parts, key=lambda node: _holds(node, cells), default=None)
     if other is None or _holds(other, cells) <= _holds(best.node, cells):
         return best
