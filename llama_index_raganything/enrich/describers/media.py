@@ -29,7 +29,7 @@ from llama_index_raganything.enrich.describers.base import model_name_of
 from llama_index_raganything.enrich.describers.upstream import lightrag_stub, load
 from llama_index_raganything.errors import ConfigurationError, EnrichmentError, MissingDependencyError, SourceError
 from llama_index_raganything.models.model_names import refuse_blind, supports_images
-from llama_index_raganything.node_parser.chunking import split_bytes
+from llama_index_raganything.node_parser.chunking import DEFAULT_CHUNK_SIZE, split_bytes
 from llama_index_raganything.nodes import NodeView
 from llama_index_raganything.readers.common.base import AssetStore
 from llama_index_raganything.readers.media.recordings import readable_time
@@ -189,7 +189,7 @@ class MediaDescriber(ElementProcessor):
     content_types: tuple[str, ...] = Field(default=_MEDIA, description="Content types that are processed.")
     workers: int = Field(default=1, ge=1, description="Files processed at the same time.")
     asset_root: FolderName = Field(default=None, description="Folder of the assets that nodes refer to.")
-    chunk_size: int = Field(default=256, gt=0, description="Tokens of a node.")
+    chunk_size: int = Field(default=DEFAULT_CHUNK_SIZE, gt=0, description="Tokens of a node.")
     whisper_model: str | None = Field(default=None, description="Model of faster-whisper.")
     language: str | None = Field(default=None, description="Language that is spoken.")
 

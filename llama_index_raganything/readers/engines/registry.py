@@ -1,5 +1,7 @@
 """Parsers of RAG-Anything's registry: which are installed, what they read, and repair of what they return.
 
+A parser of your own goes in through RAG-Anything's ``register_parser``; ``named_parser`` finds it by its name.
+
 What is repaired, of RAG-Anything 1.4.3: output is written below the asset folder and removed, never beside the source;
 weights are looked for before a download is tried; an empty list, which means "empty" and "failed" alike, is an error;
 heading levels, lists, captions and boxes that the Docling parser drops are taken from Docling's own JSON, which it

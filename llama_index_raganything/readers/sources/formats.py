@@ -5,7 +5,8 @@ PDF is still a PDF. The signatures are the published magic numbers of the format
 containers are distinguished by their members (ECMA-376 part 2, OpenDocument 1.3 part 2, OCF 3.3),
 OLE2 containers by the names of their streams ([MS-CFB]).
 
-A new format gets its suffix or signature here and its parser in ``readers/routing.py``; ``register_modality`` adds one
+A new format gets its suffix or signature here, and its parser in ``readers/routing.py``, or in ``office_files.py`` or
+``text_files.py`` beside it for one of their kinds; ``register_modality`` adds one
 from outside the package.
 """
 

@@ -28,7 +28,7 @@ from llama_index_raganything.retrievers.evidence.candidates import (
     by_id,
     result_of,
 )
-from llama_index_raganything.retrievers.evidence.graph_gate import GRAPH_GATE, MOSTLY_ON_PAGES
+from llama_index_raganything.retrievers.evidence.graph_gate import GRAPH_GATE, ranks_pages
 from llama_index_raganything.retrievers.evidence.graph_paths import shown_path
 from llama_index_raganything.retrievers.evidence.linked_sets import MAX_RANKED, LinkedSetRanking
 from llama_index_raganything.retrievers.evidence.pages import NodeRetriever, whole_pages, whole_tables
@@ -223,7 +223,7 @@ class EvidenceRetriever(LinkedSetRetriever, NodeRetriever):
     """
 
     def _select(self, session: Session, query: str) -> Steps[list[NodeWithScore]]:
-        if session.share_on_pages() >= MOSTLY_ON_PAGES:
+        if ranks_pages(session.share_on_pages()):
             return (yield from super()._select(session, query))
         if self.returns == "elements":
             return (yield from self._select_linked(session, query))

@@ -18,6 +18,15 @@ GRAPH_GATE: Final = 0.2
 do harm (measured on financial reports), and sets are joined by the document's structure."""
 
 
+def ranks_pages(share_on_pages: float) -> bool:
+    """Return whether plain pages are ranked, and not linked sets of nodes.
+
+    Args:
+        share_on_pages: Share of the hits that are pages or elements of one.
+    """
+    return share_on_pages >= MOSTLY_ON_PAGES
+
+
 def follows_names(mirror: GraphMirror, best: npt.NDArray[Any], gate: float = GRAPH_GATE) -> bool:
     """Return whether links over names are followed from the best candidates.
 
