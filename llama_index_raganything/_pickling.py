@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from llama_index.core.schema import BaseComponent
 from pydantic import SecretStr
 
+from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.errors import ConfigurationError
 
 _SECRETS: Final = frozenset(
@@ -39,6 +40,7 @@ class PickledWithoutSecrets:
         return twin
 
 
+@strict_arguments
 class Named:
     """Mixin for LlamaIndex components that are serialised under the name of their class; goes first among the bases."""
 

@@ -53,7 +53,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: Path) -> int:
     from llama_index_raganything.index.index import RAGAnythingIndex
-    from llama_index_raganything.models.defaults import provider_in_use, provider_models
+    from llama_index_raganything.models.defaults import provider_models
 
     started = time.perf_counter()
     with RAGAnythingIndex(
@@ -77,9 +77,7 @@ def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: P
         agent = _ask_agent(index, as_json=arguments.json) if online else ""
     seconds = time.perf_counter() - started
     named = any((arguments.llm, arguments.vision_llm, arguments.embed_model))
-    provider = provider_in_use(arguments.models, settings)
-    used = f"with {provider}'s models" if provider else "no key, no download"
-    used = "with the models that were named" if named else used
+    used = "with the models that were named" if named else _models_used(arguments.models, settings)
     if arguments.json:
         shown = [answer_fields(question, response) for question, response in answers]
         result = {"report": report.to_dict(), "answers": shown, "seconds": round(seconds, 2)}
@@ -87,6 +85,13 @@ def _run(arguments: argparse.Namespace, settings: RAGAnythingSettings, folder: P
     else:
         print(f"{len(answers)} answers, {seconds:.1f} s in all, {used}.")
     return 0
+
+
+def _models_used(models: str, settings: RAGAnythingSettings) -> str:
+    from llama_index_raganything.models.defaults import provider_in_use
+
+    provider = provider_in_use(models, settings)
+    return f"with {provider}'s models" if provider else "no key, no download"
 
 
 def _ask(index: RAGAnythingIndex, question: str, *, as_json: bool) -> RESPONSE_TYPE:

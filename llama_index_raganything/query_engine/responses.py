@@ -153,8 +153,8 @@ def _of_numbered_sources(text: str, nodes: Sequence[NodeWithScore], store: Any) 
         if match is None or int(match[1]) != number:
             return []
         node = scored.node
-        text = NodeView(node).text[match.end() :].strip()
-        shown = TextNode(id_=node.node_id, text=text, metadata=node.metadata, relationships=node.relationships)
+        own = NodeView(node).text[match.end() :].strip()
+        shown = TextNode(id_=node.node_id, text=own, metadata=node.metadata, relationships=node.relationships)
         sources.append(NodeWithScore(node=shown, score=scored.score))
     cited = {number: sources[number - 1] for number in cited_numbers(text) if 1 <= number <= len(sources)}
     found = answer_citations(text, sources, elements_on_pages(store, cited))

@@ -178,7 +178,9 @@ def test_a_batch_keeps_order_and_goes_on_after_a_failure(timeout_s):
 
 def test_a_batch_says_how_to_wait_longer():
     (outcome,) = run_batch(sleep, [60], timeout_s=1)
-    assert outcome.result == TimedOut("It took longer than 1 s and was stopped. Raise parse_timeout_s to wait longer.")
+    assert outcome.result == TimedOut(
+        "It took longer than 1 s and was stopped. Raise the reader's parse_timeout_s to wait longer."
+    )
 
 
 def test_what_cannot_be_sent_to_a_worker_fails_alone():
