@@ -10,9 +10,10 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeVar, cast
 
+from pydantic import ValidationError
 from wrapt import FunctionWrapper
 
 from llama_index_raganything.errors import ConfigurationError, UnknownArgumentError
@@ -25,6 +26,9 @@ _SHOWN: Final = 60
 
 _ALIKE: Final = 0.7
 """Similarity (difflib) above which a known name is suggested."""
+
+_ALIKE_SHORT: Final = 0.66
+"""The same for a name of three letters, one of which may be wrong."""
 
 _MISSPELT: Final = 0.85
 """Similarity above which a name counts as misspelt where unknown names may pass."""
@@ -48,11 +52,50 @@ def check_positive(owner: object, *names: str) -> None:
             raise ConfigurationError(message)
 
 
-def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> None:
+def check_types(arguments: Mapping[str, Any], kinds: Mapping[str, tuple[Any, str]]) -> None:
+    """Refuse arguments of a wrong type; None counts as not given.
+
+    Args:
+        kinds: The type of each argument (a tuple of types for one of them, a list of one type for several values),
+            and in words "what it must be; what to give".
+
+    Raises:
+        ConfigurationError: One of them has another type.
+    """
+    for name, (kind, words) in kinds.items():
+        value = arguments.get(name)
+        if value is not None and not _has_type(value, kind):
+            wanted, _, remedy = words.partition("; ")
+            message = f"{name} must be {wanted}, not {_shown(value)}; {remedy}."
+            raise ConfigurationError(message)
+
+
+def _has_type(value: Any, kind: Any) -> bool:
+    if isinstance(kind, tuple):
+        return any(_has_type(value, each) for each in kind)
+    if isinstance(kind, list):
+        return isinstance(value, list | tuple | set) and all(isinstance(each, kind[0]) for each in value)
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__} itself"
+    name = type(value).__name__
+    shown = f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    if isinstance(value, list | tuple) and value:
+        return f"{shown} of {', '.join(dict.fromkeys(type(each).__name__ for each in value))}"
+    return f"{shown} ({value!r:.{_SHOWN}})" if isinstance(value, str | int) else shown
+
+
+def refuse_unknown(
+    owner: str, given: Iterable[str], known: Collection[str], elsewhere: Mapping[str, str] | None = None
+) -> None:
     """Refuse arguments that are not known.
 
     Args:
         owner: Whose arguments they are, such as ``MilvusNodeStore`` or ``lightrag_options``.
+        elsewhere: Where arguments belong that the owner does not take itself.
 
     Raises:
         UnknownArgumentError: A given name is not known; the message has the nearest ones that are.
@@ -60,7 +103,7 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> 
     unknown = [name for name in given if name not in known]
     if unknown:
         names = sorted(name for name in known if not name.startswith("__") and name != _SERIALIZED_KEY)
-        message = f"{owner} does not know {'; '.join(_hint(name, names) for name in unknown)}"
+        message = f"{owner} does not know {'; '.join(_hint(name, names, elsewhere or {}) for name in unknown)}"
         raise UnknownArgumentError(message)
 
 
@@ -75,11 +118,15 @@ def refuse_misspelt(owner: str, given: Iterable[str], known: Collection[str]) ->
     refuse_unknown(owner, [name for name in given if difflib.get_close_matches(name, known, cutoff=_MISSPELT)], known)
 
 
-def _hint(name: str, names: list[str]) -> str:
+def _hint(name: str, names: list[str], elsewhere: Mapping[str, str]) -> str:
+    if name in elsewhere:
+        return f"{name}: it belongs to {elsewhere[name]}."
     shown = name if len(name) <= _SHOWN and name.isidentifier() else repr(name[:_SHOWN])
-    # top_k is not like similarity_top_k to difflib, but it is in it; mode is in chat_mode and only looks like modes.
-    near = [each for each in names if f"_{name}_" in f"_{each}_"][:2]
-    near = near or difflib.get_close_matches(name, names, n=2, cutoff=_ALIKE)
+    # To difflib, top_k is not like similarity_top_k, and mode is more like modes than like chat_mode.
+    near = [each for each in names if each.endswith(f"_{name}")]
+    near = near or [each for each in names if name in {f"{each}s", each.removesuffix("s")}]
+    near = (near or [each for each in names if f"_{name}_" in f"_{each}_"])[:2]
+    near = near or difflib.get_close_matches(name, names, n=2, cutoff=_ALIKE if len(name) > 3 else _ALIKE_SHORT)
     if near:
         return f"{shown}: did you mean {' or '.join(near)}?"
     public = [each for each in names if not each.startswith("_")]
@@ -233,14 +280,29 @@ def _make_constructor_strict(cls: type) -> None:
     @functools.wraps(own or inherited)
     def constructor(self: Any, /, *args: Any, **kwargs: Any) -> None:
         if not names_of(type(self), cls).issuperset(kwargs) and not _takes_anything(type(self)):
-            refuse_unknown(type(self).__name__, kwargs, names_of(type(self), cls))
-        if own is not None:
-            own(self, *args, **kwargs)
-        else:
-            super(cls, self).__init__(*args, **kwargs)  # type: ignore[arg-type]  # A class, whatever mypy says.
+            elsewhere = getattr(type(self), "__arguments_elsewhere__", None)
+            refuse_unknown(type(self).__name__, kwargs, names_of(type(self), cls), elsewhere)
+        try:
+            if own is not None:
+                own(self, *args, **kwargs)
+            else:
+                super(cls, self).__init__(*args, **kwargs)  # type: ignore[arg-type]  # A class, whatever mypy says.
+        except ValidationError as error:
+            raise ConfigurationError(_wrong_values(error)) from error
 
     constructor.__strict_arguments__ = True  # type: ignore[attr-defined]
     cls.__init__ = constructor  # type: ignore[misc]
+
+
+def _wrong_values(error: ValidationError) -> str:
+    """Return pydantic's reasons in one line, without its class, which the caller may never have named."""
+    reasons = []
+    for each in error.errors(include_url=False):
+        name, value = ".".join(map(str, each["loc"])), each["input"]
+        # Other strings may be secrets.
+        is_plain = isinstance(value, int | float) or each["type"] == "literal_error"
+        reasons.append(f"{name}{f'={value!r:.60}' if is_plain else ''}: {each['msg']}")
+    return "; ".join(reasons) + "."
 
 
 def _takes_anything(cls: type) -> bool:

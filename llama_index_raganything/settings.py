@@ -18,7 +18,7 @@ DEFAULT_MILVUS_URI = "./milvus.db"
 DEFAULT_COLLECTION = "rag_anything"
 
 Models = Literal["auto", "embedded", "dashscope"]
-"""Whose models serve where the caller names none: chosen by the settings, embedded ones, or those of a provider."""
+"""Which models are used where the caller gives none: those that the settings choose, embedded or a provider's."""
 
 _NETWORK_FIELDS = ("dashscope_api_key", "rag_llm", "rag_vision_llm", "rag_embed")
 """Settings that name models behind a network."""

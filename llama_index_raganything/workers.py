@@ -269,9 +269,11 @@ class _Worker:
 
 def _kill(process: SpawnProcess) -> None:
     """End a process with those that it has started, such as a parser's."""
+    if process.pid is None:  # Python refused to start it.
+        return
     try:
         # Asked of the system: the group of a process that has just begun is still ours.
-        if os.getpgid(process.pid) == process.pid:  # type: ignore[arg-type]  # started, so it has an id
+        if os.getpgid(process.pid) == process.pid:
             os.killpg(process.pid, signal.SIGKILL)
     except (AttributeError, OSError):  # Windows knows no groups; a process may be gone.
         pass

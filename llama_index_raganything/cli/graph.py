@@ -18,7 +18,7 @@ _LABELS: Final = {
     "nodes": "Nodes with facts",
     "sentences": "Sentences",
     "entities": "Entities (titles, headings, ends of triples)",
-    "names": "Names that join nodes",
+    "names": "Names that link documents",
     "mentions": "Mentions of such names",
     "triples": "Triples read by an LLM (one per source)",
     "bytes": "Bytes in memory",

@@ -28,7 +28,7 @@ _ENDS: Final = frozenset({"exit", "quit", "/exit", "/quit"})
 """Lines that end a chat."""
 
 EXIT_CODES = (
-    "Exit codes: 0 all went well; 1 an error, a path that does not exist, or nothing came in, was found, answered or "
+    "Exit codes: 0 all went well; 1 an error, a path that does not exist, or nothing was added, found, answered or "
     "known; with --strict also when some files failed; 2 wrong usage; 130 interrupted."
 )
 
@@ -219,7 +219,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
         for report in reports:
             print(report)
         if nothing:
-            print("Nothing came in.", file=sys.stderr)
+            print("Nothing was added.", file=sys.stderr)
         elif failures and arguments.strict:
             print(f"{len(failures)} failed with --strict.", file=sys.stderr)
     went_wrong = any(report.ended_early or report.not_found for report in reports)

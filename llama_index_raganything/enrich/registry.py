@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 from llama_index.core.llms import LLM
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import check_types, strict_arguments
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.describers.base import Describer, ElementDescriber
 from llama_index_raganything.enrich.describers.equation import EquationDescriber
@@ -29,6 +29,7 @@ from llama_index_raganything.enrich.describers.image import ImageDescriber
 from llama_index_raganything.enrich.describers.table import TableDescriber
 from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.modalities import Modality, ModalityReader, add_modality, remove_modality
+from llama_index_raganything.models.defaults import MODEL_KINDS
 from llama_index_raganything.models.model_names import supports_images
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class ProcessorOptions:
     context_filter_content_types: tuple[str, ...] = ("text",)
 
     def __post_init__(self) -> None:
+        check_types(vars(self), MODEL_KINDS)
         # An invalid value is an error even without a model, and so without a describer.
         TableDescriber(**self.describer_settings())
 

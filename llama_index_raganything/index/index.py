@@ -1,15 +1,15 @@
-"""``RAGAnythingIndex``: files in, cited answers out."""
+"""``RAGAnythingIndex``: adds files and answers questions with citations."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, ClassVar, Final, Self
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -25,7 +25,7 @@ from llama_index.core.tools import BaseTool, QueryEngineTool, RetrieverTool
 from llama_index.core.vector_stores import MetadataFilters
 from pydantic import SecretStr
 
-from llama_index_raganything._arguments import argument_names, options_of, refuse_unknown, strict_arguments
+from llama_index_raganything._arguments import argument_names, check_types, options_of, refuse_unknown, strict_arguments
 from llama_index_raganything._async import in_thread
 from llama_index_raganything._pickling import PickledWithoutSecrets
 from llama_index_raganything.enrich.registry import reader_options_from_config
@@ -75,10 +75,20 @@ _SHARED: Final = frozenset({"callback_manager", "verbose"})
 _QUOTED_FROM: Final = 5
 """Results to quote from without an LLM: of ten, wrong lines are quoted more often and right ones not."""
 
+_GROUPS: Final = {
+    "graph": index_options.GraphOptions,
+    "enrichment": index_options.EnrichmentOptions,
+    "reader": RAGAnythingReader,
+}
+_ELSEWHERE: Final = {
+    name: f"{group}={kind.__name__}({name}=...)" for group, kind in _GROUPS.items() for name in argument_names(kind)
+} | dict.fromkeys(argument_names(Ingestion.add_paths), "from_paths(), add() and sync()")
+"""Where arguments belong that an index does not take itself."""
+
 
 @strict_arguments
 class RAGAnythingIndex(PickledWithoutSecrets):
-    """Files in, cited answers out; every part can be replaced.
+    """Add files and answer questions about them with citations; every part can be replaced.
 
     A pickle of an index opens the same stores again where it is loaded, by their addresses. It holds no token and no
     key; those come from the environment. One process at a time can have a Milvus Lite folder open, so another one can
@@ -100,7 +110,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         embed_model: Embedding model; ``Settings.embed_model`` if set, else as ``models`` says.
         image_embed_model: Embeds images, which are then found by what they show; ``embed_model`` where that embeds
             images too. Without one, images are found by their words.
-        models: Whose models serve where none is named: "auto" takes those of ``RAG_LLM``, ``RAG_VISION_LLM`` and
+        models: Which models are used where none is given: "auto" takes those of ``RAG_LLM``, ``RAG_VISION_LLM`` and
             ``RAG_EMBED``, else DashScope's where ``DASHSCOPE_API_KEY`` is set, else the embedded ones; "embedded"
             needs no key and no network; "dashscope" takes the models that the settings name.
         settings: Settings in place of those read from the environment.
@@ -122,7 +132,6 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         node_parser: Makes nodes of documents.
         ingestion: Brings documents in.
         workers: Processes that parse where a call does not say.
-        last_report: What the last :meth:`add`, :meth:`add_documents` or :meth:`sync` did.
 
     Raises:
         StoreError: Milvus cannot be opened; the subclass says why.
@@ -130,6 +139,8 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         UnknownArgumentError: There is no such argument; nothing was opened.
         ConfigurationError: Two arguments contradict each other.
     """
+
+    __arguments_elsewhere__: ClassVar = _ELSEWHERE
 
     def __init__(
         self,
@@ -154,10 +165,12 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         reader: RAGAnythingReader | None = None,
         enrichment: index_options.Enrichment = None,
         transformations: Sequence[TransformComponent] = (),
-        graph: index_options.GraphOptions | bool = True,
+        graph: index_options.GraphOptions | bool | None = True,
         tables: bool = True,
         layers: Sequence[Layer] = (),
     ) -> None:
+        check_types(locals(), index_options.KINDS)
+        graph = True if graph is None else graph
         if store is not None:
             address = {"uri": uri, "token": token, "db_name": db_name, "collection": collection, "tenant": tenant}
             index_options.refuse_beside("store", address | {"overwrite": overwrite}, "an open store has its own")
@@ -217,7 +230,6 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         )
         self.node_parser = self.ingestion.node_parser
         self.workers = 1
-        self.last_report = IngestionReport()
         self._models = chosen
 
     @property
@@ -272,6 +284,16 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         """The LLM that answers where a call names none; None quotes the documents."""
         return self._models.answering_llm
 
+    @property
+    def last_report(self) -> IngestionReport:
+        """What the last :meth:`add`, :meth:`add_documents` or :meth:`sync` did, also where it raised."""
+        return self.ingestion.last_report
+
+    @classmethod
+    def _refuse_unknown(cls, method: Callable[..., Any], options: dict[str, Any]) -> None:
+        owner = f"RAGAnythingIndex.{method.__name__}()"
+        refuse_unknown(owner, options, argument_names(cls, method), cls.__arguments_elsewhere__)
+
     @classmethod
     def from_paths(
         cls,
@@ -299,9 +321,9 @@ class RAGAnythingIndex(PickledWithoutSecrets):
 
         Raises:
             SourceError: A path does not exist, and there was nothing else to bring in.
-            IngestionError: ``strict`` is set and documents failed; the others are in.
+            IngestionError: ``strict`` is set and documents failed; the others are added.
         """
-        refuse_unknown("RAGAnythingIndex.from_paths()", options, argument_names(cls, cls.from_paths))
+        cls._refuse_unknown(cls.from_paths, options)
         index = cls(**options)
         with _closed_on_error(index, keep=options.get("store") is not None):
             index.add(paths, exclude=exclude, strict=strict, show_progress=show_progress, workers=workers)
@@ -321,7 +343,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Returns:
             The index.
         """
-        refuse_unknown("RAGAnythingIndex.from_documents()", options, argument_names(cls, cls.from_documents))
+        cls._refuse_unknown(cls.from_documents, options)
         index = cls(**options)
         with _closed_on_error(index, keep=options.get("store") is not None):
             index.add_documents(documents, strict=strict, show_progress=show_progress)
@@ -334,7 +356,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Its ``parser``, ``parse_method``, ``working_dir``, ``enable_*_processing``, context fields,
         ``max_concurrent_files``, ``recursive_folder_processing`` and ``supported_file_extensions`` are honoured; the
         last two for folders, as files that are named themselves are always read. ``parser_output_dir`` has no use:
-        crops lie in the working folder.
+        crops are in the working folder.
 
         Args:
             config: A ``RAGAnythingConfig``, or anything with such attributes.
@@ -349,7 +371,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Raises:
             ConfigurationError: The configuration holds a value that cannot work.
         """
-        refuse_unknown("RAGAnythingIndex.from_config()", options, argument_names(cls, cls.from_config))
+        cls._refuse_unknown(cls.from_config, options)
         reader_options = reader_options_from_config(config)
         reader_options.pop("working_dir", None)
         workers = int(reader_options.pop("workers", 1))
@@ -413,21 +435,20 @@ class RAGAnythingIndex(PickledWithoutSecrets):
 
         Raises:
             SourceError: A path does not exist, and there was nothing else to bring in.
-            IngestionError: ``strict`` is set and documents failed; the others are in.
+            IngestionError: ``strict`` is set and documents failed; the others are added.
         """
-        self.last_report = self.ingestion.add_paths(
+        return self.ingestion.add_paths(
             paths,
             exclude=exclude,
             strict=strict,
             show_progress=show_progress,
             workers=self.workers if workers is None else workers,
         )
-        return self.last_report
 
     def add_bytes(
         self, data: bytes | bytearray | memoryview | BinaryIO, name: str, *, strict: bool = False
     ) -> IngestionReport:
-        """Bring in a file that lies in memory or comes as a stream.
+        """Add a file that is in memory or comes as a stream.
 
         Args:
             data: Its bytes, or a binary stream, which is read to its end.
@@ -456,8 +477,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Returns:
             What was done, also kept as :attr:`last_report`.
         """
-        self.last_report = self.ingestion.add_documents(documents, strict=strict, show_progress=show_progress)
-        return self.last_report
+        return self.ingestion.add_documents(documents, strict=strict, show_progress=show_progress)
 
     def sync(
         self,
@@ -483,14 +503,13 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Raises:
             SourceError: The folder does not exist; nothing is deleted.
         """
-        self.last_report = self.ingestion.sync(
+        return self.ingestion.sync(
             folder,
             exclude=exclude,
             strict=strict,
             show_progress=show_progress,
             workers=self.workers if workers is None else workers,
         )
-        return self.last_report
 
     def delete(self, document: str | Path) -> bool:
         """Delete a document with every trace: nodes, vectors, ledger row, assets and cached parse.
@@ -541,6 +560,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Returns:
             A :class:`QuestionRouter` over an :class:`EvidenceRetriever`, or the latter itself where it is alone.
         """
+        check_types(locals(), index_options.KINDS)
         base = self.knowledge_base
         evidence = EvidenceRetriever(
             base.store,
@@ -574,6 +594,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Raises:
             ConfigurationError: There is no model that embeds images.
         """
+        check_types(locals(), index_options.KINDS)
         store, model = self.knowledge_base.visual_store, self.image_embed_model
         if store is None or model is None:
             message = (
@@ -593,6 +614,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             filters: Only nodes that match take part.
             **options: Further arguments of :class:`TableRetriever`.
         """
+        check_types(locals(), index_options.KINDS)
         return TableRetriever(
             self.store,
             self.knowledge_base.graph,

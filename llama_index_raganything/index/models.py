@@ -46,12 +46,12 @@ class IndexModels:
         llm: LLM | None,
         vision_llm: LLM | None,
         embed_model: BaseEmbedding | None,
-        image_embed_model: BaseEmbedding | None,
+        image_embed_model: MultiModalEmbedding | None,
     ) -> IndexModels:
         """Choose the models that the caller does not name.
 
         Raises:
-            ConfigurationError: ``models`` is not a known word, or ``image_embed_model`` embeds no images.
+            ConfigurationError: ``models`` is not a known word, or a model has another type.
             RAGAnythingError: A provider is asked for, and there is no key for it; the subclass says why.
         """
         if models not in get_args(Models):
@@ -70,18 +70,9 @@ class IndexModels:
             if vision_llm is None and settings.rag_vision_llm:
                 vision_llm = named_llm(settings.rag_vision_llm, settings, supports_images=True)
             embed_model = resolve_embed_model(embed_model, settings)
-        return cls(embed_model, _image_model(image_embed_model, embed_model), llm, vision_llm, settings)
-
-
-def _image_model(chosen: BaseEmbedding | None, embed_model: BaseEmbedding) -> MultiModalEmbedding | None:
-    """Return the model that embeds images: the caller's, else that of the texts where it embeds images too."""
-    # Typed as any embedding, because callers without a type checker do pass one of texts.
-    if chosen is None:
-        return embed_model if isinstance(embed_model, MultiModalEmbedding) else None
-    if not isinstance(chosen, MultiModalEmbedding):
-        message = f"image_embed_model must embed images; {type(chosen).__name__} is no MultiModalEmbedding."
-        raise ConfigurationError(message)
-    return chosen
+        if image_embed_model is None and isinstance(embed_model, MultiModalEmbedding):
+            image_embed_model = embed_model
+        return cls(embed_model, image_embed_model, llm, vision_llm, settings)
 
 
 def dimension(embed_model: BaseEmbedding) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.llms import LLM
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import TransformComponent
+from llama_index.core.vector_stores import MetadataFilters
 
-from llama_index_raganything._arguments import strict_arguments
+from llama_index_raganything._arguments import check_types, strict_arguments
 from llama_index_raganything.enrich import registry
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.equation_words import EquationWords
@@ -20,9 +22,12 @@ from llama_index_raganything.errors import ConfigurationError
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.extraction.triples import TripleExtractor
 from llama_index_raganything.ingestion.layers import Layer
+from llama_index_raganything.models.defaults import MODEL_KINDS
 from llama_index_raganything.node_parser.parser import RAGAnythingNodeParser
+from llama_index_raganything.readers.reader import RAGAnythingReader
 from llama_index_raganything.readers.sources.sources import FolderRules
-from llama_index_raganything.settings import DEFAULT_WORKING_DIR
+from llama_index_raganything.settings import DEFAULT_WORKING_DIR, RAGAnythingSettings
+from llama_index_raganything.stores.nodes.store import MilvusNodeStore
 
 
 @strict_arguments
@@ -72,9 +77,41 @@ class GraphOptions:
     entity_linker: EntityLinker | None = None
     triple_extractor: TripleExtractor | None = None
 
+    def __post_init__(self) -> None:
+        words = "a TripleExtractor; wrap an extractor of LlamaIndex in TripleExtractor(extractor=...)"
+        linker = (EntityLinker, "an EntityLinker; give EntityLinker(...)")
+        check_types(vars(self), {"entity_linker": linker, "triple_extractor": (TripleExtractor, words)})
+
 
 Enrichment = EnrichmentOptions | Sequence[ElementProcessor] | None
 """How elements are processed: options, or the processors themselves."""
+
+_TOKENS: Final = (int, "a whole number of tokens; give a number such as 512")
+_SWITCH: Final = (bool, "True or False; give one of them")
+
+KINDS: Final = MODEL_KINDS | {
+    "image_embed_model": (MultiModalEmbedding, "a model that embeds images; give a MultiModalEmbedding of LlamaIndex"),
+    "store": (MilvusNodeStore, "an open MilvusNodeStore; give a path or an address as uri="),
+    "settings": (RAGAnythingSettings, "RAGAnythingSettings; give RAGAnythingSettings(...)"),
+    "chunk_size": _TOKENS,
+    "chunk_overlap": _TOKENS,
+    "node_parser": (NodeParser, "a NodeParser of LlamaIndex; give one such as SentenceSplitter()"),
+    "reader": (RAGAnythingReader, 'a RAGAnythingReader; give one such as RAGAnythingReader(parser="docling")'),
+    "enrichment": (
+        (EnrichmentOptions, [TransformComponent]),
+        "EnrichmentOptions or a list of processors; give EnrichmentOptions(llm=...), or [] to describe nothing",
+    ),
+    "transformations": ([TransformComponent], "a list of transformations of LlamaIndex; give [KeywordExtractor(...)]"),
+    "graph": (
+        (GraphOptions, bool),
+        "GraphOptions or a bool; give GraphOptions(triple_extractor=...) or False",
+    ),
+    "tables": _SWITCH,
+    "overwrite": _SWITCH,
+    "layers": ([Layer], "a list of layers; give objects with the methods of ingestion.layers.Layer"),
+    "filters": (MetadataFilters, "MetadataFilters; give MetadataFilters(filters=[MetadataFilter(key=..., value=...)])"),
+}
+"""Types of the arguments of an index and of its retrievers."""
 
 
 def processors_for(enrichment: Enrichment, vision_llm: LLM | None, cache_folder: Path) -> list[ElementProcessor]:

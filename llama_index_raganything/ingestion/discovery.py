@@ -13,6 +13,7 @@ from typing import Self
 
 from llama_index.core.schema import Document
 
+from llama_index_raganything._arguments import check_types
 from llama_index_raganything.documents.packing import document_id
 from llama_index_raganything.errors import BlockedSourceError, ParseError, SourceError
 from llama_index_raganything.ingestion.report import IngestionReport
@@ -41,7 +42,13 @@ class Job:
 
     @classmethod
     def of_document(cls, document: Document) -> Self:
-        """Make the job of a document that is loaded already."""
+        """Make the job of a document that is loaded already.
+
+        Raises:
+            ConfigurationError: It is not a document.
+        """
+        kind = (Document, "Documents of LlamaIndex; give Document(text=...), and files to add() or from_paths()")
+        check_types({"documents": document}, {"documents": kind})
         source = str(document.metadata.get("source") or document.metadata.get("file_path") or document.doc_id)
         return cls(document.doc_id, source, document.hash, document)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.graph_stores.types import EntityNode, Relation
@@ -56,6 +56,7 @@ class LayerRecords:
     unanswered: list[str] = field(default_factory=list)
 
 
+@runtime_checkable
 class Layer(Protocol):
     """One kind of storage beside the nodes.
 

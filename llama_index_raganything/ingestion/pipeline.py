@@ -141,6 +141,7 @@ class Ingestion:
         self.store = store
         self.ledger = ledger
         self.transformations = list(transformations)
+        self.last_report = IngestionReport()
         self._removal = Removal(store, ledger, self.layers, reader)
 
     def fingerprint(self) -> str:
@@ -305,6 +306,7 @@ class Ingestion:
         return True
 
     def _run(self, jobs: list[Job], report: IngestionReport, *, show_progress: bool, workers: int) -> None:
+        self.last_report = report
         dispatcher.event(IngestionStartEvent(documents=len(jobs)))
         run = self._begun(jobs, report)
         report.unchanged += [job.source for job in jobs if run.is_in(job)]
@@ -322,6 +324,8 @@ class Ingestion:
             for place, outcome in enumerate(outcomes, start=1):
                 split = outcome.result
                 if isinstance(split, Failure) and split.error is not None and self.reader.lacks_parser(split.error):
+                    report.ended_early = split.reason
+                    report.failures += [(later.source, NOT_TRIED) for later in todo[place - 1 :]]
                     raise split.error
                 failure = self._commit(outcome.item, split, run)
                 if failure is not None and failure is not split and _ends_run(failure):
@@ -332,17 +336,9 @@ class Ingestion:
         if todo:
             with report.stage("write"):
                 self._flush()
-        dispatcher.event(
-            IngestionEndEvent(
-                added=len(report.added),
-                updated=len(report.updated),
-                unchanged=len(report.unchanged),
-                moved=len(report.moved),
-                failed=len(report.failures),
-                nodes=sum(report.nodes.values()),
-                ended_early=report.ended_early,
-            )
-        )
+        counts = {name: size for name, size in report.counts.items() if name != "deleted"}
+        ended = IngestionEndEvent(**counts, nodes=sum(report.nodes.values()), ended_early=report.ended_early)
+        dispatcher.event(ended)
 
     def _begun(self, jobs: list[Job], report: IngestionReport) -> _Run:
         """Look up the documents of a run in the ledger, and remove what a crash left of others."""

@@ -57,6 +57,12 @@ class IngestionReport:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of documents by what became of them; those that failed count as ``failed``."""
+        names = ("added", "updated", "unchanged", "moved", "deleted")
+        return {name: len(getattr(self, name)) for name in names} | {"failed": len(self.failures)}
+
+    @property
     def succeeded(self) -> int:
         """Number of documents that are stored now."""
         return len(self.added) + len(self.updated) + len(self.unchanged) + len(self.moved)
@@ -81,15 +87,7 @@ class IngestionReport:
 
     def __str__(self) -> str:
         """Return the run in a few lines: counts, nodes by type, one line per move, failure and warning."""
-        sizes = {
-            "added": len(self.added),
-            "updated": len(self.updated),
-            "unchanged": len(self.unchanged),
-            "moved": len(self.moved),
-            "deleted": len(self.deleted),
-            "failed": len(self.failures),
-        }
-        counts = ", ".join(f"{size} {name}" for name, size in sizes.items() if size or name == "added")
+        counts = ", ".join(f"{size} {name}" for name, size in self.counts.items() if size or name == "added")
         nodes = ", ".join(f"{count} {kind}" for kind, count in sorted(self.nodes.items()))
         lines = [f"Documents: {counts} in {self.seconds['total']:.1f} s"]
         if nodes:
@@ -117,7 +115,7 @@ class IngestionReport:
             IngestionError: ``strict`` is set and documents failed.
         """
         if strict and self.failures:
-            rest = "the others are in" if self.succeeded else "no other came in"
+            rest = "the others are added" if self.succeeded else "no document was added"
             message = f"{len(self.failures)} of {len(self.failures) + self.succeeded} documents failed; {rest}."
             raise IngestionError(message, self.failures)
         return self

@@ -8,13 +8,14 @@ extractive answers without an LLM). LlamaIndex's own lazy default, a paid third 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.settings import Settings
 
-from llama_index_raganything.errors import ConfigurationError, MissingDependencyError
+from llama_index_raganything._arguments import check_types
+from llama_index_raganything.errors import MissingDependencyError
 from llama_index_raganything.models.dashscope.endpoints import is_placeholder
 from llama_index_raganything.models.model_names import ModelName, address_of, api_key_of, is_vision_name
 from llama_index_raganything.settings import RAGAnythingSettings, names_provider
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _announced: set[str] = set()
-_Model = TypeVar("_Model")
+
+_LLM: Final = "an LLM of LlamaIndex; give a model such as OpenAILike(model=...), or name one in"
+_EMBED: Final = "a BaseEmbedding of LlamaIndex; give one such as OpenAILikeEmbedding(model_name=...), or name one in"
+
+MODEL_KINDS: Final[dict[str, tuple[Any, str]]] = {
+    "embed_model": (BaseEmbedding, f"{_EMBED} RAG_EMBED"),
+    "llm": (LLM, f"{_LLM} RAG_LLM"),
+    "vision_llm": (LLM, f"{_LLM} RAG_VISION_LLM"),
+}
+"""Types of the models that a caller passes: LlamaIndex accepts names in some places."""
 
 
 def resolve_embed_model(
@@ -37,7 +47,8 @@ def resolve_embed_model(
         settings: By default those of the environment.
     """
     if embed_model is not None:
-        return _checked(embed_model, BaseEmbedding, "embed_model")
+        check_types({"embed_model": embed_model}, MODEL_KINDS)
+        return embed_model
     # Reading the public property would build the OpenAI default; the private field says what the caller set.
     chosen = Settings._embed_model
     if chosen is not None:
@@ -56,18 +67,6 @@ def resolve_embed_model(
 
     _announce("Embedding model: WordLlama (embedded default); set Settings.embed_model or pass embed_model to change.")
     return WordLlamaEmbedding()
-
-
-def _checked(model: _Model, kind: type, name: str) -> _Model:
-    """Return a model passed by the caller after checking its type: LlamaIndex accepts names in some places."""
-    if not isinstance(model, kind):
-        settings = "RAG_EMBED" if kind is BaseEmbedding else "RAG_LLM"
-        message = (
-            f"{name} must be a {kind.__name__} of LlamaIndex, not a {type(model).__name__}; pass a model such as "
-            f"OpenAILike(model=...), or name one in {settings}."
-        )
-        raise ConfigurationError(message)
-    return model
 
 
 def resolve_llm(llm: LLM | None = None, settings: RAGAnythingSettings | None = None) -> LLM | None:
@@ -97,7 +96,8 @@ def resolve_vision_llm(llm: LLM | None = None, settings: RAGAnythingSettings | N
 
 def _resolve(llm: LLM | None, settings: RAGAnythingSettings | None, *, vision: bool) -> LLM | None:
     if llm is not None:
-        return _checked(llm, LLM, "llm")
+        check_types({"llm": llm}, MODEL_KINDS)
+        return llm
     chosen = Settings._llm
     if chosen is not None:
         # `Settings.llm = None` puts a MockLLM there: the user wants no LLM, not an echo of the prompt.

@@ -59,7 +59,7 @@ class ModelName:
         if found is None or found["provider"].lower() not in _PROVIDERS:
             shown = text.partition("://")[0]  # What follows may hold a key.
             message = (
-                f"{shown!r} names no model; use PROVIDER:MODEL or PROVIDER:MODEL@URL with one of "
+                f"{shown!r} does not name a model; use PROVIDER:MODEL or PROVIDER:MODEL@URL with one of "
                 f"{', '.join(_PROVIDERS)}, for example ollama:qwen3 or openai-like:my-model@http://localhost:8000/v1."
             )
             raise ConfigurationError(message)

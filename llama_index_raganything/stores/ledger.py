@@ -245,7 +245,9 @@ class Ledger:
 
     def _connected(self) -> milvus.Connection:
         if self._connection is None:
-            raise StoreUnavailableError("The ledger is closed; open a new one.")
+            raise StoreUnavailableError(
+                "This index (or its ledger) is closed; open it again with RAGAnythingIndex(...)."
+            )
         return self._connection
 
     def _open(self) -> None:

@@ -131,7 +131,7 @@ def test_an_empty_name_of_a_model_is_refused(cli, folder):
     assert cli("ingest", "--no-progress", folder)[0] == 0
     for option in ("--llm", "--vision-llm", "--embed-model"):
         code, out, err = cli("ask", option, "", "When does the office open?")
-        assert (code, out, err.startswith("ConfigurationError: '' names no model")) == (1, "", True)
+        assert (code, out, err.startswith("ConfigurationError: '' does not name a model")) == (1, "", True)
 
 
 def test_the_dimension_is_asked_and_kept(tmp_path, server, folder):
@@ -154,7 +154,7 @@ def test_ingest_says_by_its_exit_code_that_nothing_came_in(cli, folder, tmp_path
     assert "nosuchfile.pdf" in err
     (tmp_path / "empty").mkdir()
     code, out, err = cli("ingest", "--no-progress", tmp_path / "empty")
-    assert (code, err) == (1, "Nothing came in.\n")
+    assert (code, err) == (1, "Nothing was added.\n")
     assert "there are no files to read" in out
     code, out, _ = cli("ingest", "--no-progress", folder / "hours.md", tmp_path / "nosuchfile.pdf")
     assert (code, "1 added" in out) == (1, True)

@@ -167,7 +167,7 @@ def test_engines_over_the_bare_retriever_find_pages_and_boxes_in_its_store(index
 
 def test_names_in_place_of_models_are_refused(index):
     for make in (index.as_query_engine, index.as_chat_engine):
-        with pytest.raises(ConfigurationError, match="llm must be a LLM of LlamaIndex, not a str"):
+        with pytest.raises(ConfigurationError, match="llm must be an LLM of LlamaIndex, not a str"):
             make(llm="gpt-4")
     with pytest.raises(ConfigurationError, match="embed_model must be a BaseEmbedding"):
         RAGAnythingIndex(embed_model="text-embedding-3-small")

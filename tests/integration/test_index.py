@@ -243,9 +243,9 @@ def test_one_bad_file_among_twenty(index, tmp_path):
     assert reason
     (failed,) = [entry for entry in index.documents() if entry.state == "failed"]
     assert failed.error == reason
-    with pytest.raises(IngestionError, match=r"^1 of 20 documents failed; the others are in\.\n.*bad\.pdf: "):
+    with pytest.raises(IngestionError, match=r"^1 of 20 documents failed; the others are added\.\n.*bad\.pdf: "):
         index.add(folder, strict=True)
-    with pytest.raises(IngestionError, match=r"^1 of 1 documents failed; no other came in\."):
+    with pytest.raises(IngestionError, match=r"^1 of 1 documents failed; no document was added\."):
         index.add(folder / "bad.pdf", strict=True)
     (folder / "bad.pdf").write_bytes((DEMO / "annual_report.pdf").read_bytes())
     assert len(index.add(folder).added) == 1

@@ -51,7 +51,7 @@ def open_pdf(path: Path) -> Any:
         if "password" in str(error).lower():
             message = f"{path.name!r} is encrypted; save it without a password first ({str(error).rstrip('.')})."
             raise EncryptedFileError(message, str(path)) from error
-        message = f"{path.name!r} is no readable PDF: {error}; it may be truncated or mislabelled."
+        message = f"{path.name!r} is not a readable PDF: {str(error).rstrip('.')}; it may be truncated or mislabelled."
         raise CorruptFileError(message, str(path)) from error
     if count == 0:
         document.close()

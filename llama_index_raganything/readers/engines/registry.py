@@ -10,6 +10,7 @@ leaves in the output folder. Importing RAG-Anything takes seconds, so it happens
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib.util
 import json
@@ -79,7 +80,9 @@ def named_parser(name: str) -> FileParser:
     parser_module = raganything_module()
     names = parser_module.list_parsers()
     if known not in names:
-        message = f"No parser is named {name!r}; use 'auto' or one of {', '.join(sorted({*names, 'docvortex'}))}."
+        near = difflib.get_close_matches(known, [*names, "docvortex"], n=1)
+        hint = f"did you mean {near[0]!r}? Use" if near else "use"
+        message = f"No parser is named {name!r}; {hint} 'auto' or one of {', '.join(sorted({*names, 'docvortex'}))}."
         raise ConfigurationError(message)
     if known not in _PACKAGES and not parser_module.get_parser(known).check_installation():
         message = f"parser={name!r} says that it is not installed; see what its own documentation asks for."

@@ -586,7 +586,7 @@ def _expand(item: Any, fs: Any, rules: FolderRules, found: FoundSources) -> None
     else:
         message = (
             f"Cannot read {type(item).__name__} {str(item)[:80]!r} in a list of paths; give paths, URLs, or pairs of a "
-            "name and bytes."
+            "name and bytes; documents of LlamaIndex go to add_documents()."
         )
         raise ConfigurationError(message)
 

@@ -307,7 +307,9 @@ class GraphCollections:
             StoreUnavailableError: The store is closed.
         """
         if self._connection is None:
-            raise StoreUnavailableError("The graph store is closed; open a new one.")
+            raise StoreUnavailableError(
+                "This index (or its graph store) is closed; open it again with RAGAnythingIndex(...)."
+            )
         return self._connection
 
     def vectors(self, dimension: int | None = None) -> MilvusNodeStore | None:

@@ -340,7 +340,7 @@ class NodeCollection:
         if missing:
             message = (
                 f"Collection {self.name!r} lacks the fields {', '.join(missing)}: it was made by another program or "
-                "with other options. Use another collection_name, or overwrite=True to replace it."
+                "with other options. Use another collection, or overwrite=True to replace it."
             )
             raise SchemaMismatchError(message)
         if (TENANT in fields) != (self.tenant is not None):
@@ -354,8 +354,8 @@ class NodeCollection:
         if self.dense_field is not None and stored != dim:
             message = (
                 f"Collection {self.name!r} holds vectors of dimension {stored or 'none'}, but {dim or 'none'} was "
-                "asked for. Use the embedding model it was made with (--models on the command line), another "
-                "collection_name (--collection), or overwrite=True."
+                "asked for. Use the embedding model it was made with (--embed-model on the command line), another "
+                "collection (--collection), or overwrite=True."
             )
             raise SchemaMismatchError(message)
 

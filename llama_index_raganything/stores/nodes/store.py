@@ -476,7 +476,7 @@ class MilvusNodeStore(MilvusVectorStore):
     @property
     def _collection(self) -> NodeCollection:
         if self._open_collection is None:
-            message = f"The store of {self.uri} is closed; open a new one."
+            message = f"This index (or its store of {self.uri}) is closed; open it again with RAGAnythingIndex(...)."
             raise StoreUnavailableError(message)
         return self._open_collection
 

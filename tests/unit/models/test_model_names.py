@@ -72,7 +72,7 @@ def test_keys_in_addresses_are_refused_and_not_repeated(url):
 
 @pytest.mark.parametrize("name", [f"m@http://user:{SECRET}@h/v1", f"nobody:m@http://h/v1?key={SECRET}"])
 def test_a_name_that_is_none_is_told_without_its_address(name):
-    with pytest.raises(ConfigurationError, match="names no model") as caught:
+    with pytest.raises(ConfigurationError, match="does not name a model") as caught:
         ModelName.parse(name)
     assert SECRET not in str(caught.value)
 
