@@ -80,10 +80,7 @@ _GROUPS: Final = {
     "enrichment": index_options.EnrichmentOptions,
     "reader": RAGAnythingReader,
 }
-_ELSEWHERE: Final = {
-    name: f"{group}={kind.__name__}({name}=...)" for group, kind in _GROUPS.items() for name in argument_names(kind)
-} | dict.fromkeys(argument_names(Ingestion.add_paths), "from_paths(), add() and sync()")
-"""Where arguments belong that an index does not take itself."""
+"""Arguments of an index that group others."""
 
 
 @strict_arguments
@@ -140,7 +137,10 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         ConfigurationError: Two arguments contradict each other.
     """
 
-    __arguments_elsewhere__: ClassVar = _ELSEWHERE
+    __arguments_elsewhere__: ClassVar = {
+        name: f"{group}={kind.__name__}({name}=...)" for group, kind in _GROUPS.items() for name in argument_names(kind)
+    } | dict.fromkeys(argument_names(Ingestion.add_paths), "from_paths(), add() and sync()")
+    """Where arguments belong that an index does not take itself."""
 
     def __init__(
         self,
@@ -170,7 +170,6 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         layers: Sequence[Layer] = (),
     ) -> None:
         check_types(locals(), index_options.KINDS)
-        graph = True if graph is None else graph
         if store is not None:
             address = {"uri": uri, "token": token, "db_name": db_name, "collection": collection, "tenant": tenant}
             index_options.refuse_beside("store", address | {"overwrite": overwrite}, "an open store has its own")
@@ -203,7 +202,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         base = KnowledgeBase.open(
             store,
             working_dir,
-            graph=bool(graph),
+            graph=graph is not False,
             tables=tables,
             image_embed_model=chosen.image_embed_model,
             overwrite=overwrite,

@@ -86,15 +86,12 @@ class GraphOptions:
 Enrichment = EnrichmentOptions | Sequence[ElementProcessor] | None
 """How elements are processed: options, or the processors themselves."""
 
-_TOKENS: Final = (int, "a whole number of tokens; give a number such as 512")
-_SWITCH: Final = (bool, "True or False; give one of them")
-
 KINDS: Final = MODEL_KINDS | {
     "image_embed_model": (MultiModalEmbedding, "a model that embeds images; give a MultiModalEmbedding of LlamaIndex"),
     "store": (MilvusNodeStore, "an open MilvusNodeStore; give a path or an address as uri="),
     "settings": (RAGAnythingSettings, "RAGAnythingSettings; give RAGAnythingSettings(...)"),
-    "chunk_size": _TOKENS,
-    "chunk_overlap": _TOKENS,
+    "chunk_size": (int, "a whole number of tokens; give a number such as 512"),
+    "chunk_overlap": (int, "a whole number of tokens; give a number such as 64"),
     "node_parser": (NodeParser, "a NodeParser of LlamaIndex; give one such as SentenceSplitter()"),
     "reader": (RAGAnythingReader, 'a RAGAnythingReader; give one such as RAGAnythingReader(parser="docling")'),
     "enrichment": (
@@ -106,8 +103,8 @@ KINDS: Final = MODEL_KINDS | {
         (GraphOptions, bool),
         "GraphOptions or a bool; give GraphOptions(triple_extractor=...) or False",
     ),
-    "tables": _SWITCH,
-    "overwrite": _SWITCH,
+    "tables": (bool, "True or False; give False to keep no tables"),
+    "overwrite": (bool, "True or False; give True to drop what is stored"),
     "layers": ([Layer], "a list of layers; give objects with the methods of ingestion.layers.Layer"),
     "filters": (MetadataFilters, "MetadataFilters; give MetadataFilters(filters=[MetadataFilter(key=..., value=...)])"),
 }

@@ -106,5 +106,5 @@ def test_an_open_index(tmp_path):
             index.add([tmp_path / "a.md", tmp_path / "b.png"])
         report = index.last_report
         assert (len(report.added), len(report.failures), "flash tier" in report.ended_early) == (1, 1, True)
-    with pytest.raises(StoreUnavailableError, match="This index .* is closed; open it again with RAGAnythingIndex"):
+    with pytest.raises(StoreUnavailableError, match=r"This index .* is closed; open it again with RAGAnythingIndex"):
         index.status()
