@@ -27,14 +27,14 @@ _SHOWN: Final = 60
 _ALIKE: Final = 0.7
 """Similarity (difflib) above which a known name is suggested."""
 
-_ALIKE_SHORT: Final = 0.66
-"""The same for a name of three letters, one of which may be wrong."""
-
 _MISSPELT: Final = 0.85
 """Similarity above which a name counts as misspelt where unknown names may pass."""
 
 _SERIALIZED_KEY: Final = "class_name"
 """Added by LlamaIndex to the fields of a serialised component; constructors accept it."""
+
+ELSEWHERE: Final[dict[str, dict[str, str]]] = {}
+"""Where arguments belong that a class does not take itself, by the names of the class and of the argument."""
 
 _Target = TypeVar("_Target", bound=Callable[..., Any])
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -88,14 +88,11 @@ def _shown(value: Any) -> str:
     return f"{shown} ({value!r:.{_SHOWN}})" if isinstance(value, str | int) else shown
 
 
-def refuse_unknown(
-    owner: str, given: Iterable[str], known: Collection[str], elsewhere: Mapping[str, str] | None = None
-) -> None:
+def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> None:
     """Refuse arguments that are not known.
 
     Args:
         owner: Whose arguments they are, such as ``MilvusNodeStore`` or ``lightrag_options``.
-        elsewhere: Where arguments belong that the owner does not take itself.
 
     Raises:
         UnknownArgumentError: A given name is not known; the message has the nearest ones that are.
@@ -103,7 +100,7 @@ def refuse_unknown(
     unknown = [name for name in given if name not in known]
     if unknown:
         names = sorted(name for name in known if not name.startswith("__") and name != _SERIALIZED_KEY)
-        message = f"{owner} does not know {'; '.join(_hint(name, names, elsewhere or {}) for name in unknown)}"
+        message = f"{owner} does not know {'; '.join(_hint(owner, name, names) for name in unknown)}"
         raise UnknownArgumentError(message)
 
 
@@ -118,15 +115,17 @@ def refuse_misspelt(owner: str, given: Iterable[str], known: Collection[str]) ->
     refuse_unknown(owner, [name for name in given if difflib.get_close_matches(name, known, cutoff=_MISSPELT)], known)
 
 
-def _hint(name: str, names: list[str], elsewhere: Mapping[str, str]) -> str:
-    if name in elsewhere:
-        return f"{name}: it belongs to {elsewhere[name]}."
+def _hint(owner: str, name: str, names: list[str]) -> str:
+    if place := ELSEWHERE.get(owner.partition(".")[0], {}).get(name):
+        return f"{name}: it belongs to {place}."
     shown = name if len(name) <= _SHOWN and name.isidentifier() else repr(name[:_SHOWN])
     # To difflib, top_k is not like similarity_top_k, and mode is more like modes than like chat_mode.
     near = [each for each in names if each.endswith(f"_{name}")]
     near = near or [each for each in names if name in {f"{each}s", each.removesuffix("s")}]
     near = (near or [each for each in names if f"_{name}_" in f"_{each}_"])[:2]
-    near = near or difflib.get_close_matches(name, names, n=2, cutoff=_ALIKE if len(name) > 3 else _ALIKE_SHORT)
+    near = near or difflib.get_close_matches(
+        name, names, n=2, cutoff=_ALIKE if len(name) > 3 else 0.66
+    )  # One wrong of three.
     if near:
         return f"{shown}: did you mean {' or '.join(near)}?"
     public = [each for each in names if not each.startswith("_")]
@@ -280,8 +279,7 @@ def _make_constructor_strict(cls: type) -> None:
     @functools.wraps(own or inherited)
     def constructor(self: Any, /, *args: Any, **kwargs: Any) -> None:
         if not names_of(type(self), cls).issuperset(kwargs) and not _takes_anything(type(self)):
-            elsewhere = getattr(type(self), "__arguments_elsewhere__", None)
-            refuse_unknown(type(self).__name__, kwargs, names_of(type(self), cls), elsewhere)
+            refuse_unknown(type(self).__name__, kwargs, names_of(type(self), cls))
         try:
             if own is not None:
                 own(self, *args, **kwargs)
@@ -296,13 +294,8 @@ def _make_constructor_strict(cls: type) -> None:
 
 def _wrong_values(error: ValidationError) -> str:
     """Return pydantic's reasons in one line, without its class, which the caller may never have named."""
-    reasons = []
-    for each in error.errors(include_url=False):
-        name, value = ".".join(map(str, each["loc"])), each["input"]
-        # Other strings may be secrets.
-        is_plain = isinstance(value, int | float) or each["type"] == "literal_error"
-        reasons.append(f"{name}{f'={value!r:.60}' if is_plain else ''}: {each['msg']}")
-    return "; ".join(reasons) + "."
+    reasons = [(".".join(map(str, each["loc"])), _shown(each["input"]), each["msg"]) for each in error.errors()]
+    return "; ".join(f"{name} is {shown}: {reason}" for name, shown, reason in reasons) + "."
 
 
 def _takes_anything(cls: type) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -75,13 +75,6 @@ _SHARED: Final = frozenset({"callback_manager", "verbose"})
 _QUOTED_FROM: Final = 5
 """Results to quote from without an LLM: of ten, wrong lines are quoted more often and right ones not."""
 
-_GROUPS: Final = {
-    "graph": index_options.GraphOptions,
-    "enrichment": index_options.EnrichmentOptions,
-    "reader": RAGAnythingReader,
-}
-"""Arguments of an index that group others."""
-
 
 @strict_arguments
 class RAGAnythingIndex(PickledWithoutSecrets):
@@ -136,11 +129,6 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         UnknownArgumentError: There is no such argument; nothing was opened.
         ConfigurationError: Two arguments contradict each other.
     """
-
-    __arguments_elsewhere__: ClassVar = {
-        name: f"{group}={kind.__name__}({name}=...)" for group, kind in _GROUPS.items() for name in argument_names(kind)
-    } | dict.fromkeys(argument_names(Ingestion.add_paths), "from_paths(), add() and sync()")
-    """Where arguments belong that an index does not take itself."""
 
     def __init__(
         self,
@@ -289,11 +277,6 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         return self.ingestion.last_report
 
     @classmethod
-    def _refuse_unknown(cls, method: Callable[..., Any], options: dict[str, Any]) -> None:
-        owner = f"RAGAnythingIndex.{method.__name__}()"
-        refuse_unknown(owner, options, argument_names(cls, method), cls.__arguments_elsewhere__)
-
-    @classmethod
     def from_paths(
         cls,
         paths: SourceInput,
@@ -322,7 +305,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             SourceError: A path does not exist, and there was nothing else to bring in.
             IngestionError: ``strict`` is set and documents failed; the others are added.
         """
-        cls._refuse_unknown(cls.from_paths, options)
+        refuse_unknown("RAGAnythingIndex.from_paths()", options, argument_names(cls, cls.from_paths))
         index = cls(**options)
         with _closed_on_error(index, keep=options.get("store") is not None):
             index.add(paths, exclude=exclude, strict=strict, show_progress=show_progress, workers=workers)
@@ -342,7 +325,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Returns:
             The index.
         """
-        cls._refuse_unknown(cls.from_documents, options)
+        refuse_unknown("RAGAnythingIndex.from_documents()", options, argument_names(cls, cls.from_documents))
         index = cls(**options)
         with _closed_on_error(index, keep=options.get("store") is not None):
             index.add_documents(documents, strict=strict, show_progress=show_progress)
@@ -370,7 +353,7 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Raises:
             ConfigurationError: The configuration holds a value that cannot work.
         """
-        cls._refuse_unknown(cls.from_config, options)
+        refuse_unknown("RAGAnythingIndex.from_config()", options, argument_names(cls, cls.from_config))
         reader_options = reader_options_from_config(config)
         reader_options.pop("working_dir", None)
         workers = int(reader_options.pop("workers", 1))
@@ -436,12 +419,9 @@ class RAGAnythingIndex(PickledWithoutSecrets):
             SourceError: A path does not exist, and there was nothing else to bring in.
             IngestionError: ``strict`` is set and documents failed; the others are added.
         """
+        workers = self.workers if workers is None else workers
         return self.ingestion.add_paths(
-            paths,
-            exclude=exclude,
-            strict=strict,
-            show_progress=show_progress,
-            workers=self.workers if workers is None else workers,
+            paths, exclude=exclude, strict=strict, show_progress=show_progress, workers=workers
         )
 
     def add_bytes(
@@ -502,13 +482,8 @@ class RAGAnythingIndex(PickledWithoutSecrets):
         Raises:
             SourceError: The folder does not exist; nothing is deleted.
         """
-        return self.ingestion.sync(
-            folder,
-            exclude=exclude,
-            strict=strict,
-            show_progress=show_progress,
-            workers=self.workers if workers is None else workers,
-        )
+        workers = self.workers if workers is None else workers
+        return self.ingestion.sync(folder, exclude=exclude, strict=strict, show_progress=show_progress, workers=workers)
 
     def delete(self, document: str | Path) -> bool:
         """Delete a document with every trace: nodes, vectors, ledger row, assets and cached parse.

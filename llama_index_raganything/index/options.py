@@ -13,7 +13,7 @@ from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import TransformComponent
 from llama_index.core.vector_stores import MetadataFilters
 
-from llama_index_raganything._arguments import check_types, strict_arguments
+from llama_index_raganything._arguments import ELSEWHERE, argument_names, check_types, strict_arguments
 from llama_index_raganything.enrich import registry
 from llama_index_raganything.enrich.base import ElementProcessor
 from llama_index_raganything.enrich.equation_words import EquationWords
@@ -78,9 +78,7 @@ class GraphOptions:
     triple_extractor: TripleExtractor | None = None
 
     def __post_init__(self) -> None:
-        words = "a TripleExtractor; wrap an extractor of LlamaIndex in TripleExtractor(extractor=...)"
-        linker = (EntityLinker, "an EntityLinker; give EntityLinker(...)")
-        check_types(vars(self), {"entity_linker": linker, "triple_extractor": (TripleExtractor, words)})
+        check_types(vars(self), KINDS)
 
 
 Enrichment = EnrichmentOptions | Sequence[ElementProcessor] | None
@@ -90,25 +88,28 @@ KINDS: Final = MODEL_KINDS | {
     "image_embed_model": (MultiModalEmbedding, "a model that embeds images; give a MultiModalEmbedding of LlamaIndex"),
     "store": (MilvusNodeStore, "an open MilvusNodeStore; give a path or an address as uri="),
     "settings": (RAGAnythingSettings, "RAGAnythingSettings; give RAGAnythingSettings(...)"),
-    "chunk_size": (int, "a whole number of tokens; give a number such as 512"),
-    "chunk_overlap": (int, "a whole number of tokens; give a number such as 64"),
+    **dict.fromkeys(("chunk_size", "chunk_overlap"), (int, "a whole number of tokens; give a number such as 512")),
     "node_parser": (NodeParser, "a NodeParser of LlamaIndex; give one such as SentenceSplitter()"),
     "reader": (RAGAnythingReader, 'a RAGAnythingReader; give one such as RAGAnythingReader(parser="docling")'),
-    "enrichment": (
-        (EnrichmentOptions, [TransformComponent]),
-        "EnrichmentOptions or a list of processors; give EnrichmentOptions(llm=...), or [] to describe nothing",
-    ),
+    "enrichment": ((EnrichmentOptions, [TransformComponent]), "EnrichmentOptions or processors; give [] for none"),
     "transformations": ([TransformComponent], "a list of transformations of LlamaIndex; give [KeywordExtractor(...)]"),
     "graph": (
         (GraphOptions, bool),
         "GraphOptions or a bool; give GraphOptions(triple_extractor=...) or False",
     ),
-    "tables": (bool, "True or False; give False to keep no tables"),
-    "overwrite": (bool, "True or False; give True to drop what is stored"),
+    "entity_linker": (EntityLinker, "an EntityLinker; give EntityLinker(...)"),
+    "triple_extractor": (TripleExtractor, "a TripleExtractor; wrap LlamaIndex's in TripleExtractor(extractor=...)"),
+    **dict.fromkeys(("overwrite", "tables"), (bool, "True or False; give one of them")),
     "layers": ([Layer], "a list of layers; give objects with the methods of ingestion.layers.Layer"),
     "filters": (MetadataFilters, "MetadataFilters; give MetadataFilters(filters=[MetadataFilter(key=..., value=...)])"),
 }
 """Types of the arguments of an index and of its retrievers."""
+
+_GROUPS: Final = {"graph": GraphOptions, "enrichment": EnrichmentOptions, "reader": RAGAnythingReader}
+
+ELSEWHERE["RAGAnythingIndex"] = {
+    name: f"{group}={kind.__name__}({name}=...)" for group, kind in _GROUPS.items() for name in argument_names(kind)
+} | dict.fromkeys(("exclude", "strict", "show_progress", "workers"), "from_paths(), add() and sync()")
 
 
 def processors_for(enrichment: Enrichment, vision_llm: LLM | None, cache_folder: Path) -> list[ElementProcessor]:

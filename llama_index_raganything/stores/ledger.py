@@ -245,9 +245,7 @@ class Ledger:
 
     def _connected(self) -> milvus.Connection:
         if self._connection is None:
-            raise StoreUnavailableError(
-                "This index (or its ledger) is closed; open it again with RAGAnythingIndex(...)."
-            )
+            raise StoreUnavailableError("This index (or ledger) is closed; open it again with RAGAnythingIndex(...).")
         return self._connection
 
     def _open(self) -> None:

@@ -307,9 +307,7 @@ class GraphCollections:
             StoreUnavailableError: The store is closed.
         """
         if self._connection is None:
-            raise StoreUnavailableError(
-                "This index (or its graph store) is closed; open it again with RAGAnythingIndex(...)."
-            )
+            raise StoreUnavailableError("This index (or graph) is closed; open it again with RAGAnythingIndex(...).")
         return self._connection
 
     def vectors(self, dimension: int | None = None) -> MilvusNodeStore | None:
