@@ -123,9 +123,8 @@ def _hint(owner: str, name: str, names: list[str]) -> str:
     near = [each for each in names if each.endswith(f"_{name}")]
     near = near or [each for each in names if name in {f"{each}s", each.removesuffix("s")}]
     near = (near or [each for each in names if f"_{name}_" in f"_{each}_"])[:2]
-    near = near or difflib.get_close_matches(
-        name, names, n=2, cutoff=_ALIKE if len(name) > 3 else 0.66
-    )  # One wrong of three.
+    alike = _ALIKE if len(name) > 3 else 0.66  # One letter of three may be wrong.
+    near = near or difflib.get_close_matches(name, names, n=2, cutoff=alike)
     if near:
         return f"{shown}: did you mean {' or '.join(near)}?"
     public = [each for each in names if not each.startswith("_")]
