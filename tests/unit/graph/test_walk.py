@@ -5,9 +5,8 @@ import time
 import numpy as np
 import pytest
 from llama_index.core.schema import TextNode
-from pydantic import ValidationError
 
-from llama_index_raganything.errors import UnknownArgumentError
+from llama_index_raganything.errors import ConfigurationError, UnknownArgumentError
 from llama_index_raganything.graph import walk as walk_module
 from llama_index_raganything.graph.extraction.entity_linker import EntityLinker
 from llama_index_raganything.graph.facts import name_hash
@@ -235,7 +234,7 @@ def test_a_very_long_question_takes_bounded_time(text):
 
 @pytest.mark.parametrize("wrong", [{"sources": 0}, {"near": 0}, {"beam": -1}])
 def test_impossible_weights_are_refused(wrong):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigurationError):
         LinkWeights(**wrong)
 
 
