@@ -324,7 +324,7 @@ def test_serialisation(tmp_path: Path) -> None:
     assert RAGAnythingReader.from_json(reader.to_json()) == reader
     assert pickle.loads(pickle.dumps(reader)) == reader
     for wrong in ({"ocr": "sometimes"}, {"crop_dpi": 0}, {"workers": 0}, {"profile": "slow"}):
-        with pytest.raises(ValueError, match="validation error"):
+        with pytest.raises(ConfigurationError, match=f"^{next(iter(wrong))} is "):
             RAGAnythingReader(**wrong)
 
 
