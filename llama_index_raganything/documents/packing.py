@@ -9,7 +9,6 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from llama_index.core.schema import Document, NodeRelationship, RelatedNodeInfo
-from pydantic import ValidationError
 
 from llama_index_raganything._arguments import strict_arguments
 from llama_index_raganything.documents.edits import RemovedWords, revised_elements
@@ -188,7 +187,7 @@ def _packed_elements(document: Document) -> list[Element]:
         return []
     try:
         return [Element(**child.metadata[_ELEMENT_KEY]) for child in children if _ELEMENT_KEY in child.metadata]
-    except (ValidationError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         source = str(document.metadata.get("source", document.id_))
         message = f"The elements inside {source!r} have another schema; read the file again. ({error})"
         raise ParseError(message, source) from error

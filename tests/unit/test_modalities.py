@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from llama_index_raganything import RAGAnythingIndex, modalities
 from llama_index_raganything.documents.packing import document_elements
@@ -111,7 +110,7 @@ def test_suffixes_that_cannot_be(suffixes):
 
 def test_types_that_are_not_registered_are_refused():
     unregister_modality("mesh")
-    with pytest.raises(ValidationError, match="register_modality"):
+    with pytest.raises(ConfigurationError, match="register_modality"):
         Element(type="mesh", text="x")
 
 
