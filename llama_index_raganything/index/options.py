@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -92,7 +92,7 @@ KINDS: Final = MODEL_KINDS | {
     "node_parser": (NodeParser, "a NodeParser of LlamaIndex; give one such as SentenceSplitter()"),
     "reader": (RAGAnythingReader, 'a RAGAnythingReader; give one such as RAGAnythingReader(parser="docling")'),
     "enrichment": ((EnrichmentOptions, [TransformComponent]), "EnrichmentOptions or processors; give [] for none"),
-    "transformations": ([TransformComponent], "a list of transformations of LlamaIndex; give [KeywordExtractor(...)]"),
+    "transformations": ([Callable], "a list of transformations or functions of nodes; give [KeywordExtractor(...)]"),
     "graph": (
         (GraphOptions, bool),
         "GraphOptions or a bool; give GraphOptions(triple_extractor=...) or False",
