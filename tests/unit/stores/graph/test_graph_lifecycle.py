@@ -298,7 +298,7 @@ def test_another_process_reads_it(tmp_path):
     uri = str(tmp_path / "m.db")
     code = (
         "import sys; from llama_index.core.graph_stores.types import EntityNode, Relation\n"
-        "from llama_index_raganything.stores import MilvusPropertyGraphStore\n"
+        "from llama_index_raganything import MilvusPropertyGraphStore\n"
         "store = MilvusPropertyGraphStore(sys.argv[1], 'kb')\n"
         "store.upsert_nodes([EntityNode(name='A', embedding=[1.0, 0.0])])\n"
         "store.upsert_relations([Relation(label='R', source_id='A', target_id='B')])\n"

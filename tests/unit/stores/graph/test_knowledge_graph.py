@@ -214,7 +214,7 @@ def test_another_process_on_a_server(tmp_path):
         "import sys\n"
         "from llama_index.core.schema import TextNode\n"
         "from llama_index_raganything.graph.extraction.entity_linker import EntityLinker\n"
-        "from llama_index_raganything.stores import MilvusPropertyGraphStore\n"
+        "from llama_index_raganything import MilvusPropertyGraphStore\n"
         "from llama_index_raganything.stores.graph.knowledge_graph import KnowledgeGraph\n"
         "graph = KnowledgeGraph(MilvusPropertyGraphStore(sys.argv[1], 'kb'))\n"
         "node = TextNode(id_='n2', text='Verr is above Oslet.', metadata={'doc_id': 'Verr', 'title': 'Verr'})\n"
