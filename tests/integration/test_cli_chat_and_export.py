@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from command_line import caller, ingested
 
 from llama_index_raganything.cli.main import main
 from llama_index_raganything.index.models import IndexModels
@@ -16,22 +17,12 @@ TEXT = "# Towers\n\nThe tower of Oslo is 42 metres high.\n\n| Tower | Metres |\n
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("chat")
-    (folder / "towers.md").write_text(TEXT, encoding="utf-8")
-    common = ["--uri", str(folder / "kb.db"), "--working-dir", str(folder / "storage")]
-    assert main(["ingest", *common, "--no-progress", str(folder / "towers.md")]) == 0
-    return folder
+    return ingested(tmp_path_factory.mktemp("chat"), "towers.md", TEXT)
 
 
 @pytest.fixture
 def cli(folder, capsys):
-    def call(command, *arguments):
-        capsys.readouterr()
-        code = main([command, "--uri", str(folder / "kb.db"), "--working-dir", str(folder / "storage"), *arguments])
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
+    return caller(folder, capsys)
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-
-from llama_index_raganything.cli.main import main
+from command_line import caller, ingested
 
 TEXT = (
     "# 运费 Freight\n\nTable 1: Fares | by day\n\n"
@@ -14,22 +13,12 @@ TEXT = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tables")
-    (folder / "fares.md").write_text(TEXT, encoding="utf-8")
-    common = ["--uri", str(folder / "kb.db"), "--working-dir", str(folder / "storage")]
-    assert main(["ingest", *common, "--no-progress", str(folder / "fares.md")]) == 0
-    return folder
+    return ingested(tmp_path_factory.mktemp("tables"), "fares.md", TEXT)
 
 
 @pytest.fixture
 def cli(folder, capsys):
-    def call(command, *arguments):
-        capsys.readouterr()
-        code = main([command, "--uri", str(folder / "kb.db"), "--working-dir", str(folder / "storage"), *arguments])
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
+    return caller(folder, capsys)
 
 
 @pytest.fixture
